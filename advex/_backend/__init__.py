@@ -1,0 +1,70 @@
+"""The one place that talks to a framework: gradients, compilation, indexing. Everything above is ``keras.ops``.
+
+Each backend module offers the same names:
+
+``value_and_gradient(function, x)``
+    ``function(x)`` returns ``(value, extra)`` with value of shape (batch,); returns ``(value, gradient, extra)`` with
+    the gradient of the sum of ``value`` with respect to ``x`` alone, or None for it where there is no path.
+``gradients(function, tensors)``
+    Gradients of the sum of ``function(*tensors)``, one per tensor; None where there is no path. May be nested.
+``compiled(function, signature, variables)``
+    ``function(*tensors)`` compiled; ``signature`` is a list of (shape with None, dtype); ``variables`` are the
+    ``keras.Variable`` objects that the function reads.
+``gather(tensor, index)``, ``concatenate(tensors)``
+    Along the first axis, eagerly.
+``RAGGED``
+    True if batches may change size at no cost; False if a new shape means a new compilation.
+``accelerated()``
+    True if looking at a result makes an accelerator wait.
+"""
+
+import keras
+
+_name = keras.backend.backend()
+if _name == "tensorflow":
+    from advex._backend.tensorflow import (
+        RAGGED,
+        accelerated,
+        compiled,
+        concatenate,
+        gather,
+        gradients,
+        value_and_gradient,
+    )
+elif _name == "jax":
+    from advex._backend.jax import (
+        RAGGED,
+        accelerated,
+        compiled,
+        concatenate,
+        gather,
+        gradients,
+        value_and_gradient,
+    )
+elif _name == "torch":
+    from advex._backend.torch import (
+        RAGGED,
+        accelerated,
+        compiled,
+        concatenate,
+        gather,
+        gradients,
+        value_and_gradient,
+    )
+else:
+    raise ImportError(
+        f"advex needs gradients, which Keras' backend {_name!r} has not: set KERAS_BACKEND to tensorflow, jax or torch"
+    )
+
+NAME: str = _name
+
+__all__ = [
+    "NAME",
+    "RAGGED",
+    "accelerated",
+    "compiled",
+    "concatenate",
+    "gather",
+    "gradients",
+    "value_and_gradient",
+]

@@ -1,0 +1,54 @@
+"""JAX: function transformations; a model's variables travel as arguments, so that they never become constants."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import keras
+
+RAGGED = False
+
+
+def value_and_gradient(function: Callable[[Any], tuple[Any, Any]], x: Any) -> tuple[Any, Any, Any]:
+    def total(x: Any) -> tuple[Any, Any]:
+        value, extra = function(x)
+        return jnp.sum(value), (value, extra)
+
+    (_, (value, extra)), gradient = jax.value_and_grad(total, has_aux=True)(x)
+    return value, gradient, extra
+
+
+def gradients(function: Callable[..., Any], tensors: Sequence[Any]) -> list[Any]:
+    found = jax.grad(lambda tensors: jnp.sum(function(*tensors)))(tuple(tensors))
+    return list(found)
+
+
+def compiled(
+    function: Callable[..., Any], signature: Sequence[tuple[tuple[int | None, ...], str]], variables: Callable[[], list[Any]]
+) -> Callable[..., Any]:
+    owned = variables()
+
+    @jax.jit
+    def pure(values: list[Any], tensors: tuple[Any, ...]) -> Any:
+        with keras.StatelessScope(state_mapping=list(zip(owned, values, strict=True))):
+            return function(*tensors)
+
+    def call(*tensors: Any) -> Any:
+        return pure([variable.value for variable in owned], tuple(map(jnp.asarray, tensors)))
+
+    return call
+
+
+def gather(tensor: Any, index: Any) -> Any:
+    return jnp.take(tensor, index, axis=0)
+
+
+def concatenate(tensors: Sequence[Any]) -> Any:
+    return jnp.concatenate(tensors)
+
+
+def accelerated() -> bool:
+    return bool(jax.default_backend() != "cpu")

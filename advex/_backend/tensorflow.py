@@ -1,0 +1,46 @@
+"""TensorFlow: gradient tapes, and ``tf.function`` traced once for all batch sizes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import tensorflow as tf
+
+RAGGED = True
+
+
+def value_and_gradient(function: Callable[[Any], tuple[Any, Any]], x: Any) -> tuple[Any, Any, Any]:
+    with tf.GradientTape(watch_accessed_variables=False) as tape:
+        tape.watch(x)
+        value, extra = function(x)
+    return value, tape.gradient(value, x), extra
+
+
+def gradients(function: Callable[..., Any], tensors: Sequence[Any]) -> list[Any]:
+    with tf.GradientTape(watch_accessed_variables=False) as tape:
+        for tensor in tensors:
+            tape.watch(tensor)
+        value = function(*tensors)
+    found: list[Any] = tape.gradient(value, list(tensors))
+    return [tf.convert_to_tensor(gradient) if gradient is not None else None for gradient in found]
+
+
+def compiled(
+    function: Callable[..., Any], signature: Sequence[tuple[tuple[int | None, ...], str]], variables: Callable[[], list[Any]]
+) -> Callable[..., Any]:
+    specs = [tf.TensorSpec(shape, dtype) for shape, dtype in signature]
+    traced = tf.function(function, input_signature=specs, autograph=False)
+    return lambda *tensors: traced(*tensors)
+
+
+def gather(tensor: Any, index: Any) -> Any:
+    return tf.gather(tensor, index)
+
+
+def concatenate(tensors: Sequence[Any]) -> Any:
+    return tf.concat(tensors, 0)
+
+
+def accelerated() -> bool:
+    return bool(tf.config.list_logical_devices("GPU"))

@@ -1,0 +1,55 @@
+"""PyTorch: autograd with respect to the input alone; nothing is compiled."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import keras
+import torch
+
+RAGGED = True
+
+
+def _watched(tensor: Any) -> Any:
+    return tensor if tensor.requires_grad else tensor.detach().requires_grad_(True)
+
+
+def value_and_gradient(function: Callable[[Any], tuple[Any, Any]], x: Any) -> tuple[Any, Any, Any]:
+    with torch.enable_grad():
+        x = x.detach().requires_grad_(True)
+        value, extra = function(x)
+        gradient = torch.autograd.grad(value.sum(), x, allow_unused=True)[0] if value.requires_grad else None
+    return value.detach(), gradient, keras.tree.map_structure(lambda leaf: leaf.detach(), extra)
+
+
+def gradients(function: Callable[..., Any], tensors: Sequence[Any]) -> list[Any]:
+    nested = torch.is_grad_enabled()
+    with torch.enable_grad():
+        watched = [_watched(tensor) for tensor in tensors]
+        value = function(*watched)
+        if not value.requires_grad:
+            return [None] * len(watched)
+        return list(torch.autograd.grad(value.sum(), watched, create_graph=nested, allow_unused=True))
+
+
+def compiled(
+    function: Callable[..., Any], signature: Sequence[tuple[tuple[int | None, ...], str]], variables: Callable[[], list[Any]]
+) -> Callable[..., Any]:
+    def call(*tensors: Any) -> Any:
+        with torch.no_grad():
+            return function(*map(keras.ops.convert_to_tensor, tensors))
+
+    return call
+
+
+def gather(tensor: Any, index: Any) -> Any:
+    return tensor[torch.as_tensor(index, device=tensor.device)]
+
+
+def concatenate(tensors: Sequence[Any]) -> Any:
+    return torch.cat(list(tensors))
+
+
+def accelerated() -> bool:
+    return torch.cuda.is_available()
