@@ -22,6 +22,11 @@ def flat(x: Tensor) -> Tensor:
     return ops.reshape(x, (-1, math.prod(x.shape[1:])))
 
 
+def flattened(x: Array) -> Array:
+    """A NumPy array as (n, elements), also if n is 0."""
+    return x.reshape(len(x), math.prod(x.shape[1:]))
+
+
 def axes(x: Tensor) -> tuple[int, ...]:
     """Every axis of ``x`` but the first."""
     return tuple(range(1, len(x.shape)))

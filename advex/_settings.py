@@ -73,7 +73,9 @@ def real_number(name: str, value: Any, *, lowest: float = 0.0, strict: bool = Fa
         raise InvalidType(f"{name} must be a number; received {value!r}")
     number = float(value)
     if not math.isfinite(number) or number < lowest or (strict and number == lowest):
-        raise InvalidInput(f"{name} must be a finite number {'above' if strict else 'of at least'} {lowest:g}; received {value!r}")
+        raise InvalidInput(
+            f"{name} must be a finite number {'above' if strict else 'of at least'} {lowest:g}; received {value!r}"
+        )
     return number
 
 
@@ -84,7 +86,9 @@ def _number_or_schedule(name: str, value: Any) -> None:
 
 def _callable(name: str, value: Any) -> None:
     if not callable(value):
-        raise InvalidType(f"{name} must be a function (logits, goal) -> (batch,), such as advex.losses.margin; received {value!r}")
+        raise InvalidType(
+            f"{name} must be a function (logits, goal) -> (batch,), such as advex.losses.margin; received {value!r}"
+        )
 
 
 CHECKS: dict[str, Callable[[str, Any], Any]] = {
@@ -99,6 +103,18 @@ CHECKS: dict[str, Callable[[str, Any], Any]] = {
 
 class Settings:
     """Base of the frozen dataclasses that hold settings: keywords are checked before they are stored."""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "__repr__" not in cls.__dict__:  # before ``dataclass`` writes one that shows the addresses of functions
+            inherited = next(base for base in cls.__mro__[1:] if "__repr__" in base.__dict__)
+            cls.__repr__ = inherited.__repr__ if inherited is not object else Settings.__repr__  # type: ignore[method-assign]
+
+    def __repr__(self) -> str:
+        fields = dataclasses.fields(self) if dataclasses.is_dataclass(self) else ()
+        shown = [(field.name, getattr(self, field.name)) for field in fields if field.repr]
+        parts = (f"{name}={getattr(value, '__name__', None) or repr(value)}" for name, value in shown)
+        return f"{type(self).__name__}({', '.join(parts)})"
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         if dataclasses.is_dataclass(cls):

@@ -117,9 +117,7 @@ def _groups(tensors: Sequence[KerasTensor]) -> list[list[KerasTensor]]:
     groups: list[list[KerasTensor]] = []
     for tensor in tensors:
         for group in groups:
-            related = any(
-                id(tensor) in _Ancestry([other]).tensors or id(other) in _Ancestry([tensor]).tensors for other in group
-            )
+            related = any(id(tensor) in _Ancestry([other]).tensors or id(other) in _Ancestry([tensor]).tensors for other in group)
             if not related:
                 group.append(tensor)
                 break
@@ -254,7 +252,7 @@ def function(
             raise InvalidInput(f"this function takes {len(symbols)} arrays; received {len(arrays)}")
         ready = []
         for array, symbol, (shape, dtype) in zip(arrays, symbols, signature, strict=True):
-            array = ops.convert_to_numpy(array).astype(dtype)
+            array = np.asarray(_backend.to_numpy(array)).astype(dtype)
             fits = len(array.shape) == len(shape) and all(
                 want in (None, have) for want, have in zip(shape, array.shape, strict=True)
             )
@@ -262,7 +260,7 @@ def function(
                 raise InvalidInput(f"{_name(symbol)} received an array of shape {array.shape}")
             ready.append(ops.convert_to_tensor(array))
         # Copied before anything is assigned: on torch a value may be the variable's own memory.
-        found = [np.array(ops.convert_to_numpy(value)) for value in compiled(*ready)]
+        found = [np.array(_backend.to_numpy(value)) for value in compiled(*ready)]
         for (variable, _), value in zip(changes, found[len(results) :], strict=True):
             variable.assign(value)
         return found[: len(results)]

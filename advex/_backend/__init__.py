@@ -10,8 +10,12 @@ Each backend module offers the same names:
 ``compiled(function, signature, variables)``
     ``function(*tensors)`` compiled; ``signature`` is a list of (shape with None, dtype); ``variables`` are the
     ``keras.Variable`` objects that the function reads.
+``immediate(function)``
+    ``function`` of one tensor without compilation; None where that would take longer than to compile it.
 ``gather(tensor, index)``, ``concatenate(tensors)``
     Along the first axis, eagerly.
+``to_numpy(tensor)``
+    A NumPy array of the same values, perhaps of the same memory.
 ``RAGGED``
     True if batches may change size at no cost; False if a new shape means a new compilation.
 ``accelerated()``
@@ -29,6 +33,8 @@ if _name == "tensorflow":
         concatenate,
         gather,
         gradients,
+        immediate,
+        to_numpy,
         value_and_gradient,
     )
 elif _name == "jax":
@@ -39,6 +45,8 @@ elif _name == "jax":
         concatenate,
         gather,
         gradients,
+        immediate,
+        to_numpy,
         value_and_gradient,
     )
 elif _name == "torch":
@@ -49,6 +57,8 @@ elif _name == "torch":
         concatenate,
         gather,
         gradients,
+        immediate,
+        to_numpy,
         value_and_gradient,
     )
 else:
@@ -66,5 +76,7 @@ __all__ = [
     "concatenate",
     "gather",
     "gradients",
+    "immediate",
+    "to_numpy",
     "value_and_gradient",
 ]

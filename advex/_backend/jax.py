@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import keras
+import numpy as np
 
 RAGGED = False
 
@@ -52,3 +53,11 @@ def concatenate(tensors: Sequence[Any]) -> Any:
 
 def accelerated() -> bool:
     return bool(jax.default_backend() != "cpu")
+
+
+def immediate(function: Callable[[Any], Any]) -> Callable[[Any], Any] | None:
+    return None
+
+
+def to_numpy(tensor: Any) -> np.ndarray[Any, Any]:
+    return np.asarray(tensor)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 RAGGED = True
@@ -44,3 +45,11 @@ def concatenate(tensors: Sequence[Any]) -> Any:
 
 def accelerated() -> bool:
     return bool(tf.config.list_logical_devices("GPU"))
+
+
+def immediate(function: Callable[[Any], Any]) -> Callable[[Any], Any] | None:
+    return function
+
+
+def to_numpy(tensor: Any) -> np.ndarray[Any, Any]:
+    return np.asarray(tensor)

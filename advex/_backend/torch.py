@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
+import numpy as np
 import torch
 
 RAGGED = True
@@ -53,3 +54,11 @@ def concatenate(tensors: Sequence[Any]) -> Any:
 
 def accelerated() -> bool:
     return torch.cuda.is_available()
+
+
+def immediate(function: Callable[[Any], Any]) -> Callable[[Any], Any] | None:
+    return torch.no_grad()(function)
+
+
+def to_numpy(tensor: Any) -> np.ndarray[Any, Any]:
+    return tensor.detach().cpu().numpy() if isinstance(tensor, torch.Tensor) else np.asarray(tensor)

@@ -1,0 +1,43 @@
+# make demo   sets up .venv and attacks the 32 images that ship with advex
+# make test   sets up .venv and runs every check
+# make bench  what a step costs beside the bare gradient, and beside other libraries where they can be installed
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+export TF_CPP_MIN_LOG_LEVEL ?= 2
+export PIP_DISABLE_PIP_VERSION_CHECK = 1
+
+.PHONY: demo test lint types bench check-peers clean
+
+# The small environment: what a user installs.
+$(VENV)/user: pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --editable .
+	touch $@
+
+# The whole one: the other two backends and the tools. The CPU build of torch is pinned.
+$(VENV)/developer: $(VENV)/user
+	$(BIN)/python -m pip install --quiet --editable '.[dev,jax]' torch==2.13.0
+	touch $@
+
+demo: $(VENV)/user
+	$(BIN)/advex demo
+
+test: lint types $(VENV)/developer
+	$(BIN)/python -m pytest tests
+	KERAS_BACKEND=jax $(BIN)/python -m pytest tests -m backends
+	KERAS_BACKEND=torch $(BIN)/python -m pytest tests -m backends
+
+lint: $(VENV)/developer
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/developer
+	$(BIN)/mypy
+
+bench: $(VENV)/user
+	$(BIN)/python benchmarks/step_cost.py
+
+clean:
+	rm -rf $(VENV) .venv-peers build dist *.egg-info

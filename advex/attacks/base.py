@@ -1,0 +1,217 @@
+"""The base of every attack: settings, ``init`` and ``step``; the call that judges lives here, the loop in ``search``."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import keras
+import numpy as np
+
+from advex import _backend
+from advex._arrays import Array, Tensor
+from advex._grid import ACCEPTED, HALVES
+from advex._settings import Settings, helpful, whole_number
+from advex.budgets import Budget
+from advex.classifier import Classifier
+from advex.errors import AdvexWarning, AttackError, InvalidInput, InvalidType
+from advex.goals import Goal, Untargeted
+from advex.problem import Problem
+from advex.result import Result
+from advex.search import Progress, Stage, search
+
+StepSize = float | Callable[[Any], Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attack(Settings):
+    """Base class of attacks. A subclass is a frozen, keyword-only dataclass with ``steps``, ``init`` and ``step``.
+
+    Example:
+        >>> import advex
+        >>> @dataclass(frozen=True, kw_only=True)
+        ... class Halfway(advex.Attack):
+        ...     steps: int = 1
+        ...     def init(self, problem):
+        ...         return problem.x0, ()
+        ...     def step(self, problem, x, memory):
+        ...         _, gradient = problem.gradient(x, advex.losses.margin)
+        ...         return problem.project(x + problem.epsilon / 2 * problem.budget.steepest(gradient)), memory
+        >>> model = advex.testing.linear_model()
+        >>> Halfway()(model, *advex.testing.linear_data(), advex.Linf(0.1)).success.shape
+        (32,)
+    """
+
+    steps: ClassVar[int]
+    """Number of steps; a field where it is a setting."""
+    needs_epsilon: ClassVar[bool] = True
+    """Whether the attack is only defined for a limited budget."""
+    targets: ClassVar[bool] = True
+    """Whether the attack can pursue a ``Targeted`` goal."""
+
+    @abstractmethod
+    def init(self, problem: Problem) -> tuple[Tensor, Any]:
+        """The first points, (batch, ...), and the memory: a tree of tensors whose first axis is the batch."""
+
+    @abstractmethod
+    def step(self, problem: Problem, x: Tensor, memory: Any) -> tuple[Tensor, Any]:
+        """The next points and the next memory."""
+
+    def stages(self) -> list[Stage]:
+        """The runs this attack consists of; wrappers have several."""
+        return [Stage(self)]
+
+    def check(self, goal: Goal | None, budget: Budget) -> None:
+        """Raise an error if this attack cannot pursue ``goal`` within ``budget``."""
+        name = type(self).__name__
+        if self.needs_epsilon and not budget.limited:
+            raise InvalidInput(f"{name} needs a limit: {type(budget).__name__}(epsilon), such as advex.Linf(8/255)")
+        if goal is not None and goal.targeted and not self.targets:
+            raise InvalidInput(f"{name} has no targeted form; use another attack, or labels instead of Targeted")
+
+    @helpful
+    def __call__(
+        self,
+        model: keras.Model | Classifier,
+        x: Any,
+        goal: Any = None,
+        budget: Budget | None = None,
+        *,
+        seed: int = 0,
+        batch_size: int | None = None,
+        progress: Progress = None,
+    ) -> Result:
+        """Attack ``x``.
+
+        Args:
+            model: a ``keras.Model`` on [0, 1], or a ``Classifier`` that says what its domain is.
+            x: the inputs, (n, ...): uint8 images, or floats in the box of the model. Float64 is cut to float32 first.
+            goal: true labels (n,), a ``Goal`` such as ``Targeted(859)``, or None: the model's own predictions are left.
+            budget: how far each input may be moved, such as ``Linf(8/255)``.
+            seed: decides all random numbers, together with each input's content.
+            batch_size: examples per step, the memory's limit; no result depends on it.
+            progress: True or False for a bar, None for a bar if it takes long and somebody watches, or a function
+                ``progress(done, total, found)``.
+
+        Returns:
+            A ``Result``, one row per input.
+
+        Raises:
+            InvalidInput: a value that cannot be worked with. InvalidType: an argument of the wrong kind.
+            GradientUnavailable: the model has no gradient. AttackError: the attack broke its contract.
+        """
+        classifier = Classifier.of(model)
+        if isinstance(goal, Budget):
+            raise InvalidType(f"the third argument is the goal (labels), the budget comes after it: budget={goal!r}")
+        if budget is None:
+            raise InvalidInput(f"{type(self).__name__} needs a budget, such as advex.Linf(8/255)")
+        if not isinstance(budget, Budget):
+            raise InvalidType(f"budget must be such as advex.Linf(8/255); received {budget!r}")
+        if batch_size is not None:
+            batch_size = whole_number("batch_size", batch_size)
+        if isinstance(seed, bool) or not isinstance(seed, int | np.integer):
+            raise InvalidType(f"seed must be a whole number; received {seed!r}")
+        if not (progress is None or isinstance(progress, bool) or callable(progress)):
+            raise InvalidType(f"progress must be True, False, None or a function; received {progress!r}")
+        steps = whole_number(f"{type(self).__name__}.steps", getattr(self, "steps", None))
+        del steps
+        if goal is not None and not isinstance(goal, Goal):
+            goal = Untargeted(goal)
+        self.check(goal, budget)
+        x = checked_inputs(classifier, x)
+        if goal is not None:
+            for name, values in goal.rows().items():
+                if values.ndim and len(values) not in (len(x), 1):
+                    raise InvalidInput(f"x has {len(x)} examples but there are {len(values)} {name}")
+        own = type(self).__module__.split(".")[0] == "advex"
+        before = None if own else fingerprint(classifier.model)
+        result = search(
+            classifier, self, self.stages(), x, goal, budget, seed=int(seed), batch_size=batch_size, progress=progress
+        )
+        if before is not None and before != fingerprint(classifier.model):
+            raise AttackError(f"{type(self).__name__} changed the weights of the model")
+        return result
+
+
+def fingerprint(model: keras.Model) -> list[float]:
+    """One number per variable of the model that a change of it would change."""
+    return [float(np.sum(np.asarray(_backend.to_numpy(v.value), "float64"))) for v in model.variables]
+
+
+def checked_inputs(classifier: Classifier, values: Any) -> Array:
+    """``x`` as an array that the search can work with, or an error that says what is wrong with it."""
+    x = values if isinstance(values, np.ndarray) else np.asarray(_backend.to_numpy(values))
+    if x.dtype.kind in "fiu" and not x.dtype.isnative:
+        x = x.astype(x.dtype.newbyteorder("="))
+    if x.dtype not in ACCEPTED:
+        raise InvalidType(
+            f"x has dtype {x.dtype}; give 8-bit images as uint8 (0 to 255), everything else as float32: x.astype('float32')"
+        )
+    low, high = classifier.box
+    shape = classifier.input_shape
+    _check_shape(x, shape)
+    if not len(x) or x.dtype == np.uint8:
+        return np.ascontiguousarray(x)
+    finite = np.isfinite(x.astype("float32"))
+    if not finite.all():
+        bad = np.unique(np.nonzero(~finite)[0])
+        raise InvalidInput(f"x has {int((~finite).sum())} values that are NaN or infinite, in rows {bad[:5].tolist()}")
+    exact = x.dtype if x.dtype in HALVES else np.dtype("float32")
+    seen_low, seen_high = float(x.astype(exact).min()), float(x.astype(exact).max())
+    if seen_low < float(np.asarray(low, exact)) or seen_high > float(np.asarray(high, exact)):
+        seen = f"x reaches from {seen_low:g} to {seen_high:g}, outside the box ({low:g}, {high:g})"
+        if seen_low >= 0 and 1 < seen_high <= 255 and (low, high) == (0, 1):
+            raise InvalidInput(f"{seen}: Classifier(model, box=(0, 255)) or divide by 255?")
+        if seen_low < low:
+            raise InvalidInput(
+                f"{seen}: if it is normalised already, pass it before the normalisation and put that into"
+                " Classifier(model, preprocess=...)"
+            )
+        raise InvalidInput(f"{seen}: Classifier(model, box=({seen_low:g}, {seen_high:g})) if that is the model's domain")
+    if x.dtype in HALVES:
+        spacing = float(np.spacing(np.asarray(max(abs(low), abs(high)), "float32"))) * (
+            2**13 if HALVES[x.dtype] == "float16" else 2**16
+        )
+        if spacing > (high - low) / 255:
+            import warnings
+
+            warnings.warn(
+                f"{x.dtype} values near the end of the box are {spacing:g} apart, more than a grey level: use float32 or uint8",
+                AdvexWarning,
+                stacklevel=4,
+            )
+    return np.ascontiguousarray(x)
+
+
+def _check_shape(x: Array, shape: tuple[int | None, ...] | None) -> None:
+    """Raise if ``x`` cannot be a batch for a model whose input has ``shape`` (batch axis included)."""
+    if x.ndim < 2:
+        raise InvalidInput(f"x must be a batch, shape (n, ...); received shape {x.shape}: x[None] makes one example a batch")
+    if shape is None:
+        return
+    want = shape[1:]
+
+    def fits(have: tuple[int, ...]) -> bool:
+        return len(have) == len(want) and all(w in (None, h) for w, h in zip(want, have, strict=True))
+
+    if fits(x.shape[1:]):
+        return
+    wanted = f"(n, {', '.join('any' if size is None else str(size) for size in want)})"
+    message = f"the model takes x of shape {wanted}; received {x.shape}"
+    if fits(x.shape):
+        raise InvalidInput(f"{message}, one example without a batch axis: pass x[None]")
+    if x.ndim == len(shape) == 4:
+        moved = (x.shape[2], x.shape[3], x.shape[1])
+        if fits(moved):
+            raise InvalidInput(f"{message}, which is channels first for a channels-last model: ops.moveaxis(x, 1, -1)")
+        if fits((x.shape[3], x.shape[1], x.shape[2])):
+            raise InvalidInput(f"{message}, which is channels last for a channels-first model: ops.moveaxis(x, -1, 1)")
+        if x.shape[3] == 1 and want[-1] == 3:
+            raise InvalidInput(f"{message}, grey images (one channel) for a colour model (three): np.repeat(x, 3, axis=-1)")
+        if x.shape[3] == 3 and want[-1] == 1:
+            raise InvalidInput(f"{message}, colour images (three channels) for a model of grey ones (one channel)")
+    if fits((*x.shape[1:], 1)):
+        raise InvalidInput(f"{message}, without a channel axis: pass x[..., None]")
+    raise InvalidInput(message)

@@ -1,0 +1,43 @@
+"""BIM: repeated steepest steps from the input itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from advex._arrays import Tensor
+from advex.attacks.base import Attack, StepSize
+from advex.attacks.schedules import at
+from advex.losses import cross_entropy
+from advex.problem import Loss, Problem
+
+
+@dataclass(frozen=True, kw_only=True)
+class BIM(Attack):
+    """Basic iterative method: x <- project(x + step_size * epsilon * steepest(gradient)), from x0.
+
+    Args:
+        steps: number of steps.
+        step_size: in units of epsilon: a number, or a function of progress (0 to 1).
+        loss: what is climbed: ``(logits, goal) -> (batch,)``.
+
+    Example:
+        >>> import advex
+        >>> x, labels = advex.testing.linear_data()
+        >>> BIM(steps=5)(advex.testing.linear_model(), x, labels, advex.L2(0.5)).distance.shape
+        (32,)
+
+    Reference: Kurakin, Goodfellow and Bengio, Adversarial examples in the physical world, 2017. Deviation: the step is a fixed
+    fraction of epsilon (the paper: one grey level); every norm.
+    """
+
+    steps: int = 10
+    step_size: StepSize = 0.25
+    loss: Loss = cross_entropy
+
+    def init(self, problem: Problem) -> tuple[Tensor, Any]:
+        return problem.x0, ()
+
+    def step(self, problem: Problem, x: Tensor, memory: Any) -> tuple[Tensor, Any]:
+        _, gradient = problem.gradient(x, self.loss)
+        return problem.move(x, gradient, at(self.step_size, problem)), memory

@@ -1,0 +1,35 @@
+"""Step sizes that change on the way."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from advex._settings import Settings, real_number
+from advex.problem import Problem
+
+
+@dataclass(frozen=True)
+class LinearDecay(Settings):
+    """A step size that falls on a straight line from ``start`` to 0.
+
+    Args:
+        start: the first step, in units of epsilon.
+
+    Example:
+        >>> LinearDecay(0.5)(0.25)
+        0.375
+    """
+
+    start: float = 0.5
+
+    def __post_init__(self) -> None:
+        real_number("LinearDecay(start)", self.start, strict=True)
+
+    def __call__(self, progress: Any) -> Any:
+        return self.start * (1 - progress)
+
+
+def at(size: Any, problem: Problem) -> Any:
+    """The step size of each example now: a number, or (batch,)."""
+    return size(problem.progress) if callable(size) else size

@@ -1,0 +1,152 @@
+"""What every norm offers: sizes, projections and directions in ``keras.ops``, and their exact counterparts in NumPy."""
+
+from __future__ import annotations
+
+import copy
+import math
+import warnings
+from abc import abstractmethod
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any, ClassVar, Protocol, Self
+
+import numpy as np
+from keras import ops
+
+from advex._arrays import Array, Tensor
+from advex._settings import Settings, real_number
+from advex.errors import AdvexWarning, InvalidInput
+
+SHY = 1 - 3e-7
+"""Curved balls are aimed at this fraction of epsilon: float32 sums are not exact; the last check, in float64, is."""
+
+
+class Randomness(Protocol):
+    """Where a budget draws from: what a problem offers of it."""
+
+    x0: Tensor
+    span: Tensor
+
+    def uniform(self, shape: tuple[int, ...]) -> Tensor: ...
+    def signs(self, shape: tuple[int, ...]) -> Tensor: ...
+
+
+@dataclass(frozen=True)
+class Budget(Settings):
+    """A limit on the perturbation: a norm, and ``epsilon`` in units of the box's range.
+
+    Args:
+        epsilon: the largest allowed size: 8/255 is 8 grey levels in every box. None (the default) sets no limit: attacks
+            which can will look for the smallest perturbation.
+    """
+
+    epsilon: Any = None
+
+    homogeneous: ClassVar[bool] = True
+    """Whether twice the perturbation is twice the size; ``L0`` is the exception."""
+
+    def __post_init__(self) -> None:
+        if self.epsilon is not None:
+            object.__setattr__(self, "epsilon", self._checked(self.epsilon))
+
+    def _checked(self, epsilon: Any) -> float:
+        return real_number(f"{type(self).__name__}(epsilon)", epsilon)
+
+    @property
+    def limited(self) -> bool:
+        """Whether there is a limit at all."""
+        return self.epsilon is not None
+
+    def bound(self, epsilon: Tensor) -> Self:
+        """A copy whose ``epsilon`` is a tensor in the model's units."""
+        twin = copy.copy(self)
+        object.__setattr__(twin, "epsilon", epsilon)
+        return twin
+
+    # The geometry, on tensors of shape (batch, ...); epsilon and the tensors are in the same units.
+
+    @abstractmethod
+    def size(self, delta: Tensor) -> Tensor:
+        """The norm of each example's perturbation: (batch, ...) -> (batch,)."""
+
+    @abstractmethod
+    def project(self, delta: Tensor) -> Tensor:
+        """argmin over ``size(y) <= epsilon`` of the Euclidean distance to ``delta``, example by example."""
+
+    @abstractmethod
+    def nearest(self, x: Tensor, x0: Tensor, low: Tensor, high: Tensor) -> Tensor:
+        """argmin of the Euclidean distance to ``x`` over ``size(y - x0) <= epsilon`` and ``low <= y <= high``."""
+
+    @abstractmethod
+    def steepest(self, gradient: Tensor) -> Tensor:
+        """A direction of size 1 along which a loss with this gradient grows fast; zero where the gradient is."""
+
+    @abstractmethod
+    def extreme(self, gradient: Tensor, x0: Tensor, low: Tensor, high: Tensor) -> Tensor:
+        """argmax of ``sum(gradient * y)`` over ``size(y - x0) <= epsilon`` and ``low <= y <= high``."""
+
+    @abstractmethod
+    def sample(self, problem: Randomness) -> Tensor:
+        """A random perturbation from the ball, of the shape of ``problem.x0``."""
+
+    def bounds(self, x0: Array, box: tuple[Any, Any], span: Fraction) -> tuple[Array, Array]:
+        """Per element, the lowest and highest legal value: exact, in the dtype of ``x0``. Here: the box."""
+        return np.asarray(box[0], x0.dtype), np.asarray(box[1], x0.dtype)
+
+    def levels(self) -> int:
+        """How many 8-bit levels one element may move."""
+        return 255
+
+    # The final word, in float64.
+
+    @abstractmethod
+    def measure(self, delta: Array) -> Array:
+        """The norm of each row of ``delta`` (n, ...) in float64: shape (n,)."""
+
+    def limit(self, span: Fraction) -> float:
+        """Epsilon times the box's range, rounded down to a float64."""
+        return rounded_down(Fraction(self.epsilon) * span)
+
+    def scaled(self, delta: Array, factor: Array) -> Array:
+        """``delta`` made smaller, row by row, to bring its size within the limit."""
+        return delta * factor.reshape((-1,) + (1,) * (delta.ndim - 1))
+
+    def __repr__(self) -> str:
+        if self.epsilon is None:
+            return f"{type(self).__name__}()"
+        levels = self.epsilon * 255
+        if 0 < levels < 255 and round(levels) / 255 == self.epsilon:
+            return f"{type(self).__name__}({round(levels)}/255)"
+        return f"{type(self).__name__}({self.epsilon:g})"
+
+
+def rounded_down(value: Fraction) -> float:
+    """The largest float64 that is not above ``value``."""
+    number = float(value)
+    return math.nextafter(number, -math.inf) if Fraction(number) > value else number
+
+
+def room(direction: Tensor, x0: Tensor, low: Tensor, high: Tensor) -> Tensor:
+    """How far each element can go the way ``direction`` points before it leaves the box; 0 where it does not point."""
+    return ops.maximum(ops.where(direction > 0, high - x0, ops.where(direction < 0, x0 - low, 0.0)), 0.0)
+
+
+def rank(values: Tensor) -> Tensor:
+    """The place of each entry in its row, 0 for the largest; equal entries get different places. (batch, n) of int."""
+    return ops.argsort(ops.argsort(-values, axis=1), axis=1)
+
+
+def fraction_of_range(name: str, epsilon: float) -> float:
+    """``epsilon`` of a budget per element, which cannot be above 1."""
+    if epsilon > 1:
+        raise InvalidInput(
+            f"{name}({epsilon:g}): epsilon is a fraction of the box's range, so it cannot be above 1;"
+            f" for {epsilon:g} grey levels write {name}({epsilon:g}/255)"
+        )
+    if epsilon >= 0.5:
+        warnings.warn(
+            f"{name}({epsilon:g}) lets every element move by half the range or more: any image can become grey",
+            AdvexWarning,
+            stacklevel=5,
+        )
+    return epsilon

@@ -1,0 +1,82 @@
+"""The number of changed elements."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any, ClassVar
+
+import numpy as np
+from keras import ops
+
+from advex._arrays import Array, Tensor, axes, flat, flattened
+from advex._settings import whole_number
+from advex.budgets.base import Budget, Randomness, rank, room
+
+
+@dataclass(frozen=True, repr=False)
+class L0(Budget):
+    """Number of array elements that change (a colour pixel has three).
+
+    Args:
+        epsilon: how many may change, a whole number. None: no limit.
+
+    Raises:
+        InvalidInput: epsilon is negative or not whole.
+        InvalidType: epsilon is not a number.
+
+    Example:
+        >>> L0(20)
+        L0(20)
+    """
+
+    homogeneous: ClassVar[bool] = False
+
+    def _checked(self, epsilon: Any) -> float:
+        return float(whole_number("L0(epsilon), a number of elements,", epsilon, lowest=0))
+
+    def _kept(self, delta: Tensor, gain: Tensor) -> Tensor:
+        """Where ``gain``, flattened, is among the ``epsilon`` largest of its row and above zero."""
+        chosen = ops.logical_and(rank(gain) < ops.cast(self.epsilon, "int32"), gain > 0)
+        return ops.reshape(chosen, ops.shape(delta))
+
+    def size(self, delta: Tensor) -> Tensor:
+        return ops.sum(ops.cast(delta != 0, "float32"), axis=axes(delta))
+
+    def project(self, delta: Tensor) -> Tensor:
+        return ops.where(self._kept(delta, ops.abs(flat(delta))), delta, 0.0)
+
+    def nearest(self, x: Tensor, x0: Tensor, low: Tensor, high: Tensor) -> Tensor:
+        boxed = ops.clip(x, low, high)
+        if not self.limited:
+            return boxed
+        gain = ops.square(x - x0) - ops.square(x - boxed)  # what it is worth to move this element
+        worth = ops.where(boxed != x0, ops.maximum(gain, 1e-37), 0.0)
+        return ops.where(self._kept(x, flat(worth)), boxed, x0)
+
+    def steepest(self, gradient: Tensor) -> Tensor:
+        """The sign of the element with the largest gradient, alone."""
+        size = ops.abs(flat(gradient))
+        chosen = ops.logical_and(rank(size) < 1, size > 0)
+        return ops.where(ops.reshape(chosen, ops.shape(gradient)), ops.sign(gradient), 0.0)
+
+    def extreme(self, gradient: Tensor, x0: Tensor, low: Tensor, high: Tensor) -> Tensor:
+        end = ops.where(gradient > 0, high, ops.where(gradient < 0, low, x0))
+        gain = flat(ops.abs(gradient) * room(gradient, x0, low, high))
+        return ops.where(self._kept(gradient, gain), end, x0)
+
+    def sample(self, problem: Randomness) -> Tensor:
+        shape = tuple(problem.x0.shape[1:])
+        chosen = self._kept(problem.x0, flat(problem.uniform(shape)))
+        return ops.where(chosen, problem.span * (2 * problem.uniform(shape) - 1), 0.0)
+
+    def measure(self, delta: Array) -> Array:
+        return np.count_nonzero(flattened(delta), axis=1).astype("float64")
+
+    def limit(self, span: Fraction) -> float:
+        return float(self.epsilon)
+
+    def scaled(self, delta: Array, factor: Array) -> Array:
+        size = np.abs(flattened(delta))
+        places = np.argsort(np.argsort(-size, axis=1, kind="stable"), axis=1)
+        return np.where(places < self.epsilon, flattened(delta), 0).reshape(delta.shape)

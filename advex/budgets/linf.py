@@ -1,0 +1,81 @@
+"""The maximum norm: every element may move by epsilon."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+from keras import ops
+
+from advex._arrays import Array, Tensor, axes, flattened
+from advex.budgets.base import Budget, Randomness, fraction_of_range
+
+
+@dataclass(frozen=True, repr=False)
+class Linf(Budget):
+    """Largest change of any element.
+
+    Args:
+        epsilon: fraction of the box's range, at most 1. None: no limit.
+
+    Raises:
+        InvalidInput: epsilon is negative, not finite or above 1.
+        InvalidType: epsilon is not a number.
+
+    Example:
+        >>> Linf(8 / 255)
+        Linf(8/255)
+    """
+
+    def _checked(self, epsilon: Any) -> float:
+        return fraction_of_range("Linf", super()._checked(epsilon))
+
+    def size(self, delta: Tensor) -> Tensor:
+        return ops.max(ops.abs(delta), axis=axes(delta))
+
+    def project(self, delta: Tensor) -> Tensor:
+        return ops.clip(delta, -self.epsilon, self.epsilon)
+
+    def nearest(self, x: Tensor, x0: Tensor, low: Tensor, high: Tensor) -> Tensor:
+        return ops.clip(x, low, high)  # ``bounds`` has put the ball into low and high
+
+    def steepest(self, gradient: Tensor) -> Tensor:
+        return ops.sign(gradient)
+
+    def extreme(self, gradient: Tensor, x0: Tensor, low: Tensor, high: Tensor) -> Tensor:
+        return ops.where(gradient > 0, high, ops.where(gradient < 0, low, x0))
+
+    def sample(self, problem: Randomness) -> Tensor:
+        return self.epsilon * (2 * problem.uniform(tuple(problem.x0.shape[1:])) - 1)
+
+    def bounds(self, x0: Array, box: tuple[Any, Any], span: Fraction) -> tuple[Array, Array]:
+        low, high = super().bounds(x0, box, span)
+        if not self.limited:
+            return low, high
+        reach = self.limit(span)
+        wide = x0.astype("float64")
+        # What x0 -/+ reach loses when it is rounded to float64 (exact, by Knuth's two-sum) decides the last unit.
+        up, down = wide + reach, wide - reach
+        lost_up = (wide - (up - (up - wide))) + (reach - (up - wide))
+        lost_down = (wide - (down - (down - wide))) - (reach + (down - wide))
+        upper, lower = up.astype(x0.dtype), down.astype(x0.dtype)
+        back_up, back_down = upper.astype("float64"), lower.astype("float64")
+        too_high = (back_up > up) | ((back_up == up) & (lost_up < 0))
+        too_low = (back_down < down) | ((back_down == down) & (lost_down > 0))
+        infinity = np.asarray(np.inf, x0.dtype)
+        upper = np.where(too_high, np.nextafter(upper, -infinity), upper)
+        lower = np.where(too_low, np.nextafter(lower, infinity), lower)
+        return np.maximum(lower, low), np.minimum(upper, high)
+
+    def levels(self) -> int:
+        if not self.limited:
+            return 255
+        count = min(255, int(self.epsilon * 255) + 1)
+        while count / 255 > self.epsilon:
+            count -= 1
+        return count
+
+    def measure(self, delta: Array) -> Array:
+        return np.abs(flattened(delta)).max(axis=1, initial=0)

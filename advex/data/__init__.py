@@ -1,0 +1,1 @@
+"""The small classifier and the 32 images that ship with advex."""

@@ -1,0 +1,210 @@
+"""What counts as success: another class than the label, or a chosen class, perhaps with a demanded probability."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from abc import abstractmethod
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from keras import ops
+
+from advex._arrays import Array, Tensor
+from advex._settings import Settings
+from advex.errors import InvalidInput, InvalidType
+
+FRAGILE = 1e-6
+"""A margin below this fraction of the largest logit may differ from machine to machine: it never counts as crossed."""
+
+FAR = 1e30  # stands for infinity where an infinity would make NaN gradients
+
+
+def class_mask(labels: Tensor, logits: Tensor) -> Tensor:
+    """True at each example's own class: shape (batch, classes)."""
+    return ops.expand_dims(labels, 1) == ops.arange(logits.shape[1], dtype="int32")
+
+
+def picked(logits: Tensor, labels: Tensor) -> Tensor:
+    """Each example's logit of its own class: shape (batch,)."""
+    return ops.sum(ops.where(class_mask(labels, logits), logits, 0.0), axis=1)
+
+
+def best_other(logits: Tensor, labels: Tensor) -> Tensor:
+    """Each example's largest logit among the classes that are not its own: shape (batch,)."""
+    return ops.max(ops.where(class_mask(labels, logits), -FAR, logits), axis=1)
+
+
+class Goal(Settings):
+    """What an attack is to achieve. A goal of your own is a frozen dataclass with ``margin``.
+
+    Fields that are NumPy arrays hold one entry per example and travel with it; inside ``margin`` they are tensors of
+    the batch at hand.
+    """
+
+    targeted: ClassVar[bool] = False
+    """Whether ``labels`` are classes to reach (True) or to leave (False); ``losses.cross_entropy`` asks."""
+
+    @abstractmethod
+    def margin(self, logits: Tensor) -> Tensor:
+        """How far the decision boundary is crossed: (batch, classes) -> (batch,); above 0 = crossed."""
+
+    def reached(self, logits: Tensor, slack: float = 1.0) -> Tensor:
+        """Whether each example has succeeded: (batch,) of bool. NaN never has.
+
+        The margin must exceed ``slack`` times the noise of the arithmetic, 1e-6 of the largest logit.
+        """
+        return self.margin(logits) > slack * FRAGILE * ops.max(ops.abs(logits), axis=1)
+
+    def check(self, count: int, classes: int) -> Self:
+        """This goal, tidied up for ``count`` examples, or an error that says what is wrong with it."""
+        for name, values in self.rows().items():
+            if len(values) != count:
+                raise InvalidInput(f"{type(self).__name__}.{name} has {len(values)} entries for {count} examples")
+        return self
+
+    def rows(self) -> dict[str, Array]:
+        """The fields with one entry per example."""
+        fields = dataclasses.fields(self)  # type: ignore[arg-type]
+        return {field.name: value for field in fields if isinstance(value := getattr(self, field.name), np.ndarray)}
+
+    def bound(self, rows: dict[str, Any]) -> Self:
+        """A copy whose per-example fields are ``rows``."""
+        twin = copy.copy(self)
+        for name, values in rows.items():
+            object.__setattr__(twin, name, values)
+        return twin
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was done to the values given, in sentences."""
+        return ()
+
+
+def class_numbers(name: str, values: Any) -> tuple[Array, tuple[str, ...]]:
+    """``values`` as one int32 class number per example, with a note if they had to be converted."""
+    try:
+        array = np.asarray(values)
+    except (TypeError, ValueError):
+        array = np.asarray(None)
+    if array.dtype == bool or array.dtype.kind not in "iuf":
+        raise InvalidType(f"{name} must be class numbers, shape (n,); received {type(values).__name__} of dtype {array.dtype}")
+    notes: tuple[str, ...] = ()
+    if array.ndim == 2 and array.shape[1] == 1:
+        array = array[:, 0]
+    if array.ndim == 2 and array.shape[1] > 1:
+        one_hot = ((array == 0) | (array == 1)).all() and (array.sum(axis=1) == 1).all()
+        if not one_hot:
+            raise InvalidInput(f"{name} of shape {array.shape} are neither class numbers nor one-hot; pass labels.argmax(1)")
+        array = array.argmax(axis=1)
+        notes = (f"One-hot {name} were converted to class numbers.",)
+    if array.ndim != 1:
+        raise InvalidInput(f"{name} must have shape (n,); received shape {array.shape}")
+    if array.dtype.kind == "f":
+        if not (np.isfinite(array).all() and (array == np.round(array)).all()):
+            raise InvalidInput(f"{name} must be whole class numbers; received {array[array != np.round(array)][:3].tolist()}")
+    if len(array) and not -(2**31) <= array.min() <= array.max() < 2**31:
+        raise InvalidInput(f"{name} must be class numbers; received {array.max()}")
+    return array.astype("int32"), notes
+
+
+@dataclass(frozen=True, eq=False)
+class _Labelled(Goal):
+    labels: Any
+
+    def __post_init__(self) -> None:
+        labels, notes = class_numbers("labels", self.labels)
+        object.__setattr__(self, "labels", labels)
+        object.__setattr__(self, "_notes", notes)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        return self._notes  # type: ignore[attr-defined,no-any-return]
+
+    def check(self, count: int, classes: int) -> Self:
+        if len(self.labels) != count:
+            raise InvalidInput(f"x has {count} examples but there are {len(self.labels)} labels")
+        outside = (self.labels < 0) | (self.labels >= classes)
+        if outside.any():
+            hint = ": are they 1-based? Subtract 1" if self.labels.min() >= 1 and self.labels.max() == classes else ""
+            raise InvalidInput(
+                f"the model has {classes} classes, 0 to {classes - 1}, but {outside.sum()} labels are outside,"
+                f" such as {self.labels[outside][0]}{hint}"
+            )
+        return self
+
+
+class Untargeted(_Labelled):
+    """Success is any other class than the label.
+
+    Args:
+        labels: true classes, shape (n,); one-hot rows are converted.
+
+    Example:
+        >>> Untargeted([3, 1])
+        Untargeted(2 examples)
+    """
+
+    def margin(self, logits: Tensor) -> Tensor:
+        return best_other(logits, self.labels) - picked(logits, self.labels)
+
+    def __repr__(self) -> str:
+        return f"Untargeted({len(self.labels)} examples)"
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Targeted(_Labelled):
+    """Success is the chosen class, with at least the demanded probability.
+
+    Args:
+        labels: the classes to reach: shape (n,), or one number for all examples.
+        confidence: the probability the model must give to it, 0 to 1: one number, or shape (n,). With 0 it is enough
+            that the chosen class comes first.
+
+    Example:
+        >>> Targeted(859, confidence=0.8)
+        Targeted(859, confidence=0.8)
+    """
+
+    confidence: Any = 0.0
+    targeted: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        single = np.ndim(self.labels) == 0
+        if single and isinstance(self.labels, str):
+            raise InvalidType(f"Targeted needs class numbers, not names; received {self.labels!r}")
+        labels, notes = class_numbers("labels", [self.labels] if single else self.labels)
+        confidence = np.asarray(self.confidence)
+        if confidence.dtype.kind not in "iuf" or confidence.ndim > 1:
+            raise InvalidType(f"confidence must be a probability, or one per example; received {self.confidence!r}")
+        if not ((confidence >= 0) & (confidence <= 1)).all():
+            raise InvalidInput(f"confidence must lie between 0 and 1; received {self.confidence!r}")
+        confidence = confidence.astype("float32")
+        object.__setattr__(self, "_single", single)
+        object.__setattr__(self, "labels", labels)
+        object.__setattr__(self, "confidence", confidence)
+        object.__setattr__(self, "_notes", notes)
+
+    def check(self, count: int, classes: int) -> Self:
+        labels = np.repeat(self.labels, count) if self._single else self.labels  # type: ignore[attr-defined]
+        confidence = np.broadcast_to(self.confidence, (count,)) if self.confidence.ndim == 0 else self.confidence
+        if len(confidence) != count:
+            raise InvalidInput(f"x has {count} examples but there are {len(confidence)} confidences")
+        twin = self.bound({"labels": labels, "confidence": confidence})
+        object.__setattr__(twin, "_single", False)
+        return super(Targeted, twin).check(count, classes)
+
+    def margin(self, logits: Tensor) -> Tensor:
+        return picked(logits, self.labels) - best_other(logits, self.labels)
+
+    def reached(self, logits: Tensor, slack: float = 1.0) -> Tensor:
+        probability = picked(ops.softmax(logits), self.labels)
+        demanded = ops.minimum(self.confidence + slack * FRAGILE, 1.0)
+        enough = ops.logical_or(self.confidence <= 0, probability >= demanded)
+        return ops.logical_and(Goal.reached(self, logits, slack), enough)
+
+    def __repr__(self) -> str:
+        labels = str(self.labels[0]) if self._single else f"{len(self.labels)} examples"  # type: ignore[attr-defined]
+        highest = f"{float(np.max(self.confidence, initial=0)):g}"
+        return f"Targeted({labels}, confidence={highest})" if float(highest) else f"Targeted({labels})"

@@ -1,0 +1,191 @@
+"""One step's view of an attack: the model, the budget and the batch at hand; it counts, and keeps the best point seen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+import numpy as np
+from keras import ops
+
+from advex import _backend
+from advex._arrays import Tensor, axes, flat, rows
+from advex._grid import Grid
+from advex.budgets import Budget
+from advex.errors import AttackError, GradientUnavailable
+from advex.goals import Goal
+
+State: TypeAlias = dict[str, Any]
+Loss: TypeAlias = Callable[[Tensor, Goal], Tensor]
+
+SLACK = 2.0  # the search asks for twice the margin that the final judgement asks for
+
+
+def _scrambled(value: Tensor) -> Tensor:
+    """A well-mixed 32-bit integer for each entry (the finaliser of a hash; wrapping int32 arithmetic on every backend)."""
+    for shift, factor in ((16, 0x7FEB352D), (15, 0x846CA68B - 2**32), (16, None)):
+        shifted = ops.bitwise_and(ops.right_shift(value, shift), (1 << (32 - shift)) - 1)
+        value = ops.bitwise_xor(value, shifted)
+        value = value if factor is None else value * ops.convert_to_tensor(factor, "int32")
+    return value
+
+
+class Problem:
+    """What an attack sees of the world during ``init`` or one ``step``.
+
+    Attributes:
+        x0: the original batch, (batch, ...), float32, in the model's units.
+        goal: the goal, with the labels of this batch.
+        budget: the budget, with ``epsilon`` in the model's units.
+        epsilon: the same number: a scalar tensor (for ``L0`` a number of elements).
+        step: how many steps each example has behind it, (batch,) int32.
+        found: whether each example has a success already, (batch,) bool.
+        best: the best point seen of each example; ``x0`` where there is none.
+        lower, upper: the lowest and highest legal value of each element.
+        classes: number of classes.
+    """
+
+    def __init__(
+        self, forward: Callable[[Tensor], Tensor], grid: Grid, goal: Goal, budget: Budget, steps: int, state: State, shared: State
+    ) -> None:
+        self._forward, self._grid, self._steps = forward, grid, steps
+        self._state, self._shared = dict(state), shared
+        self._minimise = not budget.limited
+        self._draws = 0
+        self.x0 = state["x0"]
+        self.goal = goal.bound(state["goal"])
+        self.epsilon: Tensor = shared["epsilon"]
+        self.budget = budget.bound(self.epsilon) if budget.limited else budget
+        self.span: Tensor = shared["span"]
+        self.step: Tensor = state["step"]
+        self.lower: Tensor = state["bounds"]["lower"] if state["bounds"] else shared["lower"]
+        self.upper: Tensor = state["bounds"]["upper"] if state["bounds"] else shared["upper"]
+        running = ops.logical_not(state["invalid"])
+        if not self._minimise:
+            running = ops.logical_and(running, ops.logical_not(state["found"]))
+        self._live = running
+
+    @property
+    def found(self) -> Tensor:
+        return self._state["found"]
+
+    @property
+    def best(self) -> Tensor:
+        return self._state["best"]
+
+    @property
+    def progress(self) -> Tensor:
+        """How far through its steps each example is: (batch,), from 0 to just below 1."""
+        return ops.cast(self.step, "float32") / self._steps
+
+    def logits(self, x: Tensor) -> Tensor:
+        """Logits of the points (batch, classes); one query each."""
+        seen = self._seen(x)
+        logits = self._forward(seen)
+        self._record(seen, logits)
+        return logits
+
+    def margin(self, x: Tensor) -> Tensor:
+        """The goal's margin at the points: (batch,), above 0 = crossed; one query each."""
+        return self.goal.margin(self.logits(x))
+
+    def gradient(self, x: Tensor, loss: Loss) -> tuple[Tensor, Tensor]:
+        """The loss at the points, (batch,), and its gradient, (batch, ...); one query and one gradient each.
+
+        The model sees 8-bit inputs snapped to their grid; the gradient there counts as the gradient at ``x``.
+        """
+        seen = self._seen(x)
+
+        def evaluate(point: Tensor) -> tuple[Tensor, Tensor]:
+            logits = self._forward(point)
+            value = loss(logits, self.goal)
+            if len(value.shape) != 1:
+                raise AttackError(f"a loss must return one value per example, shape (batch,); it returned {tuple(value.shape)}")
+            return value, logits
+
+        value, gradient, logits = _backend.value_and_gradient(evaluate, seen)
+        if gradient is None:
+            raise GradientUnavailable(
+                "the model has no gradient with respect to its input: something in it is not differentiable (rounding, argmax,"
+                " a look-up). Use a black-box attack, or replace that part by a layer whose gradient passes straight through"
+            )
+        self._record(seen, logits)
+        dead = ops.logical_not(ops.any(ops.not_equal(gradient, 0), axis=axes(gradient)))
+        first = ops.equal(self.step, 0)
+        self._state["flat"] = ops.logical_or(self._state["flat"], ops.logical_and(dead, first))
+        self._state["gradients"] = self._state["gradients"] + ops.cast(self._live, "int32")
+        return value, gradient
+
+    def project(self, x: Tensor) -> Tensor:
+        """The nearest point inside budget and box."""
+        return self.budget.nearest(x, self.x0, self.lower, self.upper)
+
+    def move(self, x: Tensor, direction: Tensor, length: Tensor | float) -> Tensor:
+        """A step of ``length`` (in units of epsilon; a number or one per example) along the steepest ascent, projected.
+
+        Elements that are at their end already do not take part in the choice of the direction.
+        """
+        reach = self.epsilon if self.budget.homogeneous else self.epsilon * self.span
+        if len(self.lower.shape) == 0:  # in the maximum norm every element chooses for itself
+            stuck = ops.logical_or(
+                ops.logical_and(direction > 0, x >= self.upper), ops.logical_and(direction < 0, x <= self.lower)
+            )
+            direction = ops.where(stuck, 0.0, direction)
+        stride = length * reach
+        if len(ops.shape(stride)) == 1:
+            stride = rows(stride, x)
+        return self.project(x + stride * self.budget.steepest(direction))
+
+    def uniform(self, shape: tuple[int, ...]) -> Tensor:
+        """Uniform numbers in [0, 1), shape (batch, *shape): a function of seed, the example's content, its step and the call."""
+        return ops.cast(self._bits(shape), "float32") * 2.0**-24
+
+    def signs(self, shape: tuple[int, ...]) -> Tensor:
+        """-1 or 1 with equal chances, shape (batch, *shape), drawn like ``uniform``."""
+        return ops.where(self._bits(shape) >= 2**23, 1.0, -1.0)
+
+    def outcome(self) -> State:
+        """The state with all that was recorded."""
+        return self._state
+
+    def _bits(self, shape: tuple[int, ...]) -> Tensor:
+        """24 random bits per entry."""
+        self._draws += 1
+        key, salt = self._state["key"], self._shared["salt"]
+        stream = _scrambled(key[:, 0] + self.step * 0x632BE5AB + self._draws * 0x1B873593)
+        stream = _scrambled(ops.bitwise_xor(stream, key[:, 1]) + salt)
+        count = int(np.prod(shape))
+        index = (np.arange(count, dtype="int64") * 0x9E3779B1).astype("uint32").view("int32")
+        mixed = _scrambled(ops.expand_dims(stream, 1) + ops.convert_to_tensor(index[None], "int32"))
+        mixed = _scrambled(mixed + ops.expand_dims(key[:, 0], 1))
+        bits = ops.bitwise_and(ops.right_shift(mixed, 8), 2**24 - 1)
+        return ops.reshape(bits, (-1, *shape))
+
+    def _seen(self, x: Tensor) -> Tensor:
+        if tuple(x.shape[1:]) != tuple(self.x0.shape[1:]):
+            raise AttackError(f"the attack asked for points of shape {tuple(x.shape)}; its examples have {tuple(self.x0.shape)}")
+        return self._grid.snapped(x, self.x0, self.budget, self.lower, self.upper, self._shared["top"])
+
+    def _inside(self, seen: Tensor) -> Tensor:
+        legal = ops.all(flat(ops.logical_and(seen >= self.lower, seen <= self.upper)), axis=1)
+        if self._minimise or len(self.lower.shape) > 0:
+            return legal
+        # A hair outside is pulled in at the end; half precision has longer hair.
+        hair = 1.01 if self._grid.half else 1 + 1e-6
+        return ops.logical_and(legal, self.budget.size(seen - self.x0) <= self.epsilon * hair)
+
+    def _record(self, seen: Tensor, logits: Tensor) -> None:
+        state = self._state
+        reached = ops.logical_and(self.goal.reached(logits, SLACK), self._inside(seen))
+        reached = ops.logical_and(reached, self._live)
+        if self._minimise:
+            size = self.budget.size(seen - self.x0)
+            better = ops.logical_and(reached, ops.logical_or(ops.logical_not(state["found"]), size < state["size"]))
+            state["size"] = ops.where(better, size, state["size"])
+        else:
+            better = ops.logical_and(reached, ops.logical_not(state["found"]))
+        state["best"] = ops.where(rows(better, seen), seen, state["best"])
+        state["found"] = ops.logical_or(state["found"], better)
+        broken = ops.any(ops.isnan(logits), axis=1)
+        state["invalid"] = ops.logical_or(state["invalid"], ops.logical_and(broken, self._live))
+        state["queries"] = state["queries"] + ops.cast(self._live, "int32")

@@ -1,0 +1,301 @@
+"""What an attack has found: arrays, pictures and files, each judged by the model again."""
+
+from __future__ import annotations
+
+import base64
+import io
+import math
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from keras import ops
+
+from advex import _backend, images
+from advex._arrays import Array
+from advex._grid import Grid
+from advex._settings import helpful
+from advex.budgets import Budget, Linf
+from advex.classifier import Classifier
+from advex.errors import InvalidInput, InvalidType
+from advex.goals import Goal, Untargeted
+
+
+@dataclass(frozen=True)
+class SavedImage:
+    """One file written by ``Result.save``. Its fields can be read as attributes or as keys."""
+
+    path: Path
+    index: int
+    """Row of the result."""
+    before: str
+    """Predicted class of the original, by name if names are known."""
+    after: str
+    """Predicted class of the file, read back."""
+    confidence: float
+    """Probability of that class."""
+    levels: int
+    """Largest change of any element, in grey levels, measured on the file."""
+    verified: bool
+    """Whether the file, read back, reaches the goal inside the budget."""
+
+    def __getitem__(self, name: str) -> Any:
+        if name not in self.keys():
+            raise KeyError(name)
+        return getattr(self, name)
+
+    def keys(self) -> Iterator[str]:
+        return iter([entry.name for entry in fields(self)])
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class Result:
+    """The outcome of an attack on n inputs; every array has n rows.
+
+    Attributes:
+        x: adversarial inputs, dtype and shape of the original; the original itself where the attack failed.
+        success: whether the goal is reached by that very row, inside budget and box, (n,) bool.
+        prediction: the class predicted for that row, (n,) int.
+        confidence: the probability of that class, (n,) float.
+        distance: size of the change in the budget's norm, in units of the box's range, (n,) float64: 0 where the input was
+            wrong already, inf where the attack failed.
+        gradients: backward passes spent on each row, (n,) int.
+        queries: forward passes spent on each row (those of the gradients included), (n,) int.
+        before, before_confidence: prediction and probability for the original.
+        original, goal, budget, classifier: what was given.
+        info: what was done and noticed: ``head``, ``goal``, ``budget``, ``attack``, ``seed``, ``backend``, ``versions``,
+            ``warnings``, ``notes``, ``fragile``, ``invalid``, ``checks``.
+    """
+
+    classifier: Classifier
+    original: Array
+    goal: Goal
+    budget: Budget
+    x: Array
+    success: Array
+    prediction: Array
+    confidence: Array
+    distance: Array
+    gradients: Array
+    queries: Array
+    before: Array
+    before_confidence: Array
+    info: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def empty(cls, classifier: Classifier, x: Array, info: dict[str, Any]) -> Result:
+        """The result of no inputs."""
+        whole, real = np.zeros(0, "int64"), np.zeros(0, "float64")
+        return cls(
+            classifier=classifier,
+            original=x,
+            goal=Untargeted(whole),
+            budget=Linf(),
+            x=x.copy(),
+            success=np.zeros(0, bool),
+            prediction=whole,
+            confidence=real,
+            distance=real,
+            gradients=whole,
+            queries=whole,
+            before=whole,
+            before_confidence=real,
+            info=info,
+        )
+
+    @property
+    def perturbation(self) -> Array:
+        """``x - x0`` as floats, in the units of ``x``."""
+        kind = "float64" if self.x.dtype == np.float64 else "float32"
+        changed = self.x.astype(kind) - self.original.astype(kind)
+        return np.where((self.x == self.original), np.zeros((), kind), changed)
+
+    @property
+    def success_rate(self) -> float | None:
+        """Share of successes; None for an empty batch."""
+        return float(self.success.mean()) if len(self.success) else None
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    @helpful
+    def save(
+        self,
+        folder: str | Path,
+        names: Sequence[str] | None = None,
+        rows: Literal["success", "all"] = "success",
+        overwrite: bool = False,
+    ) -> list[SavedImage]:
+        """Write PNG files, read each back and judge it again.
+
+        Float inputs are rounded to 8 bits towards the original, so that the file stays inside the budget.
+
+        Args:
+            folder: where to; made if it does not exist.
+            names: one file name per row of the result, or per row written; default ``00000.png`` and so on.
+            rows: ``"success"`` or ``"all"``.
+            overwrite: whether existing files may be replaced.
+
+        Returns:
+            A list of ``SavedImage``, one per file.
+
+        Raises:
+            InvalidInput: not pictures; a name that is taken, doubled or points out of the folder.
+            OSError: the folder cannot be written.
+        """
+        if rows not in ("success", "all"):
+            raise InvalidInput(f"rows must be 'success' or 'all'; received {rows!r}")
+        if len(self) and not images.is_image(self.x):
+            raise InvalidInput(
+                f"only pictures can be saved, (n, height, width) or (n, height, width, 1 or 3); x is {self.x.shape}"
+            )
+        chosen = np.arange(len(self)) if rows == "all" else np.flatnonzero(self.success)
+        folder = Path(folder)
+        paths = self._paths(folder, names, chosen, overwrite)
+        folder.mkdir(parents=True, exist_ok=True)
+        return [self._saved(path, int(row)) for path, row in zip(paths, chosen, strict=True)]
+
+    def _paths(self, folder: Path, names: Sequence[str] | None, chosen: Array, overwrite: bool) -> list[Path]:
+        if names is None:
+            given = [f"{row:05d}.png" for row in chosen]
+        else:
+            listed = [str(name) for name in names]
+            if len(listed) == len(self):
+                given = [listed[row] for row in chosen]
+            elif len(listed) == len(chosen):
+                given = listed
+            else:
+                raise InvalidInput(f"{len(listed)} names for {len(chosen)} files ({len(self)} rows)")
+        seen: set[str] = set()
+        paths = []
+        for name in given:
+            if not name or "\0" in name or name in (".", "..") or Path(name).name != name or "\\" in name:
+                raise InvalidInput(f"{name!r} is not a plain file name")
+            name = name if name.lower().endswith(".png") else f"{name}.png"
+            if name.casefold() in seen:
+                raise InvalidInput(f"two rows would be saved as {name!r}")
+            seen.add(name.casefold())
+            path = folder / name
+            if path.is_symlink():
+                raise InvalidInput(f"{path} is a symbolic link; advex does not write through it")
+            if os.path.lexists(path) and not overwrite:
+                raise InvalidInput(f"{path} exists; pass overwrite=True to replace it, or another folder")
+            paths.append(path)
+        return paths
+
+    def _saved(self, path: Path, row: int) -> SavedImage:
+        pixels, original = self._pixels(row), self._eight_bit(self.original[row])
+        images.write(path, pixels, overwrite=True)
+        back = images.read(path, channels=1 if pixels.ndim == 2 or pixels.shape[-1] == 1 else 3).pixels.reshape(pixels.shape)
+        prediction, confidence, verified = self._judged_file(back, row)
+        levels = int(np.abs(back.astype("int16") - original.astype("int16")).max(initial=0))
+        before, after = self.classifier.caption(int(self.before[row])), self.classifier.caption(prediction)
+        return SavedImage(path, row, before, after, confidence, levels, verified)
+
+    def _judged_file(self, pixels: Array, row: int) -> tuple[int, float, bool]:
+        """Prediction, probability and success of 8-bit pixels, by the model; success needs the budget to hold as well."""
+        grid = Grid(np.dtype("uint8"), self.classifier.box)
+        goal = self.goal.bound({name: ops.convert_to_tensor(values[row : row + 1]) for name, values in self.goal.rows().items()})
+        working = grid.working(pixels[None])
+        logits = self.classifier.judge(working)(ops.convert_to_tensor(working))
+        probability = _backend.to_numpy(ops.softmax(logits))[0]
+        reached = bool(_backend.to_numpy(goal.reached(logits))[0])
+        if self.original.dtype == np.uint8:
+            near = bool(grid.within(pixels[None], self.original[row : row + 1], self.budget)[0])
+        else:  # a float original need not lie on a level: the file is compared with the original itself
+            span, low = self.classifier.box[1] - self.classifier.box[0], self.classifier.box[0]
+            exact = low + pixels[None].astype("float64") / 255 * span
+            size = self.budget.measure(exact - self.original[row : row + 1].astype("float64"))[0]
+            size = size / span if self.budget.homogeneous else size
+            # An element that did not move may sit half a level off the grid.
+            slack = self._off_grid(row)
+            near = not self.budget.limited or bool(size <= self.budget.epsilon * (1 + 1e-6) + slack)
+        return int(probability.argmax()), float(probability.max()), reached and near
+
+    def _off_grid(self, row: int) -> float:
+        """The size of what rounding the original itself to 8 bits changes."""
+        low, high = self.classifier.box
+        values = (self.original[row : row + 1].astype("float64") - low) / (high - low)
+        return float(self.budget.measure(values - np.rint(values * 255) / 255)[0]) if self.budget.homogeneous else math.inf
+
+    def _eight_bit(self, values: Array) -> Array:
+        """One input in levels, rounded to nearest."""
+        if values.dtype == np.uint8:
+            return values
+        low, high = self.classifier.box
+        return np.clip(np.rint((values.astype("float64") - low) / (high - low) * 255), 0, 255).astype("uint8")
+
+    def _pixels(self, row: int) -> Array:
+        """One adversarial input in levels: what moved is rounded towards the original."""
+        if self.x.dtype == np.uint8:
+            return self.x[row]
+        low, high = self.classifier.box
+        start = (self.original[row].astype("float64") - low) / (high - low) * 255
+        end = (self.x[row].astype("float64") - low) / (high - low) * 255
+        # A value that is a level but for rounding errors is that level.
+        nearest, close = np.rint(end), 1e-4
+        towards = np.where(end > start, np.floor(end + close), np.where(end < start, np.ceil(end - close), nearest))
+        passed = np.where(end > start, towards < start, towards > start)  # less than a level away: stay where the original is
+        levels = np.where(passed & (end != start), np.rint(start), towards)
+        return np.clip(levels, 0, 255).astype("uint8")
+
+    def show(self, rows: Sequence[int] | None = None, limit: int = 8) -> Any:
+        """Pictures as one ``PIL.Image``: original, adversarial and their difference x10, with predictions.
+
+        Args:
+            rows: which; default the first successes, then the others.
+            limit: at most so many.
+        """
+        if not images.is_image(self.x):
+            raise InvalidInput(
+                f"only pictures can be shown, (n, height, width) or (n, height, width, 1 or 3); x is {self.x.shape}"
+            )
+        if rows is None:
+            order = np.argsort(~self.success, kind="stable")
+            rows = [int(row) for row in order[:limit]]
+        lines = []
+        for row in rows:
+            if isinstance(row, bool) or not -len(self) <= row < len(self):
+                raise InvalidType(f"rows must be numbers below {len(self)}; received {row!r}")
+            original, adversarial = self._eight_bit(self.original[row]), self._eight_bit(self.x[row])
+            span = 255 if self.x.dtype == np.uint8 else self.classifier.box[1] - self.classifier.box[0]
+            change = self.perturbation[row].astype("float64") / span * 255
+            difference = np.clip(128 + 10 * change, 0, 255).astype("uint8")
+            name = self.classifier.caption
+            fate = "" if self.success[row] else "\nnot fooled"
+            lines.append(
+                [
+                    (original, f"{name(int(self.before[row]))}\n{self.before_confidence[row]:.1%}"),
+                    (adversarial, f"{name(int(self.prediction[row]))}\n{self.confidence[row]:.1%}"),
+                    (difference, f"max {np.abs(change).max(initial=0):.3g} levels{fate}"),
+                ]
+            )
+        return images.sheet(lines, ("original", "adversarial", "difference x10"))
+
+    def _repr_html_(self) -> str:
+        head = f"<p>{_escaped(repr(self))}</p>"
+        notes = "".join(f"<p><b>Warning:</b> {_escaped(sentence)}</p>" for sentence in self.info.get("warnings", []))
+        if not len(self) or not images.is_image(self.x):
+            return head + notes
+        buffer = io.BytesIO()
+        self.show().save(buffer, format="PNG")
+        code = base64.b64encode(buffer.getvalue()).decode()
+        return f'{head}{notes}<img alt="original, adversarial and difference" src="data:image/png;base64,{code}">'
+
+    def __repr__(self) -> str:
+        if not len(self):
+            return "Result(no inputs)"
+        attack, budget = self.info.get("attack", "?"), self.info.get("budget", "?")
+        text = f"Result({int(self.success.sum())} of {len(self)} broken by {attack} within {budget}"
+        if wrong := self.info.get("clean_wrong"):
+            text += f", {wrong} of them wrong before"
+        if self.info.get("invalid"):
+            text += f", {len(self.info['invalid'])} invalid"
+        return f"{text}, {self.gradients.mean():.1f} gradients each)"
+
+
+def _escaped(text: str) -> str:
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

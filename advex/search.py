@@ -1,0 +1,594 @@
+"""The one driver: rows enter, take compiled steps, leave when they are finished, and are judged once more at the end."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import sys
+import time
+import warnings
+from collections.abc import Callable, Hashable
+from typing import Any, Protocol
+
+import keras
+import numpy as np
+from keras import ops, tree
+
+from advex import _backend
+from advex._arrays import Array, Tensor
+from advex._grid import Grid
+from advex._version import VERSION
+from advex.budgets import Budget
+from advex.classifier import Classifier, Forward
+from advex.errors import AttackError, InvalidInput, ModelWarning
+from advex.goals import Goal, Untargeted
+from advex.losses import SATURATED, cross_entropy, log_odds
+from advex.problem import Problem, State
+from advex.result import Result
+
+CHECKED = 16  # rows used for the checks of the model's honesty
+PATIENCE = 2.0  # seconds before a bar appears by itself
+BURST = 3  # steps between two looks at the state, on an accelerator
+
+
+class Steps(Protocol):
+    """What the driver needs of an attack."""
+
+    @property
+    def steps(self) -> int: ...
+    def init(self, problem: Problem) -> tuple[Tensor, Any]: ...
+    def step(self, problem: Problem, x: Tensor, memory: Any) -> tuple[Tensor, Any]: ...
+
+
+@dataclasses.dataclass(frozen=True)
+class Stage:
+    """One run of an attack over the examples that no earlier stage has broken."""
+
+    attack: Steps
+    salt: int = 0  # tells apart the random numbers of stages that run the same attack
+
+
+Progress = bool | Callable[[int, int, int], Any] | None
+
+
+def power_of_two(count: int) -> int:
+    """The smallest power of two that is not below ``count``."""
+    return 1 << max(0, int(count - 1).bit_length())
+
+
+def default_batch(shape: tuple[int, ...]) -> int:
+    """A batch size that keeps a step's tensors within the caches and memory of a small machine."""
+    elements = max(1, int(np.prod(shape)))
+    return int(min(128, max(8, power_of_two(2**22 // elements))))
+
+
+class _Search:
+    """The data of one call, and the loop over its batches."""
+
+    def __init__(
+        self, classifier: Classifier, grid: Grid, x: Array, goal: Goal, budget: Budget, seed: int, batch: int, report: _Report
+    ) -> None:
+        self.classifier, self.grid, self.x, self.goal, self.budget, self.seed = classifier, grid, x, goal, budget, seed
+        self.report = report
+        self.batch = batch if _backend.RAGGED else min(power_of_two(batch), power_of_two(len(x)))
+        self.found = np.zeros(len(x), bool)
+        self.invalid = np.zeros(len(x), bool)
+        self.flat = np.zeros(len(x), bool)
+        self.gradients = np.zeros(len(x), "int64")
+        self.queries = np.zeros(len(x), "int64")
+        self.size = np.full(len(x), np.inf)
+        self.points = x.copy()
+        self.shell = goal.bound(dict.fromkeys(goal.rows()))  # without the labels, for functions that outlive this call
+        span = float(grid.span)
+        epsilon = float(budget.limit(grid.span)) if budget.limited else np.inf
+        self.shared = {
+            "epsilon": np.float32(epsilon),
+            "span": np.float32(span),
+            "lower": np.float32(classifier.box[0]),
+            "upper": np.float32(classifier.box[1]),
+            "salt": np.int32(0),
+            "top": np.float32(255),
+        }
+
+    # Rows on their way in.
+
+    def _rows(self, ids: Array) -> State:
+        """The first state of the rows ``ids``; on backends of fixed shapes padded with rows that count as finished."""
+        padding = 0 if _backend.RAGGED else self.batch - len(ids)
+        every = np.concatenate([ids, np.zeros(padding, ids.dtype)])
+        x = self.x[every]
+        x0 = self.grid.working(x)
+        lower, upper = self.grid.bounds(x, self.budget)
+        count = len(every)
+        void = np.arange(count) >= len(ids)
+        state: State = {
+            "x0": x0,
+            "best": x0,
+            "bounds": {"lower": lower, "upper": upper} if np.ndim(lower) else {},
+            "goal": {name: values[every] for name, values in self.goal.rows().items()},
+            "key": row_keys(x0, self.seed),
+            "found": np.zeros(count, bool),
+            "invalid": void,
+            "flat": np.zeros(count, bool),
+            "step": np.zeros(count, "int32"),
+            "gradients": np.zeros(count, "int32"),
+            "queries": np.zeros(count, "int32"),
+            "size": np.full(count, np.inf, "float32"),
+        }
+        return tree.map_structure(ops.convert_to_tensor, state)  # type: ignore[no-any-return]
+
+    # What is compiled: three functions of a state.
+
+    def _compiled(self, name: str, attack: Steps, state: State, function: Callable[[Problem, State], State]) -> Any:
+        """``function`` of a problem made from a state, compiled once per model, settings and structure."""
+        forward = self.classifier.forward(self._sample())
+        leaves = tree.flatten(state)
+        structure = tree.map_structure(lambda leaf: 0, state)
+        shared_names = sorted(self.shared)
+        grid, shell, budget = self.grid, self.shell, self.budget
+        limit = budget.bound(None if not budget.limited else 0.0)
+
+        def run(*tensors: Tensor) -> State:
+            state = tree.pack_sequence_as(structure, list(tensors[: len(leaves)]))
+            shared = dict(zip(shared_names, tensors[len(leaves) :], strict=True))
+            problem = Problem(forward, grid, shell, limit, attack.steps, state, shared)
+            return function(problem, state)
+
+        signature = [((None, *map(int, leaf.shape[1:])), keras.backend.standardize_dtype(leaf.dtype)) for leaf in leaves]
+        key: Hashable = (name, attack, self._static(), grid.key(), repr(structure), tuple(signature))
+        signature += [((), str(self.shared[entry].dtype)) for entry in shared_names]
+        compiled = self.classifier.compiled(key, lambda: _backend.compiled(run, signature, forward.variables))
+        return lambda state: compiled(*tree.flatten(state), *(ops.convert_to_tensor(self.shared[n]) for n in shared_names))
+
+    def _static(self) -> tuple[Any, ...]:
+        goal, budget = self.shell, self.budget
+        settings = tuple((field.name, getattr(goal, field.name)) for field in dataclasses.fields(goal))  # type: ignore[arg-type]
+        return (type(goal), settings, budget.bound(None), budget.limited)
+
+    def _sample(self) -> Array:
+        return self.grid.working(self.x[: min(len(self.x), CHECKED)])
+
+    def _init(self, attack: Steps) -> Callable[[State], State]:
+        def init(problem: Problem, state: State) -> State:
+            x, memory = attack.init(problem)
+            memory = () if memory is None else memory
+            x = _alike(attack, "x", x, problem.x0)
+            return {**problem.outcome(), "x": x, "memory": memory}
+
+        def run(state: State) -> State:
+            return self._compiled("init", attack, state, init)(state)  # type: ignore[no-any-return]
+
+        return run
+
+    def _advance(self, attack: Steps, state: State) -> Callable[[State], State]:
+        def advance(problem: Problem, state: State) -> State:
+            x, memory = attack.step(problem, state["x"], state["memory"])
+            x = _alike(attack, "x", x, state["x"])
+            memory = _same_memory(attack, () if memory is None else memory, state["memory"])
+            return {**problem.outcome(), "x": x, "memory": memory, "step": state["step"] + 1}
+
+        return self._compiled("step", attack, state, advance)  # type: ignore[no-any-return]
+
+    def _finish(self, attack: Steps, state: State) -> Callable[[State], State]:
+        def finish(problem: Problem, state: State) -> State:
+            problem.logits(state["x"])
+            return {**problem.outcome(), "x": state["x"], "memory": state["memory"]}
+
+        return self._compiled("finish", attack, state, finish)  # type: ignore[no-any-return]
+
+    # The loop.
+
+    def run(self, stage: Stage) -> None:
+        """One stage over all rows that still need it."""
+        attack = stage.attack
+        waiting = np.flatnonzero(~self.invalid & ~(self.found & (self.budget.limited | (self.size == 0))))
+        self.shared["salt"] = np.int32(stage.salt)
+        init = self._init(attack)
+        advance = finish = None
+        state: State | None = None
+        slots = np.zeros(0, "int64")  # which example sits in which row; -1: none, or one that has left
+        burst = BURST if _backend.accelerated() else 1
+        while True:
+            free = self.batch - int((slots >= 0).sum())
+            if len(waiting) and free:
+                fresh, waiting = waiting[:free], waiting[free:]
+                state, slots = self._joined(state, slots, init(self._rows(fresh)), fresh)
+            if state is None or not (slots >= 0).any():
+                break
+            if advance is None or finish is None:
+                advance, finish = self._advance(attack, state), self._finish(attack, state)
+            # Rows that an evaluation inside init has finished already take no step.
+            ended, over = self._ended(state, slots, attack.steps)
+            if not ended.any():
+                ages = _host(state["step"])[slots >= 0]
+                for _ in range(min(burst, attack.steps - int(ages.max()))):
+                    state = advance(state)
+                ended, over = self._ended(state, slots, attack.steps)
+            if ended.any():
+                if over.any():
+                    state = self._judged(state, slots, over, finish)
+                self._leave(state, slots, ended)
+                slots = np.where(ended, -1, slots)
+                state, slots = self._compacted(state, slots, len(waiting))
+            self.report(int(len(self.x) - len(waiting) - (slots >= 0).sum()), int(self.found.sum()))
+
+    def _ended(self, state: State, slots: Array, steps: int) -> tuple[Array, Array]:
+        """Which rows are finished, and which of them for want of steps only."""
+        found, invalid = _host(state["found"]), _host(state["invalid"])
+        settled = invalid | found if self.budget.limited else invalid
+        over = (_host(state["step"]) >= steps) & ~settled & (slots >= 0)
+        return (settled | over) & (slots >= 0), over
+
+    def _joined(self, state: State | None, slots: Array, fresh: State, ids: Array) -> tuple[State, Array]:
+        """Fresh rows put into the places that are free."""
+        if state is None:
+            return fresh, np.concatenate([ids, np.full(_count(fresh) - len(ids), -1)])
+        if _backend.RAGGED:  # the free places are gone already
+            joined = tree.map_structure(lambda old, new: _backend.concatenate([old, new]), state, fresh)
+            return joined, np.concatenate([slots, ids])
+        places = np.arange(len(slots))
+        free = np.flatnonzero(slots < 0)
+        places[free] = len(slots) + np.arange(len(free))
+        both = tree.map_structure(lambda old, new: _backend.concatenate([old, new]), state, fresh)
+        slots = slots.copy()
+        slots[free] = np.concatenate([ids, np.full(len(free) - len(ids), -1)])
+        return tree.map_structure(lambda leaf: _backend.gather(leaf, places), both), slots
+
+    def _compacted(self, state: State, slots: Array, waiting: int) -> tuple[State | None, Array]:
+        """Places of rows that have left, removed: at once where shapes are free, by halves at the end where they are not."""
+        live = np.flatnonzero(slots >= 0)
+        if len(live) == 0 and (_backend.RAGGED or not waiting):
+            return None, slots[:0]
+        if _backend.RAGGED:
+            keep = live
+        else:
+            size = power_of_two(len(live))
+            if waiting or size >= len(slots):
+                return state, slots
+            keep = np.concatenate([live, np.flatnonzero(slots < 0)[: size - len(live)]])
+        if len(keep) == len(slots):
+            return state, slots
+        return tree.map_structure(lambda leaf: _backend.gather(leaf, keep), state), slots[keep]
+
+    def _judged(self, state: State, slots: Array, over: Array, finish: Callable[[State], State]) -> State:
+        """The last point of the rows that are out of steps, looked at like every other."""
+        if over.all() or not _backend.RAGGED:
+            if over.all():
+                return finish(state)
+            # Rows that are not over must not be looked at: they are marked for the time of the call.
+            marked = ops.convert_to_tensor(_host(state["invalid"]) | ~over)
+            judged = finish({**state, "invalid": marked})
+            truly = (_host(judged["invalid"]) & over) | _host(state["invalid"])
+            return {**judged, "invalid": ops.convert_to_tensor(truly)}
+        index = np.flatnonzero(over)
+        part = finish(tree.map_structure(lambda leaf: _backend.gather(leaf, index), state))
+        rest = np.flatnonzero(~over)
+        back = np.argsort(np.concatenate([rest, index]), kind="stable")
+        return tree.map_structure(  # type: ignore[no-any-return]
+            lambda old, new: _backend.gather(_backend.concatenate([_backend.gather(old, rest), new]), back), state, part
+        )
+
+    def _leave(self, state: State, slots: Array, ended: Array) -> None:
+        """What the finished rows have found, written down."""
+        index = np.flatnonzero(ended)
+        ids = slots[index]
+        self.gradients[ids] += _host(state["gradients"])[index]
+        self.queries[ids] += _host(state["queries"])[index]
+        self.invalid[ids] |= _host(state["invalid"])[index]
+        self.flat[ids] |= _host(state["flat"])[index]
+        won = index[_host(state["found"])[index]]
+        if not len(won):
+            return
+        size = _host(state["size"])[won]
+        better = ~self.found[slots[won]] | (size < self.size[slots[won]])
+        won, size = won[better], size[better]
+        ids = slots[won]
+        points = self.grid.returned(_host(_backend.gather(state["best"], won)))
+        self.points[ids] = self.grid.settled(points, self.x[ids], self.budget)
+        self.found[ids] = True
+        self.size[ids] = size
+
+
+def _host(tensor: Tensor) -> Array:
+    return _backend.to_numpy(tensor)
+
+
+def _count(state: State) -> int:
+    return int(state["x0"].shape[0])
+
+
+def _alike(attack: Steps, name: str, value: Tensor, like: Tensor) -> Tensor:
+    value = ops.convert_to_tensor(value)
+    have = (tuple(value.shape[1:]), keras.backend.standardize_dtype(value.dtype))
+    want = (tuple(like.shape[1:]), keras.backend.standardize_dtype(like.dtype))
+    if len(value.shape) != len(like.shape) or have != want:
+        raise AttackError(
+            f"{type(attack).__name__} returned {name} of shape (batch, {', '.join(map(str, have[0]))}) and dtype {have[1]};"
+            f" expected shape (batch, {', '.join(map(str, want[0]))}) and dtype {want[1]}"
+        )
+    return value
+
+
+def _same_memory(attack: Steps, memory: Any, before: Any) -> Any:
+    try:
+        tree.assert_same_structure(memory, before)
+    except (ValueError, TypeError):
+        raise AttackError(
+            f"{type(attack).__name__}: step returned a memory of another structure than init (or than it received)"
+        ) from None
+    return tree.map_structure(lambda new, old: _alike(attack, "memory", new, old), memory, before)
+
+
+def row_keys(x0: Array, seed: int) -> Array:
+    """Two int32 per row, from the seed and the row's content alone: (n, 2)."""
+    digests = [
+        hashlib.blake2b(row.tobytes(), digest_size=8, key=int(seed).to_bytes(16, "little", signed=True)).digest()
+        for row in np.ascontiguousarray(x0 + np.float32(0))  # -0.0 becomes 0.0
+    ]
+    return np.frombuffer(b"".join(digests), "int32").reshape(-1, 2)
+
+
+class _Report:
+    """Tells the outside how far the search is: a bar, a function, or nobody."""
+
+    def __init__(self, progress: Progress, total: int) -> None:
+        self.total, self.call, self.bar, self.task = total, None, None, None
+        self.began = time.monotonic()
+        if callable(progress):
+            self.call = progress
+        self.wanted = progress is True
+        self.allowed = progress is None and (sys.stderr.isatty() or "ipykernel" in sys.modules)
+
+    def __call__(self, done: int, found: int) -> None:
+        if self.call is not None:
+            self.call(done, self.total, found)
+        if self.bar is None and (self.wanted or (self.allowed and time.monotonic() - self.began > PATIENCE)):
+            from rich.console import Console
+            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+            columns = (TextColumn("attacking"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[found]} fooled"))
+            self.bar = Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True), transient=True)
+            self.task = self.bar.add_task("", total=self.total, found=found)
+            self.bar.start()
+        if self.bar is not None:
+            self.bar.update(self.task, completed=done, found=found)
+
+    def close(self) -> None:
+        if self.bar is not None:
+            self.bar.stop()
+
+
+class _Judge:
+    """Predictions of arrays of the user's kind, in batches, by the one compiled forward pass."""
+
+    def __init__(self, classifier: Classifier, grid: Grid, batch: int, sample: Array) -> None:
+        self.grid, self.batch = grid, batch
+        self.run = classifier.judge(sample)
+        self.first: Array = np.zeros((0, 0))  # the first logits that were computed
+
+    def logits(self, x: Array) -> Array:
+        """One batch at most; padded where shapes must not change."""
+        points = self.grid.working(x)
+        if not _backend.RAGGED and len(points) < self.batch:
+            points = np.concatenate([points, np.repeat(points[:1], self.batch - len(points), axis=0)])
+        logits = _host(self.run(ops.convert_to_tensor(points)))[: len(x)]
+        if not len(self.first):
+            self.first = logits
+        return logits
+
+    def __call__(self, x: Array, goal: Goal | None) -> dict[str, Array]:
+        """Per row: prediction, its probability, whether the goal is reached, whether logits are NaN, whether they saturate."""
+        parts: list[dict[str, Array]] = []
+        for start in range(0, len(x), self.batch):
+            rows = slice(start, min(start + self.batch, len(x)))
+            logits = self.logits(x[rows])
+            broken = np.isnan(logits).any(axis=1)
+            prediction = np.where(broken, 0, logits.argmax(axis=1))
+            probability = _host(ops.max(ops.softmax(ops.convert_to_tensor(logits)), axis=1))
+            now = goal.bound(_tensors(goal, rows)) if goal is not None else None
+            reached = _host(now.reached(ops.convert_to_tensor(logits))) if now is not None else np.zeros(len(logits), bool)
+            labels = getattr(now, "labels", None)
+            odds = _host(log_odds(ops.convert_to_tensor(logits), labels)) if labels is not None else np.zeros(len(logits))
+            parts.append(
+                {
+                    "prediction": prediction.astype("int64"),
+                    "confidence": probability,
+                    "reached": reached & ~broken,
+                    "broken": broken,
+                    "saturated": odds < SATURATED,
+                }
+            )
+        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def _tensors(goal: Goal, rows: slice) -> dict[str, Tensor]:
+    return {name: ops.convert_to_tensor(values[rows]) for name, values in goal.rows().items()}
+
+
+def _honesty(forward: Forward, judge: _Judge, x: Array) -> tuple[list[str], bool, int]:
+    """Does the model answer alike twice, alone and in a batch, compiled and not?
+
+    Returns what is wrong, in sentences; whether the compiled model answers differently from the model; queries spent.
+    """
+
+    def differs(one: Array, other: Array) -> bool:
+        scale = max(float(np.abs(one).max()), 1e-6)
+        return bool((np.abs(one - other) > 1e-4 * scale).any())
+
+    direct = _backend.immediate(forward)
+
+    def ask(rows: Array) -> Array:
+        if direct is None:
+            return judge.logits(rows)
+        return _host(direct(ops.convert_to_tensor(judge.grid.working(rows))))
+
+    compiled = judge.first[: len(x)]
+    once, twice, alone = ask(x), ask(x), ask(x[:1])
+    spent = 2 * len(x) + 1
+    if not (np.isfinite(once).all() and np.isfinite(compiled).all()):
+        return [], False, spent
+    if differs(once, twice):
+        return (
+            ["The model answers differently to the same input: it is random at inference. Successes may be luck."],
+            False,
+            spent,
+        )
+    if differs(once[:1], alone):
+        odd = "The model's answer to an input depends on the rest of its batch. Successes may not survive alone."
+        return [odd], False, spent
+    return [], differs(once, compiled), spent
+
+
+def search(
+    classifier: Classifier,
+    attack: Any,
+    stages: list[Stage],
+    x: Array,
+    goal: Goal | None,
+    budget: Budget,
+    *,
+    seed: int,
+    batch_size: int | None,
+    progress: Progress,
+) -> Result:
+    """Run the stages one after the other over the rows that still need it, and judge what they found.
+
+    ``x`` has been checked; ``goal`` None stands for the model's own predictions.
+    """
+    grid = Grid(x.dtype, classifier.box)
+    info: dict[str, Any] = {
+        "attack": repr(attack),
+        "budget": repr(budget),
+        "seed": seed,
+        "backend": _backend.NAME,
+        "versions": {"keras": keras.__version__, "numpy": np.__version__, "advex": VERSION},
+        "warnings": [],
+        "notes": [],
+    }
+    if not len(x):
+        info |= {"head": None, "goal": repr(goal), "fragile": [], "invalid": [], "checks": {"queries": 0}}
+        return Result.empty(classifier, x, info)
+
+    batch = batch_size or default_batch(x.shape[1:])
+    sample = grid.working(x[:CHECKED])
+    forward = classifier.forward(sample)
+    if goal is not None:
+        goal = goal.check(len(x), forward.classes)
+    judge = _Judge(classifier, grid, batch if _backend.RAGGED else min(power_of_two(batch), power_of_two(len(x))), sample)
+    before = judge(x, goal)
+    odd, stale, spent = _honesty(forward, judge, x[:CHECKED])
+    if stale:  # something in the model has been changed since it was compiled; or compilation changes its answer
+        classifier.forget()
+        forward = classifier.forward(sample)
+        judge = _Judge(classifier, grid, judge.batch, sample)
+        before = judge(x, goal)
+        odd, stale, more = _honesty(forward, judge, x[:CHECKED])
+        spent += more + len(x)
+        if stale:
+            odd = ["The compiled model answers differently from the model itself. Successes may not survive outside advex."]
+    if before["broken"].any():
+        bad = np.flatnonzero(before["broken"])
+        raise InvalidInput(
+            f"the model answers NaN for {len(bad)} of {len(x)} clean inputs, first at {bad[:5].tolist()}:"
+            " nothing can be said about them; leave them out, or mend the model"
+        )
+    own = goal is None
+    if goal is None:
+        goal = Untargeted(before["prediction"]).check(len(x), forward.classes)
+    if goal.targeted and before["reached"].any():
+        raise InvalidInput(
+            f"{int(before['reached'].sum())} of {len(x)} targets are what the model predicts already;"
+            " choose another class for them, or leave them out"
+        )
+
+    said: list[str] = list(odd)
+    labelled = isinstance(goal, Untargeted) and not own
+    if labelled and len(x) >= 10 and (accuracy := (before["prediction"] == goal.labels).mean()) < 1 / forward.classes:
+        said.append(
+            f"The model gets {accuracy:.1%} of these inputs right before any attack, less than chance:"
+            " do labels, box and preprocessing belong to this model?"
+        )
+    if forward.doubtful:
+        said.append(forward.note)
+    elif forward.note:
+        info["notes"].append(forward.note)
+    info["notes"] += goal.notes
+    if own:
+        info["notes"].append("No labels were given: the model's own predictions are attacked, right or wrong.")
+
+    run = _Search(classifier, grid, x, goal, budget, seed, batch, report := _Report(progress, len(x)))
+    run.queries += 1
+    run.found |= before["reached"]
+    run.size[before["reached"]] = 0
+    try:
+        for stage in stages:
+            run.run(stage)
+    finally:
+        report.close()
+
+    # The final word: on the very array that is returned.
+    moved = np.flatnonzero(run.found & ~before["reached"])
+    prediction, confidence = before["prediction"].copy(), before["confidence"].copy()
+    success, fragile = run.found.copy(), np.zeros(len(x), bool)
+    if len(moved):
+        part = goal.bound({name: values[moved] for name, values in goal.rows().items()})
+        after = judge(run.points[moved], part)
+        run.queries[moved] += 1
+        holds = after["reached"] & grid.within(run.points[moved], x[moved], budget)
+        success[moved] = holds
+        fragile[moved] = ~holds
+        prediction[moved[holds]] = after["prediction"][holds]
+        confidence[moved[holds]] = after["confidence"][holds]
+        run.points[moved[~holds]] = x[moved[~holds]]
+
+    distance = np.where(success, 0.0, np.inf)
+    changed = np.flatnonzero(success & ~before["reached"])
+    distance[changed] = grid.distance(run.points[changed], x[changed], budget)
+    if budget.limited:  # the points are inside, checked exactly: a quotient may still round up
+        distance[changed] = np.minimum(distance[changed], budget.epsilon)
+
+    losses = {getattr(stage.attack, "loss", None) for stage in stages}
+    if cross_entropy in losses and before["saturated"].any():
+        said.append(
+            f"The cross-entropy of {int(before['saturated'].sum())} inputs is saturated, its gradient underflows;"
+            " the margin was used for them."
+        )
+    if run.flat.any():
+        said.append(
+            f"The gradient was exactly zero at the start for {int(run.flat.sum())} of {len(x)} inputs:"
+            " gradient attacks cannot say how far the model holds there."
+        )
+    if run.invalid.any():
+        said.append(f"The model answered NaN during the search for {int(run.invalid.sum())} inputs; they count as failed.")
+    if fragile.any():
+        said.append(
+            f"{int(fragile.sum())} successes did not survive the final judgement (outside the budget, or a margin within"
+            " rounding errors); they count as failed."
+        )
+    info |= {
+        "head": forward.head,
+        "goal": repr(goal) + (" (the model's own predictions)" if own else ""),
+        "warnings": said,
+        "fragile": np.flatnonzero(fragile).tolist(),
+        "invalid": np.flatnonzero(run.invalid).tolist(),
+        "clean_wrong": int(before["reached"].sum()),
+        "checks": {"queries": spent},
+    }
+    for sentence in said:
+        warnings.warn(sentence, ModelWarning, stacklevel=4)
+    return Result(
+        classifier=classifier,
+        original=x,
+        goal=goal,
+        budget=budget,
+        x=run.points,
+        success=success,
+        prediction=prediction,
+        confidence=confidence.astype("float64"),
+        distance=distance,
+        gradients=run.gradients,
+        queries=run.queries,
+        before=before["prediction"],
+        before_confidence=before["confidence"].astype("float64"),
+        info=info,
+    )
