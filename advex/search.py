@@ -436,7 +436,7 @@ def _honesty(forward: Forward, judge: _Judge, x: Array) -> tuple[list[str], bool
     if differs(once[:1], alone):
         odd = "The model's answer to an input depends on the rest of its batch. Successes may not survive alone."
         return [odd], False, spent
-    return [], differs(once, compiled), spent
+    return [], differs(once[: len(compiled)], compiled), spent
 
 
 def search(

@@ -1,4 +1,345 @@
 """Models with known answers, and ``check_attack``: does an attack keep its contract?"""
 
 from __future__ import annotations
-import numpy as np, keras
+
+import itertools
+import pickle
+import warnings
+from fractions import Fraction
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from advex._arrays import Array
+from advex.attacks.base import Attack
+from advex.budgets import L0, L1, L2, Budget, Linf
+from advex.classifier import Classifier
+from advex.errors import AdvexWarning, InvalidInput
+from advex.goals import Targeted, Untargeted
+from advex.result import Result
+
+__all__ = ["check_attack", "linear_data", "linear_extreme", "linear_model", "small_network"]
+
+FEATURES = 12
+
+
+def linear_model(weights: Any = None, bias: Any = None, head: str = "logits") -> keras.Model:
+    """A linear classifier on (n, features): logits = x @ weights + bias, whose adversarial optima are formulas.
+
+    Args:
+        weights: shape (features, classes); by default a fixed choice for 12 features and two classes.
+        bias: shape (classes,); default 0, or for the default weights the middle of the box on the boundary.
+        head: ``"logits"``, ``"softmax"``, or ``"sigmoid"`` (two classes in one unit).
+
+    Returns:
+        A built, uncompiled ``keras.Sequential``.
+
+    Example:
+        >>> linear_model([[1.0, -1.0], [0.0, 2.0]]).output_shape
+        (None, 2)
+    """
+    if weights is None:
+        direction = np.sin(np.arange(1, FEATURES + 1)).astype("float32")
+        weights = np.stack([-direction, direction], axis=1)
+        bias = -weights.sum(axis=0) / 2 if bias is None else bias
+    weights = np.asarray(weights, "float32")
+    bias = np.zeros(weights.shape[1], "float32") if bias is None else np.asarray(bias, "float32")
+    if head == "sigmoid":
+        weights, bias = weights[:, 1:] - weights[:, :1], bias[1:] - bias[:1]
+    activation = {"logits": "linear", "softmax": "softmax", "sigmoid": "sigmoid"}[head]
+    dense = keras.layers.Dense(weights.shape[1], activation=activation)
+    model = keras.Sequential([keras.Input((weights.shape[0],)), dense])
+    dense.set_weights([weights, bias])
+    return model
+
+
+def linear_data(
+    count: int = 32, features: int = FEATURES, seed: int = 0, model: keras.Model | None = None
+) -> tuple[Array, Array]:
+    """Random inputs in [0, 1], float32, and the classes that ``linear_model()`` (or ``model``) gives to them.
+
+    Example:
+        >>> x, labels = linear_data(4)
+        >>> x.shape, labels.shape
+        ((4, 12), (4,))
+    """
+    x = np.random.default_rng(seed).uniform(size=(count, features)).astype("float32")
+    layer = (model or linear_model()).layers[-1]
+    weights, bias = (np.asarray(values, "float64") for values in layer.get_weights())
+    return x, (x @ weights + bias).argmax(axis=1)
+
+
+def linear_extreme(gradient: Any, x0: Any, budget: Budget, box: tuple[float, float] = (0.0, 1.0)) -> float:
+    """The largest value of ``gradient . (x - x0)`` over budget and box, in float64, for one example.
+
+    On a two-class linear model with ``gradient = w_other - w_label`` an input can be broken exactly where its margin plus
+    this number is above zero. Written independently of ``Budget.extreme``, element by element.
+
+    Args:
+        gradient: shape (features,).
+        x0: shape (features,).
+        budget: a limited ``Linf``, ``L2``, ``L1`` or ``L0``.
+        box: the box; epsilon is in units of its range.
+
+    Example:
+        >>> linear_extreme([3.0, -4.0], [0.5, 0.5], L2(0.5))
+        2.5
+    """
+    g, start = np.asarray(gradient, "float64").ravel(), np.asarray(x0, "float64").ravel()
+    span = box[1] - box[0]
+    room = np.where(g > 0, box[1] - start, start - box[0])
+    g = np.abs(g)
+    if isinstance(budget, Linf):
+        return float(np.sum(g * np.minimum(room, budget.epsilon * span)))
+    if isinstance(budget, L0):
+        return float(np.sum(np.sort(g * room)[::-1][: int(budget.epsilon)]))
+    left = budget.epsilon * span
+    if isinstance(budget, L1):
+        gain = 0.0
+        for index in np.argsort(-g, kind="stable"):
+            spent = min(left, room[index])
+            gain, left = gain + g[index] * spent, left - spent
+        return float(gain)
+    if not isinstance(budget, L2):
+        raise InvalidInput(f"no formula for {budget!r}")
+    # min(s g, room) has length epsilon: the elements that saturate first are those with the smallest room / g.
+    with np.errstate(divide="ignore", invalid="ignore"):
+        order = np.argsort(np.where(g > 0, room / g, np.inf))
+    saturated = 0.0
+    for place, index in enumerate(order):
+        free = order[place:]
+        slope = np.sum(g[free] ** 2)
+        if slope == 0 or saturated >= left**2:
+            break
+        s = np.sqrt((left**2 - saturated) / slope)
+        if s * g[index] <= room[index]:
+            moved = room.copy()
+            moved[free] = s * g[free]
+            return float(np.sum(g * np.where(g > 0, moved, 0)))
+        saturated += room[index] ** 2
+    return float(np.sum(g * room))
+
+
+def small_network(shape: tuple[int, ...] = (6, 6, 3), classes: int = 4, seed: int = 0) -> keras.Model:
+    """A small smooth convolutional network with fixed random weights, for tests: (n, height, width, channels) -> logits.
+
+    Example:
+        >>> small_network().output_shape
+        (None, 4)
+    """
+    generator = np.random.default_rng(seed)
+    layers = [
+        keras.layers.Conv2D(8, 3, padding="same", activation="tanh"),
+        keras.layers.Flatten(),
+        keras.layers.Dense(classes),
+    ]
+    model = keras.Sequential([keras.Input(shape), *layers])
+    for layer in model.layers:
+        values = [generator.normal(size=w.shape) * (2.0 / max(1, np.prod(w.shape[:-1]))) ** 0.5 for w in layer.get_weights()]
+        layer.set_weights([value.astype("float32") for value in values])
+    return model
+
+
+class _Failed(AssertionError):
+    """A promise that an attack broke."""
+
+
+def _demand(holds: Any, promise: str) -> None:
+    if not holds:
+        raise _Failed(promise)
+
+
+def inside(x: Array, x0: Array, budget: Budget, box: tuple[float, float] = (0.0, 1.0)) -> bool:
+    """Whether every row of ``x`` is inside budget and box, in rational arithmetic against the epsilon that was typed."""
+    for row, row0 in zip(x.reshape(len(x), -1), x0.reshape(len(x0), -1), strict=True):
+        if x.dtype == np.uint8:
+            delta = [Fraction(abs(int(a) - int(b))) for a, b in zip(row, row0, strict=True)]
+            limit = Fraction(budget.epsilon) * (255 if budget.homogeneous else 1) * (1 + Fraction(1, 2**52))
+        else:
+            kind = np.float32 if x.dtype == np.float64 else x.dtype
+            low, high = (float(np.asarray(end, kind)) for end in box)
+            if not all(low <= float(a) <= high for a in row):
+                return False
+            delta = [abs(Fraction(float(a)) - Fraction(float(np.asarray(b, kind)))) for a, b in zip(row, row0, strict=True)]
+            limit = Fraction(budget.epsilon) * (Fraction(box[1]) - Fraction(box[0]) if budget.homogeneous else 1)
+        if isinstance(budget, Linf):
+            fits = max(delta, default=Fraction(0)) <= limit
+        elif isinstance(budget, L2):
+            fits = sum((d * d for d in delta), Fraction(0)) <= limit * limit
+        elif isinstance(budget, L1):
+            fits = sum(delta, Fraction(0)) <= limit
+        else:
+            fits = sum(d != 0 for d in delta) <= limit
+        if not fits:
+            return False
+    return True
+
+
+def _snapshot(model: keras.Model) -> list[bytes]:
+    values = [np.asarray(w).tobytes() for w in model.get_weights()]
+    return [*values, repr([w.trainable for w in model.weights]).encode()]
+
+
+class _Spoiled(Exception):
+    """Raised by a progress function on purpose."""
+
+
+def check_attack(attack: Attack, budgets: tuple[Budget, ...] | None = None, seed: int = 0) -> None:
+    """Put an attack through the contract that every attack of advex keeps.
+
+    Checks: budget and box, exactly, for float32, float64 and uint8; dtype and shape; epsilon 0; success judged on the returned
+    array; an input that is wrong already; the last point is looked at; the same result for every batch size, order and subset
+    and for the same seed; nothing touched, also after an exception; pickling; repr.
+
+    Args:
+        attack: an instance, with its settings.
+        budgets: the budgets to try; default one of each norm that the attack accepts.
+        seed: of the data and the attack.
+
+    Raises:
+        AssertionError: with the promise that was broken.
+
+    Example:
+        >>> import advex
+        >>> check_attack(advex.FGSM())
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", AdvexWarning)
+        _check(attack, budgets or (Linf(0.1), L2(0.7), L1(3.0), L0(6)), seed)
+
+
+def _check(attack: Attack, budgets: tuple[Budget, ...], seed: int) -> None:
+    _demand(pickle.loads(pickle.dumps(attack)) == attack, "an attack is equal to its pickled copy")  # noqa: S301
+    _demand(type(attack).__name__ in repr(attack) and " at 0x" not in repr(attack), "repr names the class and hides addresses")
+    model = small_network(seed=seed)
+    x = np.random.default_rng(seed).uniform(size=(12, 6, 6, 3)).astype("float32")
+    x[0] = x[1]  # equal rows
+    x[2, :2] = 0.0
+    x[3, :2] = 1.0
+    labels = _predictions(model, x)
+    labels[5] = (labels[5] + 1) % 4  # wrong already
+    for budget in budgets:
+        _one_budget(attack, model, x, labels, budget, seed)
+    _targets(attack, model, x, budgets[0], seed)
+    _boxes(attack, x, budgets[0], seed)
+    _last_point(attack, budgets)
+    _untouched(attack, model, x, labels, budgets[0], seed)
+
+
+def _predictions(model: keras.Model, x: Array) -> Array:
+    return np.asarray(ops.convert_to_numpy(model(ops.convert_to_tensor(x), training=False))).argmax(axis=1)
+
+
+def _honest(result: Result, x: Array, labels: Array, budget: Budget, what: str) -> None:
+    _demand(result.x.dtype == x.dtype and result.x.shape == x.shape, f"{what}: x keeps dtype and shape")
+    _demand(np.isfinite(result.x.astype("float64")).all(), f"{what}: x is finite")
+    _demand(inside(result.x, x, budget), f"{what}: every row is inside budget and box")
+    failed = ~result.success
+    _demand((result.x[failed] == x[failed]).all(), f"{what}: the original is returned where the attack failed")
+    _demand(np.isinf(result.distance[failed]).all(), f"{what}: distance is inf where the attack failed")
+    _demand((result.distance[result.success] <= budget.epsilon).all(), f"{what}: distance is within epsilon")
+    working = result.x.astype("float32") / np.float32(255) if x.dtype == np.uint8 else result.x.astype("float32")
+    again = _predictions(result.classifier.model, working)
+    _demand((again == result.prediction).all(), f"{what}: prediction is that of the returned row")
+    _demand(((again != labels) >= result.success).all(), f"{what}: success holds for the returned row")
+    _demand((result.gradients >= 0).all() and (result.queries >= result.gradients).all(), f"{what}: costs are counted")
+
+
+def _same(one: Result, other: Result, what: str) -> None:
+    _demand((one.success == other.success).all(), f"{what}: the same verdicts")
+    scale = 255 if one.x.dtype == np.uint8 else 1
+    near = np.abs(one.x.astype("float64") - other.x.astype("float64")).max(initial=0) <= 1e-5 * scale
+    _demand(near, f"{what}: the same points to 1e-5")
+
+
+def _one_budget(attack: Attack, model: keras.Model, x: Array, labels: Array, budget: Budget, seed: int) -> None:
+    what = f"{attack!r} within {budget!r}"
+    whole = attack(model, x, labels, budget, seed=seed, progress=False)
+    _honest(whole, x, labels, budget, what)
+    _demand(whole.success[5] and whole.distance[5] == 0 and (whole.x[5] == x[5]).all(), f"{what}: wrong already = distance 0")
+    _same(whole, attack(model, x, labels, budget, seed=seed, progress=False), f"{what}, run twice")
+    _demand((whole.x[0] == whole.x[1]).all() or labels[0] != labels[1], f"{what}: equal rows fare alike")
+    for size in (1, 5):
+        _same(whole, attack(model, x, labels, budget, seed=seed, batch_size=size), f"{what}, batches of {size}")
+    order = np.random.default_rng(seed).permutation(len(x))[:7]
+    part = attack(model, x[order], labels[order], budget, seed=seed)
+    _demand((part.success == whole.success[order]).all(), f"{what}: a permuted subset gets the same verdicts")
+    _demand(np.abs(part.x - whole.x[order]).max() <= 1e-5, f"{what}: a permuted subset gets the same points")
+    wide = x.astype("float64")
+    _honest(attack(model, wide, labels, budget, seed=seed), wide, labels, budget, f"{what}, float64")
+    levels = np.round(x * 255).astype("uint8")
+    _honest(attack(model, levels, labels, budget, seed=seed), levels, labels, budget, f"{what}, uint8")
+    nothing = type(budget)(0)
+    for values in (x, levels):
+        still = attack(model, values, labels, nothing, seed=seed)
+        _demand(still.x.tobytes() == values.tobytes(), f"{what}: epsilon 0 returns the input, bit for bit")
+    empty = attack(model, x[:0], labels[:0], budget, seed=seed)
+    _demand(empty.x.shape == (0, *x.shape[1:]) and len(empty) == 0, f"{what}: no inputs, no outputs")
+
+
+def _targets(attack: Attack, model: keras.Model, x: Array, budget: Budget, seed: int) -> None:
+    goal = Targeted((_predictions(model, x) + 1) % 4)
+    try:
+        attack.check(goal, budget)
+    except InvalidInput:
+        return
+    result = attack(model, x, goal, budget, seed=seed)
+    what = f"{attack!r}, targeted"
+    again = _predictions(model, result.x)
+    _demand((again[result.success] == goal.labels[result.success]).all(), f"{what}: success is the target")
+    _demand(inside(result.x, x, budget), f"{what}: every row is inside budget and box")
+
+
+def _boxes(attack: Attack, x: Array, budget: Budget, seed: int) -> None:
+    """The same problem in another box has the same verdicts."""
+    for low, high in ((-1.0, 1.0), (0.0, 255.0)):
+        span = np.float32(high - low)
+        model = small_network(seed=seed)
+        other = Classifier(model, box=(low, high), preprocess=lambda t, low=low, span=span: (t - low) / span)
+        scaled = np.clip(low + x * span, low, high).astype("float32")
+        labels = _predictions(model, (scaled - np.float32(low)) / span)
+        result = attack(other, scaled, labels, budget, seed=seed)
+        _demand(inside(result.x, scaled, budget, (low, high)), f"{attack!r}: inside budget and box ({low:g}, {high:g})")
+
+
+def _last_point(attack: Attack, budgets: tuple[Budget, ...]) -> None:
+    """An attack that can only succeed with its last point must succeed: one step is enough on a linear model."""
+    if attack.steps != 1 or not any(isinstance(budget, Linf) for budget in budgets) or len(attack.stages()) != 1:
+        return
+    model = linear_model()
+    x, labels = linear_data(16)
+    result = attack(model, x, labels, Linf(0.45))
+    _demand(result.success.all(), f"{attack!r}: the last point is judged (one step crosses on a linear model)")
+
+
+def _untouched(attack: Attack, model: keras.Model, x: Array, labels: Array, budget: Budget, seed: int) -> None:
+    frozen_x, frozen_labels, weights = x.tobytes(), labels.tobytes(), _snapshot(model)
+    random_state, policy = np.random.get_state()[1].tobytes(), keras.config.dtype_policy().name  # type: ignore[index,union-attr]  # noqa: NPY002
+
+    def intact() -> bool:
+        now = np.random.get_state()[1].tobytes()  # type: ignore[index,union-attr]  # noqa: NPY002
+        return (
+            x.tobytes() == frozen_x
+            and labels.tobytes() == frozen_labels
+            and _snapshot(model) == weights
+            and now == random_state
+            and keras.config.dtype_policy().name == policy
+        )
+
+    calls = itertools.count()
+
+    def spoil(done: int, total: int, found: int) -> None:
+        if next(calls) == 1 or done == total:
+            raise _Spoiled
+
+    attack(model, x, labels, budget, seed=seed)
+    _demand(intact(), f"{attack!r}: inputs, labels, weights, random state and policy are as they were")
+    try:
+        attack(model, x, Untargeted(labels), budget, seed=seed, progress=spoil)
+    except _Spoiled:
+        pass
+    else:
+        raise _Failed(f"{attack!r}: an exception from progress passes through")
+    _demand(intact(), f"{attack!r}: everything is as it was after an exception")
