@@ -54,8 +54,7 @@ def unit(gradient: Tensor, order: float = 2) -> Tensor:
     scaled = gradient / rows(ops.where(largest > 0, largest, 1), gradient)
     if order == math.inf:
         return scaled
-    if order == 1:
-        size = ops.sum(ops.abs(flat(scaled)), axis=1)
-    else:
-        size = ops.sqrt(ops.sum(ops.square(flat(scaled)), axis=1))
+    power = ops.abs if order == 1 else ops.square
+    total = ops.sum(power(flat(scaled)), axis=1)
+    size = total if order == 1 else ops.sqrt(total)
     return scaled / rows(ops.maximum(size, 1), gradient)

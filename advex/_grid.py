@@ -106,7 +106,7 @@ class Grid:
         """Whether each row is inside budget and box, in exact arithmetic but for a hair on the safe side: (n,) of bool."""
         wide, delta = self._wide(x), self.difference(x, x0)
         low, high = (0, 255) if self.levels else (float(np.asarray(end, self.exact)) for end in self.box)
-        inside: Array = flattened((wide >= low) & (wide <= high)).all(axis=1)
+        inside = np.asarray(flattened((wide >= low) & (wide <= high)).all(axis=1))
         if not budget.limited:
             return inside
         if self.levels:
@@ -114,7 +114,7 @@ class Grid:
             return inside & ((size / 255 if budget.homogeneous else size) <= budget.epsilon)
         if isinstance(budget, Linf):
             lower, upper = budget.bounds(x0.astype(self.exact), self.box, self.span)
-            fits: Array = flattened((wide >= lower) & (wide <= upper)).all(axis=1)
+            fits = np.asarray(flattened((wide >= lower) & (wide <= upper)).all(axis=1))
             return inside & fits
         hair = 1 - 1e-12 if budget.homogeneous else 1.0
         return inside & (budget.measure(delta) <= budget.limit(self.span) * hair)

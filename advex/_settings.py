@@ -60,7 +60,7 @@ def whole_number(name: str, value: Any, *, lowest: int = 1) -> int:
     """``value`` as an int, or an error that names the argument."""
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
         raise InvalidType(f"{name} must be a whole number of at least {lowest}; received {value!r}")
-    if not math.isfinite(value) or int(value) != value or value < lowest:
+    if not math.isfinite(value) or value != math.floor(value) or value < lowest:
         raise InvalidInput(f"{name} must be a whole number of at least {lowest}; received {value!r}")
     if not isinstance(value, numbers.Integral):
         raise InvalidType(f"{name} must be a whole number, not a {type(value).__name__}; received {value!r}")
@@ -107,22 +107,20 @@ class Settings:
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         if "__repr__" not in cls.__dict__:  # before ``dataclass`` writes one that shows the addresses of functions
-            inherited = next(base for base in cls.__mro__[1:] if "__repr__" in base.__dict__)
-            cls.__repr__ = inherited.__repr__ if inherited is not object else Settings.__repr__  # type: ignore[method-assign]
+            cls.__repr__ = next(base.__repr__ for base in cls.__mro__[1:] if "__repr__" in base.__dict__)  # type: ignore[assignment]
 
     def __repr__(self) -> str:
-        fields = dataclasses.fields(self) if dataclasses.is_dataclass(self) else ()
+        fields = dataclasses.fields(self)  # type: ignore[arg-type]
         shown = [(field.name, getattr(self, field.name)) for field in fields if field.repr]
         parts = (f"{name}={getattr(value, '__name__', None) or repr(value)}" for name, value in shown)
         return f"{type(self).__name__}({', '.join(parts)})"
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
-        if dataclasses.is_dataclass(cls):
-            names = [field.name for field in dataclasses.fields(cls) if field.init]
-            for word in kwargs:
-                if word not in names:
-                    raise unknown_keyword(cls.__name__, word, names)
-            for word, value in [*zip(names, args, strict=False), *kwargs.items()]:
-                if word in CHECKS:
-                    CHECKS[word](f"{cls.__name__}({word}=...)", value)
+        names = [name for name, field in getattr(cls, "__dataclass_fields__", {}).items() if field.init]
+        for word in kwargs:
+            if names and word not in names:
+                raise unknown_keyword(cls.__name__, word, names)
+        for word, value in [*zip(names, args, strict=False), *kwargs.items()]:
+            if word in CHECKS:
+                CHECKS[word](f"{cls.__name__}({word}=...)", value)
         return super().__new__(cls)

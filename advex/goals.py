@@ -102,7 +102,8 @@ def class_numbers(name: str, values: Any) -> tuple[Array, tuple[str, ...]]:
     if array.ndim != 1:
         raise InvalidInput(f"{name} must have shape (n,); received shape {array.shape}")
     if array.dtype.kind == "f":
-        if not (np.isfinite(array).all() and (array == np.round(array)).all()):
+        whole = np.isfinite(array).all() and (array == np.round(array)).all()
+        if not whole:
             raise InvalidInput(f"{name} must be whole class numbers; received {array[array != np.round(array)][:3].tolist()}")
     if len(array) and not -(2**31) <= array.min() <= array.max() < 2**31:
         raise InvalidInput(f"{name} must be class numbers; received {array.max()}")
@@ -120,7 +121,7 @@ class _Labelled(Goal):
 
     @property
     def notes(self) -> tuple[str, ...]:
-        return self._notes  # type: ignore[attr-defined,no-any-return]
+        return self._notes  # type: ignore[attr-defined]
 
     def check(self, count: int, classes: int) -> Self:
         if len(self.labels) != count:

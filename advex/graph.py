@@ -179,7 +179,7 @@ def gradients(loss: KerasTensor, variables: Symbol | Sequence[Symbol]) -> list[K
     found: dict[int, KerasTensor] = {}
     tensors = list({id(symbol): symbol for symbol in wanted if isinstance(symbol, KerasTensor)}.values())
     weights = list({id(symbol): symbol for symbol in wanted if isinstance(symbol, keras.Variable)}.values())
-    groups = [(group, []) for group in _groups(tensors)]
+    groups: list[tuple[list[KerasTensor], list[keras.Variable]]] = [(group, []) for group in _groups(tensors)]
     if weights:  # apart from the tensors: cutting the graph at a tensor would hide the weights behind it
         groups.append(([], weights))
     for group, watched in groups:

@@ -35,9 +35,14 @@ class Steps(Protocol):
     """What the driver needs of an attack."""
 
     @property
-    def steps(self) -> int: ...
-    def init(self, problem: Problem) -> tuple[Tensor, Any]: ...
-    def step(self, problem: Problem, x: Tensor, memory: Any) -> tuple[Tensor, Any]: ...
+    def steps(self) -> int:
+        """How many steps it takes at most."""
+
+    def init(self, problem: Problem) -> tuple[Tensor, Any]:
+        """First points and memory."""
+
+    def step(self, problem: Problem, x: Tensor, memory: Any) -> tuple[Tensor, Any]:
+        """Next points and memory."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,7 +120,7 @@ class _Search:
             "queries": np.zeros(count, "int32"),
             "size": np.full(count, np.inf, "float32"),
         }
-        return tree.map_structure(ops.convert_to_tensor, state)  # type: ignore[no-any-return]
+        return tree.map_structure(ops.convert_to_tensor, state)
 
     # What is compiled: three functions of a state.
 
@@ -123,7 +128,7 @@ class _Search:
         """``function`` of a problem made from a state, compiled once per model, settings and structure."""
         forward = self.classifier.forward(self._sample())
         leaves = tree.flatten(state)
-        structure = tree.map_structure(lambda leaf: 0, state)
+        structure = tree.map_structure(lambda _: 0, state)
         shared_names = sorted(self.shared)
         grid, shell, budget = self.grid, self.shell, self.budget
         limit = budget.bound(None if not budget.limited else 0.0)
@@ -149,14 +154,14 @@ class _Search:
         return self.grid.working(self.x[: min(len(self.x), CHECKED)])
 
     def _init(self, attack: Steps) -> Callable[[State], State]:
-        def init(problem: Problem, state: State) -> State:
+        def init(problem: Problem, _: State) -> State:
             x, memory = attack.init(problem)
             memory = () if memory is None else memory
             x = _alike(attack, "x", x, problem.x0)
             return {**problem.outcome(), "x": x, "memory": memory}
 
         def run(state: State) -> State:
-            return self._compiled("init", attack, state, init)(state)  # type: ignore[no-any-return]
+            return self._compiled("init", attack, state, init)(state)
 
         return run
 
@@ -167,14 +172,14 @@ class _Search:
             memory = _same_memory(attack, () if memory is None else memory, state["memory"])
             return {**problem.outcome(), "x": x, "memory": memory, "step": state["step"] + 1}
 
-        return self._compiled("step", attack, state, advance)  # type: ignore[no-any-return]
+        return self._compiled("step", attack, state, advance)
 
     def _finish(self, attack: Steps, state: State) -> Callable[[State], State]:
         def finish(problem: Problem, state: State) -> State:
             problem.logits(state["x"])
             return {**problem.outcome(), "x": state["x"], "memory": state["memory"]}
 
-        return self._compiled("finish", attack, state, finish)  # type: ignore[no-any-return]
+        return self._compiled("finish", attack, state, finish)
 
     # The loop.
 
@@ -264,7 +269,7 @@ class _Search:
         part = finish(tree.map_structure(lambda leaf: _backend.gather(leaf, index), state))
         rest = np.flatnonzero(~over)
         back = np.argsort(np.concatenate([rest, index]), kind="stable")
-        return tree.map_structure(  # type: ignore[no-any-return]
+        return tree.map_structure(
             lambda old, new: _backend.gather(_backend.concatenate([_backend.gather(old, rest), new]), back), state, part
         )
 
@@ -332,10 +337,11 @@ class _Report:
     """Tells the outside how far the search is: a bar, a function, or nobody."""
 
     def __init__(self, progress: Progress, total: int) -> None:
-        self.total, self.call, self.bar, self.task = total, None, None, None
+        self.total = total
+        self.bar: Any = None
+        self.task: Any = None
         self.began = time.monotonic()
-        if callable(progress):
-            self.call = progress
+        self.call = progress if callable(progress) else None
         self.wanted = progress is True
         self.allowed = progress is None and (sys.stderr.isatty() or "ipykernel" in sys.modules)
 
@@ -382,7 +388,7 @@ class _Judge:
         for start in range(0, len(x), self.batch):
             rows = slice(start, min(start + self.batch, len(x)))
             logits = self.logits(x[rows])
-            broken = np.isnan(logits).any(axis=1)
+            broken = np.asarray(np.isnan(logits).any(axis=1))
             prediction = np.where(broken, 0, logits.argmax(axis=1))
             probability = _host(ops.max(ops.softmax(ops.convert_to_tensor(logits)), axis=1))
             now = goal.bound(_tensors(goal, rows)) if goal is not None else None
@@ -395,7 +401,7 @@ class _Judge:
                     "confidence": probability,
                     "reached": reached & ~broken,
                     "broken": broken,
-                    "saturated": odds < SATURATED,
+                    "saturated": np.asarray(odds < SATURATED),
                 }
             )
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
@@ -502,8 +508,12 @@ def search(
         )
 
     said: list[str] = list(odd)
-    labelled = isinstance(goal, Untargeted) and not own
-    if labelled and len(x) >= 10 and (accuracy := (before["prediction"] == goal.labels).mean()) < 1 / forward.classes:
+    if (
+        not own
+        and isinstance(goal, Untargeted)
+        and len(x) >= 10
+        and (accuracy := (before["prediction"] == goal.labels).mean()) < 1 / forward.classes
+    ):
         said.append(
             f"The model gets {accuracy:.1%} of these inputs right before any attack, less than chance:"
             " do labels, box and preprocessing belong to this model?"

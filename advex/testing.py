@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import pickle
 import warnings
+from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
@@ -12,6 +13,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from advex import _backend
 from advex._arrays import Array
 from advex.attacks.base import Attack
 from advex.budgets import L0, L1, L2, Budget, Linf
@@ -142,13 +144,13 @@ def small_network(shape: tuple[int, ...] = (6, 6, 3), classes: int = 4, seed: in
     return model
 
 
-class _Failed(AssertionError):
+class _BrokenPromiseError(AssertionError):
     """A promise that an attack broke."""
 
 
 def _demand(holds: Any, promise: str) -> None:
     if not holds:
-        raise _Failed(promise)
+        raise _BrokenPromiseError(promise)
 
 
 def inside(x: Array, x0: Array, budget: Budget, box: tuple[float, float] = (0.0, 1.0)) -> bool:
@@ -182,7 +184,18 @@ def _snapshot(model: keras.Model) -> list[bytes]:
     return [*values, repr([w.trainable for w in model.weights]).encode()]
 
 
-class _Spoiled(Exception):
+@dataclass(frozen=True)
+class _Unscaled:
+    """Preprocessing from a box back to [0, 1]."""
+
+    low: float
+    span: Any
+
+    def __call__(self, x: Any) -> Any:
+        return (x - self.low) / self.span
+
+
+class _SpoiledError(Exception):
     """Raised by a progress function on purpose."""
 
 
@@ -229,7 +242,7 @@ def _check(attack: Attack, budgets: tuple[Budget, ...], seed: int) -> None:
 
 
 def _predictions(model: keras.Model, x: Array) -> Array:
-    return np.asarray(ops.convert_to_numpy(model(ops.convert_to_tensor(x), training=False))).argmax(axis=1)
+    return np.asarray(_backend.to_numpy(model(ops.convert_to_tensor(x), training=False))).argmax(axis=1)
 
 
 def _honest(result: Result, x: Array, labels: Array, budget: Budget, what: str) -> None:
@@ -297,7 +310,7 @@ def _boxes(attack: Attack, x: Array, budget: Budget, seed: int) -> None:
     for low, high in ((-1.0, 1.0), (0.0, 255.0)):
         span = np.float32(high - low)
         model = small_network(seed=seed)
-        other = Classifier(model, box=(low, high), preprocess=lambda t, low=low, span=span: (t - low) / span)
+        other = Classifier(model, box=(low, high), preprocess=_Unscaled(low, span))
         scaled = np.clip(low + x * span, low, high).astype("float32")
         labels = _predictions(model, (scaled - np.float32(low)) / span)
         result = attack(other, scaled, labels, budget, seed=seed)
@@ -316,10 +329,10 @@ def _last_point(attack: Attack, budgets: tuple[Budget, ...]) -> None:
 
 def _untouched(attack: Attack, model: keras.Model, x: Array, labels: Array, budget: Budget, seed: int) -> None:
     frozen_x, frozen_labels, weights = x.tobytes(), labels.tobytes(), _snapshot(model)
-    random_state, policy = np.random.get_state()[1].tobytes(), keras.config.dtype_policy().name  # type: ignore[index,union-attr]  # noqa: NPY002
+    random_state, policy = np.random.get_state()[1].tobytes(), keras.config.dtype_policy().name  # type: ignore[index]  # noqa: NPY002
 
     def intact() -> bool:
-        now = np.random.get_state()[1].tobytes()  # type: ignore[index,union-attr]  # noqa: NPY002
+        now = np.random.get_state()[1].tobytes()  # type: ignore[index]  # noqa: NPY002
         return (
             x.tobytes() == frozen_x
             and labels.tobytes() == frozen_labels
@@ -330,16 +343,16 @@ def _untouched(attack: Attack, model: keras.Model, x: Array, labels: Array, budg
 
     calls = itertools.count()
 
-    def spoil(done: int, total: int, found: int) -> None:
+    def spoil(done: int, total: int, _: int) -> None:
         if next(calls) == 1 or done == total:
-            raise _Spoiled
+            raise _SpoiledError
 
     attack(model, x, labels, budget, seed=seed)
     _demand(intact(), f"{attack!r}: inputs, labels, weights, random state and policy are as they were")
     try:
         attack(model, x, Untargeted(labels), budget, seed=seed, progress=spoil)
-    except _Spoiled:
+    except _SpoiledError:
         pass
     else:
-        raise _Failed(f"{attack!r}: an exception from progress passes through")
+        raise _BrokenPromiseError(f"{attack!r}: an exception from progress passes through")
     _demand(intact(), f"{attack!r}: everything is as it was after an exception")

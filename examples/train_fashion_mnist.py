@@ -3,7 +3,7 @@
     python examples/train_fashion_mnist.py --out my_model
 
 Writes ``fashion_mnist.keras`` (the network, which ends in logits) and ``fashion_mnist.npz`` (the first 32 test images
-that it classifies correctly, with their labels and the class names). About five minutes on two CPU cores.
+that it classifies correctly, with their labels and the class names). About three minutes on two CPU cores.
 The data come from ``keras.datasets.fashion_mnist``, or from ``--data``, an npz file with the same four arrays.
 """
 
@@ -22,15 +22,13 @@ CLASSES = ["T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shi
 def network() -> keras.Model:
     """A plain convolutional network: 28 x 28 grey values in [0, 1] in, ten logits out."""
     image = keras.Input((28, 28, 1), name="image")
-    x = image
-    for filters in (16, 32, 64):
-        x = layers.Conv2D(filters, 3, padding="same", use_bias=False)(x)
+    x = layers.Conv2D(16, 3, padding="same", activation="relu")(image)
+    for filters in (32, 64, 32):
+        x = layers.Conv2D(filters, 3, strides=2, padding="same", use_bias=False)(x)
         x = layers.BatchNormalization()(x)
         x = layers.ReLU()(x)
-        x = layers.MaxPooling2D()(x)
     x = layers.Flatten()(x)
-    x = layers.Dense(128, activation="relu")(x)
-    x = layers.Dropout(0.3)(x)
+    x = layers.Dense(96, activation="relu")(x)
     return keras.Model(image, layers.Dense(10, name="logits")(x), name="fashion_mnist")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import keras
 import numpy as np
@@ -44,8 +44,12 @@ class Attack(Settings):
         (32,)
     """
 
-    steps: ClassVar[int]
-    """Number of steps; a field where it is a setting."""
+    if TYPE_CHECKING:
+
+        @property
+        def steps(self) -> int:
+            """Number of steps: a field where it is a setting, a class variable where it is not."""
+
     needs_epsilon: ClassVar[bool] = True
     """Whether the attack is only defined for a limited budget."""
     targets: ClassVar[bool] = True

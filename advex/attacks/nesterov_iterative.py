@@ -16,7 +16,7 @@ from advex.problem import Loss, Problem
 
 @dataclass(frozen=True, kw_only=True)
 class NesterovIterative(Attack):
-    """velocity <- decay * velocity + g / |g|_1 with g the gradient at the point ahead; x <- project(x + step * steepest(velocity)).
+    """velocity <- decay * velocity + g / |g|_1, g the gradient at the point ahead; x <- project(x + step * steepest(velocity)).
 
     The point ahead is where ``decay * velocity`` alone would lead: project(x + step_size * epsilon * decay * steepest(velocity)).
 
