@@ -7,6 +7,7 @@ import functools
 import inspect
 import math
 import numbers
+from abc import ABC
 from collections.abc import Callable
 from typing import Any, ParamSpec, Self, TypeVar
 
@@ -29,12 +30,17 @@ ELSEWHERE |= {"clip_min": ELSEWHERE["box"], "clip_max": ELSEWHERE["box"], "resta
 
 
 def unknown_keyword(owner: str, word: str, known: list[str]) -> InvalidType:
-    """The error for a keyword that does not exist, with the nearest that does."""
+    """The error for a keyword that does not exist, with its proper place or the nearest that does exist."""
+    if word in ELSEWHERE and not known_as(word, known):
+        return InvalidType(f"{owner} has no keyword {word!r}: {ELSEWHERE[word]}")
     if close := nearest(word, known):
         return InvalidType(f"{owner} has no keyword {word!r}; did you mean {close[0]!r}?")
-    if word in ELSEWHERE:
-        return InvalidType(f"{owner} has no keyword {word!r}: {ELSEWHERE[word]}")
     return InvalidType(f"{owner} has no keyword {word!r}; it knows {', '.join(map(repr, known)) or 'none'}")
+
+
+def known_as(word: str, known: list[str]) -> bool:
+    """Whether one of the ``known`` keywords is ``word`` in another form: eps is epsilon, n_restarts is restarts."""
+    return any(name.startswith(word) or word.endswith(f"_{name}") for name in known)
 
 
 def helpful(function: Callable[P, R]) -> Callable[P, R]:
@@ -101,7 +107,7 @@ CHECKS: dict[str, Callable[[str, Any], Any]] = {
 }
 
 
-class Settings:
+class Settings(ABC):
     """Base of the frozen dataclasses that hold settings: keywords are checked before they are stored."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -116,7 +122,8 @@ class Settings:
         return f"{type(self).__name__}({', '.join(parts)})"
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
-        names = [name for name, field in getattr(cls, "__dataclass_fields__", {}).items() if field.init]
+        fields = dataclasses.fields(cls) if hasattr(cls, "__dataclass_fields__") else ()  # type: ignore[arg-type]
+        names = [field.name for field in fields if field.init]
         for word in kwargs:
             if names and word not in names:
                 raise unknown_keyword(cls.__name__, word, names)
