@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import os
-import tempfile
+import secrets
+import stat
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -17,6 +18,19 @@ from advex._arrays import Array
 from advex.errors import ImageError, InvalidInput
 
 LARGEST = 64_000_000  # pixels; more is taken for a decompression bomb
+
+FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "QOI", "TIFF", "WEBP")
+"""What is read. Pillow knows more, but some of those start other programs (EPS) or take any file for theirs (TGA)."""
+
+UPRIGHT = {  # the EXIF orientation -> what undoes it
+    2: "FLIP_LEFT_RIGHT",
+    3: "ROTATE_180",
+    4: "FLIP_TOP_BOTTOM",
+    5: "TRANSPOSE",
+    6: "ROTATE_270",
+    7: "TRANSVERSE",
+    8: "ROTATE_90",
+}
 
 
 @dataclass(frozen=True)
@@ -31,11 +45,11 @@ class Picture:
 def read(path: str | Path, *, channels: int = 3, size: tuple[int, int] | None = None) -> Picture:
     """Read one image file as 8-bit pixels.
 
-    The picture is turned upright as its EXIF data say; transparency is laid on white; palettes, CMYK and 16-bit greys are
+    The picture is turned upright as its EXIF data say; transparency is laid on white; palettes, CMYK and 16-bit values are
     converted; of an animation the first frame is taken. Whatever was done is in ``notes``.
 
     Args:
-        path: a file that Pillow can read.
+        path: a file in one of ``FORMATS``, whatever its name.
         channels: 3 for colour, 1 for grey.
         size: (height, width): a picture of another size is cropped to its central square (or the largest central part of the
             wanted shape) and resized, bicubic.
@@ -45,67 +59,100 @@ def read(path: str | Path, *, channels: int = 3, size: tuple[int, int] | None = 
 
     Raises:
         ImageError: the file is missing, empty, broken, too large, or not an image.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     write(Path(folder, "grey.png"), np.zeros((4, 6), "uint8"))
+        ...     read(Path(folder, "grey.png"), size=(2, 2)).notes
+        ('resized from 6 x 4',)
     """
-    from PIL import Image, ImageOps, UnidentifiedImageError
+    from PIL import Image, UnidentifiedImageError
 
     path = Path(path)
     if channels not in (1, 3):
         raise InvalidInput(f"channels must be 1 or 3; received {channels}")
     notes: list[str] = []
     try:
-        if path.stat().st_size == 0:
+        found = path.stat()
+        if stat.S_ISDIR(found.st_mode):
+            raise ImageError(f"{path}: is a folder")
+        if not stat.S_ISREG(found.st_mode):
+            raise ImageError(f"{path}: not a regular file")
+        if found.st_size == 0:
             raise ImageError(f"{path}: the file is empty")
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path) as opened:
-                if opened.width * opened.height > LARGEST:
-                    raise ImageError(f"{path}: {opened.width} x {opened.height} pixels are more than {LARGEST:,}")
-                if getattr(opened, "n_frames", 1) > 1:
-                    notes.append("first frame of an animation")
-                if opened.format and path.suffix.lower() not in _suffixes(opened.format):
-                    notes.append(f"is a {opened.format} file, whatever its name says")
-                opened.load()
-                image: Any = ImageOps.exif_transpose(opened)
-                if image.size != opened.size or image.tobytes() != opened.tobytes():
-                    notes.append("turned upright")
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            pixels = _decoded(path, channels, size, notes)
+        # Pillow's own limit is above LARGEST, so that its warning says nothing new.
+        others = (entry.message for entry in said if not issubclass(entry.category, Image.DecompressionBombWarning))
+        notes += dict.fromkeys(f"Pillow: {message}" for message in others)
     except ImageError:
         raise
     except FileNotFoundError:
         raise ImageError(f"{path}: no such file") from None
-    except IsADirectoryError:
-        raise ImageError(f"{path}: is a folder") from None
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+    except Image.DecompressionBombError:
         raise ImageError(f"{path}: too many pixels (a decompression bomb?)") from None
     except UnidentifiedImageError:
-        raise ImageError(f"{path}: not an image that Pillow knows") from None
+        raise ImageError(f"{path}: not an image in a format that is read ({', '.join(FORMATS)})") from None
     except Exception as problem:  # Pillow's decoders raise whatever they like on a broken file
         raise ImageError(f"{path}: broken image ({type(problem).__name__}: {problem})") from None
+    return Picture(path, pixels, tuple(notes))
 
-    if image.mode.startswith("I") or image.mode == "F":
-        values = np.asarray(image, "float64")
-        image = Image.fromarray(np.clip(np.round(values / 257 if values.max() > 255 else values), 0, 255).astype("uint8"))
-        notes.append("16-bit grey cut to 8 bits")
-    if "A" in image.getbands() or "transparency" in image.info:
+
+def _decoded(path: Path, channels: int, size: tuple[int, int] | None, notes: list[str]) -> Array:
+    """The pixels of a file, (height, width, channels) uint8; ``notes`` is added to."""
+    from PIL import Image, ImageOps
+
+    Image.init()
+    with Image.open(path, formats=[name for name in FORMATS if name in Image.OPEN]) as opened:
+        if opened.width * opened.height > LARGEST:
+            raise ImageError(f"{path}: {opened.width} x {opened.height} pixels are more than {LARGEST:,} (a decompression bomb?)")
+        if path.suffix and path.suffix.lower() not in suffixes(opened.format):
+            notes.append(f"is a {opened.format} file, whatever its name says")
+        if getattr(opened, "is_animated", False):
+            notes.append("first of several frames")
+        deep = any(";16" in str(tile[-1]) for tile in opened.tile)
+        opened.load()
+        image, kind = opened.copy(), opened.format
+        try:
+            turn = UPRIGHT.get(opened.getexif().get(0x0112, 1))
+        except Exception:  # EXIF data are decoded as carelessly as they are written
+            turn = None
+            notes.append("EXIF data unreadable")
+    if turn is not None:
+        image = image.transpose(Image.Transpose[turn])
+        notes.append("turned upright")
+    if image.mode.startswith("I;16") or (image.mode == "I" and kind in ("PNG", "PPM")):
+        image = Image.fromarray(np.clip(np.rint(np.asarray(image, "float64") / 257), 0, 255).astype("uint8"))
+        deep = True
+    elif image.mode in ("I", "F"):
+        raise ImageError(f"{path}: 32 bits per pixel whose white is unknown; save it with 8 or 16 bits")
+    if deep:
+        notes.append("16 bits cut to 8")
+    if image.has_transparency_data:
         image = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-        notes.append("transparency laid on white")
+        if image.getchannel("A").getextrema()[0] < 255:
+            notes.append("transparency laid on white")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
     wanted = "RGB" if channels == 3 else "L"
     if image.mode != wanted:
-        if image.mode not in ("RGBA", "L", "1"):
+        if (image.mode, wanted) not in (("L", "RGB"), ("1", "L"), ("1", "RGB")):
             notes.append(f"converted from {image.mode}")
         image = image.convert(wanted)
     if size is not None and (image.height, image.width) != size:
         notes.append(f"resized from {image.width} x {image.height}")
         image = ImageOps.fit(image, (size[1], size[0]), method=Image.Resampling.BICUBIC)
     pixels = np.array(image, "uint8")
-    return Picture(path, pixels if pixels.ndim == 3 else pixels[..., None], tuple(notes))
+    return pixels if pixels.ndim == 3 else pixels[..., None]
 
 
-def _suffixes(kind: str) -> set[str]:
+def suffixes(kind: str | None = None) -> set[str]:
+    """The endings of file names, in small letters, of one format or of all ``FORMATS``."""
     from PIL import Image
 
-    found = {suffix for suffix, name in Image.registered_extensions().items() if name == kind}
-    return found | {".jpg", ".jpeg"} if kind in ("JPEG", "MPO") else found
+    kinds = FORMATS if kind is None else {"MPO": ("MPO", "JPEG"), "JPEG": ("JPEG", "MPO")}.get(kind, (kind,))
+    return {suffix.lower() for suffix, name in Image.registered_extensions().items() if name in kinds}
 
 
 def picture(pixels: Array) -> Any:
@@ -118,33 +165,53 @@ def picture(pixels: Array) -> Any:
 def write(path: Path, pixels: Array, *, overwrite: bool = False) -> None:
     """Write a PNG under a temporary name, flush it to the disk, and give it its name: the file is whole or absent.
 
+    Args:
+        path: the file, in a folder that exists.
+        pixels: (height, width), (height, width, 1) or (height, width, 3) uint8.
+        overwrite: whether an existing file may be replaced.
+
     Raises:
         InvalidInput: the file exists and ``overwrite`` is False.
         OSError: it cannot be written.
     """
+    save(path, picture(pixels), overwrite=overwrite)
+
+
+def save(path: Path, image: Any, *, overwrite: bool = False) -> None:
+    """Write a ``PIL.Image`` as ``write`` does."""
     with replacing(path, overwrite=overwrite) as handle:
-        picture(pixels).save(handle, format="PNG")
+        image.save(handle, format="PNG")
 
 
 @contextlib.contextmanager
-def replacing(path: Path, *, overwrite: bool) -> Any:
+def replacing(path: Path, *, overwrite: bool) -> Iterator[BinaryIO]:
     """A binary file that takes the name ``path`` when the block ends well, and is gone when it does not."""
+    taken = f"{path} exists; pass overwrite=True to replace it"
     if not overwrite and os.path.lexists(path):
-        raise InvalidInput(f"{path} exists; pass overwrite=True to replace it")
-    descriptor, temporary = tempfile.mkstemp(prefix=".advex-", suffix=".part", dir=path.parent)
+        raise InvalidInput(taken)
+    temporary = path.with_name(f".advex-{secrets.token_hex(8)}.part")
     try:
-        with os.fdopen(descriptor, "wb") as handle:
+        with temporary.open("xb") as handle:
             yield handle
             handle.flush()
             os.fsync(handle.fileno())
-        mask = os.umask(0)
-        os.umask(mask)
-        os.chmod(temporary, 0o666 & ~mask)
-        os.replace(temporary, path)
-    except BaseException:
+        if overwrite:
+            os.replace(temporary, path)
+        else:
+            _named(temporary, path, taken)
+    finally:
         with contextlib.suppress(OSError):
             os.unlink(temporary)
-        raise
+
+
+def _named(temporary: Path, path: Path, taken: str) -> None:
+    """Give a file its name unless that name has been taken in the meantime."""
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        raise InvalidInput(taken) from None
+    except OSError:  # a file system without links
+        os.replace(temporary, path)
 
 
 def is_image(x: Array) -> bool:
@@ -152,43 +219,76 @@ def is_image(x: Array) -> bool:
     return x.ndim == 3 or (x.ndim == 4 and x.shape[-1] in (1, 3))
 
 
-def sheet(rows: Sequence[Sequence[tuple[Array, str]]], headings: Sequence[str] = (), side: int = 112) -> Any:
+def enlarged(before: Array, after: Array, factor: int = 10) -> Array:
+    """The difference of two uint8 pictures times ``factor``, on middle grey: uint8."""
+    return np.clip(128 + factor * (after.astype("int16") - before), 0, 255).astype("uint8")
+
+
+def sheet(rows: Sequence[Sequence[tuple[Array, str]]], headings: Sequence[str] = (), side: int = 112, across: int = 1) -> Any:
     """A ``PIL.Image``: rows of pictures with a caption under each and headings above the columns.
 
     Args:
-        rows: each a list of (pixels uint8, caption).
+        rows: each a list of (pixels uint8, caption). A caption's lines are broken between words where they are too long.
         headings: one per column, or none.
         side: length of the longer side of each picture, in pixels; small ones are enlarged without smoothing.
+        across: how many rows stand side by side.
     """
     from PIL import Image, ImageDraw, ImageFont
 
     font = ImageFont.load_default(size=12)
-    columns = max((len(row) for row in rows), default=1)
-    text, gap, top = 34, 10, 22 if headings else 6
-    width = columns * (side + gap) + gap
-    canvas = Image.new("RGB", (width, top + len(rows) * (side + text + gap) + 2), "white")
+    gap, between, line_height = 10, 34, 15
+    across = max(1, min(across, len(rows)))
+    columns = max([len(row) for row in rows] + [len(headings)], default=1)
+    block = columns * (side + gap) - gap
+    ruler = ImageDraw.Draw(Image.new("L", (1, 1)))
+
+    def wrapped(caption: str) -> list[str]:
+        return [part for line in caption.split("\n") for part in _broken(line, side, ruler, font)]
+
+    captions = [[wrapped(caption) for _, caption in row] for row in rows]
+    titles = [wrapped(heading) for heading in headings]
+    top = gap + line_height * max(map(len, titles), default=0)
+    heights = []
+    for start in range(0, len(rows), across):
+        lines = max((len(caption) for row in captions[start : start + across] for caption in row), default=0)
+        heights.append(side + line_height * lines + 2 * gap)
+    width = across * (block + between) - between + 2 * gap
+    canvas = Image.new("RGB", (width, top + sum(heights) + 2), "white")
     draw = ImageDraw.Draw(canvas)
-    for column, heading in enumerate(headings):
-        draw.text((gap + column * (side + gap), 5), heading, fill="black", font=font)
-    for line, row in enumerate(rows):
-        for column, (pixels, caption) in enumerate(row):
+    for place in range(across if titles else 0):
+        for column, title in enumerate(titles):
+            left = gap + place * (block + between) + column * (side + gap)
+            for number, words in enumerate(title):
+                draw.text((left, gap // 2 + line_height * number), words, fill="black", font=font)
+    for index, row in enumerate(rows):
+        upper = top + sum(heights[: index // across])
+        for column, (pixels, _) in enumerate(row):
             image = picture(pixels).convert("RGB")
             scale = side / max(image.size)
             method = Image.Resampling.NEAREST if scale >= 2 else Image.Resampling.BICUBIC
             image = image.resize((max(1, round(image.width * scale)), max(1, round(image.height * scale))), method)
-            left, upper = gap + column * (side + gap), top + line * (side + text + gap)
+            left = gap + (index % across) * (block + between) + column * (side + gap)
             canvas.paste(image, (left + (side - image.width) // 2, upper + (side - image.height) // 2))
-            for number, words in enumerate(_lines(caption, side, draw, font)):
-                draw.text((left, upper + side + 2 + 15 * number), words, fill="black", font=font)
+            for number, words in enumerate(captions[index][column]):
+                draw.text((left, upper + side + 2 + line_height * number), words, fill="black", font=font)
     return canvas
 
 
-def _lines(caption: str, width: int, draw: Any, font: Any) -> list[str]:
-    """The caption's lines, each cut to the width."""
-    fitted = []
-    for line in caption.split("\n"):
-        words = line
-        while words and draw.textlength(words, font=font) > width:
-            words = words[:-1]
-        fitted.append(words if words == line else words[:-1] + "…")
-    return fitted
+def _broken(line: str, width: int, draw: Any, font: Any) -> list[str]:
+    """The line in pieces that fit the width, two at most, the last one cut if it must be."""
+
+    def fits(words: str) -> bool:
+        return bool(draw.textlength(words, font=font) <= width)
+
+    words = line.replace("_", " ").split(" ") if not fits(line) else [line]
+    pieces = [words[0]]
+    for word in words[1:]:
+        if len(pieces) < 2 and not fits(f"{pieces[-1]} {word}"):
+            pieces.append(word)
+        else:
+            pieces[-1] += f" {word}"
+    for number, piece in enumerate(pieces):
+        while not fits(pieces[number]):
+            piece = piece[:-1]
+            pieces[number] = f"{piece}…"
+    return pieces

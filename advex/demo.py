@@ -1,0 +1,177 @@
+"""``advex demo``: the 32 images that ship with advex, attacked in four ways."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import advex
+from advex import cli, images, zoo
+from advex.result import SavedImage
+
+BUDGET = advex.Linf(8 / 255)
+ATTACKS = {"fgsm": advex.FGSM(), "pgd": advex.PGD()}
+SHEET = cli.SHEET
+
+
+def run(out: Path) -> dict[str, Any]:
+    """Attack, save and judge.
+
+    Args:
+        out: the folder for the pictures; files of an earlier demo are replaced.
+
+    Returns:
+        What ``show`` prints: the settings, one entry per attack, one per image for PGD, and the paths.
+    """
+    began = time.monotonic()
+    classifier = zoo.fashion_mnist()
+    x, labels = zoo.fashion_images()
+    names = [f"{row:02d}-{_plain(classifier.caption(int(label)))}.png" for row, label in enumerate(labels)]
+    cli.check_folder(out, [SHEET], overwrite=True)
+    goals = {"any other class": labels, "the next class": advex.Targeted((labels + 1) % len(classifier.names or ()))}
+    attacks = []
+    results: dict[str, advex.Result] = {}
+    saved: dict[str, dict[int, SavedImage]] = {}
+    for word, attack in ATTACKS.items():
+        for wanted, goal in goals.items():
+            folder = out / (f"{word}-targeted" if wanted == "the next class" else word)
+            cli.check_folder(folder, names, overwrite=True)
+            result = attack(classifier, x, goal, BUDGET, seed=0, progress=False)
+            files = result.save(folder, names, overwrite=True)
+            for row in np.flatnonzero(~result.success).tolist():  # an earlier demo may have left one
+                (folder / names[row]).unlink(missing_ok=True)
+            results[folder.name], saved[folder.name] = result, {file.index: file for file in files}
+            attacks.append(
+                {
+                    "attack": repr(attack),
+                    "goal": wanted,
+                    "fooled": int(result.success.sum()),
+                    "images": len(x),
+                    "largest_levels": max((file.levels for file in files), default=None),
+                    "mean_levels": float(np.abs(result.perturbation[result.success]).mean()) if files else None,
+                    "gradients": float(result.gradients.mean()),
+                    "files": len(files),
+                    "verified": sum(file.verified for file in files),
+                    "folder": str(folder),
+                }
+            )
+    originals = out / "original"
+    cli.check_folder(originals, names, overwrite=True)
+    originals.mkdir(parents=True, exist_ok=True)
+    for name, pixels in zip(names, x, strict=True):
+        images.write(originals / name, pixels, overwrite=True)
+    sheet = _sheet(x, labels, results, classifier)
+    images.save(out / SHEET, sheet, overwrite=True)
+    each = []
+    for row, name in enumerate(names):
+        file = saved["pgd"].get(row)
+        each.append(
+            {
+                "file": name,
+                "before": classifier.caption(int(results["pgd"].before[row])),
+                "before_confidence": float(results["pgd"].before_confidence[row]),
+                "after": file and file.after,
+                "confidence": file and file.confidence,
+                "levels": file and file.levels,
+                "gradients": int(results["pgd"].gradients[row]),
+                "verified": file and file.verified,
+            }
+        )
+    return {
+        "command": "demo",
+        "success": all(entry["files"] == entry["verified"] for entry in attacks),
+        "budget": repr(BUDGET),
+        "classified_correctly": int((results["pgd"].before == labels).sum()),
+        "total": len(x),
+        "attacks": attacks,
+        "images": each,
+        "originals": str(originals),
+        "contact_sheet": str(out / SHEET),
+        "seconds": time.monotonic() - began,
+    }
+
+
+def _plain(name: str) -> str:
+    """A class name as part of a file name."""
+    return "".join(letter if letter.isalnum() else "-" for letter in name.lower())
+
+
+def _sheet(x: Any, labels: Any, results: dict[str, advex.Result], classifier: advex.Classifier) -> Any:
+    """One line per image: original, the three successes, and what PGD has changed."""
+    lines = []
+    for row in range(len(x)):
+        line = [(x[row], f"{classifier.caption(int(labels[row]))}\n{results['pgd'].before_confidence[row]:.0%}")]
+        for name in ("fgsm", "pgd", "pgd-targeted"):
+            result = results[name]
+            after = f"{classifier.caption(int(result.prediction[row]))}\n{result.confidence[row]:.0%}"
+            line.append((result.x[row], after if result.success[row] else "not fooled"))
+        levels = int(np.abs(results["pgd"].perturbation[row]).max())
+        line.append((images.enlarged(x[row], results["pgd"].x[row]), f"max {cli.plural(levels, 'level')}"))
+        lines.append(line)
+    return images.sheet(lines, ("original", "FGSM", "PGD", "PGD, targeted", "change x10"), side=84, across=2)
+
+
+def show(report: dict[str, Any]) -> None:
+    """Print the tables and say where the pictures are."""
+    screen = cli.console()
+
+    def say(line: str = "") -> None:
+        screen.print(cli.printable(line), markup=False)
+
+    total = report["total"]
+    say(f"{total} test images of Fashion-MNIST, {report['classified_correctly']} of them classified correctly by the model")
+    say(f"that ships with advex, attacked within {report['budget']}: no pixel moves by more than that.")
+    numbers = (
+        "confidence",
+        "grey levels",
+        "gradients",
+        "fooled",
+        "PNGs verified",
+        "gradients each",
+        "largest change",
+        "mean change",
+        "",
+    )
+    rows = [
+        [
+            entry["file"],
+            entry["before"],
+            f"{entry['before_confidence']:.0%}",
+            entry["after"] or "not broken",
+            "" if entry["confidence"] is None else f"{entry['confidence']:.0%}",
+            "" if entry["levels"] is None else str(entry["levels"]),
+            str(entry["gradients"]),
+            {True: "yes", False: "NO", None: ""}[entry["verified"]],
+        ]
+        for entry in report["images"]
+    ]
+    say()
+    say("PGD, any other class, image by image:")
+    columns = ["file", "before", "", "after", "confidence", "grey levels", "gradients", "verified"]
+    screen.print(cli.table(columns, rows, numbers))
+    rows = [
+        [
+            entry["attack"].partition("(")[0],
+            entry["goal"],
+            f"{entry['fooled']} of {entry['images']}",
+            "" if entry["largest_levels"] is None else str(entry["largest_levels"]),
+            "" if entry["mean_levels"] is None else f"{entry['mean_levels']:.1f}",
+            f"{entry['gradients']:.1f}",
+            f"{entry['verified']} of {entry['files']}",
+            entry["folder"],
+        ]
+        for entry in report["attacks"]
+    ]
+    say(f"All attacks within {report['budget']}, changes in grey levels; every PNG was read back and judged again by the model:")
+    columns = ["attack", "goal", "fooled", "largest change", "mean change", "gradients each", "PNGs verified", "pictures"]
+    screen.print(cli.table(columns, rows, numbers))
+    for entry in report["attacks"]:
+        if held := entry["images"] - entry["fooled"]:
+            what = entry["attack"].partition("(")[0]
+            say(f"{held} not broken by {what} (goal: {entry['goal']}) within {report['budget']}")
+    say()
+    say(f"Side by side: {report['contact_sheet']}")
+    say(f"Try next:     advex attack {report['originals']} --target Bag --confidence 0.9 --epsilon 8/255")
