@@ -107,7 +107,7 @@ CHECKS: dict[str, Callable[[str, Any], Any]] = {
 }
 
 
-class Settings(ABC):
+class Settings(ABC):  # noqa: B024, the abstract methods are its subclasses'
     """Base of the frozen dataclasses that hold settings: keywords are checked before they are stored."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:

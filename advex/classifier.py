@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+import types
 import weakref
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import Any
 
 import keras
@@ -12,7 +13,7 @@ import numpy as np
 from keras import ops
 
 from advex import _backend
-from advex._arrays import Array, Tensor
+from advex._arrays import Array, Tensor, flat
 from advex._settings import helpful, real_number
 from advex.errors import InvalidInput, InvalidType
 
@@ -20,6 +21,31 @@ TINY = 1e-37  # the smallest probability whose logarithm is taken
 
 _COMPILED: weakref.WeakKeyDictionary[keras.Model, dict[Hashable, Any]] = weakref.WeakKeyDictionary()
 KEPT = 32  # compiled functions per model; the oldest goes
+
+SHAPES = ("Reshape", "Squeeze", "Flatten", "ExpandDims", "Identity")  # operations that leave the values alone
+
+
+def _identity(thing: Any) -> Hashable:
+    """What stands for ``thing`` in a key: itself, or its address (what is compiled with it keeps it alive)."""
+    try:
+        hash(thing)
+    except TypeError:
+        return id(thing)
+    return thing
+
+
+def _layers(model: keras.Model) -> list[keras.layers.Layer]:
+    """The model and every layer in it, however deep."""
+    return list(model._flatten_layers())
+
+
+def _mark(model: keras.Model) -> Hashable:
+    """What a trace of the model has made constant: its layers, and their attributes that are plain values or functions."""
+    plain = bool | int | float | str | types.FunctionType | None
+    return tuple(
+        (id(layer), tuple((k, v) for k, v in vars(layer).items() if k[0] != "_" and k != "built" and isinstance(v, plain)))
+        for layer in _layers(model)
+    )
 
 
 def _with_linear_activation(layer: keras.layers.Layer) -> keras.layers.Layer:
@@ -38,18 +64,38 @@ def _until(model: keras.Model, tensor: keras.KerasTensor) -> Callable[[Tensor], 
     return lambda x: part(x, training=False)
 
 
-def _before_activation(model: keras.Model) -> tuple[str, Callable[[Tensor], Tensor]] | None:
-    """The name of the final softmax or sigmoid of a functional or sequential model, and the model without it."""
+def _last(model: keras.Model) -> tuple[keras.Operation, keras.KerasTensor] | None:
+    """The last operation of a functional or sequential model that does more than change shapes, and its input."""
     outputs = getattr(model, "outputs", None)
     if not outputs or len(outputs) != 1 or len(model.inputs) != 1:
         return None
-    history = getattr(outputs[0], "_keras_history", None)
-    if history is None or history.operation is None:
+    tensor = outputs[0]
+    while (history := getattr(tensor, "_keras_history", None)) is not None and history.operation is not None:
+        node = history.operation._inbound_nodes[history.node_index]
+        if len(node.input_tensors) != 1:
+            return None
+        tensor = node.input_tensors[0]
+        if type(history.operation).__name__ not in SHAPES:
+            return history.operation, tensor
+    return None
+
+
+def _ends_linear(model: keras.Model) -> bool:
+    """Whether the model is known to end in a layer without an activation."""
+    last = _last(model)
+    if last is None:
+        return False
+    if isinstance(last[0], keras.Model):
+        return _ends_linear(last[0])
+    return getattr(last[0], "activation", None) is keras.activations.linear
+
+
+def _before_activation(model: keras.Model) -> tuple[str, Callable[[Tensor], Tensor]] | None:
+    """The name of the final softmax or sigmoid of a functional or sequential model, and the model without it."""
+    last = _last(model)
+    if last is None:
         return None
-    layer, node = history.operation, history.operation._inbound_nodes[history.node_index]
-    if len(node.input_tensors) != 1:
-        return None
-    until = _until(model, node.input_tensors[0])
+    layer, until = last[0], _until(model, last[1])
     if isinstance(layer, keras.Model):
         inner = _before_activation(layer)
         return inner and (inner[0], lambda x: inner[1](until(x)))
@@ -78,6 +124,10 @@ class Forward:
         self.head = ""
         self.note = ""
         self.classes = 0
+        self.coarse = False
+        """Whether the model computes in half precision."""
+        self.spent = 0
+        """Passes that looking at the head has cost and nobody has accounted for yet."""
 
     def _prepared(self, x: Tensor) -> Tensor:
         return x if self._preprocess is None else self._preprocess(x)
@@ -99,34 +149,35 @@ class Forward:
         answer = self.raw(sample)
         if isinstance(answer, dict | list | tuple):
             names = list(answer) if isinstance(answer, dict) else list(range(len(answer)))
-            raise InvalidInput(
-                f"the model has several outputs ({names}); attack one of them: keras.Model(model.inputs, model.outputs[0])"
-            )
+            raise _several(names)
         shape = tuple(answer.shape)
         if len(shape) not in (1, 2) or (len(shape) == 2 and shape[1] == 0):
             raise InvalidInput(f"the model must answer with (batch, classes); it answered with shape {shape}")
-        values = _backend.to_numpy(answer).astype("float64").reshape(shape[0], -1)
-        self.classes = max(2, values.shape[1])
+        values = _backend.to_numpy(ops.cast(answer, "float32")).astype("float64").reshape(shape[0], -1)
+        self.classes, self.spent = max(2, values.shape[1]), shape[0]
         model = self._model()
+        halves = {layer.compute_dtype for layer in (_layers(model) if model is not None else [])} & {"float16", "bfloat16"}
+        self.coarse = bool(halves)
         found = _before_activation(model) if model is not None else None
         units = values.shape[1]
         if found is not None:
             kind, inner = found
-            logits = _backend.to_numpy(inner(self._prepared(sample))).astype("float64").reshape(shape[0], -1)
+            logits = _backend.to_numpy(ops.cast(inner(self._prepared(sample)), "float32")).astype("float64").reshape(shape[0], -1)
+            self.spent += shape[0]
             again = 1 / (1 + np.exp(-logits)) if kind == "sigmoid" else np.exp(logits - logits.max(1, keepdims=True))
             again = again if kind == "sigmoid" else again / again.sum(1, keepdims=True)
-            if np.allclose(again, values, atol=1e-3, equal_nan=True):
+            if np.allclose(again, values, atol=5e-2 if self.coarse else 1e-3, equal_nan=True):
                 self._recovered = inner
                 self.head = kind if units > 1 or kind == "softmax" else "sigmoid, one unit"
                 self.note = f"The model ends in {kind}; advex works with the logits before it."
                 return
         probable = np.isfinite(values).all() and (values >= 0).all() and (values <= 1 + 1e-5).all()
         if units == 1:
-            graph = bool(getattr(model, "outputs", None)) and found is None
-            self.head = "probability, one unit" if probable and not graph else "logit, one unit"
+            linear = model is not None and _ends_linear(model)
+            self.head = "probability, one unit" if probable and not linear else "logit, one unit"
             if self.head.startswith("probability"):
                 self.note = "The model answers with one probability; advex works with its logarithms, which saturate."
-        elif probable and (np.abs(values.sum(1) - 1) < 1e-5).all():
+        elif probable and (np.abs(values.sum(1) - 1) < (2e-2 if self.coarse else 1e-5)).all():
             self.head = "probabilities"
             self.note = (
                 "The model answers with probabilities whose logits could not be recovered; advex works with their logarithms,"
@@ -143,9 +194,7 @@ class Forward:
     def __call__(self, x: Tensor) -> Tensor:
         """Logits, float32: (batch, ...) -> (batch, classes)."""
         answer = self._recovered(self._prepared(x)) if self._recovered is not None else self.raw(x)
-        answer = ops.cast(answer, "float32")
-        if len(answer.shape) == 1:
-            answer = ops.expand_dims(answer, 1)
+        answer = flat(ops.cast(answer, "float32"))
         if answer.shape[1] == 1:
             if self.doubtful:
                 answer = ops.concatenate([1 - answer, answer], axis=1)
@@ -193,8 +242,10 @@ class Classifier:
             )
         self.model, self.preprocess = model, preprocess
         self.box = _box(box)
-        self.names = list(map(str, classes)) if classes is not None else None
-        self._forward: Forward | None = None
+        self.names = _names(classes)
+        _check_outputs(model)
+        if self.known_classes is not None:
+            self._check_names(self.known_classes)
 
     @classmethod
     def of(cls, model: Any) -> Classifier:
@@ -207,22 +258,33 @@ class Classifier:
         inputs = getattr(self.model, "inputs", None)
         return tuple(inputs[0].shape) if inputs else None
 
+    @property
+    def known_classes(self) -> int | None:
+        """The number of classes, where the model's graph tells it."""
+        outputs = getattr(self.model, "outputs", None)
+        if not outputs or (len(outputs[0].shape) == 2 and outputs[0].shape[1] is None):
+            return None
+        return max(2, outputs[0].shape[1]) if len(outputs[0].shape) == 2 else 2
+
+    def _check_names(self, count: int) -> None:
+        if self.names is not None and len(self.names) != count:
+            raise InvalidInput(f"classes has {len(self.names)} names, but the model has {count} classes: name each of them")
+
     def forward(self, sample: Array) -> Forward:
         """The forward pass to logits; ``sample``, a few inputs in the model's units, is used to look at the head once."""
-        if self._forward is None:
-            kept = self.kept()
-            key = ("forward", self.preprocess)
-            if key not in kept:
-                forward = Forward(self.model, self.preprocess)
-                forward.detect(ops.convert_to_tensor(sample))
-                kept[key] = forward
-            self._forward = kept[key]
-        return self._forward
+
+        def make() -> Forward:
+            forward = Forward(self.model, self.preprocess)
+            forward.detect(ops.convert_to_tensor(sample))
+            self._check_names(forward.classes)
+            return forward
+
+        return self.compiled("forward", make)  # type: ignore[return-value]
 
     def kept(self) -> dict[Hashable, Any]:
-        """What was compiled for this very model; emptied when its layers have changed."""
+        """What was compiled for this very model; emptied when its layers or their plain attributes have changed."""
         kept = _COMPILED.setdefault(self.model, {})
-        mark = (tuple(map(id, self.model.layers)), str(self.model.dtype_policy.name))
+        mark = _mark(self.model)
         if kept.get("mark") != mark:
             kept.clear()
             kept["mark"] = mark
@@ -231,21 +293,22 @@ class Classifier:
     def forget(self) -> None:
         """Drop all that was compiled for this model."""
         self.kept().clear()
-        self._forward = None
 
     def compiled(self, key: Hashable, make: Callable[[], Callable[..., Any]]) -> Callable[..., Any]:
         """``make()``, or what it returned for the same key and model before."""
-        kept = self.kept()
         try:
             hash(key)
         except TypeError:
             return make()
-        key = (self.preprocess, key)
-        if key not in kept:
-            kept[key] = make()
-            for oldest in [name for name in kept if isinstance(name, tuple) and name[0] != "forward"][:-KEPT]:
+        key = (_identity(self.preprocess), key)
+        if key not in self.kept():
+            made = make()
+            kept = self.kept()  # its mark may have changed: the first call builds a model
+            kept[key] = made
+            for oldest in [name for name in kept if name != "mark"][:-KEPT]:
                 del kept[oldest]
-        found: Callable[..., Any] = kept[key]
+            return made
+        found: Callable[..., Any] = self.kept()[key]
         return found
 
     def judge(self, sample: Array) -> Callable[[Tensor], Tensor]:
@@ -273,3 +336,32 @@ def _box(box: Any) -> tuple[float, float]:
     if not low < high:
         raise InvalidInput(f"box must be (lowest, highest) with lowest < highest; received {box!r}")
     return low, high
+
+
+def _names(classes: Any) -> list[str] | None:
+    if classes is None:
+        return None
+    if isinstance(classes, str) or not isinstance(classes, Iterable):
+        raise InvalidType(f"classes must be the list of the classes' names, in order; received {classes!r}")
+    return list(map(str, classes))
+
+
+def _check_outputs(model: keras.Model) -> None:
+    """Raise if the graph of a functional or sequential model says that it does not answer with (batch, classes)."""
+    outputs = getattr(model, "outputs", None)
+    if not outputs:
+        return
+    structure = getattr(model, "_outputs_struct", None)
+    if len(outputs) > 1 or isinstance(structure, dict):
+        raise _several(list(structure) if isinstance(structure, dict) else list(range(len(outputs))))
+    if len(outputs[0].shape) not in (1, 2):
+        raise InvalidInput(
+            f"the model must answer with (batch, classes), but its output has shape {tuple(outputs[0].shape)}:"
+            " keras.layers.GlobalAveragePooling2D() or Flatten() at its end, or a model of the part that classifies"
+        )
+
+
+def _several(names: list[Any]) -> InvalidInput:
+    return InvalidInput(
+        f"the model has several outputs ({names}); attack one of them: keras.Model(model.inputs, model.outputs[0])"
+    )

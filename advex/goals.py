@@ -36,6 +36,13 @@ def best_other(logits: Tensor, labels: Tensor) -> Tensor:
     return ops.max(ops.where(class_mask(labels, logits), -FAR, logits), axis=1)
 
 
+def _largest(logits: Tensor) -> Tensor:
+    """Each example's largest absolute logit, shape (batch,); classes masked out by -1e9 or -inf do not take part."""
+    top = ops.max(logits, axis=1, keepdims=True)
+    masked = logits < top - 1e4 * (1 + ops.abs(top))
+    return ops.max(ops.abs(ops.where(masked, top, logits)), axis=1)
+
+
 class Goal(Settings):
     """What an attack is to achieve. A goal of your own is a frozen dataclass with ``margin``.
 
@@ -55,7 +62,7 @@ class Goal(Settings):
 
         The margin must exceed ``slack`` times the noise of the arithmetic, 1e-6 of the largest logit.
         """
-        return self.margin(logits) > slack * FRAGILE * ops.max(ops.abs(logits), axis=1)
+        return self.margin(logits) > slack * FRAGILE * _largest(logits)
 
     def check(self, count: int, classes: int) -> Self:
         """This goal, tidied up for ``count`` examples, or an error that says what is wrong with it."""

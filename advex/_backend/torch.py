@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
+import ml_dtypes
 import numpy as np
 import torch
 
@@ -61,4 +62,9 @@ def immediate(function: Callable[[Any], Any]) -> Callable[[Any], Any] | None:
 
 
 def to_numpy(tensor: Any) -> np.ndarray[Any, Any]:
-    return tensor.detach().cpu().numpy() if isinstance(tensor, torch.Tensor) else np.asarray(tensor)
+    if not isinstance(tensor, torch.Tensor):
+        return np.asarray(tensor)
+    tensor = tensor.detach().cpu()
+    if tensor.dtype == torch.bfloat16:  # NumPy knows it only from ml_dtypes
+        return tensor.view(torch.int16).numpy().view(ml_dtypes.bfloat16)
+    return tensor.numpy()
