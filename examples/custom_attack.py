@@ -11,13 +11,11 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import dataclass
-from importlib.resources import files
 
-import keras
-import numpy as np
 from keras import ops
 
 import advex
+from advex import zoo
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,15 +39,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--steps", type=int, default=10)
     parser.add_argument("--decay", type=float, default=1.0, help="how much of the old direction is kept (default 1)")
-    parser.add_argument("--epsilon", type=int, default=12, help="grey levels (of 255) by which a pixel may change (default 12)")
+    parser.add_argument("--epsilon", type=int, default=6, help="grey levels (of 255) by which a pixel may change (default 6)")
     arguments = parser.parse_args()
 
-    model = keras.models.load_model(files("advex") / "data" / "fashion_mnist.keras")
-    data = np.load(files("advex") / "data" / "fashion_mnist.npz")
+    model = zoo.fashion_mnist()
+    images, labels = zoo.fashion_images()
     budget = advex.Linf(arguments.epsilon / 255)
     mine = Momentum(steps=arguments.steps, decay=arguments.decay)
     for attack in (advex.FGSM(), mine):
-        print(attack(model, data["images"], data["labels"], budget))
+        print(attack(model, images, labels, budget))
 
     print("Checking the contract: budget, box, dtypes, batch sizes, order, seeds, nothing touched ...")
     advex.testing.check_attack(mine, budgets=(advex.Linf(0.1), advex.L2(0.7)))

@@ -9,26 +9,21 @@ Writes one PNG per fooled image and ``fgsm.png``, a sheet with the originals bes
 from __future__ import annotations
 
 import argparse
-from importlib.resources import files
 from pathlib import Path
 
-import keras
-import numpy as np
-
 import advex
+from advex import zoo
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--epsilon", type=int, default=16, help="grey levels (of 255) by which a pixel may change (default 16)")
+    parser.add_argument("--epsilon", type=int, default=8, help="grey levels (of 255) by which a pixel may change (default 8)")
     parser.add_argument("--out", type=Path, default=Path("advex-out"), help="folder for the pictures (default advex-out)")
     arguments = parser.parse_args()
 
-    model = keras.models.load_model(files("advex") / "data" / "fashion_mnist.keras")
-    data = np.load(files("advex") / "data" / "fashion_mnist.npz")
-    classifier = advex.Classifier(model, classes=data["classes"])
-
-    result = advex.FGSM()(classifier, data["images"], data["labels"], advex.Linf(arguments.epsilon / 255))
+    classifier = zoo.fashion_mnist()
+    images, labels = zoo.fashion_images()
+    result = advex.FGSM()(classifier, images, labels, advex.Linf(arguments.epsilon / 255))
 
     for before, after, confidence in zip(result.before, result.prediction, result.confidence, strict=True):
         fate = f"-> {classifier.caption(after)}" if after != before else "   still seen right"

@@ -12,7 +12,6 @@ Reference: Selvaraju et al., Grad-CAM: visual explanations from deep networks vi
 from __future__ import annotations
 
 import argparse
-from importlib.resources import files
 from pathlib import Path
 
 import keras
@@ -21,6 +20,7 @@ from keras import ops
 from PIL import Image
 
 import advex
+from advex import zoo
 
 
 def heat_maps(model: keras.Model, x: np.ndarray) -> np.ndarray:
@@ -49,14 +49,12 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("advex-out"), help="folder for the picture (default advex-out)")
     arguments = parser.parse_args()
 
-    model = keras.models.load_model(files("advex") / "data" / "fashion_mnist.keras")
-    data = np.load(files("advex") / "data" / "fashion_mnist.npz")
-    classifier = advex.Classifier(model, classes=data["classes"])
-    x, labels = data["images"][[arguments.index]], data["labels"][[arguments.index]]
-    result = advex.PGD()(classifier, x, labels, advex.Linf(24 / 255))
+    classifier = zoo.fashion_mnist()
+    x, labels = (array[[arguments.index]] for array in zoo.fashion_images())
+    result = advex.PGD()(classifier, x, labels, advex.Linf(16 / 255))
 
     pixels = np.concatenate([x, result.x])
-    heat = heat_maps(model, pixels / np.float32(255))
+    heat = heat_maps(classifier.model, pixels / np.float32(255))
     names = [classifier.caption(int(result.before[0])), classifier.caption(int(result.prediction[0]))]
     rows = [[(p, name), (overlay(p, h), "")] for p, h, name in zip(pixels, heat, names, strict=True)]
     arguments.out.mkdir(parents=True, exist_ok=True)

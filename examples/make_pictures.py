@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Sequence
-from importlib.resources import files
 from itertools import pairwise
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from keras import ops
 from PIL import Image, ImageDraw, ImageFont
 
 import advex
+from advex import zoo
 
 INK, SOFT, FAINT = (34, 40, 49), (110, 118, 129), (221, 225, 230)
 BLUE, RED, GREEN, GOLD = (38, 103, 181), (205, 62, 48), (46, 139, 87), (222, 160, 32)
@@ -131,9 +131,8 @@ def descent(folder: Path) -> None:
 
 
 def load() -> tuple[keras.Model, np.ndarray, np.ndarray, list[str]]:
-    model = keras.models.load_model(files("advex") / "data" / "fashion_mnist.keras")
-    data = np.load(files("advex") / "data" / "fashion_mnist.npz")
-    return model, data["images"], data["labels"], [str(name) for name in data["classes"]]
+    classifier = zoo.fashion_mnist()
+    return classifier.model, *zoo.fashion_images(), classifier.names
 
 
 def banner(folder: Path) -> None:
@@ -272,8 +271,8 @@ def boundary(folder: Path) -> None:
 def budgets(folder: Path) -> None:
     """The four balls in two dimensions, and one image broken within each."""
     model, images, labels, names = load()
-    limits = [(advex.Linf, (4 / 255, 8 / 255, 16 / 255, 24 / 255)), (advex.L2, (0.5, 1.0, 1.5, 2.5)),
-              (advex.L1, (6, 12, 20, 40)), (advex.L0, (10, 20, 40, 80))]  # fmt: skip
+    limits = [(advex.Linf, (2 / 255, 4 / 255, 8 / 255, 16 / 255)), (advex.L2, (0.2, 0.4, 0.8, 1.5)),
+              (advex.L1, (3, 6, 12, 24)), (advex.L0, (5, 10, 20, 40))]  # fmt: skip
     fates = [[advex.PGD()(model, images, labels, kind(size)) for size in sizes] for kind, sizes in limits]
     broken = np.array([fate[-1].success for fate in fates]).sum(axis=0)
     row = int(np.flatnonzero(broken == broken.max())[0])
