@@ -56,11 +56,17 @@ def _with_linear_activation(layer: keras.layers.Layer) -> keras.layers.Layer:
     return twin
 
 
+def _structured(model: keras.Model, x: Tensor) -> Any:
+    """``x`` the way a functional model was built to take its one input: alone, in a list or in a dict."""
+    structure = getattr(model, "_inputs_struct", None)
+    return keras.tree.pack_sequence_as(structure, [x]) if isinstance(structure, list | tuple | dict) else x
+
+
 def _until(model: keras.Model, tensor: keras.KerasTensor) -> Callable[[Tensor], Tensor]:
     """``model`` from its input to one of its inner tensors, in inference mode."""
     if tensor is model.inputs[0]:
         return lambda x: x
-    part = keras.Model(model.inputs, tensor, name="advex_part")
+    part = keras.Model(model.inputs[0], tensor, name="advex_part")
     return lambda x: part(x, training=False)
 
 
@@ -130,14 +136,15 @@ class Forward:
         """Passes that looking at the head has cost and nobody has accounted for yet."""
 
     def _prepared(self, x: Tensor) -> Tensor:
-        return x if self._preprocess is None else self._preprocess(x)
+        # A copy: torch lets a preprocessing that is written in place, x -= mean, edit the data of the search.
+        return x if self._preprocess is None else self._preprocess(ops.copy(x))
 
     def raw(self, x: Tensor) -> Any:
         """What the model itself answers."""
         model = self._model()
         if model is None:
             raise ReferenceError("the model is gone: keep a reference to it while it is attacked")
-        return model(self._prepared(x), training=False)
+        return model(_structured(model, self._prepared(x)), training=False)
 
     def variables(self) -> list[keras.Variable]:
         """All that the forward pass reads."""

@@ -64,8 +64,11 @@ class Goal(Settings):
         """
         return self.margin(logits) > slack * FRAGILE * _largest(logits)
 
-    def check(self, count: int, classes: int) -> Self:
-        """This goal, tidied up for ``count`` examples, or an error that says what is wrong with it."""
+    def check(self, count: int, classes: int | None) -> Self:
+        """This goal, tidied up for ``count`` examples, or an error that says what is wrong with it.
+
+        ``classes`` is None as long as only the model itself, not yet called, could tell their number.
+        """
         for name, values in self.rows().items():
             if len(values) != count:
                 raise InvalidInput(f"{type(self).__name__}.{name} has {len(values)} entries for {count} examples")
@@ -130,9 +133,11 @@ class _Labelled(Goal):
     def notes(self) -> tuple[str, ...]:
         return self._notes  # type: ignore[attr-defined]
 
-    def check(self, count: int, classes: int) -> Self:
+    def check(self, count: int, classes: int | None) -> Self:
         if len(self.labels) != count:
             raise InvalidInput(f"x has {count} examples but there are {len(self.labels)} labels")
+        if classes is None:
+            return self
         outside = (self.labels < 0) | (self.labels >= classes)
         if outside.any():
             hint = ": are they 1-based? Subtract 1" if self.labels.min() >= 1 and self.labels.max() == classes else ""
@@ -194,7 +199,7 @@ class Targeted(_Labelled):
         object.__setattr__(self, "confidence", confidence)
         object.__setattr__(self, "_notes", notes)
 
-    def check(self, count: int, classes: int) -> Self:
+    def check(self, count: int, classes: int | None) -> Self:
         labels = np.repeat(self.labels, count) if self._single else self.labels  # type: ignore[attr-defined]
         confidence = np.broadcast_to(self.confidence, (count,)) if self.confidence.ndim == 0 else self.confidence
         if len(confidence) != count:

@@ -57,6 +57,11 @@ def confidence(logits: Tensor, goal: Goal) -> Tensor:
     return probability if goal.targeted else -probability
 
 
+def spread(goal: Goal) -> int:
+    """How many classes ``dlr`` needs."""
+    return 4 if goal.targeted else 3
+
+
 def dlr(logits: Tensor, goal: Goal) -> Tensor:
     """Difference of logits ratio: the margin divided by a spread of the logits, so that their scale does not matter.
 
@@ -66,7 +71,7 @@ def dlr(logits: Tensor, goal: Goal) -> Tensor:
     Reference: Croce and Hein, Reliable evaluation of adversarial robustness with an ensemble of diverse parameter-free
     attacks, 2020. Deviation: a ``Targeted`` goal does not know the true label; its margin is to the best other class.
     """
-    needed = 4 if goal.targeted else 3
+    needed = spread(goal)
     if logits.shape[1] < needed:
         return goal.margin(logits)
     ordered, _ = ops.top_k(logits, needed)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import io
-import math
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, fields
@@ -18,10 +17,10 @@ from advex import _backend, images
 from advex._arrays import Array
 from advex._grid import Grid
 from advex._settings import helpful
-from advex.budgets import Budget, Linf
+from advex.budgets import Budget
 from advex.classifier import Classifier
 from advex.errors import InvalidInput, InvalidType
-from advex.goals import Goal, Untargeted
+from advex.goals import Goal
 
 
 @dataclass(frozen=True)
@@ -86,14 +85,14 @@ class Result:
     info: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
-    def empty(cls, classifier: Classifier, x: Array, info: dict[str, Any]) -> Result:
+    def empty(cls, classifier: Classifier, x: Array, goal: Goal, budget: Budget, info: dict[str, Any]) -> Result:
         """The result of no inputs."""
         whole, real = np.zeros(0, "int64"), np.zeros(0, "float64")
         return cls(
             classifier=classifier,
             original=x,
-            goal=Untargeted(whole),
-            budget=Linf(),
+            goal=goal,
+            budget=budget,
             x=x.copy(),
             success=np.zeros(0, bool),
             prediction=whole,
@@ -152,6 +151,8 @@ class Result:
             raise InvalidInput(
                 f"only pictures can be saved, (n, height, width) or (n, height, width, 1 or 3); x is {self.x.shape}"
             )
+        if "\0" in str(folder):
+            raise InvalidInput(f"folder must be the name of a folder; received {folder!r}")
         chosen = np.arange(len(self)) if rows == "all" else np.flatnonzero(self.success)
         folder = Path(folder)
         paths = self._paths(folder, names, chosen, overwrite)
@@ -203,13 +204,13 @@ class Result:
         logits = self.classifier.judge(working)(ops.convert_to_tensor(working))
         probability = _backend.to_numpy(ops.softmax(logits))[0]
         reached = bool(_backend.to_numpy(goal.reached(logits))[0])
-        if self.original.dtype == np.uint8:
-            near = bool(grid.within(pixels[None], self.original[row : row + 1], self.budget)[0])
+        if self.original.dtype == np.uint8 or not self.budget.homogeneous:  # L0: rounding the original itself is no change
+            near = bool(grid.within(pixels[None], self._eight_bit(self.original[row])[None], self.budget)[0])
         else:  # a float original need not lie on a level: the file is compared with the original itself
             span, low = self.classifier.box[1] - self.classifier.box[0], self.classifier.box[0]
             exact = low + pixels[None].astype("float64") / 255 * span
             size = self.budget.measure(exact - self.original[row : row + 1].astype("float64"))[0]
-            size = size / span if self.budget.homogeneous else size
+            size = size / span
             # An element that did not move may sit half a level off the grid.
             slack = self._off_grid(row)
             near = not self.budget.limited or bool(size <= self.budget.epsilon * (1 + 1e-6) + slack)
@@ -219,7 +220,7 @@ class Result:
         """The size of what rounding the original itself to 8 bits changes."""
         low, high = self.classifier.box
         values = (self.original[row : row + 1].astype("float64") - low) / (high - low)
-        return float(self.budget.measure(values - np.rint(values * 255) / 255)[0]) if self.budget.homogeneous else math.inf
+        return float(self.budget.measure(values - np.rint(values * 255) / 255)[0])
 
     def _eight_bit(self, values: Array) -> Array:
         """One input in levels, rounded to nearest."""

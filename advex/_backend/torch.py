@@ -10,6 +10,8 @@ import ml_dtypes
 import numpy as np
 import torch
 
+from advex.errors import AttackError
+
 RAGGED = True
 
 
@@ -39,8 +41,15 @@ def compiled(
     function: Callable[..., Any], signature: Sequence[tuple[tuple[int | None, ...], str]], variables: Callable[[], list[Any]]
 ) -> Callable[..., Any]:
     def call(*tensors: Any) -> Any:
+        given = [keras.ops.convert_to_tensor(tensor) for tensor in tensors]
+        versions = [tensor._version for tensor in given]
         with torch.no_grad():
-            return function(*map(keras.ops.convert_to_tensor, tensors))
+            answer = function(*given)
+        if versions != [tensor._version for tensor in given]:
+            raise AttackError(
+                "a tensor was edited in place, which changes the data of the search: write x = x + ..., not x += ..."
+            )
+        return answer
 
     return call
 

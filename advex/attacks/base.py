@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ import numpy as np
 
 from advex import _backend
 from advex._arrays import Array, Tensor
-from advex._grid import ACCEPTED, HALVES
+from advex._grid import ACCEPTED, HALVES, Grid
 from advex._settings import Settings, helpful, whole_number
 from advex.budgets import Budget
 from advex.classifier import Classifier
@@ -117,36 +118,47 @@ class Attack(Settings):
             batch_size = whole_number("batch_size", batch_size)
         if isinstance(seed, bool) or not isinstance(seed, int | np.integer):
             raise InvalidType(f"seed must be a whole number; received {seed!r}")
+        if not -(2**63) <= seed < 2**64:
+            raise InvalidInput(f"seed must be a whole number of at most 64 bits; received {seed!r}")
         if not (progress is None or isinstance(progress, bool) or callable(progress)):
             raise InvalidType(f"progress must be True, False, None or a function; received {progress!r}")
-        steps = whole_number(f"{type(self).__name__}.steps", getattr(self, "steps", None))
-        del steps
+        whole_number(f"{type(self).__name__}.steps", getattr(self, "steps", None))
         if goal is not None and not isinstance(goal, Goal):
             goal = Untargeted(goal)
         self.check(goal, budget)
         x = checked_inputs(classifier, x)
         if goal is not None:
-            for name, values in goal.rows().items():
-                if values.ndim and len(values) not in (len(x), 1):
-                    raise InvalidInput(f"x has {len(x)} examples but there are {len(values)} {name}")
-        own = type(self).__module__.split(".")[0] == "advex"
-        before = None if own else fingerprint(classifier.model)
-        result = search(
-            classifier, self, self.stages(), x, goal, budget, seed=int(seed), batch_size=batch_size, progress=progress
-        )
-        if before is not None and before != fingerprint(classifier.model):
-            raise AttackError(f"{type(self).__name__} changed the weights of the model")
+            goal = goal.check(len(x), classifier.known_classes)
+        stages = self.stages()
+        foreign = any(type(stage.attack).__module__.split(".")[0] != "advex" for stage in stages)
+        before = fingerprint(classifier.model) if foreign else {}
+        result = search(classifier, self, stages, x, goal, budget, seed=int(seed), batch_size=batch_size, progress=progress)
+        if foreign:
+            _demand_untouched(self, classifier, before, x)
         return result
 
 
-def fingerprint(model: keras.Model) -> list[float]:
-    """One number per variable of the model that a change of it would change."""
-    return [float(np.sum(np.asarray(_backend.to_numpy(v.value), "float64"))) for v in model.variables]
+def fingerprint(model: keras.Model) -> dict[str, bytes]:
+    """A hash of each weight of the model."""
+    return {w.path: hashlib.blake2b(np.ascontiguousarray(_backend.to_numpy(w.value)).tobytes()).digest() for w in model.weights}
+
+
+def _demand_untouched(attack: Attack, classifier: Classifier, before: dict[str, bytes], x: Array) -> None:
+    """Raise if weights have changed, but for those that the model changes by itself whenever it is called."""
+    now = fingerprint(classifier.model)
+    changed = {path for path in before if now.get(path) != before[path]}
+    if not changed:
+        return
+    sample = Grid(x.dtype, classifier.box).working(x[:1])
+    classifier.forward(sample).raw(keras.ops.convert_to_tensor(sample))
+    again = fingerprint(classifier.model)
+    if guilty := sorted(path for path in changed if again[path] == now[path]):
+        raise AttackError(f"{type(attack).__name__} changed the weights of the model: {', '.join(guilty[:3])}")
 
 
 def checked_inputs(classifier: Classifier, values: Any) -> Array:
     """``x`` as an array that the search can work with, or an error that says what is wrong with it."""
-    x = values if isinstance(values, np.ndarray) else np.asarray(_backend.to_numpy(values))
+    x = values if isinstance(values, np.ndarray) else _as_array(values)
     if x.dtype.kind in "fiu" and not x.dtype.isnative:
         x = x.astype(x.dtype.newbyteorder("="))
     if x.dtype not in ACCEPTED:
@@ -158,7 +170,8 @@ def checked_inputs(classifier: Classifier, values: Any) -> Array:
     _check_shape(x, shape)
     if not len(x) or x.dtype == np.uint8:
         return np.ascontiguousarray(x)
-    finite = np.isfinite(x.astype("float32"))
+    with np.errstate(over="ignore"):
+        finite = np.isfinite(x.astype("float32"))
     if not finite.all():
         bad = np.unique(np.nonzero(~finite)[0])
         raise InvalidInput(f"x has {int((~finite).sum())} values that are NaN or infinite, in rows {bad[:5].tolist()}")
@@ -189,6 +202,19 @@ def checked_inputs(classifier: Classifier, values: Any) -> Array:
     return np.ascontiguousarray(x)
 
 
+def _as_array(values: Any) -> Array:
+    if isinstance(values, dict):
+        raise InvalidInput(f"x must be one array; received a dict with {sorted(map(str, values))}: pass x[...], one of them")
+    try:
+        x = np.asarray(_backend.to_numpy(values))
+    except ValueError:
+        shapes = [np.shape(entry) for entry in values][:5]
+        raise InvalidInput(f"x must be one array; received a {type(values).__name__} of shapes {shapes}") from None
+    if x.dtype == object:
+        raise InvalidType(f"x must be an array of numbers, shape (n, ...); received {type(values).__name__}")
+    return x
+
+
 def _check_shape(x: Array, shape: tuple[int | None, ...] | None) -> None:
     """Raise if ``x`` cannot be a batch for a model whose input has ``shape`` (batch axis included)."""
     if x.ndim < 2:
@@ -209,9 +235,9 @@ def _check_shape(x: Array, shape: tuple[int | None, ...] | None) -> None:
     if x.ndim == len(shape) == 4:
         moved = (x.shape[2], x.shape[3], x.shape[1])
         if fits(moved):
-            raise InvalidInput(f"{message}, which is channels first for a channels-last model: ops.moveaxis(x, 1, -1)")
+            raise InvalidInput(f"{message}, which is channels first for a channels-last model: np.moveaxis(x, 1, -1)")
         if fits((x.shape[3], x.shape[1], x.shape[2])):
-            raise InvalidInput(f"{message}, which is channels last for a channels-first model: ops.moveaxis(x, -1, 1)")
+            raise InvalidInput(f"{message}, which is channels last for a channels-first model: np.moveaxis(x, -1, 1)")
         if x.shape[3] == 1 and want[-1] == 3:
             raise InvalidInput(f"{message}, grey images (one channel) for a colour model (three): np.repeat(x, 3, axis=-1)")
         if x.shape[3] == 3 and want[-1] == 1:
