@@ -67,7 +67,7 @@ def main() -> None:
     print(f"test accuracy {(predictions == y_test).mean():.4f} on {len(y_test)} images")
 
     arguments.out.mkdir(parents=True, exist_ok=True)
-    bare = keras.Model(model.inputs, model.outputs, name=model.name)  # without the optimizer's memory
+    bare = keras.Model(model.input, model.output, name=model.name)  # without the optimizer's memory
     bare.save(arguments.out / "fashion_mnist.keras")
     chosen = np.flatnonzero(predictions == y_test)[:32]
     np.savez_compressed(

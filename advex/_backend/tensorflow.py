@@ -31,8 +31,10 @@ def compiled(
     function: Callable[..., Any], signature: Sequence[tuple[tuple[int | None, ...], str]], variables: Callable[[], list[Any]]
 ) -> Callable[..., Any]:
     specs = [tf.TensorSpec(shape, dtype) for shape, dtype in signature]
-    traced = tf.function(function, input_signature=specs, autograph=False)
-    return lambda *tensors: traced(*tensors)
+    # Traced here and now, once: called as it is, it costs less, and TensorFlow does not mistake the traces of several models
+    # for one function that is traced again and again.
+    concrete: Callable[..., Any] = tf.function(function, input_signature=specs, autograph=False).get_concrete_function()
+    return concrete
 
 
 def gather(tensor: Any, index: Any) -> Any:

@@ -1,0 +1,255 @@
+"""Every attack keeps the contract, and tests that notice when it does not."""
+
+from dataclasses import dataclass, replace
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+import advex
+from advex.errors import AttackError
+from advex.testing import check_attack, linear_data, linear_model, small_network
+
+pytestmark = pytest.mark.backends
+
+ATTACKS = [
+    advex.FGSM(),
+    advex.BIM(steps=4),
+    advex.PGD(steps=4),
+    advex.MomentumIterative(steps=4),
+    advex.NesterovIterative(steps=4),
+    advex.GradientAscent(steps=4, learning_rate=0.5),
+    advex.Restarts(advex.PGD(steps=3), 2),
+    advex.fine(5),
+]
+BUDGETS = (advex.Linf(0.1), advex.L2(0.7), advex.L1(3.0), advex.L0(6))
+
+
+@pytest.mark.parametrize("attack", ATTACKS, ids=lambda attack: type(attack).__name__)
+def test_contract(attack):
+    # On JAX a compilation takes longer than all the rest: one norm there, all four on the others.
+    budgets = BUDGETS[:1] if keras.backend.backend() == "jax" else BUDGETS
+    check_attack(attack, budgets)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Momentum(advex.Attack):
+    """Ascent along a running sum of normalised gradients: the whole attack of the documentation."""
+
+    steps: int = 10
+    decay: float = 1.0
+
+    def init(self, problem):
+        return problem.x0, ops.zeros_like(problem.x0)
+
+    def step(self, problem, x, velocity):
+        _, gradient = problem.gradient(x, advex.losses.cross_entropy)
+        velocity = self.decay * velocity + advex.unit(gradient, order=1)
+        x = x + problem.epsilon / self.steps * problem.budget.steepest(velocity)
+        return problem.project(x), velocity
+
+
+def test_a_users_attack_of_fifteen_lines():
+    budgets = BUDGETS[:1] if keras.backend.backend() == "jax" else BUDGETS
+    check_attack(Momentum(steps=4, decay=0.9), budgets)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReturnsItsInput(advex.FGSM):
+    def step(self, problem, x, memory):
+        problem.gradient(x, self.loss)
+        return x, memory
+
+
+@dataclass(frozen=True, kw_only=True)
+class SkipsItsLastStep(advex.FGSM):
+    steps: int = 1
+
+    def step(self, problem, x, memory):
+        last = problem.step[0] >= self.steps - 1
+        moved, memory = advex.FGSM.step(self, problem, x, memory)
+        return ops.where(last, x, moved), memory
+
+
+@pytest.mark.parametrize("mutant", [ReturnsItsInput(), SkipsItsLastStep()], ids=lambda mutant: type(mutant).__name__)
+def test_check_attack_sees_an_attack_that_does_nothing(mutant):
+    with pytest.raises(AssertionError, match="last point"):
+        check_attack(mutant, BUDGETS[:1])
+
+
+@dataclass(frozen=True, kw_only=True)
+class LooksAtItsNeighbours(advex.BIM):
+    def step(self, problem, x, memory):
+        _, gradient = problem.gradient(x, self.loss)
+        common = ops.mean(gradient, axis=0, keepdims=True)
+        return problem.move(x, gradient + 3 * common, self.step_size), memory
+
+
+def test_check_attack_sees_rows_that_are_no_strangers():
+    with pytest.raises(AssertionError, match="same|alike|permuted"):
+        check_attack(LooksAtItsNeighbours(steps=4), (advex.Linf(0.03),))
+
+
+@dataclass(frozen=True, kw_only=True)
+class LeavesTheBall(advex.Attack):
+    steps: int = 3
+    honest: bool = False
+
+    def init(self, problem):
+        return problem.x0, ()
+
+    def step(self, problem, x, memory):
+        _, gradient = problem.gradient(x, advex.losses.margin)
+        return ops.clip(x + 0.2 * ops.sign(gradient), 0.0, 1.0), memory
+
+
+def test_points_outside_the_budget_never_count():
+    model, (x, labels) = linear_model(), linear_data(40)
+    assert advex.FGSM()(model, x, labels, advex.Linf(0.4)).success.all()
+    result = LeavesTheBall()(model, x, labels, advex.Linf(0.01))
+    inside = advex.FGSM()(model, x, labels, advex.Linf(0.01))
+    assert not (result.success & ~inside.success).any()
+    assert (np.abs(result.x - x) <= np.float32(0.01)).all()
+
+
+def test_shapes_and_dtypes_of_a_step_are_checked():
+    model, (x, labels) = linear_model(), linear_data(4)
+
+    @dataclass(frozen=True, kw_only=True)
+    class Half(advex.BIM):
+        def step(self, problem, x, memory):
+            return ops.cast(x, "float16"), memory
+
+    @dataclass(frozen=True, kw_only=True)
+    class Narrow(advex.BIM):
+        def step(self, problem, x, memory):
+            return x[:, :3], memory
+
+    @dataclass(frozen=True, kw_only=True)
+    class Forgetful(Momentum):
+        def step(self, problem, x, velocity):
+            return x, ()
+
+    for attack, words in ((Half(), "float16"), (Narrow(), "shape"), (Forgetful(), "memory")):
+        with pytest.raises(AttackError, match=words):
+            attack(model, x, labels, advex.Linf(0.1))
+
+
+def test_momentum_is_what_the_paper_says():
+    """Two steps by hand: g1, then mu g1 + g2, each divided by its L1 norm."""
+    model = small_network()
+    x = np.random.default_rng(0).uniform(0.3, 0.7, size=(6, 6, 6, 3)).astype("float32")
+    labels = advex.FGSM()(model, x, None, advex.Linf(0.0)).before
+    budget, size, mu = advex.Linf(0.004), 0.5, 0.7
+    seen = []
+
+    @dataclass(frozen=True, kw_only=True)
+    class Spy(advex.MomentumIterative):
+        def step(self, problem, x, velocity):
+            after, velocity = advex.MomentumIterative.step(self, problem, x, velocity)
+            seen.append(velocity)
+            return after, velocity
+
+    image = keras.Input((6, 6, 3))
+    label = keras.Input((), dtype="int32")
+    loss = keras.losses.sparse_categorical_crossentropy(label, model(image), from_logits=True)
+    gradient = advex.function([image, label], advex.gradients(loss, image))
+
+    def normed(values):
+        return values / np.abs(values).sum(axis=(1, 2, 3), keepdims=True)
+
+    g1 = normed(gradient([x, labels])[0])
+    x1 = x + size * 0.004 * np.sign(g1)
+    g2 = mu * g1 + normed(gradient([x1, labels])[0])
+    x2 = np.clip(x1 + size * 0.004 * np.sign(g2), x - np.float32(0.004), x + np.float32(0.004))
+    from advex._grid import Grid
+
+    lower, upper = Grid(x.dtype, (0.0, 1.0)).bounds(x, budget)
+    # What the attack ends with, read off a goal that everything reaches only at the very last look.
+    found = _last_points(advex.MomentumIterative(steps=2, step_size=size, decay=mu), model, x, labels, budget)
+    np.testing.assert_allclose(found, np.clip(x2, lower, upper), atol=2e-7)
+
+
+def _last_points(attack, model, x, labels, budget):
+    """Where an attack stands after its last step, whatever the verdicts."""
+    kept = []
+
+    @dataclass(frozen=True, kw_only=True)
+    class Seen(advex.Attack):
+        steps: int = attack.steps
+
+        def init(self, problem):
+            return attack.init(problem)
+
+        def step(self, problem, x, memory):
+            return attack.step(problem, x, memory)
+
+    from advex.search import _Search
+
+    finish = _Search._finish
+    try:
+
+        def spy(self, inner, state):
+            run = finish(self, inner, state)
+
+            def keep(state):
+                kept.append(np.asarray(ops.convert_to_numpy(state["x"])))
+                return run(state)
+
+            return keep
+
+        _Search._finish = spy
+        Seen()(model, x, labels, budget, batch_size=len(x))
+    finally:
+        _Search._finish = finish
+    return kept[0][: len(x)]
+
+
+def test_bim_takes_steps_of_the_stated_size():
+    model, (x, labels) = linear_model(), linear_data(10)
+    x = 0.4 + 0.2 * x
+    labels = advex.FGSM()(model, x, None, advex.Linf(0.0)).before
+    (end,) = {float(np.abs(_last_points(advex.BIM(steps=2, step_size=0.25), model, x, labels, advex.Linf(1e-4)) - x).max())}
+    assert end == pytest.approx(0.5e-4, rel=1e-2)
+    decaying = advex.BIM(steps=4, step_size=advex.LinearDecay(0.4))  # 0.4 + 0.3 + 0.2 + 0.1
+    end = float(np.abs(_last_points(decaying, model, x, labels, advex.Linf(1e-4)) - x).max())
+    assert end == pytest.approx(1e-4, rel=1e-2)
+
+
+def test_settings():
+    attack = advex.PGD(steps=7, loss=advex.losses.dlr)
+    assert replace(attack, steps=3).steps == 3
+    assert repr(attack) == "PGD(steps=7, step_size=0.25, loss=dlr)"
+    assert hash(attack) == hash(advex.PGD(steps=7, loss=advex.losses.dlr))
+
+
+@pytest.mark.parametrize("loss", [advex.losses.cross_entropy, advex.losses.margin, advex.losses.dlr, advex.losses.confidence])
+@pytest.mark.parametrize("targeted", [False, True])
+def test_losses_climb_towards_success(loss, targeted):
+    """Every loss grows with the margin on a two-class ray and is finite everywhere."""
+    logits = np.zeros((41, 5), "float32")
+    logits[:, 0] = np.linspace(8, -8, 41)
+    logits[:, 1] = -logits[:, 0]
+    logits[:, 2:] = [-20.0, -21.0, -23.0]
+    labels = np.full(41, 1 if targeted else 0, "int32")
+    goal = (advex.Targeted if targeted else advex.Untargeted)(labels)
+    values = np.asarray(ops.convert_to_numpy(loss(ops.convert_to_tensor(logits), goal)))
+    assert values.shape == (41,) and np.isfinite(values).all()
+    assert (np.diff(values) >= 0).all() and values[-1] > values[0]
+    extreme = ops.convert_to_tensor(logits * 1e4)
+    assert np.isfinite(np.asarray(ops.convert_to_numpy(loss(extreme, goal)))).all()
+
+
+def test_cross_entropy_is_the_cross_entropy():
+    generator = np.random.default_rng(0)
+    logits, labels = (generator.normal(size=(30, 7)) * 5).astype("float32"), generator.integers(0, 7, 30)
+    expected = keras.ops.convert_to_numpy(keras.losses.sparse_categorical_crossentropy(labels, logits, from_logits=True))
+    found = advex.losses.cross_entropy(ops.convert_to_tensor(logits), advex.Untargeted(labels))
+    np.testing.assert_allclose(np.asarray(ops.convert_to_numpy(found)), np.asarray(expected), rtol=1e-5, atol=1e-6)
+
+
+def test_few_classes_fall_back_to_the_margin():
+    logits = ops.convert_to_tensor(np.array([[1.0, 3.0]], "float32"))
+    goal = advex.Untargeted([1])
+    assert float(advex.losses.dlr(logits, goal)[0]) == float(advex.losses.margin(logits, goal)[0]) == -2.0
