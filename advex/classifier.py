@@ -226,9 +226,10 @@ class Classifier:
 
     Example:
         >>> import keras
-        >>> model = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Flatten(), keras.layers.Dense(10)])
+        >>> layers = [keras.Input((8, 8, 3)), keras.layers.Flatten(), keras.layers.Dense(10)]
+        >>> model = keras.Sequential(layers, name="small")
         >>> Classifier(model, box=(0, 255), preprocess=lambda x: x / 127.5 - 1)
-        Classifier('sequential', box=(0.0, 255.0))
+        Classifier('small', box=(0.0, 255.0))
     """
 
     @helpful

@@ -27,7 +27,7 @@ class GradientAscent(Attack):
     Example:
         >>> import advex
         >>> x, labels = advex.testing.linear_data()
-        >>> result = GradientAscent(learning_rate=0.1)(advex.testing.linear_model(), x, 1 - labels, advex.Linf())
+        >>> result = GradientAscent(learning_rate=0.1)(advex.testing.linear_model(), x, advex.Targeted(1 - labels), advex.Linf())
         >>> result.success.all()
         np.True_
     """

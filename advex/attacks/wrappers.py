@@ -25,6 +25,7 @@ class Restarts(Attack):
         restarts: how many runs in all.
 
     Example:
+        >>> import advex
         >>> Restarts(advex.PGD(steps=5), 3)
         Restarts(attack=PGD(steps=5, step_size=0.25, loss=cross_entropy), restarts=3)
     """
