@@ -405,7 +405,8 @@ def _attack(options: argparse.Namespace) -> dict[str, Any]:
     sheet = options.out / SHEET if rows else None
     if sheet is not None:
         options.out.mkdir(parents=True, exist_ok=True)
-        picture = images.sheet(rows[:SHOWN], ("original", "adversarial", "difference x10"), across=2 if len(rows) > 4 else 1)
+        across = min(4, max(1, round(math.sqrt(min(len(rows), SHOWN) / 2))))
+        picture = images.sheet(rows[:SHOWN], ("original", "adversarial", "difference x10"), across=across)
         images.save(sheet, picture, overwrite=options.overwrite)
     return {
         "command": "attack",
@@ -427,7 +428,7 @@ def _attack(options: argparse.Namespace) -> dict[str, Any]:
         },
         "images": [dataclasses.asdict(record) for record in records],
         "contact_sheet": sheet and str(sheet),
-        "shown": min(len(rows), SHOWN),
+        "attacked": len(rows),
         "notes": ([] if options.model else [SHIPPED]) + info.get("notes", []),
     }
 
@@ -515,8 +516,6 @@ class _Batch:
         parts = [judge(ops.convert_to_tensor(grid.working(x[start : start + step]))) for start in range(0, len(x), step)]
         logits = np.concatenate([_backend.to_numpy(part) for part in parts])
         classes = logits.shape[1]
-        if classifier.names is not None and len(classifier.names) != classes:
-            raise InvalidInput(f"{len(classifier.names)} class names for a model of {classes} classes")
         silent = np.isnan(logits).any(axis=1)
         reached = np.zeros(len(x), bool)
         if goal is not None:
@@ -550,7 +549,7 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[str]], numbers: Sequen
     from rich.table import Table
     from rich.text import Text
 
-    made = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    made = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     for name in columns:
         made.add_column(name, justify="right" if name in numbers else "left", no_wrap=name in numbers, overflow="fold")
     for row in rows:
@@ -568,35 +567,24 @@ def plural(count: int, noun: str) -> str:
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
-def _percent(share: float | None) -> str:
-    return "" if share is None else f"{share:.1%}"
-
-
 def _show(report: dict[str, Any]) -> None:
     """The table of ``advex attack`` and what there is to say beside it."""
     screen, settings = console(), report["settings"]
     records = report["images"]
     other = settings["norm"] != "linf"
-    columns = [
-        "file",
-        "status",
-        "before",
-        "",
-        "after",
-        "confidence",
-        "grey levels",
-        *([settings["norm"].upper()] * other),
-        "verified",
-    ]
+    columns = ["file", "status", "before", "after", "confidence", "grey\nlevels"]
+    columns += [*([settings["norm"].upper()] * other), "verified"]
     lines = []
     for entry in records:
         status = f"already {entry['before']}" if entry["status"] == "already the target" else entry["status"]
-        cells = [entry["file"], status, entry["before"] or "", _percent(entry["before_confidence"])]
-        cells += [entry["after"] or "", _percent(entry["confidence"]), "" if entry["levels"] is None else str(entry["levels"])]
+        before = f"{entry['before']} {entry['before_confidence']:.0%}" if entry["before"] else ""
+        confidence = "" if entry["confidence"] is None else f"{entry['confidence']:.1%}"
+        levels = "" if entry["levels"] is None else str(entry["levels"])
+        cells = [Path(entry["file"]).name, status, before, entry["after"] or "", confidence, levels]
         if other:
             cells.append("" if entry["distance"] is None else f"{entry['distance']:.3g}")
         lines.append([*cells, {True: "yes", False: "NO", None: ""}[entry["verified"]]])
-    screen.print(table(columns, lines, ("", "confidence", "grey levels", settings["norm"].upper())))
+    screen.print(table(columns, lines, ("confidence", "grey\nlevels", settings["norm"].upper())))
 
     def say(line: str) -> None:
         screen.print(printable(line), markup=False)
@@ -604,7 +592,7 @@ def _show(report: dict[str, Any]) -> None:
     remarks: dict[str, list[str]] = {}
     for entry in records:
         for remark in [entry["reason"]] if entry["reason"] else entry["notes"]:
-            remarks.setdefault(remark, []).append(entry["file"])
+            remarks.setdefault(remark, []).append(Path(entry["file"]).name)
     for remark, files in remarks.items():
         others = f" and {plural(len(files) - 1, 'other')}" if files[1:] else ""
         say(f"{files[0]}{others}: {remark}")
@@ -617,7 +605,7 @@ def _show(report: dict[str, Any]) -> None:
     for note in report["notes"]:
         say(note)
     if report["contact_sheet"]:
-        first = f" (the first {report['shown']})" if report["shown"] == SHOWN else ""
+        first = f" (the first {SHOWN})" if report["attacked"] > SHOWN else ""
         say(f"Pictures in {Path(report['contact_sheet']).parent}, side by side{first} in {report['contact_sheet']}")
 
 

@@ -31,13 +31,13 @@ def run(out: Path) -> dict[str, Any]:
     x, labels = zoo.fashion_images()
     names = [f"{row:02d}-{_plain(classifier.caption(int(label)))}.png" for row, label in enumerate(labels)]
     cli.check_folder(out, [SHEET], overwrite=True)
-    goals = {"any other class": labels, "the next class": advex.Targeted((labels + 1) % len(classifier.names or ()))}
+    goals = {"untargeted": labels, "targeted": advex.Targeted((labels + 1) % len(classifier.names or ()))}
     attacks = []
     results: dict[str, advex.Result] = {}
     saved: dict[str, dict[int, SavedImage]] = {}
     for word, attack in ATTACKS.items():
         for wanted, goal in goals.items():
-            folder = out / (f"{word}-targeted" if wanted == "the next class" else word)
+            folder = out / (f"{word}-targeted" if wanted == "targeted" else word)
             cli.check_folder(folder, names, overwrite=True)
             result = attack(classifier, x, goal, BUDGET, seed=0, progress=False)
             files = result.save(folder, names, overwrite=True)
@@ -47,6 +47,7 @@ def run(out: Path) -> dict[str, Any]:
             attacks.append(
                 {
                     "attack": repr(attack),
+                    "name": type(attack).__name__,
                     "goal": wanted,
                     "fooled": int(result.success.sum()),
                     "images": len(x),
@@ -122,56 +123,45 @@ def show(report: dict[str, Any]) -> None:
         screen.print(cli.printable(line), markup=False)
 
     total = report["total"]
-    say(f"{total} test images of Fashion-MNIST, {report['classified_correctly']} of them classified correctly by the model")
-    say(f"that ships with advex, attacked within {report['budget']}: no pixel moves by more than that.")
-    numbers = (
-        "confidence",
-        "grey levels",
-        "gradients",
-        "fooled",
-        "PNGs verified",
-        "gradients each",
-        "largest change",
-        "mean change",
-        "",
-    )
+    say(f"{total} test images of Fashion-MNIST, {report['classified_correctly']} of them classified correctly by the")
+    say(f"model that ships with advex; each pixel may move by {report['budget']}.")
+    say("Untargeted: any other class will do. Targeted: the class after the true one.")
+    say()
+    say("PGD, untargeted, image by image:")
+    numbers = ("grey\nlevels", "gradients", "fooled", "PNGs\nverified", "gradients\neach", "largest\nchange", "mean\nchange")
     rows = [
         [
-            entry["file"],
-            entry["before"],
-            f"{entry['before_confidence']:.0%}",
-            entry["after"] or "not broken",
-            "" if entry["confidence"] is None else f"{entry['confidence']:.0%}",
+            Path(entry["file"]).stem,
+            f"{entry['before']} {entry['before_confidence']:.0%}",
+            f"{entry['after']} {entry['confidence']:.0%}" if entry["after"] else "not broken",
             "" if entry["levels"] is None else str(entry["levels"]),
             str(entry["gradients"]),
             {True: "yes", False: "NO", None: ""}[entry["verified"]],
         ]
         for entry in report["images"]
     ]
-    say()
-    say("PGD, any other class, image by image:")
-    columns = ["file", "before", "", "after", "confidence", "grey levels", "gradients", "verified"]
+    columns = ["image", "before", "after", "grey\nlevels", "gradients", "verified"]
     screen.print(cli.table(columns, rows, numbers))
+    say("All attacks, changes in grey levels; each PNG was read back and judged again:")
     rows = [
         [
-            entry["attack"].partition("(")[0],
+            entry["name"],
             entry["goal"],
             f"{entry['fooled']} of {entry['images']}",
             "" if entry["largest_levels"] is None else str(entry["largest_levels"]),
             "" if entry["mean_levels"] is None else f"{entry['mean_levels']:.1f}",
             f"{entry['gradients']:.1f}",
             f"{entry['verified']} of {entry['files']}",
-            entry["folder"],
         ]
         for entry in report["attacks"]
     ]
-    say(f"All attacks within {report['budget']}, changes in grey levels; every PNG was read back and judged again by the model:")
-    columns = ["attack", "goal", "fooled", "largest change", "mean change", "gradients each", "PNGs verified", "pictures"]
+    columns = ["attack", "goal", "fooled", "largest\nchange", "mean\nchange", "gradients\neach", "PNGs\nverified"]
     screen.print(cli.table(columns, rows, numbers))
     for entry in report["attacks"]:
         if held := entry["images"] - entry["fooled"]:
-            what = entry["attack"].partition("(")[0]
-            say(f"{held} not broken by {what} (goal: {entry['goal']}) within {report['budget']}")
+            say(f"{held} not broken by {entry['name']}, {entry['goal']}, within {report['budget']}")
     say()
+    folders = ", ".join(Path(entry["folder"]).name for entry in report["attacks"])
+    say(f"Pictures: {Path(report['originals']).parent}, in {Path(report['originals']).name}, {folders}")
     say(f"Side by side: {report['contact_sheet']}")
-    say(f"Try next:     advex attack {report['originals']} --target Bag --confidence 0.9 --epsilon 8/255")
+    say(f"Your turn: advex attack {report['originals']} --target Bag --epsilon 8/255")

@@ -102,7 +102,7 @@ def read(path: str | Path, *, channels: int = 3, size: tuple[int, int] | None = 
 
 def _decoded(path: Path, channels: int, size: tuple[int, int] | None, notes: list[str]) -> Array:
     """The pixels of a file, (height, width, channels) uint8; ``notes`` is added to."""
-    from PIL import Image, ImageOps
+    from PIL import Image
 
     Image.init()
     with Image.open(path, formats=[name for name in FORMATS if name in Image.OPEN]) as opened:
@@ -142,9 +142,20 @@ def _decoded(path: Path, channels: int, size: tuple[int, int] | None, notes: lis
         image = image.convert(wanted)
     if size is not None and (image.height, image.width) != size:
         notes.append(f"resized from {image.width} x {image.height}")
-        image = ImageOps.fit(image, (size[1], size[0]), method=Image.Resampling.BICUBIC)
+        image = image.crop(_middle(image.size, (size[1], size[0]))).resize((size[1], size[0]), Image.Resampling.BICUBIC)
     pixels = np.array(image, "uint8")
     return pixels if pixels.ndim == 3 else pixels[..., None]
+
+
+def _middle(size: tuple[int, int], shape: tuple[int, int]) -> tuple[int, int, int, int]:
+    """The largest central part (left, upper, right, lower) of a picture that has the proportions of ``shape``.
+
+    It is cut off before the picture is resized: what lies outside must not shine in.
+    """
+    width = min(size[0], max(1, round(size[1] * shape[0] / shape[1])))
+    height = min(size[1], max(1, round(size[0] * shape[1] / shape[0])))
+    left, upper = (size[0] - width) // 2, (size[1] - height) // 2
+    return left, upper, left + width, upper + height
 
 
 def suffixes(kind: str | None = None) -> set[str]:

@@ -1,0 +1,517 @@
+"""The command line: what people type, what they see, and what is left on the disk."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+from PIL import Image
+
+import advex
+from advex import cli, demo, images, zoo
+from advex.errors import InvalidInput
+
+HOUSE = Path(advex.__file__).parents[1]
+NAMES = ["tabby, tabby cat", "Toaster", "crane", "Crane", "fish"]
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A folder with a model that is easily fooled, its class names, and six photos of three sizes."""
+    folder = tmp_path_factory.mktemp("place")
+    keras.utils.set_random_seed(3)
+    layers = [keras.Input((16, 16, 3)), keras.layers.Rescaling(1 / 255), keras.layers.Flatten()]
+    keras.Sequential([*layers, keras.layers.Dense(5, kernel_initializer="random_normal")]).save(folder / "model.keras")
+    (folder / "names.json").write_text(json.dumps(NAMES))
+    (folder / "photos").mkdir()
+    rng = np.random.default_rng(5)
+    for number, shape in enumerate([(16, 16), (16, 16), (16, 16), (16, 16), (40, 30), (9, 12)]):
+        Image.fromarray(rng.integers(80, 176, (*shape, 3)).astype("uint8")).save(folder / "photos" / f"p{number}.png")
+    return folder
+
+
+@pytest.fixture
+def here(place, tmp_path, monkeypatch):
+    """The process in an empty folder, and ``attack(*words)``: the exit code of ``advex attack`` with the model of ``place``."""
+    monkeypatch.chdir(tmp_path)
+    model = ["--model", str(place / "model.keras"), "--box", "0", "255", "--classes", str(place / "names.json")]
+    return lambda *words: cli.main(["attack", *map(str, words), *model])
+
+
+def document(capsys):
+    out = capsys.readouterr().out
+    return json.loads(out)
+
+
+def listing(folder):
+    return sorted(path.name for path in Path(folder).iterdir())
+
+
+# The demo.
+
+
+@pytest.fixture(scope="module")
+def shown(tmp_path_factory):
+    """The demo as a user runs it, in a folder where an earlier one and the user have left something."""
+    folder = tmp_path_factory.mktemp("demo")
+    stale = folder / "pictures" / "fgsm-targeted"
+    stale.mkdir(parents=True)
+    for name in ("00-ankle-boot.png", "mine.png"):
+        (stale / name).write_bytes(b"old")
+    environment = {**os.environ, "PYTHONPATH": str(HOUSE), "COLUMNS": "80"}
+    command = [sys.executable, "-m", "advex", "demo", "--out", "pictures"]
+    return folder / "pictures", subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+
+
+def test_demo_as_a_user_runs_it(shown):
+    folder, done = shown
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
+    assert "pictures/contact_sheet.png" in done.stdout
+    assert "not broken by FGSM" in done.stdout
+    assert "robust" not in done.stdout.lower()
+    assert "00-ankle-boot" in done.stdout
+    assert listing(folder) == ["contact_sheet.png", "fgsm", "fgsm-targeted", "original", "pgd", "pgd-targeted"]
+    assert len(listing(folder / "original")) == 32
+
+
+def test_demo_holds_its_claims_and_runs_twice(shown, capsys):
+    folder, _ = shown
+    first = (folder / "pgd" / "00-ankle-boot.png").read_bytes()
+    assert cli.main(["demo", "--out", str(folder), "--json"]) == 0
+    report = document(capsys)
+    assert (folder / "pgd" / "00-ankle-boot.png").read_bytes() == first
+    assert (folder / "fgsm-targeted" / "mine.png").read_bytes() == b"old"
+    by_goal = {(entry["name"], entry["goal"]): entry for entry in report["attacks"]}
+    assert by_goal["PGD", "untargeted"]["fooled"] >= 28
+    assert report["classified_correctly"] == report["total"] == 32
+    classifier = zoo.fashion_mnist()
+    x, labels = zoo.fashion_images()
+    for entry in report["attacks"]:
+        files = {path.name: images.read(path, channels=1).pixels for path in Path(entry["folder"]).glob("[0-9]*.png")}
+        assert len(files) == entry["fooled"] == entry["files"] == entry["verified"]
+        found = np.stack(list(files.values()))
+        rows = [int(name[:2]) for name in files]
+        assert np.abs(found.astype(int) - x[rows]).max() <= round(demo.BUDGET.epsilon * 255)
+        answers = keras.ops.convert_to_numpy(classifier.model(found.astype("float32") / 255, training=False)).argmax(1)
+        wanted = (labels[rows] + 1) % 10 == answers if entry["goal"] == "targeted" else labels[rows] != answers
+        assert wanted.all()
+
+
+# The attack.
+
+
+def test_attack_a_folder(here, place, capsys):
+    assert here(place / "photos", "--epsilon", "16/255", "--json") == 0
+    report = document(capsys)
+    assert report["fooled"] == report["total"] == 6
+    assert report["settings"]["budget"] == "Linf(16/255)"
+    assert report["settings"]["box"] == [0, 255]
+    assert listing("adversarial") == ["contact_sheet.png", *(f"p{number}.png" for number in range(6))]
+    model = keras.models.load_model(place / "model.keras")
+    for entry in report["images"]:
+        before = images.read(entry["file"], size=(16, 16)).pixels
+        after = images.read(entry["output"]).pixels
+        change = np.abs(after.astype(int) - before)
+        assert entry["levels"] == change.max() <= 16
+        assert entry["distance"] == pytest.approx(change.max() / 255)
+        answers = keras.ops.convert_to_numpy(model(np.stack([before, after]).astype("float32"))).argmax(1)
+        assert [NAMES[answer] for answer in answers] == [entry["before"], entry["after"]]
+        assert entry["before"] != entry["after"]
+        assert entry["verified"]
+        resized = {"p4.png": ["resized from 30 x 40"], "p5.png": ["resized from 12 x 9"]}
+        assert entry["notes"] == resized.get(Path(entry["file"]).name, [])
+
+
+def test_the_table(here, place, capsys):
+    assert here(place / "photos", "--epsilon", "16/255") == 0
+    said = capsys.readouterr()
+    assert "6 of 6 images fooled by PGD (40 steps) within Linf(16/255)" in said.out
+    assert "p4.png: resized from 30 x 40" in said.out
+    assert "adversarial/contact_sheet.png" in said.out
+    assert "Traceback" not in said.err
+    header, *lines = [line for line in said.out.splitlines() if "verified" in line or line.strip().startswith("p0.png")]
+    assert header.split() == ["file", "status", "before", "after", "confidence", "levels", "verified"]
+    assert lines[0].split()[:2] == ["p0.png", "fooled"]
+    assert lines[0].split()[-1] == "yes"
+
+
+def test_failures_decide_the_exit_code(here, place, capsys):
+    assert here(place / "photos" / "p0.png", "--epsilon", "0") == 1
+    assert "1 not broken by PGD (40 steps) within Linf(0)" in capsys.readouterr().out
+    assert listing("adversarial") == ["contact_sheet.png"]
+
+
+@pytest.mark.parametrize(
+    ("words", "attack", "budget"),
+    [
+        (["--attack", "fgsm"], "FGSM", "Linf(2/255)"),
+        (["--attack", "BIM", "--steps", "3", "--norm", "L2", "--epsilon", "0.5"], "BIM", "L2(0.5)"),
+        (["--attack", "momentum", "--norm", "l1", "--epsilon", "4", "--steps", "4"], "MomentumIterative", "L1(4)"),
+        (["--attack", "nesterov", "--epsilon", "0.02", "--steps", "4"], "NesterovIterative", "Linf(0.02)"),
+        (["--norm", "l0", "--epsilon", "30", "--restarts", "2", "--steps", "4"], "Restarts", "L0(30)"),
+        (["--attack", "gradient_ascent", "--learning-rate", "50", "--steps", "4"], "GradientAscent", "Linf(2/255)"),
+        (["--attack", "fine", "--steps", "5"], "MomentumIterative", "Linf(2/255)"),
+    ],
+)
+def test_attacks_norms_and_settings(here, place, capsys, words, attack, budget):
+    assert here(place / "photos" / "p0.png", "--json", *words) in (0, 1)
+    settings = document(capsys)["settings"]
+    assert settings["attack"].startswith(attack)
+    assert settings["budget"] == budget
+
+
+def test_a_target_with_a_demanded_confidence(here, place, capsys):
+    words = ["--target", "TABBY CAT", "--confidence", "0.9", "--epsilon", "0.2", "--json"]
+    code = here(place / "photos", *words)
+    report = document(capsys)
+    assert report["settings"]["target"] == {"index": 0, "name": NAMES[0]}
+    assert report["settings"]["attack"].startswith("MomentumIterative")
+    fooled = [entry for entry in report["images"] if entry["status"] == "fooled"]
+    assert len(fooled) >= 4
+    assert all(entry["after"] == NAMES[0] and entry["confidence"] >= 0.9 for entry in fooled)
+    assert code == (0 if len(fooled) == 6 else 1)
+
+
+def test_an_image_that_is_the_target_already_is_a_status(here, place, capsys):
+    assert here(place / "photos" / "p0.png", "--epsilon", "16/255", "--json") == 0
+    (entry,) = document(capsys)["images"]
+    words = ["--target", NAMES.index(entry["after"]), "--epsilon", "0.3"]
+    photos = [entry["output"], place / "photos" / "p1.png"]
+    assert here(*photos, *words, "--out", "again", "--json") == 1
+    there, other = document(capsys)["images"]
+    assert (there["status"], there["before"], there["output"]) == ("already the target", entry["after"], None)
+    assert (other["status"], other["after"]) == ("fooled", entry["after"])
+    assert here(*photos, *words, "--out", "again", "--overwrite") == 1
+    assert f"already {entry['after']}" in capsys.readouterr().out
+
+
+def test_a_model_that_answers_nan_costs_that_image_only(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+
+    x = keras.Input((4, 4, 1))
+    mean = keras.ops.mean(x, axis=(1, 2))
+    keras.Model(x, keras.ops.concatenate([mean, 0.5 - keras.ops.log(mean) * 0], axis=1)).save("m.keras")
+    images.write(Path("bad.png"), np.zeros((4, 4), "uint8"))
+    images.write(Path("good.png"), np.full((4, 4), 129, "uint8"))
+    assert cli.main(["attack", "bad.png", "good.png", "--model", "m.keras", "--epsilon", "8/255", "--json"]) == 1
+    assert [entry["status"] for entry in document(capsys)["images"]] == ["no answer", "fooled"]
+
+
+def test_hostile_files_are_one_files_problem(here, place, tmp_path, capsys):
+    folder = tmp_path / "mixed"
+    folder.mkdir()
+    good = (place / "photos" / "p0.png").read_bytes()
+    (folder / "good.png").write_bytes(good)
+    (folder / "truncated.png").write_bytes(good[:200])
+    (folder / "empty.jpg").write_bytes(b"")
+    (folder / "text.gif").write_bytes(b"hello")
+    (folder / "[red]name\x1b[31m.png").write_bytes(b"odd")
+    (folder / "notes.txt").write_text("no image, not meant")
+    (folder / ".hidden.png").write_text("not meant")
+    with Image.open(place / "photos" / "p1.png") as opened:
+        opened.convert("CMYK").save(folder / "cmyk.jpg")
+    assert here(folder, "--epsilon", "16/255", "--json") == 1
+    report = document(capsys)
+    statuses = {Path(entry["file"]).name: entry["status"] for entry in report["images"]}
+    assert statuses.pop("good.png") == statuses.pop("cmyk.jpg") == "fooled"
+    assert set(statuses) == {"truncated.png", "empty.jpg", "text.gif", "[red]name\x1b[31m.png"}
+    assert set(statuses.values()) == {"unreadable"}
+    assert all(entry["reason"] for entry in report["images"] if entry["status"] == "unreadable")
+    together = images.read("adversarial/good.png").pixels
+    assert here(folder / "good.png", "--epsilon", "16/255", "--out", "alone") == 0
+    assert np.array_equal(together, images.read("alone/good.png").pixels)
+    capsys.readouterr()
+    assert here(folder, "--epsilon", "16/255", "--overwrite") == 1
+    said = capsys.readouterr().out
+    assert "empty.jpg: the file is empty" in said
+    assert "\x1b" not in said
+    assert "[red]name" in said
+
+
+def test_no_readable_image_makes_no_folder(here, tmp_path):
+    (tmp_path / "a.png").write_bytes(b"")
+    assert here("a.png") == 1
+    assert not Path("adversarial").exists()
+
+
+def test_the_shipped_model_is_the_default(place, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    x, _ = zoo.fashion_images()
+    images.write(Path("boot.png"), x[0])
+    assert cli.main(["attack", "boot.png", str(place / "photos" / "p0.png"), "--epsilon", "0.3", "--target", "sneaker"]) == 0
+    said = capsys.readouterr().out
+    assert "2 of 2 images fooled as Sneaker by PGD" in said
+    assert cli.SHIPPED in said
+
+
+def test_pictures_of_any_size_for_a_model_of_any_size(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    keras.utils.set_random_seed(0)
+    layers = [keras.Input((None, None, 1)), keras.layers.Conv2D(3, 3), keras.layers.GlobalAveragePooling2D()]
+    keras.Sequential(layers).save("m.keras")
+    for number, shape in enumerate([(8, 8), (9, 7), (8, 8)]):
+        images.write(Path(f"{number}.png"), np.random.default_rng(number).integers(0, 256, shape).astype("uint8"))
+    assert cli.main(["attack", "0.png", "1.png", "2.png", "--model", "m.keras", "--epsilon", "0.4", "--json"]) in (0, 1)
+    report = document(capsys)
+    assert [entry["file"] for entry in report["images"]] == ["0.png", "1.png", "2.png"]
+    for entry in report["images"]:
+        if entry["output"]:
+            assert images.read(entry["output"], channels=1).pixels.shape == images.read(entry["file"], channels=1).pixels.shape
+
+
+def test_warnings_are_lines_and_are_in_the_document(here, place, capsys):
+    assert here(place / "photos" / "p0.png", "--epsilon", "0.6", "--json") == 0
+    said = capsys.readouterr()
+    (warning,) = json.loads(said.out)["warnings"]
+    assert f"warning: {warning}" in said.err.splitlines()
+    assert "cli.py" not in said.err
+
+
+# Wrong usage: one line, exit code 2, nothing done.
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--attack", "pdg"], "did you mean pgd"),
+        (["--attack", "fgsm", "--steps", "3"], "fgsm takes one step"),
+        (["--steps", "0"], "--steps must be at least 1"),
+        (["--attack", "bim", "--restarts", "3"], "--restarts belongs to --attack pgd"),
+        (["--restarts", "0"], "restarts"),
+        (["--epsilon", "8"], "8/255"),
+        (["--epsilon", "-0.1"], "epsilon"),
+        (["--epsilon", "x"], "'x' is not a number such as 2/255"),
+        (["--epsilon", "1/0"], "'1/0' is not a number"),
+        (["--norm", "l3"], "invalid choice"),
+        (["--norm", "l2"], "--norm l2 needs --epsilon"),
+        (["--confidence", "0.5"], "needs --target"),
+        (["--confidence", "80", "--target", "0"], "between 0 and 1"),
+        (["--target", "crane"], "ambiguous: 2 (crane), 3 (Crane)"),
+        (["--target", "toster"], "the nearest: 1 (Toaster)"),
+        (["--target", "5"], "5 classes, 0 to 4"),
+        (["--learning-rate", "3"], "belongs to --attack gradient-ascent"),
+        (["--box", "3", "2"], "box"),
+        (["--out", "a\0b"], "not a folder's name"),
+        (["nowhere.png"], "no such file"),
+        (["."], "no image files"),
+        (["--seed", "x"], "invalid int"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_wrong_usage(place, tmp_path, monkeypatch, capsys, words, said):
+    monkeypatch.chdir(tmp_path)
+    images_given = [str(place / "photos" / "p0.png"), *([] if words[0].startswith("-") else words)]
+    settings = ["--model", str(place / "model.keras"), "--box", "0", "255", "--classes", str(place / "names.json")]
+    assert cli.main(["attack", *images_given, *settings, *(words if words[0].startswith("-") else [])]) == 2
+    captured = capsys.readouterr()
+    assert said in captured.err
+    assert captured.out == ""
+    assert "Traceback" not in captured.err
+    assert listing(".") == []
+
+
+def test_output_is_checked_before_any_work(here, place, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(zoo, "load", lambda *given: pytest.fail("the model was loaded"))
+    photo = place / "photos" / "p0.png"
+    (tmp_path / "p0.jpg").write_bytes(photo.read_bytes())
+    assert here(photo, "p0.jpg") == 2
+    assert "would both be saved as p0.png" in capsys.readouterr().err
+    (tmp_path / "contact_sheet.gif").write_bytes(photo.read_bytes())
+    assert here("contact_sheet.gif") == 2
+    assert "the contact sheet" in capsys.readouterr().err
+    Path("taken").mkdir()
+    Path("taken/p0.png").write_bytes(b"precious")
+    assert here(photo, "--out", "taken") == 2
+    assert "--overwrite" in capsys.readouterr().err
+    assert here(photo, "--out", "taken/p0.png/below") == 2
+    assert "is not a folder" in capsys.readouterr().err
+    (tmp_path / "p1.png").write_bytes(photo.read_bytes())
+    assert here("p1.png", "--out", ".", "--overwrite") == 2
+    assert "would replace its own source" in capsys.readouterr().err
+    Path("links").mkdir()
+    Path("links/p0.png").symlink_to("../taken/p0.png")
+    assert here(photo, "--out", "links", "--overwrite") == 2
+    assert "symbolic link" in capsys.readouterr().err
+    assert Path("taken/p0.png").read_bytes() == b"precious"
+
+
+def test_overwrite_replaces(here, place, capsys):
+    for _ in range(2):
+        assert here(place / "photos" / "p0.png", "--epsilon", "16/255", "--overwrite") == 0
+    assert here(place / "photos" / "p0.png", "--epsilon", "16/255") == 2
+
+
+def test_help_version_and_nothing(capsys):
+    assert cli.main(["--help"]) == 0
+    assert "attack" in capsys.readouterr().out
+    assert cli.main(["--version"]) == 0
+    assert advex.__version__ in capsys.readouterr().out
+    assert cli.main([]) == 2
+
+
+def test_interrupted(here, place, monkeypatch, capsys):
+    def interrupt(*given, **named):
+        os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(advex.PGD, "__call__", interrupt)
+    assert here(place / "photos" / "p0.png") == 130
+    assert "Traceback" not in capsys.readouterr().err
+    assert not Path("adversarial").exists()
+
+
+def test_a_full_disk_is_one_clear_line(here, place, monkeypatch, capsys):
+    def full(descriptor):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    assert here(place / "photos" / "p0.png", "--epsilon", "16/255") == 2
+    assert "No space left" in capsys.readouterr().err
+    assert listing("adversarial") == []
+
+
+# Class names.
+
+
+def test_class_names_from_json(tmp_path):
+    path = tmp_path / "n.json"
+    for listed in (["a", "b"], {"1": "b", "0": "a"}, {"0": ["n1", "a"], "1": ["n2", "b"]}):
+        path.write_text(json.dumps(listed))
+        assert cli._class_names(path) == ["a", "b"]
+    for wrong in ("{", "[]", '{"1": "a"}', "[1, 2]", '"ab"', '["a", ""]'):
+        path.write_text(wrong)
+        with pytest.raises(InvalidInput, match=r"n\.json"):
+            cli._class_names(path)
+
+
+def test_the_number_of_names_must_fit(here, place, capsys, tmp_path):
+    (tmp_path / "few.json").write_text('["a", "b"]')
+    words = ["attack", str(place / "photos" / "p0.png"), "--model", str(place / "model.keras"), "--classes", "few.json"]
+    assert cli.main(words) == 2
+    assert "classes has 2 names, but the model has 5 classes" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("word", "index"), [("TABBY", 0), ("tabby cat", 0), ("Egyptian cat", 1), ("egyptian_CAT", 1), ("2", 2), ("cat", 3)]
+)
+def test_a_class_by_name_synonym_or_index(word, index):
+    assert cli.class_number(word, ["tabby, tabby cat", "Egyptian_cat", "dog, hound", "cat", "lion, cat"]) == index
+
+
+@pytest.mark.parametrize(("word", "names"), [("hound", ["dog, hound", "wolf, hound"]), ("1", ["0", "7", "1"]), ("bird", None)])
+def test_a_class_that_is_not_clear(word, names):
+    with pytest.raises(InvalidInput, match=r"ambiguous|not known"):
+        cli.class_number(word, names)
+
+
+def test_an_index_without_names():
+    assert cli.class_number("859", None) == 859
+
+
+# Model files and models by name.
+
+
+@pytest.mark.parametrize("name", ["model.pkl", "model.h5", "model.hdf5", "model.pt", "model.joblib", "folder", "noend"])
+def test_other_formats_are_refused(tmp_path, name):
+    (tmp_path / "folder").mkdir()
+    if name != "folder":
+        (tmp_path / name).write_bytes(b"x")
+    with pytest.raises(InvalidInput, match=r"only \.keras files are loaded"):
+        zoo.load(tmp_path / name)
+
+
+def test_a_broken_or_missing_model_file(tmp_path):
+    (tmp_path / "m.keras").write_bytes(b"not a zip")
+    with pytest.raises(InvalidInput, match="could not be loaded"):
+        zoo.load(tmp_path / "m.keras")
+    with pytest.raises(InvalidInput, match="no such model file"):
+        zoo.load(tmp_path / "other.keras")
+
+
+def test_a_file_that_brings_code_is_refused(tmp_path):
+    keras.Sequential([keras.Input((4,)), keras.layers.Lambda(lambda x: x * 2)]).save(tmp_path / "m.keras")
+    with pytest.raises(InvalidInput, match="could not be loaded"):
+        zoo.load(tmp_path / "m.keras")
+
+
+@pytest.mark.parametrize("version", ["3.12.3", "3.12.9", "3.15.0", "3.15.1", "3.20.0", "4.0.0"])
+def test_keras_with_guards(version):
+    zoo.check_keras(version)
+
+
+@pytest.mark.parametrize("version", ["2.15.0", "3.0.5", "3.12.2", "3.13.0", "3.14.9"])
+def test_keras_without_guards(version, place, monkeypatch, capsys):
+    with pytest.raises(InvalidInput, match=r"3\.15\.0"):
+        zoo.check_keras(version)
+    monkeypatch.setattr(keras, "__version__", version)
+    assert cli.main(["attack", str(place / "photos"), "--model", str(place / "model.keras")]) == 2
+    assert "3.15.0" in capsys.readouterr().err
+
+
+def test_models_that_take_no_pictures(place, tmp_path, capsys):
+    keras.Sequential([keras.Input((784,)), keras.layers.Dense(3)]).save(tmp_path / "m.keras")
+    assert cli.main(["attack", str(place / "photos"), "--model", str(tmp_path / "m.keras")]) == 2
+    assert "attack it from Python" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", zoo.names())
+def test_every_application_has_its_module_and_preprocessing(name):
+    home = zoo.module(name.lower())
+    assert zoo.found(name.upper()) == name
+    # The module that Keras documents for this builder, or the one that it was written in.
+    assert hasattr(home, name) or getattr(keras.applications, name).__module__.endswith(home.__name__.rpartition(".")[2])
+    x = keras.ops.convert_to_tensor(np.full((1, 2, 2, 3), 255, "float32"))
+    kept = np.array(keras.ops.convert_to_numpy(x))
+    answer = keras.ops.convert_to_numpy(zoo.Preprocessing(name)(x))
+    assert np.array_equal(keras.ops.convert_to_numpy(x), kept)
+    assert np.array_equal(answer, home.preprocess_input(kept.copy()))
+
+
+def test_the_modules_that_have_other_names():
+    assert zoo.module("ResNet50V2") is keras.applications.resnet_v2
+    assert zoo.module("MobileNetV3Small") is keras.applications.mobilenet_v3
+    assert zoo.module("EfficientNetV2B0") is keras.applications.efficientnet_v2
+
+
+def test_an_unknown_application(here, place, capsys):
+    assert cli.main(["attack", str(place / "photos"), "--model", "mobilnetv2"]) == 2
+    assert "did you mean MobileNetV2" in capsys.readouterr().err
+    assert cli.main(["attack", str(place / "photos"), "--model", "MobileNet", "--box", "0", "1"]) == 2
+    assert "--box belongs to --model FILE.keras" in capsys.readouterr().err
+
+
+def test_class_names_of_imagenet(monkeypatch):
+    utils = sys.modules[keras.applications.imagenet_utils.decode_predictions.__module__]
+    monkeypatch.setattr(utils, "CLASS_INDEX", {str(index): [f"n{index}", f"name_{index}"] for index in range(1000)})
+    assert zoo.class_names() == [f"name_{index}" for index in range(1000)]
+
+
+def test_a_download_that_fails(monkeypatch):
+    def fail(**given):
+        raise Exception("URL fetch failure on https://...: no route")
+
+    monkeypatch.setattr(keras.applications, "MobileNet", fail)
+    monkeypatch.setattr(zoo, "module", lambda name: keras.applications.mobilenet)
+    with pytest.raises(InvalidInput, match="MobileNet could not be fetched: Exception: URL fetch failure"):
+        zoo.application("mobilenet")
+
+
+def test_attack_a_model_by_name(place, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(zoo, "WEIGHTS", None)
+    monkeypatch.setattr(zoo, "class_names", lambda: [f"name_{index}" for index in range(1000)])
+    keras.utils.set_random_seed(0)
+    words = ["--model", "mobilenet", "--attack", "fgsm", "--epsilon", "8/255", "--json", "--target", "name 7"]
+    code = cli.main(["attack", str(place / "photos" / "p4.png"), *words])
+    report = document(capsys)
+    (entry,) = report["images"]
+    assert report["settings"]["box"] == [0, 255]
+    assert report["settings"]["head"] == "softmax"
+    assert entry["before"].startswith("name_")
+    assert entry["notes"] == ["resized from 30 x 40"]
+    assert code == (0 if entry["status"] == "fooled" else 1)
