@@ -132,6 +132,8 @@ class Forward:
         self.classes = 0
         self.coarse = False
         """Whether the model computes in half precision."""
+        self.shaky = False
+        """Whether two answers to the same input were found to differ; looked at where compilation would hide it."""
         self.spent = 0
         """Passes that looking at the head has cost and nobody has accounted for yet."""
 
@@ -165,6 +167,10 @@ class Forward:
         model = self._model()
         halves = {layer.compute_dtype for layer in (_layers(model) if model is not None else [])} & {"float16", "bfloat16"}
         self.coarse = bool(halves)
+        if _backend.immediate(self.raw) is None:
+            again = _backend.to_numpy(ops.cast(self.raw(sample), "float32")).astype("float64").reshape(values.shape)
+            self.shaky = bool((np.abs(again - values) > (5e-2 if self.coarse else 1e-4) * max(np.abs(values).max(), 1e-6)).any())
+            self.spent += shape[0]
         found = _before_activation(model) if model is not None else None
         units = values.shape[1]
         if found is not None:

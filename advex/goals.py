@@ -112,9 +112,9 @@ def class_numbers(name: str, values: Any) -> tuple[Array, tuple[str, ...]]:
     if array.ndim != 1:
         raise InvalidInput(f"{name} must have shape (n,); received shape {array.shape}")
     if array.dtype.kind == "f":
-        whole = np.isfinite(array).all() and (array == np.round(array)).all()
-        if not whole:
-            raise InvalidInput(f"{name} must be whole class numbers; received {array[array != np.round(array)][:3].tolist()}")
+        whole = np.isfinite(array) & (array == np.round(array))
+        if not whole.all():
+            raise InvalidInput(f"{name} must be whole class numbers; received {array[~whole][:3].tolist()}")
     if len(array) and not -(2**31) <= array.min() <= array.max() < 2**31:
         raise InvalidInput(f"{name} must be class numbers; received {array.max()}")
     return array.astype("int32"), notes

@@ -458,7 +458,7 @@ def _honesty(forward: Forward, judge: _Judge, x: Array) -> tuple[list[str], bool
     spent = 2 * len(x) + 1
     if not (np.isfinite(once).all() and np.isfinite(compiled).all()):
         return [], False, spent
-    if differs(once, twice):
+    if forward.shaky or differs(once, twice):
         return (
             ["The model answers differently to the same input: it is random at inference. Successes may be luck."],
             False,
@@ -593,12 +593,12 @@ def search(
             f"The cross-entropy of {int(before['saturated'].sum())} inputs is saturated, its gradient underflows;"
             " the margin was used for them."
         )
-    if run.flat.any():
+    invalid = run.invalid & ~success
+    if (flat := run.flat & ~invalid).any():
         said.append(
-            f"The gradient was exactly zero at the start for {int(run.flat.sum())} of {len(x)} inputs:"
+            f"The gradient was exactly zero at the start for {int(flat.sum())} of {len(x)} inputs:"
             " gradient attacks cannot say how far the model holds there."
         )
-    invalid = run.invalid & ~success
     if invalid.any():
         said.append(f"The model answered NaN during the search for {int(invalid.sum())} inputs; they count as failed.")
     if fragile.any():
