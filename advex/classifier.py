@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import types
 import weakref
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from typing import Any
 
 import keras
@@ -41,11 +41,15 @@ def _layers(model: keras.Model) -> list[keras.layers.Layer]:
 
 def _mark(model: keras.Model) -> Hashable:
     """What a trace of the model has made constant: its layers, and their attributes that are plain values or functions."""
-    plain = bool | int | float | str | types.FunctionType | None
-    return tuple(
-        (id(layer), tuple((k, v) for k, v in vars(layer).items() if k[0] != "_" and k != "built" and isinstance(v, plain)))
-        for layer in _layers(model)
-    )
+
+    def plain(layer: keras.layers.Layer) -> Iterator[tuple[str, Hashable]]:
+        for name, value in vars(layer).items():
+            if isinstance(value, types.FunctionType):
+                yield name, id(value)  # its closure may hold the model
+            elif name[0] != "_" and name != "built" and isinstance(value, bool | int | float | str | None):
+                yield name, value
+
+    return tuple((id(layer), *plain(layer)) for layer in _layers(model))
 
 
 def _with_linear_activation(layer: keras.layers.Layer) -> keras.layers.Layer:
