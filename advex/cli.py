@@ -9,6 +9,7 @@ import json
 import math
 import os
 import sys
+import tempfile
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -639,24 +640,20 @@ def _short_warnings(said: list[str]) -> Iterator[None]:
 
 
 def _import_quietly() -> None:
-    """Import Keras and its backend without the lines that their C++ libraries write before they can be told not to."""
-    if "keras" in sys.modules:
-        return
-    import tempfile
-
+    """Wake Keras and its backend without the lines that their C++ libraries write; they are shown if that fails."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     sys.stderr.flush()
     with tempfile.TemporaryFile() as kept:
         screen = os.dup(2)
         os.dup2(kept.fileno(), 2)
-        failed = True
+        awake = False
         try:
-            import_module("advex.attacks")
-            failed = False
+            import_module("keras").ops.convert_to_tensor(0.0)  # looks for devices
+            awake = True
         finally:
             os.dup2(screen, 2)
             os.close(screen)
-            if failed:
+            if not awake:
                 kept.seek(0)
                 os.write(2, kept.read())
 
