@@ -69,7 +69,8 @@ def main() -> None:
     original_image = pixels / np.float32(127.5) - 1
     hacked_image = by_hand(model, original_image, arguments.target, arguments.confidence, arguments.rounds)
     rounded = np.round((hacked_image + 1) * 127.5) / np.float32(127.5) - 1
-    (before, after) = (float(model(image, training=False)[0, arguments.target]) for image in (hacked_image, rounded))
+    likelihoods = advex.function(model.inputs, model.outputs[0][:, arguments.target])
+    ((before, after),) = likelihoods(np.concatenate([hacked_image, rounded]))
     print(f"  {before:.2%} for the array; {after:.2%} after rounding to the 8 bits of a file.")
 
     # epsilon is a fraction of the box's range: 0.01 of a range of 2 is 0.005, which allows one grey level.

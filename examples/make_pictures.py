@@ -184,10 +184,10 @@ def ascent(folder: Path) -> None:
         for _ in range(25):
             probability, slope = run([x, labels[[row]]])
             track.append(probability[0])
-            x = np.clip(x + epsilon / 10 * np.sign(slope), np.maximum(x0 - epsilon, 0), np.minimum(x0 + epsilon, 1))
+            x = np.clip(x + np.sign(slope) / 510, np.maximum(x0 - epsilon, 0), np.minimum(x0 + epsilon, 1))
         wins = np.array(track).argmax(1) != labels[row]
         when = int(wins.argmax()) if wins[-1] else 0
-        if wins[-1] and (best is None or abs(when - 8) < abs(best[1] - 8)):
+        if wins[-1] and (best is None or abs(when - 10) < abs(best[1] - 10)):
             best = (row, when, np.array(track))
     row, when, track = best
     other = int(track[-1].argmax())
@@ -204,10 +204,11 @@ def ascent(folder: Path) -> None:
     for number, colour in ends.items():
         x, y = axes.at(24, track[-1, number])
         canvas.text((x + 10, y), f"{names[number]}", 14, colour)
-    x, _ = axes.at(when, 0)
+    lead = track[:, other] - track[:, labels[row]]
+    x, _ = axes.at(when - lead[when] / (lead[when] - lead[when - 1]), 0)  # where the two curves cross
     canvas.line([(x, 40), (x, 280)], GOLD, 1.5)
     canvas.text((max(x, 170), 24), "here the decision boundary is crossed", 12, GOLD, "mm")
-    canvas.text((270, 314), "steps uphill on the loss", 13, SOFT, "mm")
+    canvas.text((270, 314), "steps uphill on the loss, half a grey level each", 13, SOFT, "mm")
     canvas.save(folder / "ascent.png")
 
 
@@ -293,8 +294,9 @@ def budgets(folder: Path) -> None:
         result = next((one for one in fate if one.success[row]), fate[-1])
         y = 30 + side + 32
         canvas.paste(result.x[row], (x, y), side)
-        canvas.text((x + side / 2, y + side + 14), f"{result.budget!r}", 13, INK, "mm")
         fooled = result.success[row]
+        label = f"{result.budget.epsilon * 255:g}/255" if kind is advex.Linf else f"{result.budget.epsilon:g}"
+        canvas.text((x + side / 2, y + side + 14), f"{kind.__name__}({label})", 13, INK, "mm")
         seen = f"{names[result.prediction[row]]}  {result.confidence[row]:.0%}"
         canvas.text((x + side / 2, y + side + 34), seen if fooled else "not fooled", 13, RED if fooled else BLUE, "mm")
     canvas.save(folder / "budgets.png")
