@@ -110,9 +110,13 @@ class Problem:
                 " a look-up). Use a black-box attack, or replace that part by a layer whose gradient passes straight through"
             )
         self._record(seen, logits)
-        dead = ops.logical_not(ops.any(ops.not_equal(gradient, 0), axis=axes(gradient)))
         first = ops.equal(self.step, 0)
-        self._state["flat"] = ops.logical_or(self._state["flat"], ops.logical_and(dead, first))
+
+        def dead() -> Tensor:
+            return ops.logical_and(first, ops.logical_not(ops.any(ops.not_equal(gradient, 0), axis=axes(gradient))))
+
+        flat_now = ops.cond(ops.any(first), dead, lambda: ops.zeros_like(first))
+        self._state["flat"] = ops.logical_or(self._state["flat"], flat_now)
         self._state["gradients"] = self._state["gradients"] + ops.cast(self._live, "int32")
         return value, gradient
 
@@ -176,15 +180,19 @@ class Problem:
 
     def _record(self, seen: Tensor, logits: Tensor) -> None:
         state = self._state
-        reached = ops.logical_and(self.goal.reached(logits, SLACK), self._inside(seen))
-        reached = ops.logical_and(reached, self._live)
+        reached = ops.logical_and(self.goal.reached(logits, SLACK), self._live)
+        size = self.budget.size(seen - self.x0) if self._minimise else state["size"]
+        new = ops.logical_not(state["found"])
+        reached = ops.logical_and(reached, ops.logical_or(new, size < state["size"]) if self._minimise else new)
+
+        def kept() -> tuple[Tensor, Tensor]:
+            better = ops.logical_and(reached, self._inside(seen))
+            return better, ops.where(rows(better, seen), seen, state["best"])
+
+        # In most steps no row crosses: then the passes over whole images are spared.
+        better, state["best"] = ops.cond(ops.any(reached), kept, lambda: (reached, state["best"]))
         if self._minimise:
-            size = self.budget.size(seen - self.x0)
-            better = ops.logical_and(reached, ops.logical_or(ops.logical_not(state["found"]), size < state["size"]))
             state["size"] = ops.where(better, size, state["size"])
-        else:
-            better = ops.logical_and(reached, ops.logical_not(state["found"]))
-        state["best"] = ops.where(rows(better, seen), seen, state["best"])
         state["found"] = ops.logical_or(state["found"], better)
         broken = ops.any(ops.isnan(logits), axis=1)
         state["invalid"] = ops.logical_or(state["invalid"], ops.logical_and(broken, self._live))

@@ -141,6 +141,11 @@ def small_network(shape: tuple[int, ...] = (6, 6, 3), classes: int = 4, seed: in
     for layer in model.layers:
         values = [generator.normal(size=w.shape) * (2.0 / max(1, np.prod(w.shape[:-1]))) ** 0.5 for w in layer.get_weights()]
         layer.set_weights([value.astype("float32") for value in values])
+    # No class is favoured: the mean logits of random inputs are taken off.
+    sample = ops.convert_to_tensor(generator.uniform(size=(64, *shape)).astype("float32"))
+    logits = np.asarray(_backend.to_numpy(model(sample, training=False)))
+    kernel, bias = layers[-1].get_weights()
+    layers[-1].set_weights([kernel, bias - logits.mean(axis=0)])
     return model
 
 
@@ -220,7 +225,7 @@ def check_attack(attack: Attack, budgets: tuple[Budget, ...] | None = None, seed
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", AdvexWarning)
-        _check(attack, budgets or (Linf(0.1), L2(0.7), L1(3.0), L0(6)), seed)
+        _check(attack, budgets or (Linf(0.02), L2(0.15), L1(0.7), L0(2)), seed)
 
 
 def _check(attack: Attack, budgets: tuple[Budget, ...], seed: int) -> None:

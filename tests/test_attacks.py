@@ -23,7 +23,7 @@ ATTACKS = [
     advex.Restarts(advex.PGD(steps=3), 2),
     advex.fine(5),
 ]
-BUDGETS = (advex.Linf(0.1), advex.L2(0.7), advex.L1(3.0), advex.L0(6))
+BUDGETS = (advex.Linf(0.02), advex.L2(0.15), advex.L1(0.7), advex.L0(2))
 
 
 @pytest.mark.parametrize("attack", ATTACKS, ids=lambda attack: type(attack).__name__)
@@ -88,7 +88,7 @@ class LooksAtItsNeighbours(advex.BIM):
 
 def test_check_attack_sees_rows_that_are_no_strangers():
     with pytest.raises(AssertionError, match="same|alike|permuted"):
-        check_attack(LooksAtItsNeighbours(steps=4), (advex.Linf(0.03),))
+        check_attack(LooksAtItsNeighbours(steps=4), BUDGETS[:1])
 
 
 @dataclass(frozen=True, kw_only=True)
