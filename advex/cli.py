@@ -194,7 +194,7 @@ def _output_names(files: Sequence[Path]) -> list[str]:
     seen = {SHEET: "the contact sheet"}
     chosen = []
     for path in files:
-        name = printable(path.stem).replace("\\", "_") + ".png"
+        name = _plain_letters(path.stem).replace("\\", "_") + ".png"
         if name.casefold() in seen:
             raise InvalidInput(f"{path} and {seen[name.casefold()]} would both be saved as {name}; rename one, or use two calls")
         seen[name.casefold()] = str(path)
@@ -407,7 +407,9 @@ def _attack(options: argparse.Namespace) -> dict[str, Any]:
     if sheet is not None:
         options.out.mkdir(parents=True, exist_ok=True)
         across = min(4, max(1, round(math.sqrt(min(len(rows), SHOWN) / 2))))
-        picture = images.sheet(rows[:SHOWN], ("original", "adversarial", "difference x10"), across=across)
+        side = 224 if len(rows) <= 8 and max(rows[0][0][0].shape) >= 160 else 112
+        headings = ("original", "adversarial", "difference x10")
+        picture = images.sheet(rows[:SHOWN], headings, side=side, across=across)
         images.save(sheet, picture, overwrite=options.overwrite)
     return {
         "command": "attack",
@@ -559,7 +561,12 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[str]], numbers: Sequen
 
 
 def printable(text: str) -> str:
-    """``text`` without anything that would move a cursor or cannot be encoded."""
+    """``text`` without anything that would move a cursor, or that the terminal cannot encode."""
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    return _plain_letters(text).encode(encoding, "replace").decode(encoding)
+
+
+def _plain_letters(text: str) -> str:
     return "".join(character if character.isprintable() else "\ufffd" for character in text)
 
 

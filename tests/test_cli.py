@@ -1,5 +1,7 @@
 """The command line: what people type, what they see, and what is left on the disk."""
 
+import dataclasses
+import io
 import json
 import os
 import signal
@@ -265,6 +267,19 @@ def test_pictures_of_any_size_for_a_model_of_any_size(tmp_path, monkeypatch, cap
             assert images.read(entry["output"], channels=1).pixels.shape == images.read(entry["file"], channels=1).pixels.shape
 
 
+def test_a_file_that_does_not_hold_what_was_found_is_no_success(here, place, monkeypatch, capsys):
+    saved = advex.Result.save
+
+    def spoilt(*given, **named):
+        return [dataclasses.replace(file, verified=False) for file in saved(*given, **named)]
+
+    monkeypatch.setattr(advex.Result, "save", spoilt)
+    assert here(place / "photos" / "p0.png", "--epsilon", "16/255") == 1
+    said = capsys.readouterr().out
+    assert "not verified" in said
+    assert "0 of 1 image fooled" in said
+
+
 def test_warnings_are_lines_and_are_in_the_document(here, place, capsys):
     assert here(place / "photos" / "p0.png", "--epsilon", "0.6", "--json") == 0
     said = capsys.readouterr()
@@ -373,6 +388,16 @@ def test_a_full_disk_is_one_clear_line(here, place, monkeypatch, capsys):
     assert here(place / "photos" / "p0.png", "--epsilon", "16/255") == 2
     assert "No space left" in capsys.readouterr().err
     assert listing("adversarial") == []
+
+
+def test_a_terminal_that_knows_ascii_only(here, place, tmp_path, monkeypatch):
+    (tmp_path / "caf\u00e9.png").write_bytes((place / "photos" / "p0.png").read_bytes())
+    screen = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr(sys, "stdout", screen)
+    assert here("caf\u00e9.png", "--epsilon", "16/255") == 0
+    screen.seek(0)
+    assert "caf?.png" in screen.read()
+    assert Path("adversarial/caf\u00e9.png").exists()
 
 
 # Class names.
