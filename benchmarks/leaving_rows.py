@@ -1,0 +1,122 @@
+"""What it saves that finished rows leave: PGD on the shipped classifier, beside a plain loop of the same attack over all rows.
+
+``python benchmarks/leaving_rows.py`` attacks the first 500 test images of Fashion-MNIST (``../shared/data/fashion_mnist.npz`` or
+``--data``; without such a file the 32 images that ship with advex) twice, with the same seed: as advex does it, and with a driver
+that keeps every row to the last step, as most libraries do. Verdicts must be the same; what is counted are the rows that really
+went through the compiled step. Exit code 0 if the verdicts agree.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from common import machine, now, table, versions
+
+ROOT = Path(__file__).resolve().parent.parent
+DATA = ROOT.parent / "shared" / "data" / "fashion_mnist.npz"
+
+
+def images(path: Path, count: int) -> tuple[Any, Any]:
+    """Test images in [0, 1], (n, 28, 28, 1), and their labels."""
+    import numpy as np
+
+    if path.exists():
+        with np.load(path) as data:
+            x, labels = data["x_test"][:count, ..., None], data["y_test"][:count].astype("int64")
+    else:
+        with np.load(str(resources.files("advex.data") / "fashion_mnist.npz")) as data:
+            x, labels = data["images"][:count], data["labels"][:count]
+    return x.astype("float32") / 255, labels
+
+
+def shipped() -> Any:
+    """The classifier that ships with advex."""
+    import keras
+
+    return keras.saving.load_model(str(resources.files("advex.data") / "fashion_mnist.keras"), compile=False)
+
+
+def drivers() -> tuple[type, type]:
+    """The driver of advex with a counter, and one more from which no row leaves before its last step."""
+    from advex import search
+
+    class Counting(search._Search):
+        evaluated = 0
+
+        def _advance(self, *arguments: Any) -> Any:
+            advance = super()._advance(*arguments)
+
+            def counted(state: Any) -> Any:
+                type(self).evaluated += int(state["x0"].shape[0])
+                return advance(state)
+
+            return counted
+
+    class Plain(Counting):
+        def _ended(self, state: Any, slots: Any, steps: int) -> Any:
+            _, over = super()._ended(state, slots, steps)
+            last = (search._host(state["step"]) >= steps) & (slots >= 0)
+            return last, over
+
+    return Counting, Plain
+
+
+def attacked(
+    driver: type, attack: Any, model: Any, x: Any, labels: Any, budget: Any, batch: int | None
+) -> tuple[Any, int, float]:
+    """The result, the gradient evaluations and the seconds of one call with this driver."""
+    from advex import search
+
+    ordinary = search._Search
+    search._Search = driver
+    try:
+        attack(model, x, labels, budget, batch_size=batch, progress=False)  # compiled now
+        driver.evaluated = 0
+        start = now()
+        result = attack(model, x, labels, budget, batch_size=batch, progress=False)
+        return result, driver.evaluated, (now() - start).wall
+    finally:
+        search._Search = ordinary
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Measure, compare and print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, default=DATA, help="Fashion-MNIST as .npz with x_test and y_test")
+    parser.add_argument("--count", type=int, default=500)
+    parser.add_argument("--steps", type=int, default=40)
+    parser.add_argument("--epsilon", type=float, nargs="+", default=[8.0, 1.0], help="in grey levels")
+    parser.add_argument("--batch", type=int)
+    options = parser.parse_args(argv)
+
+    import advex
+
+    model = shipped()
+    x, labels = images(options.data, options.count)
+    attack = advex.PGD(steps=options.steps)
+    print(f"{machine()}\n{versions()}\n{attack!r}, {len(x)} images, the shipped Fashion-MNIST classifier")
+    different = 0
+    for epsilon in options.epsilon:
+        budget = advex.Linf(epsilon / 255)
+        runs = [attacked(driver, attack, model, x, labels, budget, options.batch) for driver in drivers()]
+        results, evaluations, seconds = zip(*runs, strict=True)
+        names = ("finished rows leave (advex)", "every row to the last step")
+        lines = [
+            [name, f"{result.success.sum()} of {len(x)}", str(evaluated), f"{evaluated / len(x):.2f}", f"{spent:.2f}"]
+            for name, (result, evaluated, spent) in zip(names, runs, strict=True)
+        ]
+        print("\n" + table([repr(budget), "fooled", "gradient evaluations", "per image", "seconds"], lines))
+        changed = int((results[0].success != results[1].success).sum())
+        verdicts = "identical" if not changed else f"DIFFERENT for {changed} images"
+        fewer, faster = evaluations[1] / max(1, evaluations[0]), seconds[1] / seconds[0]
+        print(f"verdicts {verdicts}; {fewer:.1f} times fewer gradient evaluations, {faster:.1f} times less time")
+        different += changed
+    return int(different > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
