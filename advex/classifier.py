@@ -173,7 +173,7 @@ class Forward:
         self.coarse = bool(halves)
         if _backend.immediate(self.raw) is None:
             again = _backend.to_numpy(ops.cast(self.raw(sample), "float32")).astype("float64").reshape(values.shape)
-            self.shaky = bool((np.abs(again - values) > (5e-2 if self.coarse else 1e-4) * max(np.abs(values).max(), 1e-6)).any())
+            self.shaky = self.differs(again, values)
             self.spent += shape[0]
         found = _before_activation(model) if model is not None else None
         units = values.shape[1]
@@ -202,6 +202,11 @@ class Forward:
             )
         else:
             self.head = "logits"
+
+    def differs(self, one: Array, other: Array) -> bool:
+        """Whether two answers of the model to the same inputs differ by more than rounding errors."""
+        scale = max(float(np.abs(one[np.isfinite(one)]).max(initial=0)), 1e-6)
+        return not np.allclose(one, other, rtol=0, atol=(5e-2 if self.coarse else 1e-4) * scale, equal_nan=True)
 
     @property
     def doubtful(self) -> bool:

@@ -16,8 +16,6 @@ import advex
 from advex.result import Result
 from advex.testing import linear_data, linear_model, small_network
 
-pytestmark = pytest.mark.backends
-
 EPSILON = advex.Linf(24 / 255)
 EIGHT = np.random.default_rng(3).integers(0, 256, (8, 6, 6, 3), dtype="uint8")
 FLOAT = np.random.default_rng(3).uniform(size=(8, 6, 6, 3)).astype("float32")
@@ -42,6 +40,7 @@ def floats(model):
     return advex.PGD(steps=8)(model, FLOAT, None, EPSILON)
 
 
+@pytest.mark.backends
 def test_fields(eight):
     n = len(EIGHT)
     assert isinstance(eight, Result)
@@ -115,6 +114,7 @@ def test_empty_saves_nothing(model, tmp_path):
 # Files
 
 
+@pytest.mark.backends
 def test_saved_eight_bit_files_are_what_was_found(eight, model, tmp_path):
     records = eight.save(tmp_path / "deep" / "out")
     rows = np.flatnonzero(eight.success)
@@ -141,6 +141,7 @@ def test_records_are_read_by_attribute_and_by_key(eight, tmp_path):
         record["pixels"]
 
 
+@pytest.mark.backends
 def test_saved_float_inputs_are_rounded_towards_the_original(floats, model, tmp_path):
     records = floats.save(tmp_path, rows="all")
     assert len(records) == 8
@@ -279,6 +280,7 @@ def test_show_a_row_that_does_not_exist(eight, row):
         eight.show(rows=[row])
 
 
+@pytest.mark.backends
 def test_html(eight):
     html = eight._repr_html_()
     assert "broken by PGD" in html
