@@ -1,26 +1,31 @@
 """Adversarial examples of Keras 3 models, on TensorFlow, JAX and PyTorch."""
 
-from advex import attacks, budgets, errors, goals, images, losses, testing
-from advex._arrays import unit
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from advex._version import VERSION as __version__
-from advex.attacks import (
-    BIM,
-    FGSM,
-    PGD,
-    Attack,
-    GradientAscent,
-    LinearDecay,
-    MomentumIterative,
-    NesterovIterative,
-    Restarts,
-    fine,
-)
-from advex.budgets import L0, L1, L2, Budget, Linf
-from advex.classifier import Classifier
-from advex.goals import Goal, Targeted, Untargeted
-from advex.graph import function, gradients
-from advex.problem import Problem
-from advex.result import Result
+
+if TYPE_CHECKING:
+    from advex import attacks, budgets, errors, goals, images, losses, testing
+    from advex._arrays import unit
+    from advex.attacks import (
+        BIM,
+        FGSM,
+        PGD,
+        Attack,
+        GradientAscent,
+        LinearDecay,
+        MomentumIterative,
+        NesterovIterative,
+        Restarts,
+        fine,
+    )
+    from advex.budgets import L0, L1, L2, Budget, Linf
+    from advex.classifier import Classifier
+    from advex.goals import Goal, Targeted, Untargeted
+    from advex.graph import function, gradients
+    from advex.problem import Problem
+    from advex.result import Result
 
 __all__ = [
     "BIM",
@@ -56,3 +61,42 @@ __all__ = [
     "testing",
     "unit",
 ]
+
+_HOMES = {
+    "_arrays": ("unit",),
+    "attacks": (
+        "BIM",
+        "FGSM",
+        "PGD",
+        "Attack",
+        "GradientAscent",
+        "LinearDecay",
+        "MomentumIterative",
+        "NesterovIterative",
+        "Restarts",
+        "fine",
+    ),
+    "budgets": ("L0", "L1", "L2", "Budget", "Linf"),
+    "classifier": ("Classifier",),
+    "goals": ("Goal", "Targeted", "Untargeted"),
+    "graph": ("function", "gradients"),
+    "problem": ("Problem",),
+    "result": ("Result",),
+}
+_HOME = {name: home for home, names in _HOMES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    """Names are imported when they are first used: ``advex --help`` need not wait for Keras."""
+    if name in _HOME:
+        value = getattr(import_module(f"advex.{_HOME[name]}"), name)
+    elif name in __all__:
+        value = import_module(f"advex.{name}")
+    else:
+        raise AttributeError(f"module 'advex' has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -67,11 +67,19 @@ def default_batch(shape: tuple[int, ...]) -> int:
     return int(min(128, max(8, power_of_two(2**22 // elements))))
 
 
-class _Search:
+class Search:
     """The data of one call, and the loop over its batches."""
 
     def __init__(
-        self, classifier: Classifier, grid: Grid, x: Array, goal: Goal, budget: Budget, seed: int, batch: int, report: _Report
+        self,
+        classifier: Classifier,
+        grid: Grid,
+        x: Array,
+        goal: Goal,
+        budget: Budget,
+        seed: int,
+        batch: int,
+        report: Callable[[int, int], None],
     ) -> None:
         self.classifier, self.grid, self.x, self.goal, self.budget, self.seed = classifier, grid, x, goal, budget, seed
         self.report = report
@@ -99,7 +107,7 @@ class _Search:
 
     # Rows on their way in.
 
-    def _rows(self, ids: Array) -> State:
+    def rows(self, ids: Array) -> State:
         """The first state of the rows ``ids``; on backends of fixed shapes padded with rows that count as finished."""
         padding = 0 if _backend.RAGGED else self.batch - len(ids)
         every = np.concatenate([ids, np.zeros(padding, ids.dtype)])
@@ -208,7 +216,7 @@ class _Search:
             free = self.batch - int((slots >= 0).sum())
             if len(waiting) and free:
                 fresh, waiting = waiting[:free], waiting[free:]
-                state, slots = self._joined(state, slots, init(self._rows(fresh)), fresh)
+                state, slots = self._joined(state, slots, init(self.rows(fresh)), fresh)
             if state is None or not (slots >= 0).any():
                 break
             if advance is None or finish is None:
@@ -362,29 +370,18 @@ class _Report:
     def __init__(self, progress: Progress, total: int) -> None:
         self.total = total
         self.bar: Any = None
-        self.task: Any = None
         self.began = time.monotonic()
         self.call = progress if callable(progress) else None
         self.wanted = progress is True
-        self.allowed = progress is None and (sys.stderr.isatty() or "ipykernel" in sys.modules)
+        self.allowed = progress is None and (sys.stdout.isatty() or "ipykernel" in sys.modules)
 
     def __call__(self, done: int, found: int) -> None:
         if self.call is not None:
             self.call(done, self.total, found)
         if self.bar is None and (self.wanted or (self.allowed and time.monotonic() - self.began > PATIENCE)):
-            from rich.console import Console
-            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-            columns = (TextColumn("attacking"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[found]} fooled"))
-            self.bar = Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True), transient=True)
-            self.task = self.bar.add_task("", total=self.total, found=found)
-            self.bar.start()
+            self.bar = keras.utils.Progbar(self.total, unit_name="example", stateful_metrics=["fooled"])
         if self.bar is not None:
-            self.bar.update(self.task, completed=done, found=found)
-
-    def close(self) -> None:
-        if self.bar is not None:
-            self.bar.stop()
+            self.bar.update(done, [("fooled", found)], finalize=done == self.total)
 
 
 class _Judge:
@@ -440,12 +437,7 @@ def _honesty(forward: Forward, judge: _Judge, x: Array) -> tuple[list[str], bool
 
     Returns what is wrong, in sentences; whether the compiled model answers differently from the model; queries spent.
     """
-    tolerance = 5e-2 if forward.coarse else 1e-4
-
-    def differs(one: Array, other: Array) -> bool:
-        scale = max(float(np.abs(one).max()), 1e-6)
-        return bool((np.abs(one - other) > tolerance * scale).any())
-
+    differs = forward.differs
     direct = _backend.immediate(forward)
 
     def ask(rows: Array) -> Array:
@@ -456,8 +448,6 @@ def _honesty(forward: Forward, judge: _Judge, x: Array) -> tuple[list[str], bool
     compiled = judge.first[: len(x)]
     once, twice, alone = ask(x), ask(x), ask(x[:1])
     spent = 2 * len(x) + 1
-    if not (np.isfinite(once).all() and np.isfinite(compiled).all()):
-        return [], False, spent
     if forward.shaky or differs(once, twice):
         return (
             ["The model answers differently to the same input: it is random at inference. Successes may be luck."],
@@ -552,15 +542,12 @@ def search(
     if own:
         info["notes"].append("No labels were given: the model's own predictions are attacked, right or wrong.")
 
-    run = _Search(classifier, grid, x, goal, budget, seed, batch, report := _Report(progress, len(x)))
+    run = Search(classifier, grid, x, goal, budget, seed, batch, _Report(progress, len(x)))
     run.queries += 1
     run.found |= before["reached"]
     run.size[before["reached"]] = 0
-    try:
-        for stage in stages:
-            run.run(stage)
-    finally:
-        report.close()
+    for stage in stages:
+        run.run(stage)
 
     # The final word: on the very array that is returned.
     moved = np.flatnonzero(run.found & ~before["reached"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import pickle
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from fractions import Fraction
 from typing import Any
 
@@ -15,14 +15,17 @@ from keras import ops
 
 from advex import _backend
 from advex._arrays import Array
+from advex._grid import Grid
 from advex.attacks.base import Attack
 from advex.budgets import L0, L1, L2, Budget, Linf
 from advex.classifier import Classifier
 from advex.errors import AdvexWarning, InvalidInput
-from advex.goals import Targeted, Untargeted
+from advex.goals import Goal, Targeted, Untargeted
+from advex.problem import Problem
 from advex.result import Result
+from advex.search import Search, Stage
 
-__all__ = ["check_attack", "linear_data", "linear_extreme", "linear_model", "small_network"]
+__all__ = ["check_attack", "linear_data", "linear_extreme", "linear_model", "small_network", "walk"]
 
 FEATURES = 12
 
@@ -204,6 +207,56 @@ class _SpoiledError(Exception):
     """Raised by a progress function on purpose."""
 
 
+def walk(attack: Attack, model: keras.Model | Classifier, x: Array, goal: Goal, budget: Budget, seed: int = 0) -> Walk:
+    """The attack by a plain loop: all rows to the last step, nothing leaves, nothing is compiled.
+
+    What the driver must agree with, and a way to look at an attack step by step.
+
+    Args:
+        attack: one without stages of its own (not ``Restarts``).
+        model: as in a call of the attack.
+        x: float32 inputs in the box, or uint8.
+        goal: such as ``Untargeted(labels)``.
+        budget: as in a call of the attack.
+        seed: as in a call of the attack.
+
+    Returns:
+        A ``Walk``: the points after ``init`` and after every step, and which rows had a success.
+    """
+    classifier = Classifier.of(model)
+    grid = Grid(x.dtype, classifier.box)
+    forward = classifier.forward(grid.working(x[:16]))
+    goal = goal.check(len(x), forward.classes)
+    search = Search(classifier, grid, x, goal, budget, seed, len(x), lambda *_: None)
+    shared = {name: ops.convert_to_tensor(value) for name, value in search.shared.items()}
+    state = search.rows(np.arange(len(x)))
+
+    def problem() -> Problem:
+        return Problem(forward, grid, goal, budget, attack.steps, state, shared)
+
+    now = problem()
+    point, memory = attack.init(now)
+    points = [point]
+    for _ in range(attack.steps):
+        state = now.outcome()
+        now = problem()
+        point, memory = attack.step(now, point, memory)
+        points.append(point)
+        state = now.outcome() | {"step": state["step"] + 1}
+        now = problem()
+    now.logits(point)
+    found = np.asarray(_backend.to_numpy(now.found))[: len(x)]
+    return Walk([np.array(_backend.to_numpy(point))[: len(x)] for point in points], found)
+
+
+@dataclass(frozen=True)
+class Walk:
+    """The points of an attack, ``init`` first, and the rows that had a success at any of them."""
+
+    points: list[Array]
+    found: Array
+
+
 def check_attack(attack: Attack, budgets: tuple[Budget, ...] | None = None, seed: int = 0) -> None:
     """Put an attack through the contract that every attack of advex keeps.
 
@@ -229,7 +282,11 @@ def check_attack(attack: Attack, budgets: tuple[Budget, ...] | None = None, seed
 
 
 def _check(attack: Attack, budgets: tuple[Budget, ...], seed: int) -> None:
-    _demand(pickle.loads(pickle.dumps(attack)) == attack, "an attack is equal to its pickled copy")  # noqa: S301
+    try:
+        copied = pickle.loads(pickle.dumps(attack))  # noqa: S301
+    except (pickle.PicklingError, AttributeError) as problem:
+        raise _BrokenPromiseError(f"an attack can be pickled, so its class can be imported: {problem}") from None
+    _demand(copied == attack, "an attack is equal to its pickled copy")
     _demand(type(attack).__name__ in repr(attack) and " at 0x" not in repr(attack), "repr names the class and hides addresses")
     model = small_network(seed=seed)
     x = np.random.default_rng(seed).uniform(size=(12, 6, 6, 3)).astype("float32")
@@ -323,13 +380,22 @@ def _boxes(attack: Attack, x: Array, budget: Budget, seed: int) -> None:
 
 
 def _last_point(attack: Attack, budgets: tuple[Budget, ...]) -> None:
-    """An attack that can only succeed with its last point must succeed: one step is enough on a linear model."""
-    if attack.steps != 1 or not any(isinstance(budget, Linf) for budget in budgets) or len(attack.stages()) != 1:
+    """Every step moves, the last one too, and the attack breaks what is easy to break."""
+    model, (x, labels) = linear_model(), linear_data(16)
+    wide = {Linf: Linf(0.45), L2: L2(1.5), L1: L1(4.0), L0: L0(8)}
+    budget = next((wide[type(budget)] for budget in budgets if type(budget) in wide), None)
+    if budget is None:
         return
-    model = linear_model()
-    x, labels = linear_data(16)
-    result = attack(model, x, labels, Linf(0.45))
-    _demand(result.success.all(), f"{attack!r}: the last point is judged (one step crosses on a linear model)")
+    inner: Any = attack.stages()[0].attack
+    if "steps" in {field.name for field in fields(inner)}:
+        inner = replace(inner, steps=2)
+    walked = walk(inner, model, x, Untargeted(labels), budget, seed=0)
+    moved = np.abs(walked.points[-1] - walked.points[-2]).max()
+    _demand(moved > 0, f"{attack!r}: the last step moves")
+    result = attack(model, x, labels, budget)
+    _demand(result.success.any(), f"{attack!r}: some of {len(x)} inputs of a linear model are broken within {budget!r}")
+    same = attack.stages() == [Stage(attack)] and inner == attack
+    _demand(not same or (result.success == walked.found).all(), f"{attack!r}: the last point is judged")
 
 
 def _untouched(attack: Attack, model: keras.Model, x: Array, labels: Array, budget: Budget, seed: int) -> None:

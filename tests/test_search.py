@@ -10,7 +10,7 @@ from keras import ops
 
 import advex
 from advex import images
-from advex.testing import linear_data, linear_model, small_network
+from advex.testing import linear_data, linear_model, small_network, walk
 
 EPSILON = 4 / 255  # about four in five fall: both outcomes occur
 
@@ -80,69 +80,21 @@ def test_small_steps_do_not_die_on_the_grid(embedded):
     assert result.success.sum() >= 16
 
 
-class PlainLoop:
-    """All rows to the last step, the first success recorded: what the driver must agree with."""
-
-    def __init__(self, attack, model, x, labels, budget, seed):
-        from advex._grid import Grid
-        from advex.problem import Problem
-        from advex.search import row_keys
-
-        grid = Grid(x.dtype, (0.0, 1.0))
-        goal = advex.Untargeted(labels).check(len(x), 10)
-        forward = advex.Classifier(model).forward(x[:16])
-        lower, upper = grid.bounds(x, budget)
-        limit = np.float32(budget.limit(grid.span))
-        shared = {"epsilon": limit, "span": 1.0, "lower": 0.0, "upper": 1.0, "salt": np.int32(0), "top": np.float32(255)}
-        state = {
-            "x0": x,
-            "best": x,
-            "bounds": {"lower": lower, "upper": upper},
-            "goal": goal.rows(),
-            "key": row_keys(x, seed),
-            "found": np.zeros(len(x), bool),
-            "invalid": np.zeros(len(x), bool),
-            "flat": np.zeros(len(x), bool),
-            "step": np.zeros(len(x), "int32"),
-            "gradients": np.zeros(len(x), "int32"),
-            "queries": np.zeros(len(x), "int32"),
-            "size": np.zeros(len(x), "float32"),
-        }
-        state = keras.tree.map_structure(ops.convert_to_tensor, state)
-        point = memory = None
-        self.evaluations = 0
-        for step in range(attack.steps + 1):
-            problem = Problem(forward, grid, goal, budget, attack.steps, state, shared)
-            if step == 0:
-                point, memory = attack.init(problem)
-                problem = Problem(forward, grid, goal, budget, attack.steps, problem.outcome(), shared)
-            point, memory = attack.step(problem, point, memory)
-            self.evaluations += len(x)
-            state = {**problem.outcome(), "step": state["step"] + 1}
-            if step == attack.steps - 1:
-                problem = Problem(forward, grid, goal, budget, attack.steps, state, shared)
-                problem.logits(point)
-                state = problem.outcome()
-                break
-        self.found = np.asarray(ops.convert_to_numpy(state["found"]))
-
-
 def test_rows_that_leave_lose_nothing_and_save_two_thirds(scene):
     """PGD-40 at 8/255: the verdicts of a plain loop, for a third of its gradients at most."""
     model, _, x, labels = scene
     attack, budget = advex.PGD(steps=40), advex.Linf(8 / 255)
     result = attack(model, x, labels, budget, seed=3)
-    loop = PlainLoop(attack, model, x, labels, budget, 3)
-    assert (loop.found == (result.success & (result.distance > 0)) | (result.distance == 0)).all()
-    assert loop.evaluations == 40 * 500
-    assert loop.evaluations >= 3 * result.gradients.sum()
+    loop = walk(attack, model, x, advex.Untargeted(labels), budget, seed=3)
+    assert (loop.found | (result.distance == 0)).tolist() == result.success.tolist()
+    assert 3 * result.gradients.sum() <= 40 * 500
 
 
 def test_rows_that_leave_lose_nothing_where_few_fall(scene):
     model, _, x, labels = scene
     attack, budget = advex.PGD(steps=10), advex.Linf(2 / 255)
     result = attack(model, x[:200], labels[:200], budget, seed=3)
-    loop = PlainLoop(attack, model, x[:200], labels[:200], budget, 3)
+    loop = walk(attack, model, x[:200], advex.Untargeted(labels[:200]), budget, seed=3)
     assert 20 < result.success.sum() < 150
     assert (loop.found | (result.distance == 0)).tolist() == result.success.tolist()
 

@@ -114,9 +114,6 @@ class Budget(Settings):
     def __repr__(self) -> str:
         if self.epsilon is None:
             return f"{type(self).__name__}()"
-        levels = self.epsilon * 255
-        if 0 < levels < 255 and round(levels) / 255 == self.epsilon:
-            return f"{type(self).__name__}({round(levels)}/255)"
         return f"{type(self).__name__}({self.epsilon:g})"
 
 

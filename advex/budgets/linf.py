@@ -32,6 +32,10 @@ class Linf(Budget):
     def _checked(self, epsilon: Any) -> float:
         return fraction_of_range("Linf", super()._checked(epsilon))
 
+    def __repr__(self) -> str:
+        levels = round((self.epsilon or 0) * 255)
+        return f"Linf({levels}/255)" if 0 < levels < 255 and levels / 255 == self.epsilon else super().__repr__()
+
     def size(self, delta: Tensor) -> Tensor:
         return ops.max(ops.abs(delta), axis=axes(delta))
 
