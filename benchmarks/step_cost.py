@@ -158,7 +158,7 @@ CALLS = {"advex": advex_calls, "foolbox": foolbox_calls, "cleverhans": cleverhan
 def step_by_step(task: Task, rounds: int, steps: int) -> list[Pair]:
     """Every step of ``rounds`` calls, each between two bare gradients."""
     run = advex_calls(task)
-    run(2)
+    run(1 + steps)
     pairs: list[Pair] = []
     for _ in range(rounds):
         left: Spent | None = None  # when the driver went on
@@ -179,7 +179,8 @@ def step_by_step(task: Task, rounds: int, steps: int) -> list[Pair]:
 
 def whole_calls(task: Task, run: Callable[[int], Any], rounds: int, steps: int) -> list[Pair]:
     """Differences of calls with few and with more steps, with bare gradients in between."""
-    run(2)
+    for count in (1, 1 + steps):  # some trace anew for another number of steps
+        run(count)
     pairs = []
     for _ in range(rounds):
         half = max(1, steps // 2)
