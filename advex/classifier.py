@@ -209,6 +209,11 @@ class Forward:
         return not np.allclose(one, other, rtol=0, atol=(5e-2 if self.coarse else 1e-4) * scale, equal_nan=True)
 
     @property
+    def slack(self) -> float:
+        """How many times the usual noise of the logits a margin must exceed: half precision is ten thousand times noisier."""
+        return 1e4 if self.coarse else 1.0
+
+    @property
     def doubtful(self) -> bool:
         """Whether the logits are only logarithms of probabilities."""
         return self.head.startswith("probabilit")

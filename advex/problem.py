@@ -12,6 +12,7 @@ from advex import _backend
 from advex._arrays import Tensor, axes, flat, rows
 from advex._grid import Grid
 from advex.budgets import Budget
+from advex.classifier import Forward
 from advex.errors import AttackError, GradientUnavailable
 from advex.goals import Goal
 
@@ -45,9 +46,7 @@ class Problem:
         classes: number of classes.
     """
 
-    def __init__(
-        self, forward: Callable[[Tensor], Tensor], grid: Grid, goal: Goal, budget: Budget, steps: int, state: State, shared: State
-    ) -> None:
+    def __init__(self, forward: Forward, grid: Grid, goal: Goal, budget: Budget, steps: int, state: State, shared: State) -> None:
         self._forward, self._grid, self._steps = forward, grid, steps
         self._state, self._shared = dict(state), shared
         self._minimise = not budget.limited
@@ -180,7 +179,7 @@ class Problem:
 
     def _record(self, seen: Tensor, logits: Tensor) -> None:
         state = self._state
-        reached = ops.logical_and(self.goal.reached(logits, SLACK), self._live)
+        reached = ops.logical_and(self.goal.reached(logits, SLACK * self._forward.slack), self._live)
         size = self.budget.size(seen - self.x0) if self._minimise else state["size"]
         new = ops.logical_not(state["found"])
         reached = ops.logical_and(reached, ops.logical_or(new, size < state["size"]) if self._minimise else new)

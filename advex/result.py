@@ -203,7 +203,7 @@ class Result:
         working = grid.working(pixels[None])
         logits = self.classifier.judge(working)(ops.convert_to_tensor(working))
         probability = _backend.to_numpy(ops.softmax(logits))[0]
-        reached = bool(_backend.to_numpy(goal.reached(logits))[0])
+        reached = bool(_backend.to_numpy(goal.reached(logits, self.classifier.forward(working).slack))[0])
         if self.original.dtype == np.uint8 or not self.budget.homogeneous:  # L0: rounding the original itself is no change
             near = bool(grid.within(pixels[None], self._eight_bit(self.original[row])[None], self.budget)[0])
         else:  # a float original need not lie on a level: the file is compared with the original itself

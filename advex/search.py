@@ -19,10 +19,11 @@ from advex._arrays import Array, Tensor
 from advex._grid import Grid
 from advex._version import VERSION
 from advex.budgets import Budget
-from advex.classifier import Classifier, Forward
+from advex.classifier import Classifier
 from advex.errors import AttackError, InvalidInput, ModelWarning
 from advex.goals import Goal, Untargeted
-from advex.losses import SATURATED, cross_entropy, dlr, log_odds, spread
+from advex.judging import Judge, honesty
+from advex.losses import cross_entropy, dlr, spread
 from advex.problem import Problem, State
 from advex.result import Result
 
@@ -384,82 +385,6 @@ class _Report:
             self.bar.update(done, [("fooled", found)], finalize=done == self.total)
 
 
-class _Judge:
-    """Predictions of arrays of the user's kind, in batches, by the one compiled forward pass."""
-
-    def __init__(self, classifier: Classifier, grid: Grid, batch: int, sample: Array) -> None:
-        self.grid, self.batch = grid, batch
-        self.run = classifier.judge(sample)
-        self.first: Array = np.zeros((0, 0))  # the first logits that were computed
-
-    def logits(self, x: Array) -> Array:
-        """One batch at most; padded where shapes must not change."""
-        points = self.grid.working(x)
-        if not _backend.RAGGED and len(points) < self.batch:
-            points = np.concatenate([points, np.repeat(points[:1], self.batch - len(points), axis=0)])
-        logits = _host(self.run(ops.convert_to_tensor(points)))[: len(x)]
-        if not len(self.first):
-            self.first = logits
-        return logits
-
-    def __call__(self, x: Array, goal: Goal | None) -> dict[str, Array]:
-        """Per row: prediction, its probability, whether the goal is reached, whether logits are NaN, whether they saturate."""
-        parts: list[dict[str, Array]] = []
-        for start in range(0, len(x), self.batch):
-            rows = slice(start, min(start + self.batch, len(x)))
-            logits = self.logits(x[rows])
-            broken = np.asarray(np.isnan(logits).any(axis=1))
-            prediction = np.where(broken, 0, logits.argmax(axis=1))
-            probability = _host(ops.max(ops.softmax(ops.convert_to_tensor(logits)), axis=1))
-            now = goal.bound(_tensors(goal, rows)) if goal is not None else None
-            reached = _host(now.reached(ops.convert_to_tensor(logits))) if now is not None else np.zeros(len(logits), bool)
-            labels = getattr(now, "labels", None)
-            single = labels is not None and len(labels.shape) == 1
-            odds = _host(log_odds(ops.convert_to_tensor(logits), labels)) if single else np.zeros(len(logits))
-            parts.append(
-                {
-                    "prediction": prediction.astype("int64"),
-                    "confidence": probability,
-                    "reached": reached & ~broken,
-                    "broken": broken,
-                    "saturated": np.asarray(odds < SATURATED),
-                }
-            )
-        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-
-
-def _tensors(goal: Goal, rows: slice) -> dict[str, Tensor]:
-    return {name: ops.convert_to_tensor(values[rows]) for name, values in goal.rows().items()}
-
-
-def _honesty(forward: Forward, judge: _Judge, x: Array) -> tuple[list[str], bool, int]:
-    """Does the model answer alike twice, alone and in a batch, compiled and not?
-
-    Returns what is wrong, in sentences; whether the compiled model answers differently from the model; queries spent.
-    """
-    differs = forward.differs
-    direct = _backend.immediate(forward)
-
-    def ask(rows: Array) -> Array:
-        if direct is None:
-            return judge.logits(rows)
-        return _host(direct(ops.convert_to_tensor(judge.grid.working(rows))))
-
-    compiled = judge.first[: len(x)]
-    once, twice, alone = ask(x), ask(x), ask(x[:1])
-    spent = 2 * len(x) + 1
-    if forward.shaky or differs(once, twice):
-        return (
-            ["The model answers differently to the same input: it is random at inference. Successes may be luck."],
-            False,
-            spent,
-        )
-    if differs(once[:1], alone):
-        odd = "The model's answer to an input depends on the rest of its batch. Successes may not survive alone."
-        return [odd], False, spent
-    return [], differs(once[: len(compiled)], compiled), spent
-
-
 def search(
     classifier: Classifier,
     attack: Any,
@@ -495,49 +420,26 @@ def search(
     forward = classifier.forward(sample)
     if goal is not None:
         goal = goal.check(len(x), forward.classes)
-    judge = _Judge(classifier, grid, batch if _backend.RAGGED else min(power_of_two(batch), power_of_two(len(x))), sample)
+    judge = Judge(classifier, grid, batch if _backend.RAGGED else min(power_of_two(batch), power_of_two(len(x))), sample)
     before = judge(x, goal)
-    odd, stale, spent = _honesty(forward, judge, x[:CHECKED])
+    odd, stale, spent = honesty(forward, judge, x[:CHECKED])
     if stale:  # something in the model has been changed since it was compiled; or compilation changes its answer
         classifier.forget()
         forward = classifier.forward(sample)
-        judge = _Judge(classifier, grid, judge.batch, sample)
+        judge = Judge(classifier, grid, judge.batch, sample)
         before = judge(x, goal)
-        odd, stale, more = _honesty(forward, judge, x[:CHECKED])
+        odd, stale, more = honesty(forward, judge, x[:CHECKED])
         spent += more + len(x)
         if stale:
             odd = ["The compiled model answers differently from the model itself. Successes may not survive outside advex."]
     spent, forward.spent = spent + forward.spent, 0
-    if before["broken"].any():
-        bad = np.flatnonzero(before["broken"])
-        raise InvalidInput(
-            f"the model answers NaN for {len(bad)} of {len(x)} clean inputs, first at {bad[:5].tolist()}:"
-            " nothing can be said about them; leave them out, or mend the model"
-        )
     own = goal is None
     if goal is None:
         goal = Untargeted(before["prediction"]).check(len(x), forward.classes)
-    if goal.targeted and before["reached"].any():
-        raise InvalidInput(
-            f"{int(before['reached'].sum())} of {len(x)} targets are what the model predicts already;"
-            " choose another class for them, or leave them out"
-        )
-
-    said: list[str] = list(odd)
-    if (
-        not own
-        and isinstance(goal, Untargeted)
-        and len(x) >= 10
-        and (accuracy := (before["prediction"] == goal.labels).mean()) < 1 / forward.classes
-    ):
-        said.append(
-            f"The model gets {accuracy:.1%} of these inputs right before any attack, less than chance:"
-            " do labels, box and preprocessing belong to this model?"
-        )
-    if forward.doubtful:
-        said.append(forward.note)
-    elif forward.note:
-        info["notes"].append(forward.note)
+    _demand_attackable(before, goal)
+    labels = goal.labels if isinstance(goal, Untargeted) and not own else None
+    said = odd + _about_the_start(before, labels, forward.classes, budget, grid) + ([forward.note] if forward.doubtful else [])
+    info["notes"] += [forward.note] if forward.note and not forward.doubtful else []
     info["notes"] += goal.notes
     if own:
         info["notes"].append("No labels were given: the model's own predictions are attacked, right or wrong.")
@@ -581,18 +483,7 @@ def search(
             " the margin was used for them."
         )
     invalid = run.invalid & ~success
-    if (flat := run.flat & ~invalid).any():
-        said.append(
-            f"The gradient was exactly zero at the start for {int(flat.sum())} of {len(x)} inputs:"
-            " gradient attacks cannot say how far the model holds there."
-        )
-    if invalid.any():
-        said.append(f"The model answered NaN during the search for {int(invalid.sum())} inputs; they count as failed.")
-    if fragile.any():
-        said.append(
-            f"{int(fragile.sum())} successes did not survive the final judgement (outside the budget, or a margin within"
-            " rounding errors); they count as failed."
-        )
+    said += _about_the_end(run.flat & ~invalid, invalid, fragile)
     info |= {
         "head": forward.head,
         "goal": repr(goal) + (" (the model's own predictions)" if own else ""),
@@ -606,7 +497,7 @@ def search(
         warnings.warn(sentence, ModelWarning, stacklevel=4)
     return Result(
         classifier=classifier,
-        original=x,
+        original=x.copy(),  # the user's own array may change
         goal=goal,
         budget=budget,
         x=run.points,
@@ -620,3 +511,50 @@ def search(
         before_confidence=before["confidence"].astype("float64"),
         info=info,
     )
+
+
+def _demand_attackable(before: dict[str, Array], goal: Goal) -> None:
+    """Raise if something about the clean inputs makes the attack meaningless."""
+    count = len(before["broken"])
+    if before["broken"].any():
+        bad = np.flatnonzero(before["broken"])
+        raise InvalidInput(
+            f"the model answers NaN for {len(bad)} of {count} clean inputs, first at {bad[:5].tolist()}:"
+            " nothing can be said about them; leave them out, or mend the model"
+        )
+    if goal.targeted and before["reached"].any():
+        raise InvalidInput(
+            f"{int(before['reached'].sum())} of {count} targets are what the model predicts already;"
+            " choose another class for them, or leave them out"
+        )
+
+
+def _about_the_start(before: dict[str, Array], labels: Array | None, classes: int, budget: Budget, grid: Grid) -> list[str]:
+    """What is doubtful before the attack, in sentences."""
+    said = []
+    if labels is not None and len(labels) >= 10 and (accuracy := (before["prediction"] == labels).mean()) < 1 / classes:
+        said.append(
+            f"The model gets {accuracy:.1%} of these inputs right before any attack, less than chance:"
+            " do labels, box and preprocessing belong to this model?"
+        )
+    if grid.levels and budget.limited and budget.epsilon > 0 and budget.levels() == 0:
+        said.append(f"{budget!r} is less than one grey level: 8-bit inputs cannot move at all.")
+    return said
+
+
+def _about_the_end(flat: Array, invalid: Array, fragile: Array) -> list[str]:
+    """What is doubtful after the attack, in sentences."""
+    said = []
+    if flat.any():
+        said.append(
+            f"The gradient was exactly zero at the start for {int(flat.sum())} of {len(flat)} inputs:"
+            " gradient attacks cannot say how far the model holds there."
+        )
+    if invalid.any():
+        said.append(f"The model answered NaN during the search for {int(invalid.sum())} inputs; they count as failed.")
+    if fragile.any():
+        said.append(
+            f"{int(fragile.sum())} successes did not survive the final judgement (outside the budget, or a margin within"
+            " rounding errors); they count as failed."
+        )
+    return said

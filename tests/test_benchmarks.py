@@ -55,12 +55,12 @@ def test_the_drivers_put_the_ordinary_one_back(benchmark):
     from advex import search
 
     leaving_rows = benchmark("leaving_rows")
-    ordinary = search._Search
+    ordinary = search.Search
     x, labels = advex.testing.linear_data()
     _, plain = leaving_rows.drivers()
     attack, model = advex.PGD(steps=3), advex.testing.linear_model()
     result, evaluated, _ = leaving_rows.attacked(plain, attack, model, x, labels, advex.Linf(0.3), None)
-    assert search._Search is ordinary
+    assert search.Search is ordinary
     attacked = len(x) - int((result.distance == 0).sum())
     assert evaluated == 3 * attacked
 

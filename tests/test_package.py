@@ -16,6 +16,7 @@ LAYERS = [
     {"_backend"},
     {"graph", "goals", "losses", "budgets", "_grid", "images"},
     {"classifier", "problem", "result"},
+    {"judging"},
     {"search"},
     {"attacks"},
     {"zoo", "testing", "demo", "cli", "__main__"},
