@@ -5,6 +5,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+WORKERS ?= 2
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
@@ -25,9 +26,9 @@ demo: $(VENV)/user
 	$(BIN)/advex demo
 
 test: lint types $(VENV)/developer
-	$(BIN)/python -m pytest tests
-	KERAS_BACKEND=jax $(BIN)/python -m pytest tests -m backends
-	KERAS_BACKEND=torch $(BIN)/python -m pytest tests -m backends
+	KERAS_BACKEND=tensorflow $(BIN)/python -m pytest tests -n $(WORKERS)
+	KERAS_BACKEND=jax $(BIN)/python -m pytest tests -m backends -n $(WORKERS)
+	KERAS_BACKEND=torch $(BIN)/python -m pytest tests -m backends -n $(WORKERS)
 
 lint: $(VENV)/developer
 	$(BIN)/ruff check .

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -31,10 +32,16 @@ def compiled(
     function: Callable[..., Any], signature: Sequence[tuple[tuple[int | None, ...], str]], variables: Callable[[], list[Any]]
 ) -> Callable[..., Any]:
     specs = [tf.TensorSpec(shape, dtype) for shape, dtype in signature]
-    # Traced here and now, once: called as it is, it costs less, and TensorFlow does not mistake the traces of several models
-    # for one function that is traced again and again.
-    concrete: Callable[..., Any] = tf.function(function, input_signature=specs, autograph=False).get_concrete_function()
-    return concrete
+    traced = tf.function(function, input_signature=specs, autograph=False)
+
+    # The concrete function, called as it is, costs less, and TensorFlow does not mistake the traces of several models for one
+    # function that is traced again and again.
+    @functools.cache
+    def concrete() -> Callable[..., Any]:
+        made: Callable[..., Any] = traced.get_concrete_function()
+        return made
+
+    return lambda *tensors: concrete()(*tensors)
 
 
 def gather(tensor: Any, index: Any) -> Any:
