@@ -1,6 +1,7 @@
-# make demo   sets up .venv and attacks the 32 images that ship with advex
-# make test   sets up .venv and runs every check
-# make bench  what a step costs beside the bare gradient, and beside other libraries where they can be installed
+# make demo         sets up .venv and attacks the 32 images that ship with advex
+# make test         sets up .venv and runs every check
+# make bench        what a step costs beside the bare gradient, and beside other libraries where they can be installed
+# make check-peers  FGSM and BIM against Foolbox's, example by example
 
 PYTHON ?= python3
 VENV := .venv
@@ -38,7 +39,12 @@ types: $(VENV)/developer
 	$(BIN)/mypy
 
 bench: $(VENV)/user
-	$(BIN)/python benchmarks/step_cost.py
+	$(BIN)/python benchmarks/step_cost.py --with-peers
+	$(BIN)/python benchmarks/leaving_rows.py
+
+check-peers: $(VENV)/user
+	$(BIN)/python benchmarks/peers.py foolbox
+	.venv-peers/foolbox/bin/python benchmarks/agreement.py
 
 clean:
 	rm -rf $(VENV) .venv-peers build dist *.egg-info

@@ -29,6 +29,7 @@ from advex.result import Result
 
 CHECKED = 16  # rows used for the checks of the model's honesty
 PATIENCE = 2.0  # seconds before a bar appears by itself
+REFILL = 8  # fresh rows join when one place in so many is free
 BURST = 3  # steps between two looks at the state, on an accelerator
 
 
@@ -215,7 +216,8 @@ class Search:
         burst = BURST if _backend.accelerated() else 1
         while True:
             free = self.batch - int((slots >= 0).sum())
-            if len(waiting) and free:
+            # Not one by one: to join and, later, to judge a few rows costs nearly as much as many.
+            if len(waiting) and free >= max(1, self.batch // REFILL):
                 fresh, waiting = waiting[:free], waiting[free:]
                 state, slots = self._joined(state, slots, init(self.rows(fresh)), fresh)
             if state is None or not (slots >= 0).any():
