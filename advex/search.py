@@ -106,6 +106,7 @@ class Search:
             "salt": np.int32(0),
             "top": np.float32(255),
         }
+        self.fixed: list[Tensor] = []  # the same as tensors, in the order of their names, for one stage
 
     # Rows on their way in.
 
@@ -160,8 +161,7 @@ class Search:
         compiled = self.classifier.compiled(key, lambda: _backend.compiled(run, signature, forward.variables))
 
         def call(state: State) -> State:
-            shared = (ops.convert_to_tensor(self.shared[entry]) for entry in shared_names)
-            return compiled(*tree.flatten(state), *shared)
+            return compiled(*tree.flatten(state), *self.fixed)
 
         self.made[mine] = call
         return call
@@ -209,6 +209,7 @@ class Search:
         attack = stage.attack
         waiting = np.flatnonzero(~self.invalid & ~(self.found & (self.budget.limited | (self.size == 0))))
         self.shared["salt"] = np.int32(stage.salt)
+        self.fixed = [ops.convert_to_tensor(self.shared[name]) for name in sorted(self.shared)]
         init = self._init(attack)
         advance = finish = None
         state: State | None = None

@@ -228,8 +228,8 @@ def main(argv: list[str] | None = None) -> int:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", choices=[*MODELS, "both"], default="both")
-    parser.add_argument("--rounds", type=int, default=5, help="how often everything is repeated")
-    parser.add_argument("--steps", type=int, default=10, help="steps per round")
+    parser.add_argument("--rounds", type=int, default=4, help="how often everything is repeated")
+    parser.add_argument("--steps", type=int, default=4, help="steps per round")
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--peer", choices=list(MODULES), help="measure this peer only, in the Python that runs this script")
     parser.add_argument("--with-peers", action="store_true", help="measure the peers too, making their environments if need be")
