@@ -173,9 +173,11 @@ class Problem:
         legal = ops.all(flat(ops.logical_and(seen >= self.lower, seen <= self.upper)), axis=1)
         if self._minimise or len(self.lower.shape) > 0:
             return legal
-        # A hair outside is pulled in at the end; half precision has longer hair.
-        hair = 1.01 if self._grid.half else 1 + 1e-6
-        return ops.logical_and(legal, self.budget.size(seen - self.x0) <= self.epsilon * hair)
+        # A hair outside, as much as rounding every element may do, is pulled in at the end. Half precision has longer hair.
+        unit = 2.0**-24 * max(map(abs, self._grid.box)) if self.budget.homogeneous else 0.0
+        rounding = float(self.budget.measure(np.full((1, int(np.prod(self.x0.shape[1:]))), unit))[0])
+        hair = self.epsilon * (1e-2 if self._grid.half else 1e-6) + rounding
+        return ops.logical_and(legal, self.budget.size(seen - self.x0) <= self.epsilon + hair)
 
     def _record(self, seen: Tensor, logits: Tensor) -> None:
         state = self._state

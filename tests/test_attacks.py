@@ -155,31 +155,46 @@ def test_shapes_and_dtypes_of_a_step_are_checked():
             attack(model, x, labels, advex.Linf(0.1))
 
 
-def test_momentum_is_what_the_paper_says():
-    """Two steps by hand: g1, then mu g1 + g2, each divided by its L1 norm."""
+def test_momentum_and_nesterov_are_what_their_papers_say():
+    """Two steps by hand, in L2 and far apart, so that every term counts."""
     model = small_network()
-    x = np.random.default_rng(0).uniform(0.3, 0.7, size=(6, 6, 6, 3)).astype("float32")
+    x = np.random.default_rng(0).uniform(0.4, 0.6, size=(6, 6, 6, 3)).astype("float32")
     labels = advex.FGSM()(model, x, None, advex.Linf(0.0)).before
-    budget, size, mu = advex.Linf(0.004), 0.5, 0.7
-    image = keras.Input((6, 6, 3))
-    label = keras.Input((), dtype="int32")
+    budget, size, mu = advex.L2(1.0), 0.3, 0.7
+    image, label = keras.Input((6, 6, 3)), keras.Input((), dtype="int32")
     loss = keras.losses.sparse_categorical_crossentropy(label, model(image), from_logits=True)
     gradient = advex.function([image, label], advex.gradients(loss, image))
 
-    def normed(values):
-        return values / np.abs(values).sum(axis=(1, 2, 3), keepdims=True)
+    def over(values, order):
+        return values / np.linalg.norm(values.reshape(6, -1), ord=order, axis=1).reshape(-1, 1, 1, 1)
 
-    g1 = normed(gradient([x, labels])[0])
-    x1 = x + size * 0.004 * np.sign(g1)
-    g2 = mu * g1 + normed(gradient([x1, labels])[0])
-    x2 = np.clip(x1 + size * 0.004 * np.sign(g2), x - np.float32(0.004), x + np.float32(0.004))
-    from advex._grid import Grid
+    g1 = over(gradient([x, labels])[0], 1)
+    x1 = x + size * over(g1, 2)
+    momentum = x1 + size * over(mu * g1 + over(gradient([x1, labels])[0], 1), 2)
+    ahead = x1 + size * mu * over(g1, 2)
+    nesterov = x1 + size * over(mu * g1 + over(gradient([ahead, labels])[0], 1), 2)
+    plain = x1 + size * over(gradient([x1, labels])[0], 2)
+    assert min(np.abs(momentum - plain).max(), np.abs(momentum - nesterov).max()) > 1e-4  # the terms do count
+    settings = {"steps": 2, "step_size": size, "decay": mu}
+    for attack, expected in (
+        (advex.MomentumIterative(**settings), momentum),
+        (advex.NesterovIterative(**settings), nesterov),
+        (advex.BIM(steps=2, step_size=size), plain),
+    ):
+        found = walk(attack, model, x, advex.Untargeted(labels), budget).points[-1]
+        np.testing.assert_allclose(found, expected, atol=5e-6)
 
-    lower, upper = Grid(x.dtype, (0.0, 1.0)).bounds(x, budget)
-    found = walk(advex.MomentumIterative(steps=2, step_size=size, decay=mu), model, x, advex.Untargeted(labels), budget).points[
-        -1
-    ]
-    np.testing.assert_allclose(found, np.clip(x2, lower, upper), atol=2e-7)
+
+@pytest.mark.parametrize("attack", ATTACKS, ids=lambda attack: type(attack).__name__)
+@pytest.mark.parametrize("budget", BUDGETS, ids=repr)
+def test_every_point_on_the_way_is_inside(attack, budget):
+    """The driver would not count a point outside; a built-in attack does not even go there."""
+    model, x = small_network(), np.random.default_rng(0).uniform(size=(8, 6, 6, 3)).astype("float32")
+    goal = advex.Untargeted(np.arange(8) % 4)
+    for point in walk(attack.stages()[0].attack, model, x, goal, budget).points:
+        assert (point >= 0).all() and (point <= 1).all()
+        rounding = budget.measure(np.full((1, 108), 2.0**-24))[0] if budget.homogeneous else 0.0
+        assert (budget.measure(point.astype("float64") - x) <= budget.epsilon * (1 + 1e-6) + rounding).all()
 
 
 def test_bim_takes_steps_of_the_stated_size():

@@ -150,6 +150,27 @@ def test_nothing_leaves_ball_or_box(ill_conditioned, data):
         assert result.x.tobytes() == x.tobytes()
 
 
+@pytest.mark.parametrize("budget", [advex.L2(1e-3), advex.L1(1e-2), advex.L2(0.5)], ids=repr)
+@pytest.mark.parametrize("dtype", ["float32", "float16", "uint8"])
+def test_a_hair_outside_is_pulled_in_and_not_given_up(budget, dtype):
+    from advex._grid import Grid
+
+    if dtype == "uint8":
+        budget = type(budget)(0.5)
+    grid, generator = Grid(np.dtype(dtype), (0.0, 1.0)), np.random.default_rng(0)
+    x0 = (generator.uniform(0.2, 0.8, size=(50, 40)) * (255 if dtype == "uint8" else 1)).astype(dtype)
+    delta = generator.normal(size=x0.shape)
+    delta *= (budget.epsilon * 1.00001 / budget.measure(delta))[:, None] * (255 if dtype == "uint8" else 1)
+    x = (np.rint(x0 + delta) if dtype == "uint8" else x0.astype("float64") + delta).astype(dtype)
+    assert not grid.within(x, x0, budget).all()
+    settled = grid.settled(x, x0, budget)
+    assert grid.within(settled, x0, budget).all()
+    if dtype == "float32":
+        assert (grid.distance(settled, x0, budget) > 0.999 * budget.epsilon).all()
+    elif dtype == "uint8":
+        assert (grid.distance(settled, x0, budget) > 0.5 * budget.epsilon).all()
+
+
 def test_the_property_test_can_fail():
     """A point one unit outside is seen, for every norm and dtype."""
     x0 = np.array([[0.25, 0.5]], "float32")

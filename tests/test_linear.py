@@ -92,6 +92,21 @@ def test_no_budget_is_wasted():
     assert (one.distance[moved] > 0.5 * 0.999998).all()
 
 
+@pytest.mark.parametrize("budget", [advex.L2(1e-3), advex.L1(1e-2)], ids=repr)
+def test_tiny_curved_budgets_lose_nothing_to_rounding(budget):
+    """Where rounding to float32 is a good part of the ball: every input that the budget suffices for is broken all the same."""
+    generator = np.random.default_rng(0)
+    weights = generator.choice([-1.0, 1.0], size=(400, 2)).astype("float32")
+    x = generator.uniform(0.4, 0.9, size=(60, 400)).astype("float32")
+    gradient = (weights[:, 1] - weights[:, 0]).astype("float64")
+    reach = linear_extreme(gradient, x[0], budget)
+    # All inputs 2 % inside their reach.
+    x -= np.outer(x.astype("float64") @ gradient + 0.98 * reach, gradient / (gradient @ gradient)).astype("float32")
+    model = linear_model(weights)
+    result = advex.FGSM()(model, x, np.zeros(60, int), budget)
+    assert (result.success & (result.distance > 0)).mean() > 0.95
+
+
 def test_gradient_ascent_reaches_the_demanded_probability():
     model = linear_model()
     x = np.full((4, 12), 0.5, "float32")

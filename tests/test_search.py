@@ -97,6 +97,7 @@ def test_rows_that_leave_lose_nothing_where_few_fall(scene):
     loop = walk(attack, model, x[:200], advex.Untargeted(labels[:200]), budget, seed=3)
     assert 20 < result.success.sum() < 150
     assert (loop.found | (result.distance == 0)).tolist() == result.success.tolist()
+    assert (result.gradients[~result.success] == 10).all()  # not one step less
 
 
 @pytest.mark.backends
@@ -111,6 +112,11 @@ def test_restarts_never_lose_an_example():
         found = result.success
         counts.append(int(found.sum()))
     assert counts[0] < 40
+    # Every run draws other numbers: where steps do nothing, restarts are a random search that finds more and more.
+    still = advex.PGD(steps=1, step_size=1e-9)
+    labels = advex.FGSM()(model, x, None, advex.Linf(0.0)).before
+    one, many = (advex.Restarts(still, n)(model, x, labels, advex.Linf(0.3)).success.sum() for n in (1, 8))
+    assert many > one
     alone = advex.PGD(steps=2)(model, x, labels, budget)
     assert alone.success.sum() == counts[0]
 
