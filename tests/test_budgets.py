@@ -14,14 +14,18 @@ from advex.testing import inside, linear_extreme, linear_model
 NORMS = {"linf": advex.Linf, "l2": advex.L2, "l1": advex.L1, "l0": advex.L0}
 
 
-def array(tensor):
-    return np.asarray(ops.convert_to_numpy(tensor))
+def array(values):
+    return np.asarray(ops.convert_to_numpy(values))
+
+
+def tensor(values):
+    return ops.convert_to_tensor(values)
 
 
 def bound(budget, x0, low, high):
     """The budget as a problem sees it, with the limits of each element."""
     lower, upper = budget.bounds(x0, (low, high), advex.budgets.base.Fraction(high) - advex.budgets.base.Fraction(low))
-    return budget.bound(ops.convert_to_tensor(np.float32(budget.epsilon))), lower, upper
+    return budget.bound(tensor(np.float32(budget.epsilon))), tensor(lower), tensor(upper)
 
 
 @pytest.mark.backends
@@ -32,8 +36,8 @@ def test_projection_is_nearest_idempotent_and_identity_inside(budget):
     x0[:50] = np.round(x0[:50])  # at the ends of the box
     x = (x0 + generator.normal(size=x0.shape) * generator.choice([0.05, 0.5, 3], size=(200, 1))).astype("float32")
     limited, lower, upper = bound(budget, x0, 0.0, 1.0)
-    projected = array(limited.nearest(x, x0, lower, upper))
-    again = array(limited.nearest(projected, x0, lower, upper))
+    projected = array(limited.nearest(tensor(x), tensor(x0), lower, upper))
+    again = array(limited.nearest(tensor(projected), tensor(x0), lower, upper))
     np.testing.assert_allclose(again, projected, atol=1e-6)
     assert (budget.measure(projected.astype("float64") - x0) <= budget.epsilon * (1 + 1e-6)).all()
     assert (projected >= 0).all() and (projected <= 1).all()
@@ -68,7 +72,7 @@ def test_extreme_is_the_maximum_of_the_linear_function(norm):
         gradient = generator.normal(size=x0.shape).astype("float32")
         gradient[:, 0] = 0
         limited, lower, upper = bound(budget, x0, 0.0, 1.0)
-        x = array(limited.extreme(gradient, x0, lower, upper)).astype("float64")
+        x = array(limited.extreme(tensor(gradient), tensor(x0), lower, upper)).astype("float64")
         gained = np.sum(gradient * (x - x0), axis=1)
         best = [linear_extreme(g, row, budget) for g, row in zip(gradient, x0, strict=True)]
         np.testing.assert_allclose(gained, best, rtol=2e-5, atol=1e-6)
@@ -81,13 +85,13 @@ def test_zero_gradient_and_zero_perturbation(norm):
     x0 = np.array([[0.0, 0.5, 1.0]], "float32")
     limited, lower, upper = bound(budget, x0, 0.0, 1.0)
     zero = np.zeros_like(x0)
-    np.testing.assert_array_equal(array(budget.steepest(zero)), zero)
-    np.testing.assert_array_equal(array(limited.extreme(zero, x0, lower, upper)), x0)
-    np.testing.assert_array_equal(array(limited.nearest(x0, x0, lower, upper)), x0)
-    np.testing.assert_array_equal(array(budget.project(zero)), zero)
-    assert array(budget.size(zero))[0] == 0
+    np.testing.assert_array_equal(array(budget.steepest(tensor(zero))), zero)
+    np.testing.assert_array_equal(array(limited.extreme(tensor(zero), tensor(x0), lower, upper)), x0)
+    np.testing.assert_array_equal(array(limited.nearest(tensor(x0), tensor(x0), lower, upper)), x0)
+    np.testing.assert_array_equal(array(budget.project(tensor(zero))), zero)
+    assert array(budget.size(tensor(zero)))[0] == 0
     for values in (np.full_like(x0, 1e-38), np.full_like(x0, 1e38)):
-        assert np.isfinite(array(budget.steepest(values))).all()
+        assert np.isfinite(array(budget.steepest(tensor(values)))).all()
 
 
 @pytest.mark.backends
@@ -95,7 +99,7 @@ def test_zero_gradient_and_zero_perturbation(norm):
 def test_steepest_has_size_one(norm):
     budget = NORMS[norm](1 if norm == "l0" else 0.4)
     gradient = np.random.default_rng(0).normal(size=(6, 8, 8, 3)).astype("float32")
-    np.testing.assert_allclose(array(budget.size(budget.steepest(gradient))), 1, rtol=1e-5)
+    np.testing.assert_allclose(array(budget.size(budget.steepest(tensor(gradient)))), 1, rtol=1e-5)
 
 
 ATTACKS = (
