@@ -40,10 +40,8 @@ def test_batch_size_order_and_subset_change_nothing(scene):
         run = attack(model, x[rows], labels[rows], budget, seed=5, batch_size=size)
         assert (run.success == whole.success[rows]).all(), name
         assert (run.prediction == whole.prediction[rows]).all(), name
-        # A sign may flip where a gradient is zero but for rounding: values agree where the paths did.
-        apart = np.abs(run.x - whole.x[rows]).reshape(len(rows), -1).max(axis=1)
-        assert (apart <= 1e-5).mean() > 0.98, name
-        assert (run.gradients == whole.gradients[rows]).mean() > 0.98, name
+        assert np.abs(run.x - whole.x[rows]).max() <= 1e-5, name
+        assert (run.gradients == whole.gradients[rows]).all(), name
 
 
 def test_seeds(scene):
