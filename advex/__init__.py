@@ -9,17 +9,26 @@ if TYPE_CHECKING:
     from advex import attacks, budgets, errors, goals, images, losses, testing
     from advex._arrays import unit
     from advex.attacks import (
+        APGD,
         BIM,
+        FAB,
         FGSM,
         PGD,
         Attack,
+        AutoAttack,
+        AveragedGradient,
+        Ensemble,
+        EveryTarget,
         GradientAscent,
         LinearDecay,
         MomentumIterative,
         NesterovIterative,
         Restarts,
+        SquareAttack,
+        Verdict,
         fine,
     )
+    from advex.blackbox import BlackBox
     from advex.budgets import L0, L1, L2, Budget, Linf
     from advex.classifier import Classifier
     from advex.goals import Goal, Targeted, Untargeted
@@ -28,15 +37,22 @@ if TYPE_CHECKING:
     from advex.result import Result
 
 __all__ = [
+    "APGD",
     "BIM",
+    "FAB",
     "FGSM",
     "L0",
     "L1",
     "L2",
     "PGD",
     "Attack",
+    "AutoAttack",
+    "AveragedGradient",
+    "BlackBox",
     "Budget",
     "Classifier",
+    "Ensemble",
+    "EveryTarget",
     "Goal",
     "GradientAscent",
     "LinearDecay",
@@ -46,8 +62,10 @@ __all__ = [
     "Problem",
     "Restarts",
     "Result",
+    "SquareAttack",
     "Targeted",
     "Untargeted",
+    "Verdict",
     "__version__",
     "attacks",
     "budgets",
@@ -65,17 +83,26 @@ __all__ = [
 _HOMES = {
     "_arrays": ("unit",),
     "attacks": (
+        "APGD",
         "BIM",
+        "FAB",
         "FGSM",
         "PGD",
         "Attack",
+        "AutoAttack",
+        "AveragedGradient",
+        "Ensemble",
+        "EveryTarget",
         "GradientAscent",
         "LinearDecay",
         "MomentumIterative",
         "NesterovIterative",
         "Restarts",
+        "SquareAttack",
+        "Verdict",
         "fine",
     ),
+    "blackbox": ("BlackBox",),
     "budgets": ("L0", "L1", "L2", "Budget", "Linf"),
     "classifier": ("Classifier",),
     "goals": ("Goal", "Targeted", "Untargeted"),

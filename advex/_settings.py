@@ -100,6 +100,8 @@ def _callable(name: str, value: Any) -> None:
 CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "steps": whole_number,
     "restarts": whole_number,
+    "classes": whole_number,
+    "samples": whole_number,
     "step_size": _number_or_schedule,
     "learning_rate": _number_or_schedule,
     "decay": real_number,

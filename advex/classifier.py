@@ -6,7 +6,7 @@ import math
 import types
 import weakref
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import keras
 import numpy as np
@@ -218,8 +218,8 @@ class Forward:
         """Whether the logits are only logarithms of probabilities."""
         return self.head.startswith("probabilit")
 
-    def __call__(self, x: Tensor) -> Tensor:
-        """Logits, float32: (batch, ...) -> (batch, classes)."""
+    def __call__(self, x: Tensor, live: Tensor | None = None) -> Tensor:
+        """Logits, float32: (batch, ...) -> (batch, classes). Rows that are not ``live`` need no true answer."""
         answer = self._recovered(self._prepared(x)) if self._recovered is not None else self.raw(x)
         answer = flat(ops.cast(answer, "float32"))
         if answer.shape[1] == 1:
@@ -252,6 +252,9 @@ class Classifier:
         Classifier('small', box=(0.0, 255.0))
     """
 
+    symbolic: ClassVar[bool] = True
+    """Whether the model works on tensors: can be traced, compiled and differentiated, and asked for nothing at no cost."""
+
     @helpful
     def __init__(
         self,
@@ -261,7 +264,8 @@ class Classifier:
         classes: Sequence[str] | None = None,
     ) -> None:
         if not isinstance(model, keras.Model):
-            raise InvalidType(f"model must be a keras.Model or an advex.Classifier; received {type(model).__name__}")
+            hint = ": advex.BlackBox(function, classes=10) for a plain function" if callable(model) else ""
+            raise InvalidType(f"model must be a keras.Model or an advex.Classifier; received {type(model).__name__}{hint}")
         if preprocess is not None and not callable(preprocess):
             raise InvalidType(f"preprocess must be a function of a tensor; received {type(preprocess).__name__}")
         if len(getattr(model, "inputs", None) or [0]) != 1:

@@ -148,6 +148,25 @@ class _Labelled(Goal):
         return self
 
 
+@dataclass(frozen=True, eq=False)
+class Towards(Goal):
+    """Leave one class for a chosen other: what an attack pursues that tries one wrong class after the other.
+
+    Losses see a targeted goal whose margin is the chosen logit minus the true one; success is judged by the goal of the call.
+
+    Args:
+        labels: the class to reach, shape (n,).
+        away: the class to leave, shape (n,).
+    """
+
+    labels: Any
+    away: Any
+    targeted: ClassVar[bool] = True
+
+    def margin(self, logits: Tensor) -> Tensor:
+        return picked(logits, self.labels) - picked(logits, self.away)
+
+
 class Untargeted(_Labelled):
     """Success is any other class than the label.
 

@@ -18,6 +18,7 @@ class Judge:
 
     def __init__(self, classifier: Classifier, grid: Grid, batch: int, sample: Array) -> None:
         self.grid, self.batch = grid, batch
+        self.padded = classifier.symbolic and not _backend.RAGGED
         self.run = classifier.judge(sample)
         self.slack = classifier.forward(sample).slack
         self.first: Array = np.zeros((0, 0))  # the first logits that were computed
@@ -25,15 +26,18 @@ class Judge:
     def logits(self, x: Array) -> Array:
         """One batch at most; padded where shapes must not change."""
         points = self.grid.working(x)
-        if not _backend.RAGGED and len(points) < self.batch:
+        if self.padded and len(points) < self.batch:
             points = np.concatenate([points, np.repeat(points[:1], self.batch - len(points), axis=0)])
         logits = _backend.to_numpy(self.run(ops.convert_to_tensor(points)))[: len(x)]
         if not len(self.first):
             self.first = logits
         return logits
 
-    def __call__(self, x: Array, goal: Goal | None) -> dict[str, Array]:
-        """Per row: prediction, its probability, whether the goal is reached, whether logits are NaN, whether they saturate."""
+    def __call__(self, x: Array, goal: Goal | None, ranked: int = 0) -> dict[str, Array]:
+        """Per row: prediction, its probability, whether the goal is reached, whether logits are NaN, whether they saturate.
+
+        With ``ranked``, also that many classes but the predicted one, the likeliest first: (n, ranked).
+        """
         parts: list[dict[str, Array]] = []
         for start in range(0, len(x), self.batch):
             rows = slice(start, min(start + self.batch, len(x)))
@@ -57,6 +61,7 @@ class Judge:
                     "reached": reached & ~broken,
                     "broken": broken,
                     "saturated": np.asarray(odds < SATURATED),
+                    "ranking": np.argsort(-logits, axis=1, kind="stable")[:, 1 : ranked + 1].astype("int32"),
                 }
             )
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}

@@ -14,11 +14,15 @@ from advex._grid import Grid
 from advex.budgets import Budget
 from advex.classifier import Forward
 from advex.errors import AttackError, GradientUnavailable
-from advex.goals import Goal
+from advex.goals import Goal, Towards
 
 State: TypeAlias = dict[str, Any]
 Loss: TypeAlias = Callable[[Tensor, Goal], Tensor]
 
+NO_GRADIENT = (
+    "the model has no gradient with respect to its input: something in it is not differentiable (rounding, argmax,"
+    " a look-up). Use a black-box attack, or replace that part by a layer whose gradient passes straight through"
+)
 SLACK = 2.0  # the search asks for twice the margin that the final judgement asks for
 
 
@@ -36,14 +40,17 @@ class Problem:
 
     Attributes:
         x0: the original batch, (batch, ...), float32, in the model's units.
-        goal: the goal, with the labels of this batch.
+        goal: what to pursue, with the labels of this batch: the goal of the call, or a step on the way to it.
         budget: the budget, with ``epsilon`` in the model's units.
         epsilon: the same number: a scalar tensor (for ``L0`` a number of elements).
         step: how many steps each example has behind it, (batch,) int32.
+        run: which of its repetitions by ``Restarts`` this is, 0 for the first: a scalar, int32.
         found: whether each example has a success already, (batch,) bool.
         best: the best point seen of each example; ``x0`` where there is none.
         lower, upper: the lowest and highest legal value of each element.
+        box: the lowest and highest value that the model takes, two scalars.
         classes: number of classes.
+        reached: whether the points looked at last fulfil the goal of the call, inside the budget or not, (batch,) bool.
     """
 
     def __init__(self, forward: Forward, grid: Grid, goal: Goal, budget: Budget, steps: int, state: State, shared: State) -> None:
@@ -52,13 +59,18 @@ class Problem:
         self._minimise = not budget.limited
         self._draws = 0
         self.x0 = state["x0"]
-        self.goal = goal.bound(state["goal"])
+        self._judge = goal.bound(state["goal"])
+        self.goal = Towards(state["aim"], self._judge.labels) if "aim" in state else self._judge  # type: ignore[attr-defined]
         self.epsilon: Tensor = shared["epsilon"]
         self.budget = budget.bound(self.epsilon) if budget.limited else budget
         self.span: Tensor = shared["span"]
         self.step: Tensor = state["step"]
+        self.run: Tensor = shared["run"]
         self.lower: Tensor = state["bounds"]["lower"] if state["bounds"] else shared["lower"]
         self.upper: Tensor = state["bounds"]["upper"] if state["bounds"] else shared["upper"]
+        self.box: tuple[Tensor, Tensor] = (shared["lower"], shared["upper"])
+        self.classes = forward.classes
+        self.reached: Tensor = ops.zeros_like(state["found"])
         running = ops.logical_not(state["invalid"])
         if not self._minimise:
             running = ops.logical_and(running, ops.logical_not(state["found"]))
@@ -73,6 +85,11 @@ class Problem:
         return self._state["best"]
 
     @property
+    def answer(self) -> Tensor:
+        """The logits of the last points that were looked at, (batch, classes)."""
+        return self._answer
+
+    @property
     def progress(self) -> Tensor:
         """How far through its steps each example is: (batch,), from 0 to just below 1."""
         return ops.cast(self.step, "float32") / self._steps
@@ -80,7 +97,7 @@ class Problem:
     def logits(self, x: Tensor) -> Tensor:
         """Logits of the points (batch, classes); one query each."""
         seen = self._seen(x)
-        logits = self._forward(seen)
+        logits = self._forward(seen, self._live)
         self._record(seen, logits)
         return logits
 
@@ -88,15 +105,16 @@ class Problem:
         """The goal's margin at the points: (batch,), above 0 = crossed; one query each."""
         return self.goal.margin(self.logits(x))
 
-    def gradient(self, x: Tensor, loss: Loss) -> tuple[Tensor, Tensor]:
+    def gradient(self, x: Tensor, loss: Loss, through: Callable[[Tensor], Tensor] | None = None) -> tuple[Tensor, Tensor]:
         """The loss at the points, (batch,), and its gradient, (batch, ...); one query and one gradient each.
 
-        The model sees 8-bit inputs snapped to their grid; the gradient there counts as the gradient at ``x``.
+        The model sees 8-bit inputs snapped to their grid; the gradient there counts as the gradient at ``x``. With
+        ``through``, a function of the points, the model sees what it makes of them, and nothing that it sees counts as a success.
         """
         seen = self._seen(x)
 
         def evaluate(point: Tensor) -> tuple[Tensor, Tensor]:
-            logits = self._forward(point)
+            logits = self._forward(point if through is None else through(point))
             value = loss(logits, self.goal)
             if len(value.shape) != 1:
                 raise AttackError(f"a loss must return one value per example, shape (batch,); it returned {tuple(value.shape)}")
@@ -104,24 +122,52 @@ class Problem:
 
         value, gradient, logits = _backend.value_and_gradient(evaluate, seen)
         if gradient is None:
-            raise GradientUnavailable(
-                "the model has no gradient with respect to its input: something in it is not differentiable (rounding, argmax,"
-                " a look-up). Use a black-box attack, or replace that part by a layer whose gradient passes straight through"
-            )
-        self._record(seen, logits)
-        first = ops.equal(self.step, 0)
-
-        def dead() -> Tensor:
-            return ops.logical_and(first, ops.logical_not(ops.any(ops.not_equal(gradient, 0), axis=axes(gradient))))
-
-        flat_now = ops.cond(ops.any(first), dead, lambda: ops.zeros_like(first))
-        self._state["flat"] = ops.logical_or(self._state["flat"], flat_now)
-        self._state["gradients"] = self._state["gradients"] + ops.cast(self._live, "int32")
+            raise GradientUnavailable(NO_GRADIENT)
+        self._record(seen, logits if through is None else None)
+        self._differentiated(gradient, 1)
         return value, gradient
 
-    def project(self, x: Tensor) -> Tensor:
-        """The nearest point inside budget and box."""
-        return self.budget.nearest(x, self.x0, self.lower, self.upper)
+    def jacobian(self, x: Tensor, classes: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits, (batch, classes), and the gradients of some of them, (batch, k, ...); one query and k gradients each.
+
+        Args:
+            x: the points.
+            classes: (batch, k) int32: whose gradients.
+        """
+        seen = self._seen(x)
+
+        def evaluate(point: Tensor) -> tuple[Tensor, Tensor]:
+            logits = self._forward(point)
+            return ops.take_along_axis(logits, classes, axis=1), logits
+
+        _, jacobian, logits = _backend.jacobian(evaluate, seen)
+        if jacobian is None:
+            raise GradientUnavailable(NO_GRADIENT)
+        self._record(seen, logits)
+        self._differentiated(jacobian, int(classes.shape[1]))
+        return logits, jacobian
+
+    def shown(self, x: Tensor) -> Tensor:
+        """What the model is shown for ``x``: the point itself, or for 8-bit inputs the nearest one on the grid."""
+        return self._seen(x)
+
+    def project(self, x: Tensor, wider: Tensor | None = None) -> Tensor:
+        """The nearest point inside budget and box.
+
+        With ``wider``, (batch,), the budget is so many times as large, for a detour through points that cannot count.
+        """
+        if wider is None:
+            return self.budget.nearest(x, self.x0, self.lower, self.upper)
+        low, high = self.box
+        if len(self.lower.shape) > 0:  # the maximum norm, whose ball is in the limits
+            reach, wide = rows(self.epsilon * wider, x), rows(wider > 1, x)
+            lower = ops.where(wide, ops.maximum(low, self.x0 - reach), self.lower)
+            return ops.clip(x, lower, ops.where(wide, ops.minimum(high, self.x0 + reach), self.upper))
+        return self.budget.bound(self.epsilon * wider).nearest(x, self.x0, low, high)
+
+    def suspect(self, examples: Tensor) -> None:
+        """Mark examples, (batch,) of bool, whose gradients look as if they hid the way: later stages may look at those alone."""
+        self._state["doubt"] = ops.logical_or(self._state["doubt"], examples)
 
     def move(self, x: Tensor, direction: Tensor, length: Tensor | float) -> Tensor:
         """A step of ``length`` (in units of epsilon; a number or one per example) along the steepest ascent, projected.
@@ -179,9 +225,26 @@ class Problem:
         hair = self.epsilon * (1e-2 if self._grid.half else 1e-6) + rounding
         return ops.logical_and(legal, self.budget.size(seen - self.x0) <= self.epsilon + hair)
 
-    def _record(self, seen: Tensor, logits: Tensor) -> None:
+    def _differentiated(self, gradient: Tensor, count: int) -> None:
+        """Count gradients; keep in mind where they are exactly zero at the start."""
+        first = ops.equal(self.step, 0)
+
+        def dead() -> Tensor:
+            return ops.logical_and(first, ops.logical_not(ops.any(ops.not_equal(gradient, 0), axis=axes(gradient))))
+
+        flat_now = ops.cond(ops.any(first), dead, lambda: ops.zeros_like(first))
+        self._state["flat"] = ops.logical_or(self._state["flat"], flat_now)
+        self._state["gradients"] = self._state["gradients"] + count * ops.cast(self._live, "int32")
+
+    def _record(self, seen: Tensor, logits: Tensor | None) -> None:
+        """Count one query; unless ``logits`` is None, keep what was found."""
         state = self._state
-        reached = ops.logical_and(self.goal.reached(logits, SLACK * self._forward.slack), self._live)
+        self._answer = logits
+        state["queries"] = state["queries"] + ops.cast(self._live, "int32")
+        if logits is None:
+            return
+        self.reached = self._judge.reached(logits, SLACK * self._forward.slack)
+        reached = ops.logical_and(self.reached, self._live)
         size = self.budget.size(seen - self.x0) if self._minimise else state["size"]
         new = ops.logical_not(state["found"])
         reached = ops.logical_and(reached, ops.logical_or(new, size < state["size"]) if self._minimise else new)
@@ -197,4 +260,3 @@ class Problem:
         state["found"] = ops.logical_or(state["found"], better)
         broken = ops.any(ops.isnan(logits), axis=1)
         state["invalid"] = ops.logical_or(state["invalid"], ops.logical_and(broken, self._live))
-        state["queries"] = state["queries"] + ops.cast(self._live, "int32")

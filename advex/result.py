@@ -64,9 +64,10 @@ class Result:
         gradients: backward passes spent on each row, (n,) int.
         queries: forward passes spent on each row (those of the gradients included), (n,) int.
         before, before_confidence: prediction and probability for the original.
+        broken_by: what broke each row, (n,) str: "clean" where the input was wrong already, "" where nothing did.
         original, goal, budget, classifier: what was given.
         info: what was done and noticed: ``head``, ``goal``, ``budget``, ``attack``, ``seed``, ``backend``, ``versions``,
-            ``warnings``, ``notes``, ``fragile``, ``invalid``, ``checks``.
+            ``warnings``, ``notes``, ``fragile``, ``invalid``, ``checks``, ``stages``.
     """
 
     classifier: Classifier
@@ -82,6 +83,7 @@ class Result:
     queries: Array
     before: Array
     before_confidence: Array
+    broken_by: Array
     info: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
@@ -102,6 +104,7 @@ class Result:
             queries=whole,
             before=whole,
             before_confidence=real,
+            broken_by=np.zeros(0, str),
             info=info,
         )
 

@@ -18,6 +18,7 @@ from advex import _backend
 from advex._arrays import Array, Tensor
 from advex._grid import Grid
 from advex._version import VERSION
+from advex.blackbox import Given, Question
 from advex.budgets import Budget
 from advex.classifier import Classifier
 from advex.errors import AttackError, InvalidInput, ModelWarning
@@ -37,8 +38,15 @@ class Steps(Protocol):
     """What the driver needs of an attack."""
 
     @property
-    def steps(self) -> int:
+    def rounds(self) -> int:
         """How many steps it takes at most."""
+
+    @property
+    def needs_gradient(self) -> bool:
+        """Whether it differentiates the model."""
+
+    def check_inputs(self, shape: tuple[int, ...]) -> None:
+        """Raise an error if it cannot work on inputs of ``shape``."""
 
     def init(self, problem: Problem) -> tuple[Tensor, Any]:
         """First points and memory."""
@@ -46,13 +54,35 @@ class Steps(Protocol):
     def step(self, problem: Problem, x: Tensor, memory: Any) -> tuple[Tensor, Any]:
         """Next points and memory."""
 
+    def done(self, problem: Problem, x: Tensor, memory: Any) -> Tensor | None:
+        """Which examples need no further step, or None."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Stage:
-    """One run of an attack over the examples that no earlier stage has broken."""
+    """One run of an attack over the examples that no earlier stage has broken.
+
+    Args:
+        attack: what runs.
+        salt: tells apart the random numbers of stages that run the same attack.
+        run: which repetition of that attack this is, 0 for the first.
+        aim: head for one class only: 0 for the likeliest wrong class of the clean input, 1 for the next. None: the goal's own.
+        doubtful: only the examples that an earlier stage has found suspicious, see ``Problem.suspect``.
+    """
 
     attack: Steps
-    salt: int = 0  # tells apart the random numbers of stages that run the same attack
+    salt: int = 0
+    run: int = 0
+    aim: int | None = None
+    doubtful: bool = False
+
+    @property
+    def label(self) -> str:
+        """Name, loss and target, for reports."""
+        loss = getattr(getattr(self.attack, "loss", None), "__name__", "")
+        target = "" if self.aim is None else f"target {self.aim + 1}"
+        inner = ", ".join(filter(None, [loss, target]))
+        return type(self.attack).__name__ + (f"({inner})" if inner else "")
 
 
 Progress = bool | Callable[[int, int, int], Any] | None
@@ -85,10 +115,15 @@ class Search:
     ) -> None:
         self.classifier, self.grid, self.x, self.goal, self.budget, self.seed = classifier, grid, x, goal, budget, seed
         self.report = report
-        self.batch = batch if _backend.RAGGED else min(power_of_two(batch), power_of_two(len(x)))
+        self.batch = batch
         self.found = np.zeros(len(x), bool)
         self.invalid = np.zeros(len(x), bool)
         self.flat = np.zeros(len(x), bool)
+        self.doubt = np.zeros(len(x), bool)
+        self.ranking = np.zeros((len(x), 0), "int32")  # of the clean inputs' wrong classes, as far as a stage asks
+        self.broken_by = np.full(len(x), "", object)
+        self.account: list[dict[str, Any]] = []  # what each stage did
+        self.stage = Stage(None)  # type: ignore[arg-type]
         self.gradients = np.zeros(len(x), "int64")
         self.queries = np.zeros(len(x), "int64")
         self.size = np.full(len(x), np.inf)
@@ -104,6 +139,7 @@ class Search:
             "lower": np.float32(ends[0]),
             "upper": np.float32(ends[1]),
             "salt": np.int32(0),
+            "run": np.int32(0),
             "top": np.float32(255),
         }
         self.fixed: list[Tensor] = []  # the same as tensors, in the order of their names, for one stage
@@ -128,40 +164,73 @@ class Search:
             "found": np.zeros(count, bool),
             "invalid": void,
             "flat": np.zeros(count, bool),
+            "doubt": np.zeros(count, bool),
+            "done": np.zeros(count, bool),
             "step": np.zeros(count, "int32"),
             "gradients": np.zeros(count, "int32"),
             "queries": np.zeros(count, "int32"),
             "size": np.full(count, np.inf, "float32"),
         }
+        if self.stage.aim is not None:
+            state["aim"] = self.ranking[every, self.stage.aim]
         return tree.map_structure(ops.convert_to_tensor, state)
 
     # What is compiled: three functions of a state.
 
     def _compiled(self, name: str, attack: Steps, state: State, function: Callable[[Problem, State], State]) -> Any:
-        """``function`` of a problem made from a state, compiled once per model, settings and structure."""
+        """``function`` of a problem made from a state, compiled once per model, settings and structure.
+
+        In front of a black box it is taken in parts: up to the first question, once more with the answer up to the next ...
+        """
+        if self.classifier.symbolic:
+            return self._part(name, attack, state, function)
+        forward = self.classifier.forward(self._sample())
+        parts: list[Any] = []
+
+        def call(state: State) -> State:
+            answers: list[Tensor] = []
+            while True:
+                if len(parts) == len(answers):
+                    parts.append(self._part(name, attack, state, function, len(answers)))
+                outcome = parts[len(answers)](state, *answers)
+                if isinstance(outcome, dict):
+                    return outcome
+                answers.append(forward(*outcome))
+
+        return call
+
+    def _part(self, name: str, attack: Steps, state: State, function: Callable[[Problem, State], State], answers: int = 0) -> Any:
+        """``function``, compiled, with the answers to so many questions given beforehand."""
         forward = self.classifier.forward(self._sample())
         leaves = tree.flatten(state)
         structure = tree.map_structure(lambda _: 0, state)
         shared_names = sorted(self.shared)
         grid, shell, budget = self.grid, self.shell, self.budget
         limit = budget.bound(None if not budget.limited else 0.0)
+        symbolic = self.classifier.symbolic
 
-        def run(*tensors: Tensor) -> State:
+        def run(*tensors: Tensor) -> Any:
             state = tree.pack_sequence_as(structure, list(tensors[: len(leaves)]))
-            shared = dict(zip(shared_names, tensors[len(leaves) :], strict=True))
-            problem = Problem(forward, grid, shell, limit, attack.steps, state, shared)
-            return function(problem, state)
+            common, given = tensors[len(leaves) :][: len(shared_names)], tensors[len(leaves) + len(shared_names) :]
+            shared = dict(zip(shared_names, common, strict=True))
+            asked = forward if symbolic else Given(forward.classes, given)
+            problem = Problem(asked, grid, shell, limit, attack.rounds, state, shared)
+            try:
+                return function(problem, state)
+            except Question as question:
+                return question.point, question.live
 
         signature = [((None, *map(int, leaf.shape[1:])), keras.backend.standardize_dtype(leaf.dtype)) for leaf in leaves]
-        mine: Hashable = (name, id(attack), repr(structure), tuple(signature))
+        mine: Hashable = (name, id(attack), repr(structure), tuple(signature), answers)
         if mine in self.made:
             return self.made[mine]
-        key: Hashable = (name, attack, self._static(), grid.key(), repr(structure), tuple(signature))
+        key: Hashable = (name, attack, self._static(), grid.key(), repr(structure), tuple(signature), answers)
         signature += [((), str(self.shared[entry].dtype)) for entry in shared_names]
+        signature += [((None, forward.classes), "float32")] * answers
         compiled = self.classifier.compiled(key, lambda: _backend.compiled(run, signature, forward.variables))
 
-        def call(state: State) -> State:
-            return compiled(*tree.flatten(state), *self.fixed)
+        def call(state: State, *answers: Tensor) -> Any:
+            return compiled(*tree.flatten(state), *self.fixed, *answers)
 
         self.made[mine] = call
         return call
@@ -191,7 +260,9 @@ class Search:
             x, memory = attack.step(problem, state["x"], state["memory"])
             x = _alike(attack, "x", x, state["x"])
             memory = _same_memory(attack, () if memory is None else memory, state["memory"])
-            return {**problem.outcome(), "x": x, "memory": memory, "step": state["step"] + 1}
+            done = attack.done(problem, x, memory)
+            done = state["done"] if done is None else _alike(attack, "done", done, state["done"])
+            return {**problem.outcome(), "x": x, "memory": memory, "step": state["step"] + 1, "done": done}
 
         return self._compiled("step", attack, state, advance)
 
@@ -206,9 +277,11 @@ class Search:
 
     def run(self, stage: Stage) -> None:
         """One stage over all rows that still need it."""
-        attack = stage.attack
-        waiting = np.flatnonzero(~self.invalid & ~(self.found & (self.budget.limited | (self.size == 0))))
-        self.shared["salt"] = np.int32(stage.salt)
+        attack, self.stage = stage.attack, stage
+        needy = ~self.invalid & ~(self.found & (self.budget.limited | (self.size == 0)))
+        waiting = np.flatnonzero(needy & self.doubt if stage.doubtful else needy)
+        was = (time.monotonic(), len(waiting), int(self.found.sum()), int(self.gradients.sum()), int(self.queries.sum()))
+        self.shared |= {"salt": np.int32(stage.salt), "run": np.int32(stage.run)}
         self.fixed = [ops.convert_to_tensor(self.shared[name]) for name in sorted(self.shared)]
         init = self._init(attack)
         advance = finish = None
@@ -226,25 +299,30 @@ class Search:
             if advance is None or finish is None:
                 advance, finish = self._advance(attack, state), self._finish(attack, state)
             # Rows that an evaluation inside init has finished already take no step.
-            ended, over = self._ended(state, slots, attack.steps)
+            ended, over = self._ended(state, slots, attack.rounds)
             if not ended.any():
                 ages = _host(state["step"])[slots >= 0]
-                for _ in range(min(burst, attack.steps - int(ages.max()))):
+                for _ in range(min(burst, attack.rounds - int(ages.max()))):
                     state = _whole(attack, advance(state), len(slots))
-                ended, over = self._ended(state, slots, attack.steps)
+                ended, over = self._ended(state, slots, attack.rounds)
             if ended.any():
                 if over.any():
                     state = self._judged(state, slots, over, finish)
                 self._leave(state, slots, ended)
                 slots = np.where(ended, -1, slots)
+                if not (_backend.RAGGED or self.classifier.symbolic):  # nobody is asked about rows that have left
+                    state = {**state, "invalid": ops.convert_to_tensor(_host(state["invalid"]) | (slots < 0))}
                 state, slots = self._compacted(state, slots, len(waiting))
             self.report(int(len(self.x) - len(waiting) - (slots >= 0).sum()), int(self.found.sum()))
+        names = ("seconds", "examples", "broken", "gradients", "queries")
+        now = (time.monotonic(), 2 * was[1], int(self.found.sum()), int(self.gradients.sum()), int(self.queries.sum()))
+        self.account.append({"attack": stage.label} | {name: a - b for name, a, b in zip(names, now, was, strict=True)})
 
     def _ended(self, state: State, slots: Array, steps: int) -> tuple[Array, Array]:
         """Which rows are finished, and which of them for want of steps only."""
         found, invalid = _host(state["found"]), _host(state["invalid"])
         settled = invalid | found if self.budget.limited else invalid
-        over = (_host(state["step"]) >= steps) & ~settled & (slots >= 0)
+        over = ((_host(state["step"]) >= steps) | _host(state["done"])) & ~settled & (slots >= 0)
         return (settled | over) & (slots >= 0), over
 
     def _joined(self, state: State | None, slots: Array, fresh: State, ids: Array) -> tuple[State, Array]:
@@ -304,6 +382,7 @@ class Search:
         self.queries[ids] += _host(state["queries"])[index]
         self.invalid[ids] |= _host(state["invalid"])[index]
         self.flat[ids] |= _host(state["flat"])[index]
+        self.doubt[ids] |= _host(state["doubt"])[index]
         won = index[_host(state["found"])[index]]
         if not len(won):
             return
@@ -315,6 +394,7 @@ class Search:
         self.points[ids] = self.grid.settled(points, self.x[ids], self.budget)
         self.found[ids] = True
         self.size[ids] = size
+        self.broken_by[ids] = self.stage.label
 
 
 def _host(tensor: Tensor) -> Array:
@@ -415,22 +495,33 @@ def search(
         "notes": [],
     }
     if not len(x):
-        info |= {"head": None, "goal": repr(goal), "fragile": [], "invalid": [], "checks": {"queries": 0}}
+        info |= {
+            "head": None,
+            "goal": repr(goal),
+            "fragile": [],
+            "invalid": [],
+            "suspicious": [],
+            "checks": {"queries": 0},
+            "stages": [],
+        }
         return Result.empty(classifier, x, goal or Untargeted(np.zeros(0, "int32")), budget, info)
 
     batch = batch_size or default_batch(x.shape[1:])
+    if not _backend.RAGGED:  # a black box is never asked about more rows at once than was said
+        batch = min(power_of_two(batch) if classifier.symbolic else batch, power_of_two(len(x)))
     sample = grid.working(x[:CHECKED])
     forward = classifier.forward(sample)
     if goal is not None:
         goal = goal.check(len(x), forward.classes)
-    judge = Judge(classifier, grid, batch if _backend.RAGGED else min(power_of_two(batch), power_of_two(len(x))), sample)
-    before = judge(x, goal)
-    odd, stale, spent = honesty(forward, judge, x[:CHECKED])
+    judge = Judge(classifier, grid, batch, sample)
+    ranked = min(1 + max((stage.aim for stage in stages if stage.aim is not None), default=-1), forward.classes - 1)
+    before = judge(x, goal, ranked)
+    odd, stale, spent = honesty(forward, judge, x[:CHECKED]) if classifier.symbolic else ([], False, 0)
     if stale:  # something in the model has been changed since it was compiled; or compilation changes its answer
         classifier.forget()
         forward = classifier.forward(sample)
         judge = Judge(classifier, grid, judge.batch, sample)
-        before = judge(x, goal)
+        before = judge(x, goal, ranked)
         odd, stale, more = honesty(forward, judge, x[:CHECKED])
         spent += more + len(x)
         if stale:
@@ -444,6 +535,8 @@ def search(
     said = odd + _about_the_start(before, labels, forward.classes, budget, grid) + ([forward.note] if forward.doubtful else [])
     info["notes"] += [forward.note] if forward.note and not forward.doubtful else []
     info["notes"] += goal.notes
+    if not classifier.symbolic:
+        info["notes"].append("A black box is asked for nothing beyond the attack: the checks of its honesty were left out.")
     if own:
         info["notes"].append("No labels were given: the model's own predictions are attacked, right or wrong.")
 
@@ -451,7 +544,9 @@ def search(
     run.queries += 1
     run.found |= before["reached"]
     run.size[before["reached"]] = 0
-    for stage in stages:
+    run.broken_by[before["reached"]] = "clean"
+    run.ranking = before["ranking"]
+    for stage in _possible(stages, goal, ranked, info["notes"]):
         run.run(stage)
 
     # The final word: on the very array that is returned.
@@ -468,6 +563,7 @@ def search(
         prediction[moved[holds]] = after["prediction"][holds]
         confidence[moved[holds]] = after["confidence"][holds]
         run.points[moved[~holds]] = x[moved[~holds]]
+        run.broken_by[moved[~holds]] = ""
 
     distance = np.where(success, 0.0, np.inf)
     changed = np.flatnonzero(success & ~before["reached"])
@@ -476,7 +572,11 @@ def search(
         distance[changed] = np.minimum(distance[changed], budget.epsilon)
 
     losses = [getattr(stage.attack, "loss", None) for stage in stages]
-    if dlr in losses and forward.classes < (needed := spread(goal)):
+    needed = max(
+        (4 if stage.aim is not None else spread(goal) for stage in stages if dlr is getattr(stage.attack, "loss", None)),
+        default=0,
+    )
+    if forward.classes < needed:
         info["notes"].append(
             f"The DLR loss needs {needed} classes and the model has {forward.classes}: the margin took its place."
         )
@@ -493,8 +593,10 @@ def search(
         "warnings": said,
         "fragile": np.flatnonzero(fragile).tolist(),
         "invalid": np.flatnonzero(invalid).tolist(),
+        "suspicious": np.flatnonzero(run.doubt).tolist(),
         "clean_wrong": int(before["reached"].sum()),
         "checks": {"queries": spent},
+        "stages": run.account,
     }
     for sentence in said:
         warnings.warn(sentence, ModelWarning, stacklevel=4)
@@ -512,8 +614,19 @@ def search(
         queries=run.queries,
         before=before["prediction"],
         before_confidence=before["confidence"].astype("float64"),
+        broken_by=run.broken_by.astype(str),
         info=info,
     )
+
+
+def _possible(stages: list[Stage], goal: Goal, ranked: int, notes: list[str]) -> list[Stage]:
+    """The stages that make sense for the goal and the number of classes; a goal with a target has no other to try."""
+    if goal.targeted:
+        return [dataclasses.replace(stage, aim=None) for stage in stages if not stage.aim]
+    kept = [stage for stage in stages if stage.aim is None or stage.aim < ranked]
+    if len(kept) < len(stages):
+        notes.append(f"The model has only {ranked} wrong classes: each of them was tried as a target.")
+    return kept
 
 
 def _demand_attackable(before: dict[str, Array], goal: Goal) -> None:

@@ -1,7 +1,8 @@
 """Environments for the peers, one each: ``python benchmarks/peers.py [NAME...]`` makes ``.venv-peers/NAME``.
 
-Each gets the TensorFlow and Keras of the Python that runs this script, and advex itself in editable mode. A peer that cannot be
-installed is told in one line; what pip had to say is in ``.venv-peers/NAME.log``.
+Peers that attack Keras models get the TensorFlow and Keras of the Python that runs this script, and advex itself in editable
+mode; ``autoattack`` has torch instead, and ``reference.py`` rebuilds the model for it. A peer that cannot be installed is told in
+one line; what pip had to say is in ``.venv-peers/NAME.log``.
 """
 
 from __future__ import annotations
@@ -18,8 +19,11 @@ PEERS = {
     "foolbox": ["foolbox"],
     "cleverhans": ["cleverhans", "tensorflow-probability==0.25"],
     "art": ["adversarial-robustness-toolbox"],
+    "autoattack": ["torch==2.13.0", "pyautoattack", "torchattacks", "h5py"],
 }
+# What must be importable in the end: of the peers that attack Keras models, and of those that do without Keras.
 MODULES = {"foolbox": "foolbox", "cleverhans": "cleverhans.tf2.attacks.projected_gradient_descent", "art": "art.estimators"}
+TORCH_MODULES = {"autoattack": "pyautoattack, torchattacks, h5py"}
 
 
 def python(name: str) -> Path:
@@ -32,21 +36,29 @@ def ready(name: str) -> bool:
     return (PLACE / name / "ready").exists()
 
 
+def commands(name: str) -> list[list[str]]:
+    """What makes the environment of a peer."""
+    pip = [str(python(name)), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    if name in TORCH_MODULES:
+        installs = [[*pip, *PEERS[name]]]
+    else:
+        same = [f"{package}=={importlib.metadata.version(package)}" for package in ("tensorflow", "keras")]
+        installs = [[*pip, "setuptools<81", "pillow", *same, *PEERS[name]], [*pip, "--no-deps", "--editable", str(ROOT)]]
+    modules = {**MODULES, **TORCH_MODULES}[name]
+    return [
+        [sys.executable, "-m", "venv", "--clear", str(PLACE / name)],
+        *installs,
+        [str(python(name)), "-c", f"import {modules}"],
+    ]
+
+
 def make(name: str) -> str | None:
     """Make the environment of one peer; what went wrong, in a line, or None."""
     if ready(name):
         return None
     PLACE.mkdir(exist_ok=True)
-    same = [f"{package}=={importlib.metadata.version(package)}" for package in ("tensorflow", "keras")]
-    pip = [str(python(name)), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    commands = [
-        [sys.executable, "-m", "venv", "--clear", str(PLACE / name)],
-        [*pip, "setuptools<81", "pillow", *same, *PEERS[name]],
-        [*pip, "--no-deps", "--editable", str(ROOT)],
-        [str(python(name)), "-c", f"import {MODULES[name]}"],
-    ]
     with (PLACE / f"{name}.log").open("w") as log:
-        for command in commands:
+        for command in commands(name):
             if subprocess.run(command, stdout=log, stderr=log, check=False).returncode:
                 return f"{name}: could not be installed; see .venv-peers/{name}.log"
     (PLACE / name / "ready").touch()

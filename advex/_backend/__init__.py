@@ -5,6 +5,9 @@ Each backend module offers the same names:
 ``value_and_gradient(function, x)``
     ``function(x)`` returns ``(value, extra)`` with value of shape (batch,); returns ``(value, gradient, extra)`` with
     the gradient of the sum of ``value`` with respect to ``x`` alone, or None for it where there is no path.
+``jacobian(function, x)``
+    ``function(x)`` returns ``(values, extra)`` with values of shape (batch, k); returns ``(values, jacobian, extra)`` with the
+    gradients of each column, (batch, k, ...), from one forward pass; None where there is no path.
 ``gradients(function, tensors)``
     Gradients of the sum of ``function(*tensors)``, one per tensor; None where there is no path. May be nested.
 ``compiled(function, signature, variables)``
@@ -34,6 +37,7 @@ if _name == "tensorflow":
         gather,
         gradients,
         immediate,
+        jacobian,
         to_numpy,
         value_and_gradient,
     )
@@ -46,6 +50,7 @@ elif _name == "jax":
         gather,
         gradients,
         immediate,
+        jacobian,
         to_numpy,
         value_and_gradient,
     )
@@ -58,6 +63,7 @@ elif _name == "torch":
         gather,
         gradients,
         immediate,
+        jacobian,
         to_numpy,
         value_and_gradient,
     )
@@ -77,6 +83,7 @@ __all__ = [
     "gather",
     "gradients",
     "immediate",
+    "jacobian",
     "to_numpy",
     "value_and_gradient",
 ]

@@ -22,6 +22,13 @@ def value_and_gradient(function: Callable[[Any], tuple[Any, Any]], x: Any) -> tu
     return value, gradient, extra
 
 
+def jacobian(function: Callable[[Any], tuple[Any, Any]], x: Any) -> tuple[Any, Any, Any]:
+    values, pull, extra = jax.vjp(function, x, has_aux=True)
+    seeds = jnp.repeat(jnp.eye(values.shape[1], dtype=values.dtype)[:, None], values.shape[0], axis=1)
+    (found,) = jax.vmap(pull)(seeds)
+    return values, jnp.moveaxis(found, 0, 1), extra
+
+
 def gradients(function: Callable[..., Any], tensors: Sequence[Any]) -> list[Any]:
     found = jax.grad(lambda tensors: jnp.sum(function(*tensors)))(tuple(tensors))
     return list(found)

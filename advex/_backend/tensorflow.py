@@ -19,6 +19,15 @@ def value_and_gradient(function: Callable[[Any], tuple[Any, Any]], x: Any) -> tu
     return value, tape.gradient(value, x), extra
 
 
+def jacobian(function: Callable[[Any], tuple[Any, Any]], x: Any) -> tuple[Any, Any, Any]:
+    with tf.GradientTape(persistent=True, watch_accessed_variables=False) as tape:
+        tape.watch(x)
+        values, extra = function(x)
+        columns = tf.unstack(values, axis=1)
+    found = [tape.gradient(column, x) for column in columns]
+    return values, None if any(gradient is None for gradient in found) else tf.stack(found, axis=1), extra
+
+
 def gradients(function: Callable[..., Any], tensors: Sequence[Any]) -> list[Any]:
     with tf.GradientTape(watch_accessed_variables=False) as tape:
         for tensor in tensors:

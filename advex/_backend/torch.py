@@ -27,6 +27,18 @@ def value_and_gradient(function: Callable[[Any], tuple[Any, Any]], x: Any) -> tu
     return value.detach(), gradient, keras.tree.map_structure(lambda leaf: leaf.detach(), extra)
 
 
+def jacobian(function: Callable[[Any], tuple[Any, Any]], x: Any) -> tuple[Any, Any, Any]:
+    with torch.enable_grad():
+        x = x.detach().requires_grad_(True)
+        values, extra = function(x)
+        if not values.requires_grad:
+            return values, None, extra
+        sums = values.sum(0)
+        found = [torch.autograd.grad(total, x, retain_graph=True, allow_unused=True)[0] for total in sums]
+    extra = keras.tree.map_structure(lambda leaf: leaf.detach(), extra)
+    return values.detach(), None if any(gradient is None for gradient in found) else torch.stack(found, 1), extra
+
+
 def gradients(function: Callable[..., Any], tensors: Sequence[Any]) -> list[Any]:
     nested = torch.is_grad_enabled()
     with torch.enable_grad():

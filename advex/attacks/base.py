@@ -17,7 +17,7 @@ from advex._grid import ACCEPTED, HALVES, Grid
 from advex._settings import Settings, helpful, whole_number
 from advex.budgets import Budget
 from advex.classifier import Classifier
-from advex.errors import AdvexWarning, AttackError, InvalidInput, InvalidType
+from advex.errors import AdvexWarning, AttackError, GradientUnavailable, InvalidInput, InvalidType
 from advex.goals import Goal, Untargeted
 from advex.problem import Problem
 from advex.result import Result
@@ -51,8 +51,15 @@ class Attack(Settings):
         def steps(self) -> int:
             """Number of steps: a field where it is a setting, a class variable where it is not."""
 
+    @property
+    def rounds(self) -> int:
+        """How many times ``step`` is taken at most; another number than ``steps`` where that setting counts something else."""
+        return self.steps
+
     needs_epsilon: ClassVar[bool] = True
     """Whether the attack is only defined for a limited budget."""
+    needs_gradient: ClassVar[bool] = True
+    """Whether the attack differentiates the model. One that does not can attack a ``BlackBox``."""
     targets: ClassVar[bool] = True
     """Whether the attack can pursue a ``Targeted`` goal."""
 
@@ -64,8 +71,12 @@ class Attack(Settings):
     def step(self, problem: Problem, x: Tensor, memory: Any) -> tuple[Tensor, Any]:
         """The next points and the next memory."""
 
-    def stages(self) -> list[Stage]:
-        """The runs this attack consists of; wrappers have several."""
+    def done(self, problem: Problem, x: Tensor, memory: Any) -> Tensor | None:
+        """Which examples need no further step, (batch,) of bool; their next points are still looked at. None: all go on."""
+        return None
+
+    def stages(self, budget: Budget | None = None) -> list[Stage]:
+        """The runs this attack consists of; wrappers have several. ``budget`` None stands for any."""
         return [Stage(self)]
 
     def check(self, goal: Goal | None, budget: Budget) -> None:
@@ -75,6 +86,9 @@ class Attack(Settings):
             raise InvalidInput(f"{name} needs a limit: {type(budget).__name__}(epsilon), such as advex.Linf(8/255)")
         if goal is not None and goal.targeted and not self.targets:
             raise InvalidInput(f"{name} has no targeted form; use another attack, or labels instead of Targeted")
+
+    def check_inputs(self, shape: tuple[int, ...]) -> None:
+        """Raise an error if this attack cannot work on inputs of ``shape``, without the batch axis."""
 
     @helpful
     def __call__(
@@ -91,7 +105,7 @@ class Attack(Settings):
         """Attack ``x``.
 
         Args:
-            model: a ``keras.Model`` on [0, 1], or a ``Classifier`` that says what its domain is.
+            model: a ``keras.Model`` on [0, 1], a ``Classifier`` that says what its domain is, or a ``BlackBox``.
             x: the inputs, (n, ...): uint8 images, or floats in the box of the model. Float64 is cut to float32 first.
             goal: true labels (n,), a ``Goal`` such as ``Targeted(859)``, or None: the model's own predictions are left.
             budget: how far each input may be moved, such as ``Linf(8/255)``.
@@ -129,8 +143,15 @@ class Attack(Settings):
         x = checked_inputs(classifier, x)
         if goal is not None:
             goal = goal.check(len(x), classifier.known_classes)
-        stages = self.stages()
-        foreign = any(type(stage.attack).__module__.split(".")[0] != "advex" for stage in stages)
+        stages = self.stages(budget)
+        for stage in stages:
+            stage.attack.check_inputs(x.shape[1:])
+            if stage.attack.needs_gradient and not classifier.symbolic:
+                raise GradientUnavailable(
+                    f"{stage.label} needs gradients, and {classifier!r} has none: use an attack that looks at scores alone,"
+                    " such as advex.SquareAttack()"
+                )
+        foreign = classifier.symbolic and any(type(stage.attack).__module__.split(".")[0] != "advex" for stage in stages)
         before = fingerprint(classifier.model) if foreign else {}
         result = search(classifier, self, stages, x, goal, budget, seed=int(seed), batch_size=batch_size, progress=progress)
         if foreign:

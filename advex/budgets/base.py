@@ -13,12 +13,14 @@ from typing import Any, ClassVar, Protocol, Self
 import numpy as np
 from keras import ops
 
-from advex._arrays import Array, Tensor
+from advex._arrays import Array, Tensor, flat, rows
 from advex._settings import Settings, real_number
 from advex.errors import AdvexWarning, InvalidInput
 
 SHY = 1 - 3e-7
 """Curved balls are aimed at this fraction of epsilon: float32 sums are not exact; the last check, in float64, is."""
+
+ROUNDS = 64  # of Newton's method, far more than it was ever seen to need
 
 
 class Randomness(Protocol):
@@ -85,6 +87,27 @@ class Budget(Settings):
     def extreme(self, gradient: Tensor, x0: Tensor, low: Tensor, high: Tensor) -> Tensor:
         """argmax of ``sum(gradient * y)`` over ``size(y - x0) <= epsilon`` and ``low <= y <= high``."""
 
+    def dual(self, gradient: Tensor) -> Tensor:
+        """How fast a loss with this gradient can grow per unit of size: the dual norm, (batch, ...) -> (batch,)."""
+        raise InvalidInput(f"{type(self).__name__} has no dual norm: use Linf, L2 or L1")
+
+    def onto(self, x: Tensor, normal: Tensor, rise: Tensor, low: Tensor, high: Tensor) -> Tensor:
+        """argmin of ``size(y - x)`` over ``sum(normal * (y - x)) = rise`` and ``low <= y <= high``, example by example.
+
+        Where the box ends before the hyperplane begins: the box's point nearest to it. Where ``normal`` is zero: ``x``.
+
+        Args:
+            x: points of the box, (batch, ...).
+            normal: the hyperplanes' normals, of the shape of ``x``.
+            rise: how much a linear function with the gradient ``normal`` is to grow, (batch,); below 0 to fall.
+            low: lowest legal value, a scalar or of the shape of ``x``.
+            high: highest legal value.
+
+        Raises:
+            InvalidInput: the norm is ``L0``, or another for which nobody has written it.
+        """
+        raise InvalidInput(f"{type(self).__name__} has no projection onto hyperplanes: use Linf, L2 or L1")
+
     @abstractmethod
     def sample(self, problem: Randomness) -> Tensor:
         """A random perturbation from the ball, of the shape of ``problem.x0``."""
@@ -126,6 +149,40 @@ def rounded_down(value: Fraction) -> float:
 def room(direction: Tensor, x0: Tensor, low: Tensor, high: Tensor) -> Tensor:
     """How far each element can go the way ``direction`` points before it leaves the box; 0 where it does not point."""
     return ops.maximum(ops.where(direction > 0, high - x0, ops.where(direction < 0, x0 - low, 0.0)), 0.0)
+
+
+def climb(x: Tensor, normal: Tensor, rise: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """``normal`` turned and scaled so that a positive rise is gained along it, that rise, and the box's end that way.
+
+    The largest element of a normal is 1. Elements where it is 0 end where they are.
+    """
+    largest = ops.max(ops.abs(flat(normal)), axis=1)
+    scale = ops.where(largest > 0, largest, 1.0)
+    normal = normal * rows(ops.where(rise < 0, -1.0, 1.0) / scale, normal)
+    end = ops.where(normal > 0, high, ops.where(normal < 0, low, x))
+    return normal, ops.abs(rise) / scale, end
+
+
+def level(weight: Tensor, limit: Tensor, total: Tensor) -> Tensor:
+    """The t >= 0, row by row, at which ``sum(min(t * weight, limit))`` is ``total``: (batch, n) twice and (batch,) -> (batch,).
+
+    1e38 where the limits together are not above ``total``.
+    """
+    # Newton's method on a concave, piecewise linear function: it never overshoots, and ends on the right piece.
+    enough = total < ops.sum(limit, axis=1)
+
+    def going(_: Tensor, active: Tensor, count: Tensor) -> Tensor:
+        return ops.logical_and(ops.any(active), count < ROUNDS)
+
+    def newton(t: Tensor, active: Tensor, count: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        grown = weight * ops.expand_dims(t, 1)
+        gap = total - ops.sum(ops.minimum(grown, limit), axis=1)
+        slope = ops.sum(ops.where(grown < limit, weight, 0.0), axis=1)
+        ahead = ops.where(active, t + gap / ops.where(slope > 0, slope, 1.0), t)
+        return ops.maximum(ahead, t), ahead > (1 + 1e-6) * t, count + 1
+
+    t, _, _ = ops.while_loop(going, newton, (ops.zeros_like(total), enough, ops.zeros((), "int32")))
+    return ops.where(enough, t, 1e38)
 
 
 def rank(values: Tensor) -> Tensor:

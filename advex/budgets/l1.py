@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from keras import ops
 
 from advex._arrays import Array, Tensor, flat, flattened, rows, unit
-from advex.budgets.base import SHY, Budget, Randomness, room
+from advex.budgets.base import ROUNDS, SHY, Budget, Randomness, climb, room
 
-ROUNDS = 30  # of bisection
+HALVINGS = 30
 
 
 def _shrunk(weight: Tensor, limit: Tensor, radius: Tensor) -> Tensor:
@@ -28,13 +29,52 @@ def _shrunk(weight: Tensor, limit: Tensor, radius: Tensor) -> Tensor:
         return ops.where(enough, low, middle), ops.where(enough, middle, high)
 
     ends = (ops.zeros_like(flat_weight[:, 0]), ops.max(flat_weight, axis=1))
-    low, high = ops.fori_loop(0, ROUNDS, halve, ends)
+    low, high = ops.fori_loop(0, HALVINGS, halve, ends)
     # Between the last two thresholds the sum is a straight line.
     above, below = total(low), total(high)
     part = ops.clip((radius - below) / ops.where(above > below, above - below, 1.0), 0.0, 1.0)
     finer = high - part * (high - low)
     threshold = ops.where(total(finer) <= radius, finer, high)
     return ops.minimum(ops.maximum(weight - rows(threshold, weight), 0.0), limit)
+
+
+def _filled(weight: Tensor, limit: Tensor, total: Tensor) -> Tensor:
+    """Shares of the limits, 0 to 1, with ``sum(weight * limit * share) = total`` at the least ``sum(limit * share)``.
+
+    1 for those with the largest weights, a part for those with the weight at which it is enough; all 1 if that is not enough.
+    """
+    # The mean weight of those still in question parts them, as in quickselect, until they all have the same: faster than to sort.
+    gain = weight * limit
+
+    def above(threshold: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        chosen = weight > ops.expand_dims(threshold, 1)
+        return threshold, ops.sum(ops.where(chosen, gain, 0.0), axis=1), ops.sum(ops.where(chosen, limit, 0.0), axis=1)
+
+    def going(_: Any, active: Tensor, count: Tensor) -> Tensor:
+        return ops.logical_and(ops.any(active), count < ROUNDS)
+
+    def parted(ends: Any, active: Tensor, count: Tensor) -> Any:
+        (_, all_gain, all_limit), (_, top_gain, top_limit) = ends
+        rest = all_limit - top_limit
+        mean = above((all_gain - top_gain) / ops.where(rest > 0, rest, 1.0))
+        active = ops.logical_and(active, ops.logical_and(mean[1] < all_gain, mean[1] > top_gain))
+        enough = mean[1] >= total
+        moves = (ops.logical_and(active, enough), ops.logical_and(active, ops.logical_not(enough)))
+        ends = tuple(
+            tuple(ops.where(move, new, old) for new, old in zip(mean, end, strict=True))
+            for move, end in zip(moves, ends, strict=True)
+        )
+        return ends, active, count + 1
+
+    zero = ops.zeros_like(total)
+    whole = above(zero)
+    enough = total < whole[1]
+    start = ((whole, (ops.max(weight, axis=1), zero, zero)), enough, ops.zeros((), "int32"))
+    ((low, all_gain, _), (high, top_gain, _)), _, _ = ops.while_loop(going, parted, start)
+    between = all_gain - top_gain
+    part = ops.where(enough, (total - top_gain) / ops.where(between > 0, between, 1.0), 1.0)
+    part = ops.expand_dims(ops.clip(part, 0.0, 1.0), 1)
+    return ops.where(weight > ops.expand_dims(high, 1), 1.0, ops.where(weight > ops.expand_dims(low, 1), part, 0.0))
 
 
 @dataclass(frozen=True, repr=False)
@@ -91,6 +131,15 @@ class L1(Budget):
         spent = ops.clip(SHY * self.epsilon - before, 0.0, ordered)
         moved = ops.take_along_axis(spent, ops.argsort(order, axis=1), axis=1)
         return ops.clip(x0 + ops.sign(gradient) * ops.reshape(moved, ops.shape(x0)), low, high)
+
+    def dual(self, gradient: Tensor) -> Tensor:
+        return ops.max(ops.abs(flat(gradient)), axis=1)
+
+    def onto(self, x: Tensor, normal: Tensor, rise: Tensor, low: Tensor, high: Tensor) -> Tensor:
+        # The elements with the largest weights move to their ends, those with the weight at which it is enough in part.
+        normal, rise, end = climb(x, normal, rise, low, high)
+        share = _filled(flat(ops.abs(normal)), flat(ops.abs(end - x)), rise)
+        return ops.clip(x + ops.reshape(share, ops.shape(x)) * (end - x), low, high)
 
     def sample(self, problem: Randomness) -> Tensor:
         # Exponential numbers divided by their sum are uniform on the simplex; one of them more fills the ball.

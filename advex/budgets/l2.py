@@ -8,25 +8,13 @@ import numpy as np
 from keras import ops
 
 from advex._arrays import Array, Tensor, flat, flattened, rows, unit
-from advex.budgets.base import SHY, Budget, Randomness, room
-
-ROUNDS = 8  # of Newton's method on a concave, piecewise linear function: it never overshoots, and soon stops moving
+from advex.budgets.base import SHY, Budget, Randomness, climb, level, room
 
 
 def _filled(weight: Tensor, limit: Tensor, radius: Tensor) -> Tensor:
     """``min(s * weight, limit)`` with the s, row by row, at which its Euclidean norm is ``radius`` (or as near as can be)."""
-    squares, caps = ops.square(flat(weight)), ops.square(flat(limit))
-    total = ops.sum(squares, axis=1)
-    first = ops.square(radius) / ops.where(total > 0, total, 1.0)  # the square of s
-
-    def newton(_: int, scale: Tensor) -> Tensor:
-        grown = squares * ops.expand_dims(scale, 1)
-        free = grown < caps
-        gap = ops.square(radius) - ops.sum(ops.where(free, grown, caps), axis=1)
-        slope = ops.sum(ops.where(free, squares, 0.0), axis=1)
-        return scale + ops.where(slope > 0, ops.maximum(gap, 0.0) / ops.where(slope > 0, slope, 1.0), 0.0)
-
-    scale = ops.fori_loop(0, ROUNDS, newton, first)
+    squared = ops.square(radius) * ops.ones_like(flat(weight)[:, 0])
+    scale = level(ops.square(flat(weight)), ops.square(flat(limit)), squared)
     return ops.minimum(weight * rows(ops.sqrt(scale), weight), limit)
 
 
@@ -73,6 +61,15 @@ class L2(Budget):
         weight = ops.abs(unit(gradient, order=float("inf")))
         moved = _filled(weight, room(gradient, x0, low, high), SHY * self.epsilon)
         return ops.clip(x0 + ops.sign(gradient) * moved, low, high)
+
+    def dual(self, gradient: Tensor) -> Tensor:
+        return self.size(gradient)
+
+    def onto(self, x: Tensor, normal: Tensor, rise: Tensor, low: Tensor, high: Tensor) -> Tensor:
+        # Elements move in proportion to the normal, or to their end.
+        normal, rise, end = climb(x, normal, rise, low, high)
+        scale = rows(level(flat(ops.square(normal)), flat(normal * (end - x)), rise), x)
+        return ops.clip(x + scale * normal, low, high)
 
     def sample(self, problem: Randomness) -> Tensor:
         shape = tuple(problem.x0.shape[1:])

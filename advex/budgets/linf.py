@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from keras import ops
 
-from advex._arrays import Array, Tensor, axes, flattened
-from advex.budgets.base import Budget, Randomness, fraction_of_range
+from advex._arrays import Array, Tensor, axes, flat, flattened, rows
+from advex.budgets.base import Budget, Randomness, climb, fraction_of_range, level
 
 
 @dataclass(frozen=True, repr=False)
@@ -50,6 +50,15 @@ class Linf(Budget):
 
     def extreme(self, gradient: Tensor, x0: Tensor, low: Tensor, high: Tensor) -> Tensor:
         return ops.where(gradient > 0, high, ops.where(gradient < 0, low, x0))
+
+    def dual(self, gradient: Tensor) -> Tensor:
+        return ops.sum(ops.abs(flat(gradient)), axis=1)
+
+    def onto(self, x: Tensor, normal: Tensor, rise: Tensor, low: Tensor, high: Tensor) -> Tensor:
+        # Every element moves by the same amount, or to its end.
+        normal, rise, end = climb(x, normal, rise, low, high)
+        reach = rows(level(flat(ops.abs(normal)), flat(normal * (end - x)), rise), x)
+        return ops.clip(end, x - reach, x + reach)
 
     def sample(self, problem: Randomness) -> Tensor:
         return self.epsilon * (2 * problem.uniform(tuple(problem.x0.shape[1:])) - 1)

@@ -1,0 +1,94 @@
+"""AutoAttack: the ensemble that the field compares itself with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from advex._arrays import Tensor
+from advex.attacks.apgd import APGD
+from advex.attacks.base import Attack
+from advex.attacks.fab import FAB
+from advex.attacks.square import SquareAttack
+from advex.attacks.wrappers import AveragedGradient, Ensemble, EveryTarget, Restarts
+from advex.budgets import L1, Budget
+from advex.errors import InvalidInput
+from advex.goals import Goal
+from advex.losses import dlr
+from advex.problem import Problem
+from advex.search import Stage
+
+VERSIONS = ("standard", "plus", "rand")
+WIDER = (3.0, 2.0, 1.0)  # the radii of APGD in L1
+
+
+def members(version: str, budget: Budget | None) -> Ensemble:
+    """The attacks of a version, with the settings of the papers for the budget's norm."""
+    sparse = isinstance(budget, L1)
+    if version == "rand":
+        return Ensemble(AveragedGradient(APGD(), None, 20), AveragedGradient(APGD(loss=dlr), None, 20))
+    if version == "plus":
+        return Ensemble(
+            Restarts(APGD(), 5),
+            Restarts(APGD(loss=dlr), 5),
+            Restarts(FAB(), 5),
+            SquareAttack(),
+            EveryTarget(APGD(loss=dlr), 9),
+            EveryTarget(FAB(), 9),
+        )
+    first, second = (APGD(radii=WIDER), APGD(loss=dlr, radii=WIDER)) if sparse else (APGD(), APGD(loss=dlr))
+    return Ensemble(
+        Restarts(first, 5) if sparse else first,
+        EveryTarget(second, 5 if sparse else 9),
+        EveryTarget(FAB(), 9),
+        SquareAttack(),
+    )
+
+
+@dataclass(frozen=True)
+class AutoAttack(Attack):
+    """APGD, targeted APGD, targeted FAB and Square, each on the examples that still stand: the field's measure of robustness.
+
+    ``result.broken_by`` tells what broke each row, ``result.info["stages"]`` what each part cost and broke.
+
+    Args:
+        version: ``"standard"``: APGD on cross-entropy, APGD on the targeted DLR loss and FAB for 9 targets each, Square with
+            5,000 queries (in L1: 5 restarts, 5 targets, wider balls first). ``"plus"``: 5 restarts of untargeted APGD, on both
+            losses, and of untargeted FAB as well. ``"rand"``, for models that are random at inference: APGD on both losses,
+            with gradients averaged over 20 looks.
+
+    Raises:
+        InvalidInput: an unknown version; ``L0``; a budget without limit.
+
+    Example:
+        >>> import advex
+        >>> x, labels = advex.testing.linear_data(4)
+        >>> result = AutoAttack()(advex.testing.linear_model(), x, labels, advex.Linf(0.02))
+        >>> len(result.info["stages"])
+        4
+
+    Reference: Croce and Hein, Reliable evaluation of adversarial robustness with an ensemble of diverse parameter-free attacks,
+    2020; its implementation for L1. Deviations: those of the parts; an example leaves at its first success; with fewer than
+    four classes DLR becomes the margin (``info`` says so); a ``Targeted`` goal is pursued by every part.
+    """
+
+    steps: ClassVar[int] = 1  # those of the members count
+
+    version: str = "standard"
+
+    def __post_init__(self) -> None:
+        if self.version not in VERSIONS:
+            raise InvalidInput(f"version must be one of {', '.join(map(repr, VERSIONS))}; received {self.version!r}")
+
+    def check(self, goal: Goal | None, budget: Budget) -> None:
+        super().check(goal, budget)
+        members(self.version, budget).check(goal, budget)
+
+    def stages(self, budget: Budget | None = None) -> list[Stage]:
+        return members(self.version, budget).stages(budget)
+
+    def init(self, problem: Problem) -> tuple[Tensor, Any]:
+        return members(self.version, problem.budget).init(problem)
+
+    def step(self, problem: Problem, x: Tensor, memory: Any) -> tuple[Tensor, Any]:
+        return members(self.version, problem.budget).step(problem, x, memory)

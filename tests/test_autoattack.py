@@ -1,0 +1,434 @@
+"""APGD step by step, the wrappers, AutoAttack's settings, and Verdict against recorded verdicts of the reference."""
+
+import itertools
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+import advex
+from advex.attacks.apgd import checkpoints, phases
+from advex.attacks.autoattack import members
+from advex.attacks.verdict import ENOUGH, PLENTY, Cascade
+from advex.errors import InvalidInput, InvalidType
+from advex.losses import cross_entropy, dlr, margin
+from advex.search import Stage
+from advex.testing import check_attack, linear_data, linear_model, small_network, walk
+
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+RECORDED = Path(__file__).resolve().parents[1] / "benchmarks" / "recorded"
+BUDGETS = (advex.Linf(0.02), advex.L2(0.15), advex.L1(0.7))
+
+
+def data(count=24, seed=0):
+    model = small_network()
+    x = np.random.default_rng(seed).uniform(size=(count, 6, 6, 3)).astype("float32")
+    return model, x, np.asarray(ops.convert_to_numpy(model(x, training=False))).argmax(1)
+
+
+# The contract.
+
+CHECKED = [
+    advex.APGD(steps=6),
+    advex.APGD(steps=7, loss=dlr, radii=(3, 2, 1)),
+    advex.EveryTarget(advex.APGD(steps=4, loss=dlr), 2),
+    advex.AveragedGradient(advex.APGD(steps=2), None, 2),
+    advex.Ensemble(advex.FGSM(), advex.EveryTarget(advex.FAB(steps=4), 2), advex.SquareAttack(steps=8)),
+]
+
+
+@pytest.mark.backends
+@pytest.mark.parametrize("attack", CHECKED, ids=lambda attack: type(attack).__name__)
+def test_contract(attack):
+    budgets = BUDGETS[:1] if keras.backend.backend() == "jax" else BUDGETS
+    check_attack(attack, budgets)
+
+
+@pytest.mark.backends
+def test_contract_of_verdict(monkeypatch):
+    # AutoAttack's part for suspicious examples is short here; its members have tests of their own.
+    brief = advex.Ensemble(advex.APGD(steps=4), advex.EveryTarget(advex.FAB(steps=4), 2), advex.SquareAttack(steps=8))
+    monkeypatch.setattr("advex.attacks.verdict.AutoAttack", lambda: brief)
+    check_attack(advex.Verdict(), BUDGETS[:1])
+
+
+# APGD.
+
+
+def test_checkpoints_of_the_paper():
+    assert checkpoints(100) == {22: 22, 41: 19, 57: 16, 70: 13, 80: 10, 87: 7, 93: 6, 99: 6}
+    assert phases(100, (3, 2, 1)) == [(0, 30, 3), (30, 30, 2), (60, 40, 1)]
+    assert phases(7, (1,)) == [(0, 7, 1)]
+
+
+def plain_apgd(model, x0, labels, start, epsilon, steps, norm):
+    """The algorithm as the paper has it, one example at a time, in NumPy."""
+    value_and_gradient = _looker(model)
+    points = []
+    for x, label, first in zip(x0, labels, start, strict=True):
+        if norm == "Linf":
+            low, high = np.maximum(x - epsilon, 0), np.minimum(x + epsilon, 1)
+        history, here, last, size, way = [], first, first, 2 * epsilon, [first]
+        best, best_value, best_gradient, halved, seen = None, -np.inf, None, True, None
+        looks = checkpoints(steps)
+        for step in range(steps):
+            value, gradient = value_and_gradient(here, label)
+            history.append(value)
+            if value > best_value:
+                best, best_value, best_gradient = here, value, gradient
+            seen = value if step == 0 else seen
+            current = here
+            if step in looks:
+                count = looks[step]
+                rises = sum(history[-i - 1] > history[-i - 2] for i in range(count))
+                halve = rises <= 0.75 * count or (not halved and seen >= best_value)
+                if halve:
+                    size, current, gradient = size / 2, best, best_gradient
+                halved, seen = halve, best_value
+            if norm == "Linf":
+                inside = lambda point: np.clip(point, low, high)  # noqa: E731, B023
+                direction = np.sign(gradient)
+            else:
+                inside = lambda point: x + (point - x) * min(1, epsilon / max(np.linalg.norm(point - x), 1e-12))  # noqa: E731, B023
+                direction = gradient / np.linalg.norm(gradient)
+            target = inside(current + size * direction)
+            ahead = target if step == 0 else inside(current + 0.75 * (target - current) + 0.25 * (current - last))
+            last, here = current, ahead
+            way.append(here)
+        points.append(way)
+    return np.asarray(points).swapaxes(0, 1)
+
+
+def _looker(model):
+    import advex._backend as backend
+    from advex.goals import Untargeted
+
+    def look(point, label):
+        goal = Untargeted([label]).bound({"labels": ops.convert_to_tensor([label], dtype="int32")})
+
+        def evaluate(x):
+            logits = model(x, training=False)
+            return cross_entropy(logits, goal), logits
+
+        value, gradient, _ = backend.value_and_gradient(evaluate, ops.convert_to_tensor(point[None].astype("float32")))
+        return float(np.asarray(value)[0]), np.asarray(gradient)[0].astype("float64")
+
+    return look
+
+
+@pytest.mark.parametrize("norm", ["Linf", "L2"])
+def test_apgd_follows_the_paper_point_by_point(norm):
+    model, x, labels = data(6)
+    x = (0.3 + 0.4 * x).astype("float32")  # away from the box's ends, where the L2 projections differ
+    labels = np.asarray(ops.convert_to_numpy(model(x, training=False))).argmax(1)
+    epsilon = 0.03 if norm == "Linf" else 0.2
+    walked = walk(advex.APGD(steps=40), model, x, advex.Untargeted(labels), getattr(advex, norm)(epsilon)).points
+    expected = plain_apgd(model, x, labels, walked[0], epsilon, 40, norm)
+    for step, (one, other) in enumerate(zip(walked, expected, strict=True)):
+        np.testing.assert_allclose(one, other, atol=2e-4, err_msg=f"step {step}")
+
+
+@pytest.mark.backends
+@pytest.mark.parametrize("budget", [advex.Linf(0.1), advex.L2(0.5), advex.L1(2)], ids=repr)
+def test_apgd_starts_on_the_sphere(budget):
+    model, x, labels = data(8)
+    x = (0.45 + 0.1 * x).astype("float32")
+    start = walk(advex.APGD(steps=1), model, x, advex.Untargeted(labels), budget).points[0]
+    np.testing.assert_allclose(budget.measure((start - x).astype("float64")), budget.epsilon, rtol=1e-5)
+
+
+def test_l1_steps_get_sparser_and_stay_inside():
+    model, x, labels = data(8)
+    points = walk(advex.APGD(steps=40), model, x, advex.Untargeted(labels), advex.L1(2)).points
+    changed = [(np.abs(point - x) > 0).reshape(8, -1).sum(1).mean() for point in points]
+    assert changed[-1] < 0.5 * changed[1]
+    assert max(np.abs(point - x).reshape(8, -1).sum(1).max() for point in points) <= 2 * (1 + 1e-6)
+
+
+def test_wider_balls_come_first_and_are_left_in_time():
+    model, x, labels = data(8)
+    points = walk(advex.APGD(steps=20, radii=(3, 2, 1)), model, x, advex.Untargeted(labels), advex.L2(0.2)).points
+    sizes = [np.linalg.norm((point - x).reshape(8, -1), axis=1).max() for point in points]
+    assert 0.4 < max(sizes[:6]) <= 0.6 * (1 + 1e-6)
+    assert max(sizes[6:12]) <= 0.4 * (1 + 1e-6)
+    assert max(sizes[12:]) <= 0.2 * (1 + 1e-6)
+
+
+@pytest.mark.parametrize("radii", [(), (3, 2), (0.5, 1)])
+def test_radii_end_with_one(radii):
+    model, (x, labels) = linear_model(), linear_data(2)
+    with pytest.raises(InvalidInput, match="radii"):
+        advex.APGD(radii=radii)(model, x, labels, advex.L2(0.1))
+
+
+def test_apgd_has_no_l0_form():
+    with pytest.raises(InvalidInput, match="L0"):
+        advex.APGD()(linear_model(), *linear_data(2), advex.L0(2))
+
+
+# The wrappers.
+
+
+@dataclass(frozen=True, kw_only=True)
+class Headed(advex.Attack):
+    """Leaps onto the boundary's far side only when it is sent towards one class."""
+
+    wanted: int
+    steps: int = 1
+
+    def init(self, problem):
+        return problem.x0, ()
+
+    def step(self, problem, x, memory):
+        _, gradient = problem.gradient(x, margin)
+        sent = ops.reshape(problem.goal.labels == self.wanted, (-1, 1))
+        return ops.where(sent, problem.project(x + problem.epsilon * ops.sign(gradient)), x), memory
+
+
+@pytest.mark.backends
+def test_targets_are_the_likeliest_wrong_classes_in_order():
+    generator = np.random.default_rng(3)
+    model = linear_model(generator.normal(size=(8, 5)))
+    x = generator.uniform(0.3, 0.7, size=(40, 8)).astype("float32")
+    logits = np.asarray(ops.convert_to_numpy(model(x)))
+    order = np.argsort(-logits, axis=1)
+    result = advex.EveryTarget(Headed(wanted=2), 4)(model, x, order[:, 0], advex.Linf(0.49))
+    others = order[:, 0] != 2
+    assert result.success[others].mean() > 0.9
+    for row in np.flatnonzero(result.success):
+        rank = order[row].tolist().index(2)
+        assert result.broken_by[row] == f"Headed(target {rank})"
+    assert not result.success[~others].any()
+
+
+def test_every_target_within_a_target_and_few_classes():
+    model, (x, labels) = linear_model(), linear_data(6)
+    targeted = advex.EveryTarget(advex.PGD(steps=3), 9)(model, x, advex.Targeted(1 - labels), advex.Linf(0.3))
+    assert len(targeted.info["stages"]) == 1
+    assert targeted.success.any()
+    two = advex.EveryTarget(advex.PGD(steps=3), 9)(model, x, labels, advex.Linf(0.3))
+    assert len(two.info["stages"]) == 1
+    assert any("only 1 wrong class" in note for note in two.info["notes"])
+
+
+def test_every_target_needs_labels():
+    @dataclass(frozen=True)
+    class Any(advex.Goal):
+        def margin(self, logits):
+            return logits[:, 0]
+
+    with pytest.raises(InvalidInput, match="labels"):
+        advex.EveryTarget(advex.PGD(), 2)(linear_model(), linear_data(2)[0], Any(), advex.Linf(0.1))
+
+
+def test_only_survivors_go_on_and_the_account_adds_up():
+    model, x, labels = data(40)
+    labels[3] = (labels[3] + 1) % 4
+    ensemble = advex.Ensemble(advex.FGSM(), advex.APGD(steps=10), advex.SquareAttack(steps=10))
+    result = ensemble(model, x, labels, advex.Linf(0.03))
+    stages = result.info["stages"]
+    assert [stage["attack"].split("(")[0] for stage in stages] == ["FGSM", "APGD", "SquareAttack"]
+    assert stages[0]["examples"] == 39
+    assert 0 < stages[0]["broken"] < 39
+    for before, after in itertools.pairwise(stages):
+        assert after["examples"] == before["examples"] - before["broken"]
+    assert sum(stage["gradients"] for stage in stages) == result.gradients.sum()
+    assert result.broken_by[3] == "clean"
+    assert ((result.broken_by == "") == ~result.success).all()
+    for stage in stages:
+        assert (result.broken_by == stage["attack"]).sum() == stage["broken"]
+    alone = advex.FGSM()(model, x, labels, advex.Linf(0.03))
+    assert (alone.success == np.isin(result.broken_by, ["clean", stages[0]["attack"]])).all()
+
+
+def test_members_draw_different_numbers():
+    salts = [stage.salt for stage in advex.Ensemble(advex.PGD(), advex.PGD()).stages()]
+    assert len(set(salts)) == 2
+    inner = advex.EveryTarget(advex.Restarts(advex.PGD(), 3), 4).stages()
+    assert len({(stage.salt, stage.aim) for stage in inner}) == 12
+
+
+@pytest.mark.parametrize("made", [lambda: advex.Ensemble(), lambda: advex.Ensemble("PGD"), lambda: advex.EveryTarget("PGD")])
+def test_wrappers_want_attacks(made):
+    with pytest.raises(InvalidType, match="attack"):
+        made()
+
+
+@pytest.mark.backends
+def test_averaged_gradient_of_a_steady_model_changes_nothing_but_the_cost():
+    model, x, labels = data(8)
+    goal, budget = advex.Untargeted(labels), advex.Linf(0.01)
+    alone = advex.PGD(steps=3)(model, x, goal, budget)
+    averaged = advex.AveragedGradient(advex.PGD(steps=3), None, 4)(model, x, goal, budget)
+    assert (alone.success == averaged.success).all()
+    np.testing.assert_allclose(alone.x, averaged.x, atol=1e-6)
+    still = ~alone.success
+    assert still.any()
+    assert (averaged.gradients[still] == 4 * alone.gradients[still]).all()
+
+
+def test_transforms_are_averaged_and_are_no_answers():
+    model = linear_model([[1.0, -1.0], [0.0, 2.0]], [0.0, -0.2])
+    x = np.array([[0.5, 0.5]], "float32")
+
+    def only_first(problem, x):
+        return x * np.array([[1.0, 0.0]], "float32")
+
+    def only_second(problem, x):
+        return x * np.array([[0.0, 3.0]], "float32")
+
+    @dataclass(frozen=True, kw_only=True)
+    class Looks(advex.Attack):
+        steps: int = 1
+
+        def init(self, problem):
+            return problem.x0, ()
+
+        def step(self, problem, x, memory):
+            _, gradient = problem.gradient(x, margin)
+            return x + gradient, memory
+
+    points = walk(
+        advex.AveragedGradient(Looks(), (only_first, only_second), 2).stages()[0].attack,
+        model,
+        x,
+        advex.Untargeted([1]),
+        advex.Linf(0.1),
+    ).points
+    seen = points[-1] - points[0]
+    # Margin is z0 - z1 = 2 x0 - 2 x1 + 0.2: the gradients through the transforms are (2, 0) and (0, -6).
+    np.testing.assert_allclose(seen, [[1.0, -3.0]], atol=1e-5)
+
+
+# AutoAttack and Verdict.
+
+
+def test_settings_of_the_papers():
+    apgd, pursuing, fab, square = advex.APGD(), advex.APGD(loss=dlr), advex.FAB(), advex.SquareAttack()
+    assert (apgd.steps, apgd.loss, apgd.rho, fab.steps, square.steps) == (100, cross_entropy, 0.75, 100, 5000)
+    every = advex.EveryTarget
+    assert members("standard", advex.Linf(0.1)) == advex.Ensemble(apgd, every(pursuing, 9), every(fab, 9), square)
+    assert members("standard", advex.L2(1)) == members("standard", advex.Linf(0.1))
+    wide = {"radii": (3, 2, 1)}
+    assert members("standard", advex.L1(9)) == advex.Ensemble(
+        advex.Restarts(advex.APGD(**wide), 5), every(advex.APGD(loss=dlr, **wide), 5), every(fab, 9), square
+    )
+    names = [stage.label for stage in advex.AutoAttack("plus").stages(advex.Linf(0.1))]
+    assert len(names) == 5 + 5 + 5 + 1 + 9 + 9
+    assert [stage.attack.samples for stage in advex.AutoAttack("rand").stages(advex.Linf(0.1))] == [20, 20]
+    with pytest.raises(InvalidInput, match="standard"):
+        advex.AutoAttack("custom")
+
+
+HEADS = {
+    "two": lambda: linear_model(),
+    "three": lambda: linear_model(np.random.default_rng(0).normal(size=(12, 3))),
+    "sigmoid": lambda: linear_model(head="sigmoid"),
+    "constant": lambda: linear_model(np.zeros((12, 4)), [0.0, 1.0, 0.0, 0.0]),
+}
+
+
+@pytest.mark.parametrize("attack", [advex.AutoAttack(), advex.Verdict()], ids=lambda attack: type(attack).__name__)
+@pytest.mark.parametrize("head", list(HEADS))
+@pytest.mark.filterwarnings("ignore::advex.errors.AdvexWarning")
+def test_few_classes_and_constant_models(attack, head):
+    model = HEADS[head]()
+    x, _ = linear_data(6)
+    scores = np.asarray(ops.convert_to_numpy(model(x)))
+    labels = scores.argmax(1) if scores.shape[1] > 1 else (scores[:, 0] > 0.5).astype("int32")
+    result = attack(model, x, labels, advex.Linf(0.05))
+    assert np.isfinite(result.x).all()
+    if head == "constant":
+        assert not result.success.any()
+        assert any("zero" in sentence for sentence in result.info["warnings"])
+    if isinstance(attack, advex.AutoAttack):
+        assert any("DLR" in note for note in result.info["notes"]) == (head != "constant")
+    wrong = attack(model, x, (labels + 1) % 2, advex.Linf(0.05))
+    assert wrong.success[labels != (labels + 1) % 2].all()
+    assert set(wrong.broken_by[labels != (labels + 1) % 2].tolist()) == {"clean"}
+    assert not wrong.gradients[labels != (labels + 1) % 2].any()
+
+
+def masked(kind):
+    """A classifier whose gradient leads astray, around the small network."""
+
+    class Mask(keras.layers.Layer):
+        def call(self, x):
+            if kind == "levels":
+                return x + ops.stop_gradient(ops.round(x * 7) / 7 - x)
+            return x + 0.002 * ops.sin(3000.0 * x)
+
+    inner = small_network()
+    image = keras.Input((6, 6, 3))
+    return keras.Model(image, inner(Mask()(image)))
+
+
+@pytest.mark.parametrize("kind", ["levels", "sine"])
+def test_verdict_does_not_trust_gradients_that_lie(kind, monkeypatch):
+    monkeypatch.setattr("advex.attacks.verdict.AutoAttack", lambda: advex.SquareAttack(steps=300))
+    model = masked(kind)
+    x = data(30)[1]
+    labels = np.asarray(ops.convert_to_numpy(model(x, training=False))).argmax(1)
+    result = advex.Verdict()(model, x, labels, advex.Linf(0.01))
+    stood = result.broken_by != "Cascade"
+    suspicious = np.isin(np.arange(30), result.info["suspicious"])
+    assert stood.sum() > 5
+    assert suspicious[stood].mean() > 0.6
+    assert result.info["stages"][1]["examples"] == (suspicious & stood).sum()
+
+
+def test_verdict_trusts_honest_gradients_and_gives_up_where_it_is_hopeless():
+    model, x, labels = data(40)
+    result = advex.Verdict()(model, x, labels, advex.Linf(0.01))
+    assert result.info["suspicious"] == []
+    stood = ~result.success
+    assert stood.sum() > 5
+    spent = set(result.gradients[stood].tolist())
+    assert spent <= {ENOUGH, PLENTY, Cascade.steps}
+    assert ENOUGH in spent
+
+
+def test_verdict_runs_autoattack_on_the_suspicious_alone():
+    stages = advex.Verdict().stages(advex.Linf(0.1))
+    assert stages[0] == Stage(Cascade())
+    assert [stage.attack for stage in stages[1:]] == [stage.attack for stage in advex.AutoAttack().stages(advex.Linf(0.1))]
+    assert all(stage.doubtful for stage in stages[1:])
+    with pytest.raises(InvalidInput, match="L0"):
+        advex.Verdict()(linear_model(), *linear_data(2), advex.L0(2))
+
+
+def recorded(name, budget):
+    folder = SHARED / "models" / "autoattack" if isinstance(budget, advex.Linf) else RECORDED
+    path = folder / f"{name}_{type(budget).__name__.lower()}_{budget.epsilon:g}.json"
+    model = SHARED / "models" / f"fmnist_{name}.keras"
+    images = SHARED / "data" / "fashion_mnist.npz"
+    if not all(place.exists() for place in (path, model, images)):
+        pytest.skip("the shared models and data are not here")
+    record = json.loads(path.read_text(encoding="utf-8"))
+    with np.load(images) as arrays:
+        x, labels = arrays["x_test"][: record["count"]], arrays["y_test"][: record["count"]]
+    return keras.models.load_model(model), (x[..., None] / np.float32(255)).astype("float32"), labels, record
+
+
+@pytest.mark.parametrize(
+    ("name", "budget", "share"), [("robust", advex.Linf(0.1), 5), ("standard", advex.Linf(0.1), 10)], ids=["robust", "standard"]
+)
+def test_verdict_breaks_what_the_reference_breaks(name, budget, share):
+    model, x, labels, record = recorded(name, budget)
+    result = advex.Verdict()(model, x, labels, budget, progress=False)
+    missed = ~result.success & (np.asarray(record["robust"]) == 0)
+    assert not missed.any()
+    passes = (result.gradients + result.queries).mean()
+    assert passes * share <= record["forward_per_example"] + record["backward_per_example"]
+
+
+@pytest.mark.parametrize(("name", "budget"), [("standard", advex.Linf(0.1)), ("standard", advex.Linf(0.02))], ids=["0.1", "0.02"])
+def test_apgd_parts_break_what_the_reference_breaks(name, budget):
+    model, x, labels, record = recorded(name, budget)
+    result = advex.Ensemble(advex.APGD(), advex.EveryTarget(advex.APGD(loss=dlr), 2))(model, x, labels, budget, progress=False)
+    assert (~result.success & (np.asarray(record["robust"]) == 0)).sum() <= 1
+    assert (result.success & (np.asarray(record["robust"]) == 1)).sum() <= 1
