@@ -1,6 +1,7 @@
 # make demo         sets up .venv and attacks the 32 images that ship with advex
 # make test         sets up .venv and runs every check
-# make bench        what a step costs beside the bare gradient, and beside other libraries where they can be installed
+# make bench        what a step costs beside the bare gradient, and beside other libraries where they can be installed;
+#                   AutoAttack and Verdict beside the reference implementation (half an hour)
 # make check-peers  FGSM and BIM against Foolbox's, example by example
 
 PYTHON ?= python3
@@ -41,6 +42,8 @@ types: $(VENV)/developer
 bench: $(VENV)/user
 	$(BIN)/python benchmarks/step_cost.py --with-peers
 	$(BIN)/python benchmarks/leaving_rows.py
+	$(BIN)/python benchmarks/peers.py autoattack
+	$(BIN)/python benchmarks/autoattack.py --count 200
 
 check-peers: $(VENV)/user
 	$(BIN)/python benchmarks/peers.py foolbox

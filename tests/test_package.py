@@ -16,7 +16,7 @@ LAYERS = [
     {"_backend"},
     {"graph", "goals", "losses", "budgets", "_grid", "images"},
     {"classifier", "problem", "result"},
-    {"judging"},
+    {"judging", "blackbox"},
     {"search"},
     {"attacks"},
     {"zoo", "testing", "demo", "cli", "__main__"},
@@ -82,9 +82,9 @@ def test_frameworks_are_imported_in_one_place():
 
 
 def test_the_public_face_is_pinned():
-    names = """BIM FGSM L0 L1 L2 PGD Attack Budget Classifier Goal GradientAscent LinearDecay Linf MomentumIterative
-    NesterovIterative Problem Restarts Result Targeted Untargeted __version__ attacks budgets errors fine function goals
-    gradients images losses testing unit"""
+    names = """APGD BIM FAB FGSM L0 L1 L2 PGD Attack AutoAttack AveragedGradient BlackBox Budget Classifier Ensemble EveryTarget
+    Goal GradientAscent LinearDecay Linf MomentumIterative NesterovIterative Problem Restarts Result SquareAttack Targeted
+    Untargeted Verdict __version__ attacks budgets errors fine function goals gradients images losses testing unit"""
     assert sorted(advex.__all__) == sorted(names.split())
     for name in advex.__all__:
         assert getattr(advex, name) is not None
