@@ -96,7 +96,8 @@ def power_of_two(count: int) -> int:
 def default_batch(shape: tuple[int, ...]) -> int:
     """A batch size that keeps a step's tensors within the caches and memory of a small machine."""
     elements = max(1, int(np.prod(shape)))
-    return int(min(128, max(8, power_of_two(2**22 // elements))))
+    most = 256 if elements <= 4096 else 128  # more rows share what a step costs besides the model
+    return int(min(most, max(8, power_of_two(2**22 // elements))))
 
 
 class Search:

@@ -498,3 +498,13 @@ def test_many_classes_are_looked_at_by_the_likeliest():
     assert (all_of_them.distance / truth)[truth > 1e-4].max() < 1.01
     assert (nine.distance / truth)[truth > 1e-4].max() < 1.1
     assert (nine.distance / truth).mean() < (one.distance / truth).mean()
+
+
+def test_the_likeliest_classes_are_chosen_anew_at_every_step():
+    """At the original the second class is likelier than the third, whose boundary is nearer: seen on the way to the second's."""
+    model = linear_model([[0.0, 1.0, 4.0], [0.0, 0.0, 0.0]], [0.0, -0.9, -2.4])
+    x = np.stack([np.linspace(0, 0.3, 30), np.full(30, 0.5)], 1).astype("float32")
+    result = FAB(steps=20, classes=1)(model, x, np.zeros(30, int), advex.L2())
+    ratio = result.distance / (0.6 - x[:, 0])
+    assert ratio.min() > 1 - 1e-5
+    assert ratio.max() < 1.01

@@ -103,7 +103,9 @@ class APGD(Attack):
         if isinstance(budget, L0):
             raise InvalidInput("APGD has no L0 form; use Linf, L2 or L1")
         if not isinstance(self.radii, tuple) or not self.radii or self.radii[-1] != 1 or min(self.radii) < 1:
-            raise InvalidInput(f"radii must be a tuple of numbers of at least 1 that ends with 1, such as (3, 2, 1); received {self.radii}")
+            raise InvalidInput(
+                f"radii must be a tuple of numbers of at least 1 that ends with 1, such as (3, 2, 1); received {self.radii}"
+            )
 
     def init(self, problem: Problem) -> tuple[Tensor, Any]:
         budget, x0 = problem.budget, problem.x0

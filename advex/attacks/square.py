@@ -149,7 +149,8 @@ class SquareAttack(Attack):
 
     Linf: from vertical stripes at +-epsilon, window by window, each channel of a window goes to +epsilon or -epsilon. L2 and L1:
     from a grid of small patterns, the change within one window and what the budget has left over go into another window,
-    as what was there plus a pattern of two pyramids, up and down. A window covers the share ``p`` of the image at first; p is
+    as what was there plus a pattern of two pyramids, up and down (in L1 with several channels more than that, and the whole is
+    projected). A window covers the share ``p`` of the image at first; p is
     halved after 10, 50, 200, 500, 1,000, 2,000, 4,000, 6,000 and 8,000 proposals.
 
     Works on images (n, height, width, channels), or channels first where Keras is set so; on grey ones without an axis of
@@ -179,8 +180,7 @@ class SquareAttack(Attack):
     Deviations: every example draws its own windows (the implementation: one for the whole batch); a window may touch the lower
     and right edges; a proposal that would change nothing (Linf) gets the opposite signs, where the paper draws again and the
     implementation asks in vain; ``steps`` counts every query; the loss is the margin for targets, too (the paper:
-    cross-entropy, ``loss=losses.cross_entropy``); the tiles of the start fill images of every size; in L1 with several
-    channels the budget is met by the proposal itself, where the implementation overshoots and projects.
+    cross-entropy, ``loss=losses.cross_entropy``); the tiles of the start fill images of every size.
     """
 
     steps: int = 5000
@@ -277,8 +277,12 @@ class SquareAttack(Attack):
         spare = (limit if sparse else ops.square(limit)) - ops.sum(whole, axis=3, keepdims=True)
         # Negative, the spare is a rounding error, which so does not pile up.
         goal = root(ops.maximum(spare / frame.channels + whole - size(rest), 0.0))
+        overshoot = sparse and frame.channels > 1
+        if overshoot:  # the projection then takes from every element what the window has too much: the change gets sparser
+            goal = goal * frame.channels
         fresh = fresh * (goal / (root(size(fresh)) + TINY))
-        return ops.clip(problem.x0 + frame.closed(fresh + rest), problem.lower, problem.upper)
+        x = problem.x0 + frame.closed(fresh + rest)
+        return problem.project(x) if overshoot else ops.clip(x, problem.lower, problem.upper)
 
     def _pattern(
         self,
