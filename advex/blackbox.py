@@ -37,7 +37,7 @@ class Answers(Forward):
 
     def raw(self, x: Tensor) -> Array:
         """What the function answers about all rows of ``x``, once it is checked: (batch, classes) float32."""
-        points = np.array(_backend.to_numpy(x), "float32")  # its own copy: it may be edited
+        points = _backend.to_numpy(x)
         answer = self._predict(points)
         try:
             scores = np.asarray(_backend.to_numpy(answer))
@@ -60,7 +60,7 @@ class Answers(Forward):
         asked = _backend.to_numpy(live).astype(bool)
         logits = np.zeros((len(asked), self.classes), "float32")
         if asked.any():
-            logits[asked] = self._logits(self.raw(_backend.to_numpy(x)[asked]))
+            logits[asked] = self._logits(self.raw(_backend.to_numpy(x)[asked]))  # a copy, which the function may edit
         return ops.convert_to_tensor(logits)
 
     def _logits(self, scores: Array) -> Array:

@@ -247,7 +247,7 @@ class Search:
     def _init(self, attack: Steps) -> Callable[[State], State]:
         def init(problem: Problem, _: State) -> State:
             x, memory = attack.init(problem)
-            memory = () if memory is None else tree.map_structure(ops.convert_to_tensor, memory)
+            memory = () if memory is None else tree.map_structure(ops.convert_to_tensor, _ordered(memory))
             x = _alike(attack, "x", x, problem.x0)
             return {**problem.outcome(), "x": x, "memory": memory}
 
@@ -260,7 +260,7 @@ class Search:
         def advance(problem: Problem, state: State) -> State:
             x, memory = attack.step(problem, state["x"], state["memory"])
             x = _alike(attack, "x", x, state["x"])
-            memory = _same_memory(attack, () if memory is None else memory, state["memory"])
+            memory = _same_memory(attack, () if memory is None else _ordered(memory), state["memory"])
             done = attack.done(problem, x, memory)
             done = state["done"] if done is None else _alike(attack, "done", done, state["done"])
             return {**problem.outcome(), "x": x, "memory": memory, "step": state["step"] + 1, "done": done}
@@ -428,6 +428,15 @@ def _whole(attack: Steps, state: State, count: int) -> State:
                     " axis must be the batch, so that rows can leave and join (a number common to all rows is a setting)"
                 )
     return state
+
+
+def _ordered(memory: Any) -> Any:
+    """``memory`` with its dicts in the order of their keys: not every backend's tree functions look at keys."""
+    if isinstance(memory, dict):
+        return {key: _ordered(memory[key]) for key in sorted(memory)}
+    if type(memory) in (list, tuple):
+        return type(memory)(map(_ordered, memory))
+    return memory
 
 
 def _same_memory(attack: Steps, memory: Any, before: Any) -> Any:
