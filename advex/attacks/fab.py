@@ -109,7 +109,7 @@ class FAB(Attack):
             missing = missing - ops.sum(flat(normal * (x - shown)), axis=1)
         delta = x - x0
         size, slope = budget.size(delta), ops.sum(flat(normal * delta), axis=1)
-        least = self.overshoot * (1 - self.backward) * budget.dual(normal) * ops.maximum(size, TINY * problem.span)
+        least = self.overshoot * (1 - self.backward) * ops.maximum(ops.abs(slope), TINY * problem.span * budget.dual(normal))
 
         back = ops.where(crossed, 1 - self.backward, 0.0)
         here = x - rows(back, x) * delta

@@ -103,7 +103,8 @@ class Cascade(Attack):
             "start": zeros,  # margin there
             "best": zeros - FAR,
             "gap": zeros + FAR,  # by how much epsilon is too small, by the most hopeful gradient
-            "order": ops.zeros_like(ops.expand_dims(problem.step, 1)) + ranks,  # wrong classes, the likeliest first
+            "order": ops.zeros_like(ops.expand_dims(problem.step, 1))
+            + ops.convert_to_tensor(ranks),  # wrong classes, the likeliest first
         }
 
     def step(self, problem: Problem, x: Tensor, memory: Any) -> tuple[Tensor, Any]:
