@@ -508,3 +508,26 @@ def test_the_likeliest_classes_are_chosen_anew_at_every_step():
     ratio = result.distance / (0.6 - x[:, 0])
     assert ratio.min() > 1 - 1e-5
     assert ratio.max() < 1.01
+
+
+@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("dtype", ["float32", "uint8"])
+def test_the_way_leads_through_points_outside_the_ball(norm, dtype):
+    """To the boundary, twice as far away as epsilon, and no farther; of 8-bit inputs the model sees points inside alone."""
+    generator = np.random.default_rng(6)
+    weights = generator.normal(size=(30, 2)).astype("float32")
+    levels = generator.integers(80, 176, size=(50, 30)).astype("uint8")
+    x = (levels / 255).astype("float32")
+    logits = x.astype("float64") @ weights - 0.5 * weights.sum(0)
+    labels = logits.argmax(1)
+    truth = smallest((weights[:, 1 - labels] - weights[:, labels]).T, x, np.abs(logits[:, 0] - logits[:, 1]), norm)
+    far = truth > np.median(truth)
+    budget = NORMS[norm](0.5 * float(np.median(truth)))
+    given = (levels if dtype == "uint8" else x)[far]
+    model = linear_model(weights, -0.5 * weights.sum(0))
+    walked = advex.testing.walk(FAB(steps=12), model, given, advex.Untargeted(labels[far]), budget)
+    assert not walked.found.any()
+    for points in walked.points[2:]:
+        ratio = measured(points - x[far], norm) / truth[far]
+        assert ratio.min() > 0.85
+        assert ratio.max() < 1.25
