@@ -97,11 +97,16 @@ def _callable(name: str, value: Any) -> None:
         )
 
 
+def _whole_or_none(name: str, value: Any) -> Any:
+    return None if value is None else whole_number(name, value)
+
+
 CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "steps": whole_number,
     "restarts": whole_number,
     "classes": whole_number,
     "samples": whole_number,
+    "patience": _whole_or_none,
     "step_size": _number_or_schedule,
     "learning_rate": _number_or_schedule,
     "decay": real_number,

@@ -12,7 +12,7 @@ from keras import ops
 from advex import _backend
 from advex._arrays import Array, Tensor
 from advex._settings import helpful, whole_number
-from advex.classifier import TINY, Classifier, Forward, _box, _names
+from advex.classifier import TINY, Ask, Classifier, Forward, _box, _names
 from advex.errors import GradientUnavailable, InvalidInput, InvalidType
 
 NO_GRADIENT = "a BlackBox has no gradient: an attack on it may call problem.logits and problem.margin, nothing else"
@@ -25,7 +25,7 @@ class Answers(Forward):
     def __init__(self, predict: Callable[[Array], Any], classes: int) -> None:
         self._predict, self.classes = predict, classes
         self.head, self.note = "", ""
-        self.coarse, self.shaky, self.spent = False, False, 0
+        self.coarse, self.shaky, self.folded, self.spent = False, False, False, 0
         self._bare = False
 
     @property
@@ -35,7 +35,7 @@ class Answers(Forward):
     def variables(self) -> list[keras.Variable]:
         return []
 
-    def raw(self, x: Tensor) -> Array:
+    def raw(self, x: Tensor, ask: Ask | None = None) -> Array:
         """What the function answers about all rows of ``x``, once it is checked: (batch, classes) float32."""
         points = _backend.to_numpy(x)
         answer = self._predict(points)
@@ -96,7 +96,7 @@ class Given(Forward):
     """
 
     def __init__(self, classes: int, answers: Sequence[Tensor]) -> None:
-        self._left, self.classes, self.coarse = list(answers), classes, False
+        self._left, self.classes, self.coarse, self.folded = list(answers), classes, False, False
 
     def __call__(self, x: Tensor, live: Tensor | None = None) -> Tensor:
         if live is None:

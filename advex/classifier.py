@@ -6,18 +6,21 @@ import math
 import types
 import weakref
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeAlias
 
 import keras
 import numpy as np
 from keras import ops
 
-from advex import _backend
+from advex import _backend, folding
 from advex._arrays import Array, Tensor, flat
 from advex._settings import helpful, real_number
 from advex.errors import InvalidInput, InvalidType
 
 TINY = 1e-37  # the smallest probability whose logarithm is taken
+FOLDED = 4e-6  # of the largest logit: what folding may change
+
+Ask: TypeAlias = Callable[[keras.Model, Any], Any]
 
 _COMPILED: weakref.WeakKeyDictionary[keras.Model, dict[Hashable, Any]] = weakref.WeakKeyDictionary()
 KEPT = 32  # compiled functions per model; the oldest goes
@@ -66,12 +69,17 @@ def _structured(model: keras.Model, x: Tensor) -> Any:
     return keras.tree.pack_sequence_as(structure, [x]) if isinstance(structure, list | tuple | dict) else x
 
 
-def _until(model: keras.Model, tensor: keras.KerasTensor) -> Callable[[Tensor], Tensor]:
+def _ask(model: keras.Model, x: Any) -> Any:
+    """What ``model`` itself answers at inference."""
+    return model(x, training=False)
+
+
+def _until(model: keras.Model, tensor: keras.KerasTensor) -> Callable[[Tensor, Ask], Tensor]:
     """``model`` from its input to one of its inner tensors, in inference mode."""
     if tensor is model.inputs[0]:
-        return lambda x: x
+        return lambda x, _: x
     part = keras.Model(model.inputs[0], tensor, name="advex_part")
-    return lambda x: part(x, training=False)
+    return lambda x, ask: ask(part, x)
 
 
 def _last(model: keras.Model) -> tuple[keras.Operation, keras.KerasTensor] | None:
@@ -100,7 +108,7 @@ def _ends_linear(model: keras.Model) -> bool:
     return getattr(last[0], "activation", None) is keras.activations.linear
 
 
-def _before_activation(model: keras.Model) -> tuple[str, Callable[[Tensor], Tensor]] | None:
+def _before_activation(model: keras.Model) -> tuple[str, Callable[[Tensor, Ask], Tensor]] | None:
     """The name of the final softmax or sigmoid of a functional or sequential model, and the model without it."""
     last = _last(model)
     if last is None:
@@ -108,7 +116,7 @@ def _before_activation(model: keras.Model) -> tuple[str, Callable[[Tensor], Tens
     layer, until = last[0], _until(model, last[1])
     if isinstance(layer, keras.Model):
         inner = _before_activation(layer)
-        return inner and (inner[0], lambda x: inner[1](until(x)))
+        return inner and (inner[0], lambda x, ask: inner[1](until(x, ask), ask))
     names = {keras.activations.softmax: "softmax", keras.activations.sigmoid: "sigmoid"}
     if isinstance(layer, keras.layers.Activation):
         return (names[layer.activation], until) if layer.activation in names else None
@@ -117,7 +125,7 @@ def _before_activation(model: keras.Model) -> tuple[str, Callable[[Tensor], Tens
             return ("softmax", until) if layer.axis in (-1, 1) else None
         if getattr(layer, "activation", None) in names:
             twin = _with_linear_activation(layer)
-            return names[layer.activation], lambda x: twin(until(x))
+            return names[layer.activation], lambda x, ask: twin(until(x, ask))
         return None
     if type(layer).__name__ in ("Softmax", "Sigmoid"):  # keras.ops.softmax and keras.ops.sigmoid in a functional model
         return type(layer).__name__.lower(), until
@@ -130,7 +138,7 @@ class Forward:
     def __init__(self, model: keras.Model, preprocess: Callable[[Tensor], Tensor] | None) -> None:
         self._model = weakref.ref(model)
         self._preprocess = preprocess
-        self._recovered: Callable[[Tensor], Tensor] | None = None
+        self._recovered: Callable[[Tensor, Ask], Tensor] | None = None
         self.head = ""
         self.note = ""
         self.classes = 0
@@ -140,17 +148,19 @@ class Forward:
         """Whether two answers to the same input were found to differ; looked at where compilation would hide it."""
         self.spent = 0
         """Passes that looking at the head has cost and nobody has accounted for yet."""
+        self.folded = False
+        """Whether calls fold batch normalisation away; set where that was seen to change nothing that matters."""
 
     def _prepared(self, x: Tensor) -> Tensor:
         # A copy: torch lets a preprocessing that is written in place, x -= mean, edit the data of the search.
         return x if self._preprocess is None else self._preprocess(ops.copy(x))
 
-    def raw(self, x: Tensor) -> Any:
+    def raw(self, x: Tensor, ask: Ask = _ask) -> Any:
         """What the model itself answers."""
         model = self._model()
         if model is None:
             raise ReferenceError("the model is gone: keep a reference to it while it is attacked")
-        return model(_structured(model, self._prepared(x)), training=False)
+        return ask(model, _structured(model, self._prepared(x)))
 
     def variables(self) -> list[keras.Variable]:
         """All that the forward pass reads."""
@@ -179,7 +189,11 @@ class Forward:
         units = values.shape[1]
         if found is not None:
             kind, inner = found
-            logits = _backend.to_numpy(ops.cast(inner(self._prepared(sample)), "float32")).astype("float64").reshape(shape[0], -1)
+            logits = (
+                _backend.to_numpy(ops.cast(inner(self._prepared(sample), _ask), "float32"))
+                .astype("float64")
+                .reshape(shape[0], -1)
+            )
             self.spent += shape[0]
             again = 1 / (1 + np.exp(-logits)) if kind == "sigmoid" else np.exp(logits - logits.max(1, keepdims=True))
             again = again if kind == "sigmoid" else again / again.sum(1, keepdims=True)
@@ -214,13 +228,35 @@ class Forward:
         return 1e4 if self.coarse else 1.0
 
     @property
+    def caution(self) -> float:
+        """How many times the margin of the final judgement the search asks for, which looks through this function."""
+        return 10.0 if self.folded else 2.0
+
+    @property
     def doubtful(self) -> bool:
         """Whether the logits are only logarithms of probabilities."""
         return self.head.startswith("probabilit")
 
+    def fold(self, x: Tensor, logits: Array) -> int:
+        """Fold batch normalisation from now on if that leaves ``logits``, the true ones of ``x``, as they are; queries spent."""
+        model = self._model()
+        self.folded = False
+        if self.coarse or model is None or not folding.folds(model):
+            return 0
+        twin = _backend.to_numpy(self._asked(x, folding.answer))
+        self.folded = bool(np.abs(twin - logits).max(initial=0) <= FOLDED * np.abs(logits).max(initial=0))
+        return len(logits)
+
     def __call__(self, x: Tensor, live: Tensor | None = None) -> Tensor:
         """Logits, float32: (batch, ...) -> (batch, classes). Rows that are not ``live`` need no true answer."""
-        answer = self._recovered(self._prepared(x)) if self._recovered is not None else self.raw(x)
+        return self._asked(x, folding.answer if self.folded else _ask)
+
+    def exact(self, x: Tensor) -> Tensor:
+        """The same by nothing but the model itself."""
+        return self._asked(x, _ask)
+
+    def _asked(self, x: Tensor, ask: Ask) -> Tensor:
+        answer = self._recovered(self._prepared(x), ask) if self._recovered is not None else self.raw(x, ask)
         answer = flat(ops.cast(answer, "float32"))
         if answer.shape[1] == 1:
             if self.doubtful:
@@ -348,7 +384,7 @@ class Classifier:
         forward = self.forward(sample)
         shape = (None, *sample.shape[1:])
         return self.compiled(
-            ("judge", sample.shape[1:]), lambda: _backend.compiled(forward, [(shape, "float32")], forward.variables)
+            ("judge", sample.shape[1:]), lambda: _backend.compiled(forward.exact, [(shape, "float32")], forward.variables)
         )
 
     def caption(self, label: int) -> str:

@@ -77,7 +77,7 @@ def honesty(forward: Forward, judge: Judge, x: Array) -> tuple[list[str], bool, 
     Returns what is wrong, in sentences; whether the compiled model answers differently from the model; queries spent.
     """
     differs = forward.differs
-    direct = _backend.immediate(forward)
+    direct = _backend.immediate(forward.exact)
 
     def ask(rows: Array) -> Array:
         if direct is None:

@@ -23,7 +23,8 @@ NO_GRADIENT = (
     "the model has no gradient with respect to its input: something in it is not differentiable (rounding, argmax,"
     " a look-up). Use a black-box attack, or replace that part by a layer whose gradient passes straight through"
 )
-SLACK = 2.0  # the search asks for twice the margin that the final judgement asks for
+
+LITTLE = 1e-3  # a smaller gain is none
 
 
 def _scrambled(value: Tensor) -> Tensor:
@@ -47,6 +48,8 @@ class Problem:
         run: which of its repetitions by ``Restarts`` this is, 0 for the first: a scalar, int32.
         found: whether each example has a success already, (batch,) bool.
         best: the best point seen of each example; ``x0`` where there is none.
+        start: where each example is to begin: ``x0``, or points that were given or found before.
+        idle: for how many steps the smallest perturbation has not become smaller by a thousandth, (batch,) int32.
         lower, upper: the lowest and highest legal value of each element.
         box: the lowest and highest value that the model takes, two scalars.
         classes: number of classes.
@@ -59,6 +62,7 @@ class Problem:
         self._minimise = not budget.limited
         self._draws = 0
         self.x0 = state["x0"]
+        self.start = state.get("start", self.x0)
         self._judge = goal.bound(state["goal"])
         self.goal = Towards(state["aim"], self._judge.labels) if "aim" in state else self._judge  # type: ignore[attr-defined]
         self.epsilon: Tensor = shared["epsilon"]
@@ -79,6 +83,10 @@ class Problem:
     @property
     def found(self) -> Tensor:
         return self._state["found"]
+
+    @property
+    def idle(self) -> Tensor:
+        return self._state["idle"]
 
     @property
     def best(self) -> Tensor:
@@ -158,12 +166,14 @@ class Problem:
         """
         if wider is None:
             return self.budget.nearest(x, self.x0, self.lower, self.upper)
-        low, high = self.box
-        if len(self.lower.shape) > 0:  # the maximum norm, whose ball is in the limits
-            reach, wide = rows(self.epsilon * wider, x), rows(wider > 1, x)
-            lower = ops.where(wide, ops.maximum(low, self.x0 - reach), self.lower)
-            return ops.clip(x, lower, ops.where(wide, ops.minimum(high, self.x0 + reach), self.upper))
-        return self.budget.bound(self.epsilon * wider).nearest(x, self.x0, low, high)
+        if len(self.lower.shape) == 0:
+            return self.around(x, self.epsilon * wider)
+        wide = rows(wider > 1, x)  # the maximum norm, whose ball is in the limits, more exactly than by arithmetic here
+        return ops.where(wide, self.around(x, self.epsilon * wider), ops.clip(x, self.lower, self.upper))
+
+    def around(self, x: Tensor, radius: Tensor) -> Tensor:
+        """The nearest point inside the box whose perturbation is not larger than ``radius``, (batch,), in the model's units."""
+        return self.budget.around(x, self.x0, radius, *self.box)
 
     def suspect(self, examples: Tensor) -> None:
         """Mark examples, (batch,) of bool, whose gradients look as if they hid the way: later stages may look at those alone."""
@@ -243,7 +253,7 @@ class Problem:
         state["queries"] = state["queries"] + ops.cast(self._live, "int32")
         if logits is None:
             return
-        self.reached = self._judge.reached(logits, SLACK * self._forward.slack)
+        self.reached = self._judge.reached(logits, self._forward.caution * self._forward.slack)
         reached = ops.logical_and(self.reached, self._live)
         size = self.budget.size(seen - self.x0) if self._minimise else state["size"]
         new = ops.logical_not(state["found"])
@@ -256,6 +266,8 @@ class Problem:
         # In most steps no row crosses: then the passes over whole images are spared.
         better, state["best"] = ops.cond(ops.any(reached), kept, lambda: (reached, state["best"]))
         if self._minimise:
+            gained = ops.logical_and(better, size < (1 - LITTLE) * state["size"])
+            state["idle"] = ops.where(gained, 0, state["idle"])
             state["size"] = ops.where(better, size, state["size"])
         state["found"] = ops.logical_or(state["found"], better)
         broken = ops.any(ops.isnan(logits), axis=1)

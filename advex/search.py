@@ -68,6 +68,7 @@ class Stage:
         run: which repetition of that attack this is, 0 for the first.
         aim: head for one class only: 0 for the likeliest wrong class of the clean input, 1 for the next. None: the goal's own.
         doubtful: only the examples that an earlier stage has found suspicious, see ``Problem.suspect``.
+        warm: begin at the best points of the stages before, where there are any.
     """
 
     attack: Steps
@@ -75,6 +76,7 @@ class Stage:
     run: int = 0
     aim: int | None = None
     doubtful: bool = False
+    warm: bool = False
 
     @property
     def label(self) -> str:
@@ -113,10 +115,11 @@ class Search:
         seed: int,
         batch: int,
         report: Callable[[int, int], None],
+        start: Array | None = None,
     ) -> None:
         self.classifier, self.grid, self.x, self.goal, self.budget, self.seed = classifier, grid, x, goal, budget, seed
         self.report = report
-        self.batch = batch
+        self.batch, self.start = batch, start
         self.found = np.zeros(len(x), bool)
         self.invalid = np.zeros(len(x), bool)
         self.flat = np.zeros(len(x), bool)
@@ -171,7 +174,12 @@ class Search:
             "gradients": np.zeros(count, "int32"),
             "queries": np.zeros(count, "int32"),
             "size": np.full(count, np.inf, "float32"),
+            "idle": np.zeros(count, "int32"),
         }
+        if self.start is not None or self.stage.warm:
+            first = x if self.start is None else self.start[every]
+            best = self.found[every].reshape((-1,) + (1,) * (x.ndim - 1)) & self.stage.warm
+            state["start"] = self.grid.working(np.where(best, self.points[every], first))
         if self.stage.aim is not None:
             state["aim"] = self.ranking[every, self.stage.aim]
         return tree.map_structure(ops.convert_to_tensor, state)
@@ -225,7 +233,7 @@ class Search:
         mine: Hashable = (name, id(attack), repr(structure), tuple(signature), answers)
         if mine in self.made:
             return self.made[mine]
-        key: Hashable = (name, attack, self._static(), grid.key(), repr(structure), tuple(signature), answers)
+        key: Hashable = (name, attack, forward.folded, self._static(), grid.key(), repr(structure), tuple(signature), answers)
         signature += [((), str(self.shared[entry].dtype)) for entry in shared_names]
         signature += [((None, forward.classes), "float32")] * answers
         compiled = self.classifier.compiled(key, lambda: _backend.compiled(run, signature, forward.variables))
@@ -263,7 +271,8 @@ class Search:
             memory = _same_memory(attack, () if memory is None else _ordered(memory), state["memory"])
             done = attack.done(problem, x, memory)
             done = state["done"] if done is None else _alike(attack, "done", done, state["done"])
-            return {**problem.outcome(), "x": x, "memory": memory, "step": state["step"] + 1, "done": done}
+            after = problem.outcome()
+            return {**after, "x": x, "memory": memory, "step": state["step"] + 1, "idle": after["idle"] + 1, "done": done}
 
         return self._compiled("step", attack, state, advance)
 
@@ -287,23 +296,25 @@ class Search:
         init = self._init(attack)
         advance = finish = None
         state: State | None = None
+        ended = over = np.zeros(0, bool)
         slots = np.zeros(0, "int64")  # which example sits in which row; -1: none, or one that has left
         burst = BURST if _backend.accelerated() else 1
         while True:
             free = self.batch - int((slots >= 0).sum())
             # Not one by one: to join and, later, to judge a few rows costs nearly as much as many.
-            if len(waiting) and free >= max(1, self.batch // REFILL):
+            joined = len(waiting) > 0 and free >= max(1, self.batch // REFILL)
+            if joined:
                 fresh, waiting = waiting[:free], waiting[free:]
                 state, slots = self._joined(state, slots, init(self.rows(fresh)), fresh)
             if state is None or not (slots >= 0).any():
                 break
             if advance is None or finish is None:
                 advance, finish = self._advance(attack, state), self._finish(attack, state)
-            # Rows that an evaluation inside init has finished already take no step.
-            ended, over = self._ended(state, slots, attack.rounds)
+            if joined:  # rows that an evaluation inside init has finished already take no step
+                ended, over = self._ended(state, slots, attack.rounds)
             if not ended.any():
-                ages = _host(state["step"])[slots >= 0]
-                for _ in range(min(burst, attack.rounds - int(ages.max()))):
+                steps = min(burst, attack.rounds - int(_host(state["step"])[slots >= 0].max())) if burst > 1 else 1
+                for _ in range(steps):
                     state = _whole(attack, advance(state), len(slots))
                 ended, over = self._ended(state, slots, attack.rounds)
             if ended.any():
@@ -314,6 +325,7 @@ class Search:
                 if not (_backend.RAGGED or self.classifier.symbolic):  # nobody is asked about rows that have left
                     state = {**state, "invalid": ops.convert_to_tensor(_host(state["invalid"]) | (slots < 0))}
                 state, slots = self._compacted(state, slots, len(waiting))
+                ended = over = np.zeros(0, bool)
             self.report(int(len(self.x) - len(waiting) - (slots >= 0).sum()), int(self.found.sum()))
         names = ("seconds", "examples", "broken", "gradients", "queries")
         now = (time.monotonic(), 2 * was[1], int(self.found.sum()), int(self.gradients.sum()), int(self.queries.sum()))
@@ -489,10 +501,11 @@ def search(
     seed: int,
     batch_size: int | None,
     progress: Progress,
+    start: Array | None = None,
 ) -> Result:
     """Run the stages one after the other over the rows that still need it, and judge what they found.
 
-    ``x`` has been checked; ``goal`` None stands for the model's own predictions.
+    ``x`` and ``start``, where to begin, have been checked; ``goal`` None stands for the model's own predictions.
     """
     grid = Grid(x.dtype, classifier.box)
     info: dict[str, Any] = {
@@ -536,6 +549,9 @@ def search(
         spent += more + len(x)
         if stale:
             odd = ["The compiled model answers differently from the model itself. Successes may not survive outside advex."]
+    if classifier.symbolic:
+        seen = judge.first[: len(sample)]
+        spent += forward.fold(ops.convert_to_tensor(sample[: len(seen)]), seen)
     spent, forward.spent = spent + forward.spent, 0
     own = goal is None
     if goal is None:
@@ -550,7 +566,7 @@ def search(
     if own:
         info["notes"].append("No labels were given: the model's own predictions are attacked, right or wrong.")
 
-    run = Search(classifier, grid, x, goal, budget, seed, batch, _Report(progress, len(x)))
+    run = Search(classifier, grid, x, goal, budget, seed, batch, _Report(progress, len(x)), start)
     run.queries += 1
     run.found |= before["reached"]
     run.size[before["reached"]] = 0

@@ -4,13 +4,22 @@ from advex.attacks.apgd import APGD
 from advex.attacks.autoattack import AutoAttack
 from advex.attacks.base import Attack
 from advex.attacks.bim import BIM
+from advex.attacks.carlini_wagner import CarliniWagner
+from advex.attacks.ddn import DDN
+from advex.attacks.deepfool import DeepFool
+from advex.attacks.elastic_net import ElasticNet
 from advex.attacks.fab import FAB
 from advex.attacks.fgsm import FGSM
+from advex.attacks.fmn import FMN
 from advex.attacks.gradient_ascent import GradientAscent
+from advex.attacks.jsma import JSMA
+from advex.attacks.minimum_norm import MinimumNorm
 from advex.attacks.momentum_iterative import MomentumIterative, fine
 from advex.attacks.nesterov_iterative import NesterovIterative
+from advex.attacks.pdpgd import PDPGD
 from advex.attacks.pgd import PGD
 from advex.attacks.schedules import LinearDecay
+from advex.attacks.sigma_zero import SigmaZero
 from advex.attacks.square import SquareAttack
 from advex.attacks.verdict import Verdict
 from advex.attacks.wrappers import AveragedGradient, Ensemble, EveryTarget, Restarts
@@ -18,19 +27,28 @@ from advex.attacks.wrappers import AveragedGradient, Ensemble, EveryTarget, Rest
 __all__ = [
     "APGD",
     "BIM",
+    "DDN",
     "FAB",
     "FGSM",
+    "FMN",
+    "JSMA",
+    "PDPGD",
     "PGD",
     "Attack",
     "AutoAttack",
     "AveragedGradient",
+    "CarliniWagner",
+    "DeepFool",
+    "ElasticNet",
     "Ensemble",
     "EveryTarget",
     "GradientAscent",
     "LinearDecay",
+    "MinimumNorm",
     "MomentumIterative",
     "NesterovIterative",
     "Restarts",
+    "SigmaZero",
     "SquareAttack",
     "Verdict",
     "fine",

@@ -62,6 +62,13 @@ class Attack(Settings):
     """Whether the attack differentiates the model. One that does not can attack a ``BlackBox``."""
     targets: ClassVar[bool] = True
     """Whether the attack can pursue a ``Targeted`` goal."""
+    starts: ClassVar[bool] = False
+    """Whether the attack can begin at points that are given, ``start=``."""
+
+    @property
+    def default_budget(self) -> Budget | None:
+        """The budget of a call that names none. None: there must be one."""
+        return None
 
     @abstractmethod
     def init(self, problem: Problem) -> tuple[Tensor, Any]:
@@ -101,6 +108,7 @@ class Attack(Settings):
         seed: int = 0,
         batch_size: int | None = None,
         progress: Progress = None,
+        start: Any = None,
     ) -> Result:
         """Attack ``x``.
 
@@ -113,6 +121,8 @@ class Attack(Settings):
             batch_size: examples per step, the memory's limit; no result depends on it.
             progress: True or False for a bar, None for a bar if it takes long and somebody watches, or a function
                 ``progress(done, total, found)``.
+            start: where to begin, for attacks that look for the smallest perturbation: the ``Result`` of another attack on
+                ``x``, or points of the shape of ``x``.
 
         Returns:
             A ``Result``, one row per input.
@@ -124,6 +134,7 @@ class Attack(Settings):
         classifier = Classifier.of(model)
         if isinstance(goal, Budget):
             raise InvalidType(f"the third argument is the goal (labels), the budget comes after it: budget={goal!r}")
+        budget = self.default_budget if budget is None else budget
         if budget is None:
             raise InvalidInput(f"{type(self).__name__} needs a budget, such as advex.Linf(8/255)")
         if not isinstance(budget, Budget):
@@ -143,6 +154,8 @@ class Attack(Settings):
         x = checked_inputs(classifier, x)
         if goal is not None:
             goal = goal.check(len(x), classifier.known_classes)
+        if start is not None:
+            start = self._checked_start(classifier, start, x)
         stages = self.stages(budget)
         for stage in stages:
             stage.attack.check_inputs(x.shape[1:])
@@ -153,10 +166,22 @@ class Attack(Settings):
                 )
         foreign = classifier.symbolic and any(type(stage.attack).__module__.split(".")[0] != "advex" for stage in stages)
         before = fingerprint(classifier.model) if foreign else {}
-        result = search(classifier, self, stages, x, goal, budget, seed=int(seed), batch_size=batch_size, progress=progress)
+        result = search(
+            classifier, self, stages, x, goal, budget, seed=int(seed), batch_size=batch_size, progress=progress, start=start
+        )
         if foreign:
             _demand_untouched(self, classifier, before, x)
         return result
+
+    def _checked_start(self, classifier: Classifier, start: Any, x: Array) -> Array:
+        if not self.starts:
+            raise InvalidInput(f"{type(self).__name__} begins where it chooses: it has no use for start=")
+        start = checked_inputs(classifier, start.x if isinstance(start, Result) else start)
+        if start.shape != x.shape or start.dtype != x.dtype:
+            raise InvalidInput(
+                f"start must be points for each of x, {x.dtype} of shape {x.shape}; received {start.dtype} of shape {start.shape}"
+            )
+        return start
 
 
 def fingerprint(model: keras.Model) -> dict[str, bytes]:

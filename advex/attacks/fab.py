@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -11,24 +10,14 @@ from keras import ops
 from advex._arrays import Tensor, flat, rows
 from advex._settings import real_number
 from advex.attacks.base import Attack
+from advex.attacks.hyperplane import classes_at_start, linearised
 from advex.budgets import L0, Budget
 from advex.errors import InvalidInput
-from advex.goals import FAR, Goal, Targeted, Untargeted, class_mask
-from advex.losses import log_odds
+from advex.goals import FAR, Goal
 from advex.problem import Problem
 
 TINY = 1e-5  # of the box's range: the distance from the original that counts where an example is still nearer
 LONGEST = 1024.0  # how much farther than usual a step may aim behind the boundary
-
-
-def boundary(logits: Tensor, goal: Goal) -> Tensor:
-    """What is zero on the boundary of success: the margin; with a demanded probability, the log-odds above it if lower."""
-    margin = goal.margin(logits)
-    if not isinstance(goal, Targeted):
-        return margin
-    demanded = ops.clip(goal.confidence, 1e-7, 1 - 1e-7)
-    surplus = -log_odds(logits, goal.labels) - ops.log(demanded / (1 - demanded))
-    return ops.where(goal.confidence > 0, ops.minimum(margin, surplus), margin)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,6 +62,7 @@ class FAB(Attack):
     """
 
     needs_epsilon: ClassVar[bool] = False
+    starts: ClassVar[bool] = True
 
     steps: int = 100
     alpha: float = 0.1
@@ -93,15 +83,12 @@ class FAB(Attack):
             raise InvalidInput("FAB has no L0 form; use Linf, L2 or L1")
 
     def init(self, problem: Problem) -> tuple[Tensor, Any]:
-        memory = {"push": ops.ones_like(problem.progress)}
-        if self._ranked(problem):
-            memory["classes"] = self._likeliest(problem, problem.logits(problem.x0))
-        return problem.x0, memory
+        return problem.start, {"push": ops.ones_like(problem.progress)} | classes_at_start(problem, self.classes)
 
     def step(self, problem: Problem, x: Tensor, memory: Any) -> tuple[Tensor, Any]:
         x0, budget, (low, high) = problem.x0, problem.budget, problem.box
         shown = problem.shown(x)
-        value, normal, memory = self._linearised(problem, x, memory)
+        value, normal, memory = linearised(problem, x, memory)
         crossed, push, missing = problem.reached, memory["push"], -value
         if shown is not x:  # 8-bit: a point outside a limited budget is shown inside, and nothing is known of it
             half = problem.span / 510
@@ -124,35 +111,6 @@ class FAB(Attack):
         short = ops.logical_and(ops.logical_not(crossed), missing < least)
         push = ops.clip(ops.where(short, 2 * push, push / 2), 1.0, LONGEST)
         return self._started(problem, ahead, whole), memory | {"push": push}
-
-    def _ranked(self, problem: Problem) -> bool:
-        """Whether wrong classes must be chosen."""
-        return isinstance(problem.goal, Untargeted) and self.classes < problem.classes - 1
-
-    def _likeliest(self, problem: Problem, logits: Tensor) -> Tensor:
-        wrong = ops.where(class_mask(problem.goal.labels, logits), -FAR, logits)  # type: ignore[attr-defined]
-        return ops.cast(ops.top_k(wrong, self.classes)[1], "int32")
-
-    def _linearised(self, problem: Problem, x: Tensor, memory: Any) -> tuple[Tensor, Tensor, Any]:
-        """Value and gradient of what is to become positive, (batch,) and (batch, ...), and the memory for the next step."""
-        if not isinstance(problem.goal, Untargeted) or problem.classes == 2:
-            return *problem.gradient(x, boundary), memory
-        label = ops.expand_dims(problem.goal.labels, 1)
-        if self._ranked(problem):
-            wrong = memory["classes"]
-        else:
-            wrong = (label + ops.arange(1, problem.classes, dtype="int32")) % problem.classes
-        count = int(wrong.shape[1])
-        logits, jacobian = problem.jacobian(x, ops.concatenate([label, wrong], axis=1))
-        gaps = ops.take_along_axis(logits, wrong, axis=1) - ops.take_along_axis(logits, label, axis=1)
-        normals = jacobian[:, 1:] - jacobian[:, :1]
-        steepness = problem.budget.dual(ops.reshape(normals, (-1, *x.shape[1:])))
-        distance = ops.abs(gaps) / ops.maximum(ops.reshape(steepness, (-1, count)), 1e-30)
-        index = ops.cast(ops.expand_dims(ops.argmin(distance, axis=1), 1), "int32")
-        normal = ops.take_along_axis(ops.reshape(normals, (-1, count, math.prod(x.shape[1:]))), ops.expand_dims(index, 2), axis=1)
-        if self._ranked(problem):
-            memory = memory | {"classes": self._likeliest(problem, logits)}
-        return ops.take_along_axis(gaps, index, axis=1)[:, 0], ops.reshape(normal, ops.shape(x)), memory
 
     def _started(self, problem: Problem, ahead: Tensor, distance: Tensor) -> Tensor:
         """``ahead``, but after the first step of a repetition a random point around the original."""

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
+
+from keras import ops
 
 from advex._settings import Settings, real_number
 from advex.problem import Problem
@@ -33,3 +36,8 @@ class LinearDecay(Settings):
 def at(size: Any, problem: Problem) -> Any:
     """The step size of each example now: a number, or (batch,)."""
     return size(problem.progress) if callable(size) else size
+
+
+def cosine(start: Any, end: Any, problem: Problem) -> Any:
+    """From ``start`` to ``end`` along half a wave, as far as each example has come: (batch,)."""
+    return end + (start - end) * (1 + ops.cos(math.pi * problem.progress)) / 2

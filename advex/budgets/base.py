@@ -79,6 +79,10 @@ class Budget(Settings):
     def nearest(self, x: Tensor, x0: Tensor, low: Tensor, high: Tensor) -> Tensor:
         """argmin of the Euclidean distance to ``x`` over ``size(y - x0) <= epsilon`` and ``low <= y <= high``."""
 
+    def around(self, x: Tensor, x0: Tensor, radius: Tensor, low: Tensor, high: Tensor) -> Tensor:
+        """``nearest`` for a ball of another size, ``radius``, (batch,), around each example."""
+        return self.bound(radius).nearest(x, x0, low, high)
+
     @abstractmethod
     def steepest(self, gradient: Tensor) -> Tensor:
         """A direction of size 1 along which a loss with this gradient grows fast; zero where the gradient is."""

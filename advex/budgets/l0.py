@@ -37,7 +37,9 @@ class L0(Budget):
 
     def _kept(self, delta: Tensor, gain: Tensor) -> Tensor:
         """Where ``gain``, flattened, is among the ``epsilon`` largest of its row and above zero."""
-        chosen = ops.logical_and(rank(gain) < ops.cast(self.epsilon, "int32"), gain > 0)
+        count = ops.cast(self.epsilon, "int32")
+        count = ops.expand_dims(count, 1) if len(count.shape) else count  # one for each example
+        chosen = ops.logical_and(rank(gain) < count, gain > 0)
         return ops.reshape(chosen, ops.shape(delta))
 
     def size(self, delta: Tensor) -> Tensor:

@@ -45,6 +45,10 @@ class Linf(Budget):
     def nearest(self, x: Tensor, x0: Tensor, low: Tensor, high: Tensor) -> Tensor:
         return ops.clip(x, low, high)  # ``bounds`` has put the ball into low and high
 
+    def around(self, x: Tensor, x0: Tensor, radius: Tensor, low: Tensor, high: Tensor) -> Tensor:
+        reach = rows(radius, x)
+        return ops.clip(x, ops.maximum(low, x0 - reach), ops.minimum(high, x0 + reach))
+
     def steepest(self, gradient: Tensor) -> Tensor:
         return ops.sign(gradient)
 

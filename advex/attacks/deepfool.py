@@ -1,0 +1,73 @@
+"""DeepFool: from hyperplane to hyperplane of the linearised model until the boundary is crossed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from keras import ops
+
+from advex._arrays import Tensor, flat, rows
+from advex._settings import real_number
+from advex.attacks.base import Attack
+from advex.attacks.hyperplane import classes_at_start, linearised
+from advex.budgets import L0, Budget
+from advex.errors import InvalidInput
+from advex.goals import Goal
+from advex.problem import Problem
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeepFool(Attack):
+    """The nearest of the hyperplanes between the label and other classes is gone to, and again from there.
+
+    The steps before ``overshoot`` add up, x = x0 + (1 + ``overshoot``) r; the first point across the boundary is the last.
+
+    Args:
+        steps: number of steps at most, one query and ``classes + 1`` gradients each (one with a target, or two classes).
+        classes: without a target, how many wrong classes are looked at, the likeliest at the last point.
+        overshoot: how much farther than the hyperplanes x lies, as a share.
+
+    Raises:
+        InvalidInput: at the call, for ``L0``, whose boundary has no nearest point. InvalidType: a setting that is no number.
+
+    Example:
+        >>> import advex
+        >>> x, labels = advex.testing.linear_data()
+        >>> result = DeepFool()(advex.testing.linear_model(), x, labels, advex.Linf())
+        >>> bool(result.success.all())
+        True
+
+    Reference: Moosavi-Dezfooli, Fawzi and Frossard, DeepFool: a simple and accurate method to fool deep neural networks, 2016.
+    Deviations: the projection onto a hyperplane stays in the box, exactly; L1 as well (as SparseFool's inner problem is).
+    """
+
+    needs_epsilon: ClassVar[bool] = False
+    starts: ClassVar[bool] = True
+
+    steps: int = 50
+    classes: int = 9
+    overshoot: float = 0.02
+
+    def __post_init__(self) -> None:
+        real_number("DeepFool(overshoot=...)", self.overshoot)
+
+    def check(self, goal: Goal | None, budget: Budget) -> None:
+        super().check(goal, budget)
+        if isinstance(budget, L0):
+            raise InvalidInput("DeepFool has no L0 form; use Linf, L2 or L1")
+
+    def init(self, problem: Problem) -> tuple[Tensor, Any]:
+        memory = {"bare": problem.start, "over": ops.zeros_like(problem.found)}
+        return problem.start, memory | classes_at_start(problem, self.classes)
+
+    def step(self, problem: Problem, x: Tensor, memory: Any) -> tuple[Tensor, Any]:
+        value, normal, memory = linearised(problem, x, memory)
+        over, (low, high) = problem.reached, problem.box
+        missing = ops.sum(flat(normal * (x - memory["bare"])), axis=1) - value
+        bare = problem.budget.onto(memory["bare"], normal, missing, low, high)
+        ahead = ops.clip(problem.x0 + (1 + self.overshoot) * (bare - problem.x0), low, high)
+        return ops.where(rows(over, x), x, ahead), memory | {"bare": bare, "over": over}
+
+    def done(self, problem: Problem, x: Tensor, memory: Any) -> Tensor:
+        return memory["over"]

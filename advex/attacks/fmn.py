@@ -1,0 +1,85 @@
+"""FMN: a step along the gradient, then onto a ball that shrinks inside the boundary and grows outside, in every norm."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from keras import ops
+
+from advex._arrays import Tensor, rows, unit
+from advex._settings import real_number
+from advex.attacks.base import Attack
+from advex.attacks.hyperplane import boundary
+from advex.attacks.schedules import cosine
+from advex.budgets import L0
+from advex.errors import InvalidInput
+from advex.problem import Loss, Problem
+
+FINAL_GAMMA = 1e-3  # the share by which the ball changes in the last step
+
+
+@dataclass(frozen=True, kw_only=True)
+class FMN(Attack):
+    """Fast minimum norm: gradient steps, projected onto a ball whose radius is looked for at the same time.
+
+    Inside the boundary the radius becomes that of the smallest success, less the share gamma. Outside it grows by gamma; as long
+    as there has been no success, it is the distance at which the linearised boundary lies: size + |f| / |grad f|_dual. In L0 it
+    changes by one element at least. Step and gamma fall along a cosine, to a hundredth of ``step_size`` and to 0.001.
+
+    Args:
+        steps: number of steps, one query and one gradient each.
+        step_size: Euclidean length of the first step, in units of the box's range.
+        gamma: by what share the radius changes at first, above 0 and below 1.
+        patience: an example leaves after so many steps that made its perturbation no smaller. None: never.
+        loss: what is climbed; zero on the boundary: ``(logits, goal) -> (batch,)``.
+
+    Raises:
+        InvalidInput: a share outside its limits. InvalidType: a setting that is no number.
+
+    Example:
+        >>> import advex
+        >>> x, labels = advex.testing.linear_data()
+        >>> result = FMN(steps=100)(advex.testing.linear_model(), x, labels, advex.L1())
+        >>> bool(result.success.all())
+        True
+
+    Reference: Pintor, Roli, Brendel and Biggio, Fast minimum-norm adversarial attacks through adaptive norm constraints, 2021.
+    Deviation: the projection is the exact one onto ball and box together.
+    """
+
+    needs_epsilon: ClassVar[bool] = False
+    starts: ClassVar[bool] = True
+
+    steps: int = 300
+    step_size: float = 1.0
+    gamma: float = 0.05
+    patience: int | None = None
+    loss: Loss = boundary
+
+    def __post_init__(self) -> None:
+        if real_number("FMN(gamma=...)", self.gamma, strict=True) >= 1:
+            raise InvalidInput(f"FMN(gamma=...) is a share, below 1; received {self.gamma!r}")
+
+    def init(self, problem: Problem) -> tuple[Tensor, Any]:
+        size = problem.budget.size(problem.start - problem.x0)
+        return problem.start, {"radius": size, "best": ops.full_like(size, float("inf"))}
+
+    def step(self, problem: Problem, x: Tensor, memory: Any) -> tuple[Tensor, Any]:
+        value, gradient = problem.gradient(x, self.loss)
+        crossed, size, before = problem.reached, problem.budget.size(x - problem.x0), memory["radius"]
+        best = ops.where(crossed, ops.minimum(memory["best"], size), memory["best"])
+        gamma = cosine(self.gamma, FINAL_GAMMA, problem)
+        inner, outer = ops.minimum(before, best) * (1 - gamma), before * (1 + gamma)
+        if isinstance(problem.budget, L0):
+            inner, outer = ops.minimum(ops.floor(inner), best - 1), ops.maximum(ops.floor(outer), before + 1)
+        else:
+            first = size + ops.abs(value) / ops.maximum(problem.budget.dual(gradient), 1e-12)
+            outer = ops.where(best < float("inf"), outer, first)
+        radius = ops.where(crossed, inner, outer)
+        length = cosine(self.step_size, self.step_size / 100, problem) * problem.span
+        ahead = problem.around(x + rows(length, x) * unit(gradient, order=2), radius)
+        return ahead, {"radius": radius, "best": best}
+
+    def done(self, problem: Problem, x: Tensor, memory: Any) -> Tensor | None:
+        return None if self.patience is None else problem.idle >= self.patience

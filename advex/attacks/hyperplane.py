@@ -1,0 +1,59 @@
+"""The decision boundary as a linear function: the nearest of the hyperplanes between the label and other classes."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from keras import ops
+
+from advex._arrays import Tensor
+from advex.goals import FAR, Goal, Targeted, Untargeted, class_mask
+from advex.losses import log_odds
+from advex.problem import Problem
+
+
+def boundary(logits: Tensor, goal: Goal) -> Tensor:
+    """What is zero on the boundary of success: the margin; with a demanded probability, the log-odds above it if lower."""
+    margin = goal.margin(logits)
+    if not isinstance(goal, Targeted):
+        return margin
+    demanded = ops.clip(goal.confidence, 1e-7, 1 - 1e-7)
+    surplus = -log_odds(logits, goal.labels) - ops.log(demanded / (1 - demanded))
+    return ops.where(goal.confidence > 0, ops.minimum(margin, surplus), margin)
+
+
+def classes_at_start(problem: Problem, count: int) -> dict[str, Tensor]:
+    """The memory that ``linearised`` needs if it is to look at ``count`` classes alone: the likeliest of the clean input."""
+    if not (isinstance(problem.goal, Untargeted) and count < problem.classes - 1):
+        return {}
+    return {"classes": _likeliest(problem, problem.logits(problem.x0), count)}
+
+
+def linearised(problem: Problem, x: Tensor, memory: dict[str, Tensor]) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+    """Value and gradient of what is to become positive, (batch,) and (batch, ...), and the memory for the next step.
+
+    Without a target: the logit of the wrong class whose hyperplane is nearest in the budget's norm, minus that of the label.
+    """
+    if not isinstance(problem.goal, Untargeted) or problem.classes == 2:
+        return *problem.gradient(x, boundary), memory
+    label = ops.expand_dims(problem.goal.labels, 1)
+    wrong = memory.get("classes")
+    if wrong is None:
+        wrong = (label + ops.arange(1, problem.classes, dtype="int32")) % problem.classes
+    count = int(wrong.shape[1])
+    logits, jacobian = problem.jacobian(x, ops.concatenate([label, wrong], axis=1))
+    gaps = ops.take_along_axis(logits, wrong, axis=1) - ops.take_along_axis(logits, label, axis=1)
+    normals = jacobian[:, 1:] - jacobian[:, :1]
+    steepness = problem.budget.dual(ops.reshape(normals, (-1, *x.shape[1:])))
+    distance = ops.abs(gaps) / ops.maximum(ops.reshape(steepness, (-1, count)), 1e-30)
+    index = ops.cast(ops.expand_dims(ops.argmin(distance, axis=1), 1), "int32")
+    normal = ops.take_along_axis(ops.reshape(normals, (-1, count, math.prod(x.shape[1:]))), ops.expand_dims(index, 2), axis=1)
+    if "classes" in memory:
+        memory = memory | {"classes": _likeliest(problem, logits, count)}
+    return ops.take_along_axis(gaps, index, axis=1)[:, 0], ops.reshape(normal, ops.shape(x)), memory
+
+
+def _likeliest(problem: Problem, logits: Tensor, count: int) -> Any:
+    wrong = ops.where(class_mask(problem.goal.labels, logits), -FAR, logits)  # type: ignore[attr-defined]
+    return ops.cast(ops.top_k(wrong, count)[1], "int32")

@@ -1,0 +1,105 @@
+"""JSMA: pairs of elements go to an end of the box, those that raise the target most and the other classes least."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from keras import ops
+
+from advex._arrays import Tensor, flat, rows
+from advex._settings import whole_number
+from advex.attacks.base import Attack
+from advex.budgets import L0, Budget
+from advex.errors import InvalidInput, InvalidType
+from advex.goals import FAR, Goal, Targeted, Untargeted, class_mask, picked
+from advex.problem import Problem
+
+
+@dataclass(frozen=True, kw_only=True)
+class JSMA(Attack):
+    """The Jacobian's saliency map: in every step the pair of elements with the largest -a b goes to its ends of the box.
+
+    a is what the pair adds to the target's logit, b what it adds to all others together, by the gradients; a pair counts where
+    a > 0 > b. Where no pair does, the pair with the largest a - b is taken. Without a target, it is the likeliest wrong class of
+    the point at hand. An example leaves when it has succeeded.
+
+    Args:
+        steps: number of steps at most, one pair, two queries and two gradients each.
+        candidates: pairs are formed of so many elements, those with the largest a - b.
+
+    Raises:
+        InvalidInput: at the call, for another norm than ``L0``. InvalidType: a goal without labels; a setting that is no number.
+
+    Example:
+        >>> import advex
+        >>> x, labels = advex.testing.linear_data()
+        >>> result = JSMA()(advex.testing.linear_model(), x, labels, advex.L0())
+        >>> bool(result.success.all())
+        True
+
+    Reference: Papernot, McDaniel, Jha, Fredrikson, Celik and Swami, The limitations of deep learning in adversarial settings,
+    2016; elements that may go either way: Wiyatno and Xu, Maximal Jacobian-based saliency map attack, 2018. Deviations: an
+    element's share is its gradient times its way to the end; not all pairs are looked at.
+    """
+
+    needs_epsilon: ClassVar[bool] = False
+
+    steps: int = 200
+    candidates: int = 64
+
+    def __post_init__(self) -> None:
+        whole_number("JSMA(candidates=...)", self.candidates, lowest=2)
+
+    def check(self, goal: Goal | None, budget: Budget) -> None:
+        super().check(goal, budget)
+        if not isinstance(budget, L0):
+            raise InvalidInput(f"JSMA works in L0 alone; received {budget!r}")
+        if goal is not None and not isinstance(goal, Untargeted | Targeted):
+            raise InvalidType(f"JSMA needs labels or a target; {type(goal).__name__} has none")
+
+    def init(self, problem: Problem) -> tuple[Tensor, Any]:
+        return problem.x0, {"over": ops.zeros_like(problem.found), "target": self._target(problem, problem.logits(problem.x0))}
+
+    def _target(self, problem: Problem, logits: Tensor) -> Tensor:
+        labels = problem.goal.labels  # type: ignore[attr-defined]
+        if problem.goal.targeted:
+            return labels
+        return ops.cast(ops.argmax(ops.where(class_mask(labels, logits), -FAR, logits), axis=1), "int32")
+
+    def step(self, problem: Problem, x: Tensor, memory: Any) -> tuple[Tensor, Any]:
+        target = memory["target"]
+        _, up = problem.gradient(x, lambda logits, _: picked(logits, target))
+        _, other = problem.gradient(x, lambda logits, _: ops.sum(logits, axis=1) - picked(logits, target))
+        over = problem.reached
+        low, high = problem.box
+        free = x == problem.x0  # an element is changed once
+        gain = up - other
+        end = ops.where(gain > 0, high, low)
+        way = flat(ops.where(free, end - x, 0.0))
+        add, rest = flat(up) * way, flat(other) * way
+        count = min(self.candidates, way.shape[1])
+        best, index = ops.top_k(ops.where(way != 0, add - rest, -FAR), count)
+        add, rest = (ops.take_along_axis(values, index, axis=1) for values in (add, rest))
+        both_add = ops.expand_dims(add, 1) + ops.expand_dims(add, 2)
+        both_rest = ops.expand_dims(rest, 1) + ops.expand_dims(rest, 2)
+        fine = ops.logical_and(both_add > 0, both_rest < 0)
+        able = best > -FAR / 2
+        pairs = ops.logical_and(ops.expand_dims(able, 1), ops.expand_dims(able, 2))
+        upper = ops.expand_dims(ops.expand_dims(ops.arange(count), 1) < ops.expand_dims(ops.arange(count), 0), 0)
+        pairs = ops.logical_and(pairs, upper)
+        saliency = ops.where(ops.logical_and(fine, pairs), -both_add * both_rest, -1.0)
+        value = ops.max(ops.reshape(saliency, (-1, count * count)), axis=1)
+        place = ops.cast(ops.argmax(ops.reshape(saliency, (-1, count * count)), axis=1), "int32")
+        first, second = ops.where(value > 0, place // count, 0), ops.where(value > 0, place % count, 1)
+        chosen = ops.zeros_like(way)
+        for one in (first, second):
+            at = ops.take_along_axis(ops.cast(index, "int32"), ops.expand_dims(one, 1), axis=1)
+            chosen = ops.maximum(chosen, ops.one_hot(at[:, 0], way.shape[1]))
+        ahead = ops.where(ops.reshape(chosen, ops.shape(x)) > 0, end, x)
+        ahead = ops.where(rows(over, x), x, ops.where(free, ahead, x))
+        memory = {"over": over, "target": self._target(problem, problem.answer)}
+        return ahead, memory
+
+    def done(self, problem: Problem, x: Tensor, memory: Any) -> Tensor:
+        return memory["over"]

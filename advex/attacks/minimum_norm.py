@@ -1,0 +1,101 @@
+"""The recommended attacks for the smallest perturbation, norm by norm."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+from advex._arrays import Tensor
+from advex.attacks.base import Attack
+from advex.attacks.fmn import FMN
+from advex.attacks.pdpgd import PDPGD
+from advex.attacks.sigma_zero import SigmaZero
+from advex.attacks.wrappers import APART
+from advex.budgets import L0, L1, L2, Budget, Linf
+from advex.errors import InvalidInput, InvalidType, nearest
+from advex.goals import Goal
+from advex.problem import Problem
+from advex.search import Stage
+
+NORMS: dict[str, type[Budget]] = {"Linf": Linf, "L2": L2, "L1": L1, "L0": L0}
+
+
+def members(norm: type[Budget]) -> list[Attack]:
+    """The attacks for ``norm``, in their order; each but the first begins where the best of those before it ended."""
+    plans: dict[type[Budget], list[Attack]] = {
+        Linf: [FMN(steps=500), FMN(steps=500)],
+        L2: [FMN(steps=500), FMN(steps=500)],
+        L1: [PDPGD(steps=500), PDPGD(steps=500)],
+        L0: [SigmaZero(steps=1000)],
+    }
+    return plans[norm]
+
+
+@dataclass(frozen=True)
+class MinimumNorm(Attack):
+    """The smallest perturbation that the recommended attacks find: one call, the best of its members for every example.
+
+    Without a limit in the call the smallest perturbation is looked for; with one, any inside it will do.
+
+    Args:
+        norm: "Linf", "L2", "L1" or "L0", or the budget's class. None: the norm of the budget in the call. With a norm the call
+            needs no budget.
+
+    Raises:
+        InvalidInput: a norm that does not exist; at the call, a budget of another norm. InvalidType: something that is no norm.
+
+    Example:
+        >>> import advex
+        >>> x, labels = advex.testing.linear_data(4)
+        >>> result = MinimumNorm("L2")(advex.testing.linear_model(), x, labels)
+        >>> bool(result.success.all())
+        True
+    """
+
+    steps: ClassVar[int] = 1  # those of the members count
+    needs_epsilon: ClassVar[bool] = False
+    starts: ClassVar[bool] = True
+
+    norm: Any = None
+
+    def __post_init__(self) -> None:
+        norm = self.norm
+        if norm is None:
+            return
+        if isinstance(norm, str):
+            if norm not in NORMS:
+                close = nearest(norm, list(NORMS))
+                hint = f"; did you mean {close[0]!r}?" if close else ""
+                raise InvalidInput(f"MinimumNorm knows {', '.join(map(repr, NORMS))}; received {norm!r}{hint}")
+            return
+        name = norm.__name__ if isinstance(norm, type) else type(norm).__name__
+        if not isinstance(norm, Budget) and not (isinstance(norm, type) and issubclass(norm, Budget)):
+            raise InvalidType(f'MinimumNorm needs a norm, such as "L2"; received {norm!r}')
+        object.__setattr__(self, "norm", name)
+        self.__post_init__()
+
+    @property
+    def default_budget(self) -> Budget | None:
+        return None if self.norm is None else NORMS[self.norm]()
+
+    def check(self, goal: Goal | None, budget: Budget) -> None:
+        super().check(goal, budget)
+        norms = tuple(NORMS.values()) if self.norm is None else (NORMS[self.norm],)
+        if not isinstance(budget, norms):
+            raise InvalidInput(
+                f"{self!r} looks for the smallest change in {' or '.join(norm.__name__ for norm in norms)}; received {budget!r}"
+            )
+
+    def stages(self, budget: Budget | None = None) -> list[Stage]:
+        budget = budget or self.default_budget or L2()
+        norm = next(norm for norm in NORMS.values() if isinstance(budget, norm))
+        stages: list[Stage] = []
+        for number, attack in enumerate(members(norm)):
+            stages += [replace(stage, salt=stage.salt + number * APART, warm=number > 0) for stage in attack.stages(budget)]
+        return stages
+
+    def init(self, problem: Problem) -> tuple[Tensor, Any]:
+        raise NotImplementedError
+
+    def step(self, problem: Problem, x: Tensor, memory: Any) -> tuple[Tensor, Any]:
+        raise NotImplementedError

@@ -1,0 +1,107 @@
+"""PDPGD: the norm and the margin in one Lagrangian; proximal steps for the change, multiplicative steps for the weight."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from keras import ops
+
+from advex._arrays import Tensor, flat, rows, unit
+from advex._settings import real_number
+from advex.attacks.base import Attack
+from advex.attacks.hyperplane import boundary
+from advex.attacks.schedules import cosine
+from advex.budgets import L0, L1, L2, Budget
+from advex.errors import InvalidInput
+from advex.goals import Goal
+from advex.problem import Loss, Problem
+
+FIRST, SECOND, TINY = 0.9, 0.999, 1e-12  # Adam's
+END = 1e-2  # what is left of both steps at the end
+
+
+@dataclass(frozen=True, kw_only=True)
+class PDPGD(Attack):
+    """Proximal gradient steps on |d| + f / t: a step along the gradient of f, then what the norm takes off, t times as much.
+
+    t, the price of a change, grows after a success and falls otherwise, both by the factor exp(``price_step``). What the norm
+    takes off: in L1 from every element the same, by a metric in which elements with small gradients pay more; in L2 from the
+    length; in Linf from the largest elements, until they are the same. Both steps fall along a cosine to a hundredth.
+
+    Args:
+        steps: number of steps, one query and one gradient each.
+        step_size: the first step of one element (in L2: of the whole), in units of the box's range.
+        price_step: by how much the logarithm of t changes at first.
+        price: the first t.
+        patience: an example leaves after so many steps that made its perturbation no smaller. None: never.
+        loss: what is climbed; zero on the boundary: ``(logits, goal) -> (batch,)``.
+
+    Raises:
+        InvalidInput: at the call, for ``L0``; a setting that is not above 0. InvalidType: a setting that is no number.
+
+    Example:
+        >>> import advex
+        >>> x, labels = advex.testing.linear_data()
+        >>> result = PDPGD(steps=100)(advex.testing.linear_model(), x, labels, advex.L1())
+        >>> bool(result.success.all())
+        True
+
+    Reference: Matyasko and Chau, PDPGD: Primal-dual proximal gradient descent adversarial attack, 2021. Deviations: the weight of
+    the margin is 1 / t, and only whether the boundary is crossed changes it; Adam's metric in L1 alone, its direction in Linf.
+    """
+
+    needs_epsilon: ClassVar[bool] = False
+    starts: ClassVar[bool] = True
+
+    steps: int = 500
+    step_size: float = 0.1
+    price_step: float = 0.1
+    price: float = 0.5
+    patience: int | None = None
+    loss: Loss = boundary
+
+    def __post_init__(self) -> None:
+        real_number("PDPGD(price=...)", self.price, strict=True)
+        real_number("PDPGD(price_step=...)", self.price_step, strict=True)
+
+    def check(self, goal: Goal | None, budget: Budget) -> None:
+        super().check(goal, budget)
+        if isinstance(budget, L0):
+            raise InvalidInput("PDPGD has no L0 form here; use SigmaZero or FMN")
+
+    def init(self, problem: Problem) -> tuple[Tensor, Any]:
+        zeros = ops.zeros_like(problem.x0)
+        return problem.start, {"mean": zeros, "square": zeros, "price": self.price * ops.ones_like(problem.progress)}
+
+    def step(self, problem: Problem, x: Tensor, memory: Any) -> tuple[Tensor, Any]:
+        _, gradient = problem.gradient(x, self.loss)
+        slope = unit(gradient, order=2)
+        mean = FIRST * memory["mean"] + (1 - FIRST) * slope
+        square = SECOND * memory["square"] + (1 - SECOND) * ops.square(slope)
+        change = cosine(self.price_step, END * self.price_step, problem)
+        price = memory["price"] * ops.exp(ops.where(problem.reached, change, -change))
+        size = cosine(self.step_size, END * self.step_size, problem) * problem.span
+        delta = self._shrunk(problem, x - problem.x0, mean, square, size, price)
+        ahead = ops.clip(problem.x0 + delta, *problem.box)
+        return ahead, {"mean": mean, "square": square, "price": price}
+
+    def done(self, problem: Problem, x: Tensor, memory: Any) -> Tensor | None:
+        return None if self.patience is None else problem.idle >= self.patience
+
+    def _shrunk(self, problem: Problem, delta: Tensor, mean: Tensor, square: Tensor, size: Tensor, price: Tensor) -> Tensor:
+        """The change after one step and what the norm takes off it."""
+        if isinstance(problem.budget, L2):
+            delta = delta + rows(size, delta) * unit(mean, order=2)
+            length = problem.budget.size(delta)
+            return delta * rows(ops.maximum(1 - size * price / ops.maximum(length, TINY), 0.0), delta)
+        taken = ops.cast(problem.step + 1, "float32")
+        metric = ops.sqrt(rows(1 / (1 - SECOND**taken), delta) * square)
+        way = rows(1 / (1 - FIRST**taken), delta) * mean / ops.maximum(metric, TINY)
+        delta = delta + rows(size, delta) * way
+        if isinstance(problem.budget, L1):
+            off = rows(size * price, delta) / ops.maximum(unit(metric, order=float("inf")), TINY)
+            return ops.sign(delta) * ops.maximum(ops.abs(delta) - off, 0.0)
+        # What a ball of the dual norm, the sum, leaves over.
+        total = size * price * flat(delta).shape[1]
+        return delta - L1().bound(total).project(delta)

@@ -1,0 +1,175 @@
+"""Accuracy over radii, from the distances of one run."""
+
+from __future__ import annotations
+
+import html
+import importlib
+import io
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from advex._arrays import Array
+from advex._settings import real_number
+from advex.errors import InvalidInput, InvalidType
+from advex.images import replacing
+from advex.result import Result
+
+ROWS = 11  # of a table
+
+
+@dataclass(frozen=True)
+class Curve:
+    """How many inputs a model still gets right when each may be moved by so much: an upper bound, a better attack finds less.
+
+    Attributes:
+        distances: (n,) float64, the smallest perturbation found of each input: 0 for wrong already, inf for none.
+        norm: "Linf", "L2", "L1" or "L0".
+        limit: the largest radius about which the run says anything; inf for a budget without a limit.
+    """
+
+    distances: Array
+    norm: str
+    limit: float = float("inf")
+
+    def at(self, radius: float) -> float:
+        """The share of inputs that hold within ``radius``, in the budget's units.
+
+        Raises:
+            InvalidInput: a radius below 0, or beyond the limit of the run.
+        """
+        radius = real_number("radius", radius)
+        if radius > self.limit:
+            raise InvalidInput(
+                f"the attack looked within {self.norm}({self.limit:g}) alone and knows nothing of {radius:g}: run it with"
+                f" {self.norm}()"
+            )
+        return float((self.distances > radius).mean())
+
+    @property
+    def radii(self) -> Array:
+        """Where the curve falls: the distances that occur, in increasing order, (m,)."""
+        return np.unique(self.distances[np.isfinite(self.distances)])
+
+    @property
+    def accuracy(self) -> Array:
+        """The share of inputs that hold at each of ``radii``, (m,)."""
+        ordered = np.sort(self.distances)
+        return 1 - np.searchsorted(ordered, self.radii, side="right") / len(ordered)
+
+    @property
+    def median(self) -> float:
+        """The median distance; inf if half of the inputs hold at every radius."""
+        return float(np.median(self.distances))
+
+    def table(self, radii: Any = None) -> str:
+        """Radius and accuracy in two columns.
+
+        Args:
+            radii: which radii; by default about ten round ones up to where nothing is left.
+        """
+        radii = self._round() if radii is None else [real_number("radii", radius) for radius in np.ravel(radii)]
+        lines = [f"{self.norm + ' radius':>12}  accuracy"]
+        lines += [f"{self._name(radius):>12}  {self.at(radius):8.1%}" for radius in radii]
+        return "\n".join(lines)
+
+    def show(self, path: str | Path | None = None, overwrite: bool = False) -> Any:
+        """The curve as a matplotlib figure.
+
+        Args:
+            path: also written there, as the suffix says: .png, .svg, .pdf.
+            overwrite: whether an existing file may be replaced.
+
+        Raises:
+            InvalidInput: the file exists already. ImportError: matplotlib is missing.
+        """
+        figure = self._figure()
+        if path is not None:
+            path = Path(path)
+            with replacing(path, overwrite=overwrite) as handle:
+                figure.savefig(handle, format=path.suffix.lstrip(".") or "png", dpi=150)
+        return figure
+
+    def _round(self) -> list[float]:
+        finite = self.radii[self.radii <= self.limit]
+        most = float(finite.max(initial=0.0)) if not np.isfinite(self.limit) else self.limit
+        if most == 0:
+            return [0.0]
+        if self.norm == "L0":
+            return [float(value) for value in np.unique(np.linspace(0, most, ROWS).round())]
+        step = most / (ROWS - 1)
+        if np.isfinite(self.limit):
+            return [step * number for number in range(ROWS - 1)] + [most]
+        scale = 10.0 ** np.floor(np.log10(step))
+        step = scale * min((nice for nice in (1, 2, 2.5, 5, 10) if nice * scale >= step), default=10)
+        return [step * number for number in range(int(np.ceil(most / step)) + 1)]
+
+    def _name(self, radius: float) -> str:
+        levels = radius * 255
+        if self.norm == "Linf" and levels > 0 and abs(levels - round(levels)) < 1e-9:
+            return f"{round(levels)}/255"
+        return f"{radius:g}"
+
+    def _figure(self) -> Any:
+        try:
+            figures = importlib.import_module("matplotlib.figure")
+        except ImportError:
+            raise ImportError("pictures of curves are drawn by matplotlib: pip install 'advex[report]'") from None
+        figure = figures.Figure(figsize=(6, 3.6), layout="constrained")
+        axes = figure.subplots()
+        end = float(self.radii.max(initial=0.0)) * 1.05 if not np.isfinite(self.limit) else self.limit
+        x = np.concatenate([[0.0], self.radii, [max(end, 1e-12)]])
+        y = np.concatenate([[(self.distances > 0).mean()], self.accuracy, [(self.distances > end).mean()]])
+        axes.step(x, 100 * y, where="post", linewidth=2)
+        axes.set(xlim=(0, x[-1]), ylim=(0, 102), xlabel=f"{self.norm} radius", ylabel="accuracy in %")
+        axes.grid(alpha=0.3)
+        for side in ("top", "right"):
+            axes.spines[side].set_visible(False)
+        return figure
+
+    def __str__(self) -> str:
+        return self.table()
+
+    def __repr__(self) -> str:
+        clean = (self.distances > 0).mean()
+        return f"Curve({self.norm}, {len(self.distances)} inputs, accuracy {clean:.1%} at 0, median distance {self.median:.4g})"
+
+    def _repr_html_(self) -> str:
+        try:
+            buffer = io.StringIO()
+            self._figure().savefig(buffer, format="svg")
+            picture = buffer.getvalue()
+            picture = picture[picture.index("<svg") :]
+        except ImportError:
+            picture = ""
+        return f"<div>{picture}<pre>{html.escape(self.table())}</pre></div>"
+
+
+def curve(result: Result) -> Curve:
+    """The accuracy at every radius, from one run.
+
+    Without a limit, ``attack(model, x, labels, advex.L2())``, it reaches as far as the attack found anything. A run within a
+    limit stops at its first success, which need not be the nearest: the curve then is a looser bound, and ends at the limit.
+
+    Args:
+        result: of a run with labels; with a target, "holds" stands for "does not become the target".
+
+    Raises:
+        InvalidType: something else than a ``Result``. InvalidInput: a result without rows.
+
+    Example:
+        >>> import advex
+        >>> x, labels = advex.testing.linear_data()
+        >>> result = advex.DeepFool()(advex.testing.linear_model(), x, labels, advex.L2())
+        >>> advex.evaluation.curve(result).at(0)
+        1.0
+    """
+    if not isinstance(result, Result):
+        raise InvalidType(f"curve needs what an attack returned; received {type(result).__name__}")
+    if not len(result):
+        raise InvalidInput("a curve needs at least one input; the result has none")
+    budget = result.budget
+    limit = float("inf") if not budget.limited else float(budget.epsilon)
+    return Curve(np.asarray(result.distance, "float64"), type(budget).__name__, limit)
