@@ -25,9 +25,7 @@ import functools
 import importlib
 import importlib.machinery
 import importlib.metadata
-import json
 import logging
-import os
 import sys
 import types
 import warnings
@@ -40,6 +38,7 @@ import numpy as np
 import reference
 import torch
 from common import now
+from optimality import LIMIT, RECORDED, Outcome, read, write
 from reference import Net, activation, checked, convolution, loaded, normalization
 
 Array = np.ndarray[Any, Any]
@@ -47,9 +46,7 @@ Tensor = torch.Tensor
 Attack = Callable[[torch.nn.Module, Tensor, Tensor], Tensor]  # of the network, inputs and labels, to points
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared"
-RECORDED = ROOT / "benchmarks" / "recorded" / "optimality"
 ORDERS = {"L2": 2.0, "Linf": float("inf"), "L1": 1.0, "L0": 0.0}
-LIMIT = 1000  # forward passes of an image, and as many backward passes
 BOX = 1e-6  # how far outside [0, 1] is rounding: x + (y - x) is not y in float32
 SLOW = 100  # a slow attack is recorded on so many images
 
@@ -264,7 +261,7 @@ PEERS = {
         "adv-lib-TrustRegion": Peer(trust_region(p=torch.inf)),
         "foolbox-DeepFool": Peer(of_foolbox("LinfDeepFoolAttack", steps=111)),
         "adv-lib-CarliniWagner": Peer(of_advlib("carlini_wagner.carlini_wagner_linf", max_iterations=100)),
-        "ART-CarliniWagner": Peer(of_art("CarliniLInfMethod"), single=True, slow=True),
+        "ART-CarliniWagner": Peer(of_art("CarliniLInfMethod", initial_const=0.01), single=True, slow=True),
     },
     "L1": {
         "adv-lib-FMN": Peer(advlib_fmn(norm=1)),
@@ -323,7 +320,8 @@ def attacked(net: Net, peer: Peer, norm: str, x: Tensor, labels: Tensor, seed: i
             stopped = True
         distances[rows], passes[:, rows] = watched.best, watched.passes.clamp(max=LIMIT)
         outside += watched.outside
-    return Answer(distances.numpy(), *passes.numpy(), (now() - start).wall, outside, stopped)
+    forward, backward = passes.numpy()
+    return Answer(distances.numpy(), forward, backward, (now() - start).wall, outside, stopped)
 
 
 def version(label: str) -> str:
@@ -334,31 +332,21 @@ def version(label: str) -> str:
 
 def merged(file: Path, label: str, answer: Answer) -> None:
     """Add an answer to the file of a network and a norm, behind what is there of the same attack."""
-    said = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {"limit": LIMIT, "attacks": {}}
-    before = said["attacks"].get(label, {"distances": [], "forward": 0.0, "backward": 0.0, "seconds": 0.0})
-    old, new = len(before["distances"]), len(answer.distances)
-    distances = [round(value, 6) if np.isfinite(value) else None for value in answer.distances.tolist()]
-    said["torch"] = torch.__version__
-    said["attacks"][label] = {
-        "library": version(label),
-        "seconds": round(before["seconds"] + answer.seconds, 1),
-        **{
-            way: round((before[way] * old + float(getattr(answer, way).sum())) / (old + new), 2)
-            for way in ("forward", "backward")
-        },
-        "distances": [*before["distances"], *distances],
-    }
-    attacks = ",\n".join(f"{json.dumps(key)}: {json.dumps(value)}" for key, value in said.pop("attacks").items())
-    new_text = f'{json.dumps(said)[:-1]}, "attacks": {{\n{attacks}\n}}}}\n'
-    scratch = file.with_suffix(".part")
-    scratch.write_text(new_text, encoding="utf-8")
-    os.replace(scratch, file)
+    outcomes = read(file)
+    before = outcomes.get(label, Outcome("", np.zeros(0), 0.0, 0.0, 0.0))
+    distances = np.concatenate([before.distances, answer.distances])
+    forward, backward = (
+        (getattr(before, way) * len(before.distances) + float(getattr(answer, way).sum())) / len(distances)
+        for way in ("forward", "backward")
+    )
+    outcomes[label] = Outcome(version(label), distances, forward, backward, before.seconds + answer.seconds)
+    write(file, outcomes)
 
 
 def known(file: Path, label: str) -> int:
     """How many images are recorded."""
-    said = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {"attacks": {}}
-    return len(said["attacks"].get(label, {"distances": ()})["distances"])
+    outcomes = read(file)
+    return len(outcomes[label].distances) if label in outcomes else 0
 
 
 def line(model: str, norm: str, label: str, answer: Answer) -> str:

@@ -15,16 +15,17 @@ LAYERS = [
     {"errors", "_settings", "_arrays", "_version", "data"},
     {"_backend"},
     {"graph", "goals", "losses", "budgets", "_grid", "images"},
-    {"classifier", "problem", "result"},
+    {"folding", "classifier", "problem", "result"},
     {"judging", "blackbox"},
     {"search"},
     {"attacks"},
-    {"zoo", "testing", "demo", "cli", "__main__"},
+    {"zoo", "testing", "evaluation", "demo", "cli", "__main__"},
 ]
 WITHIN = {  # arrows inside a layer, each to something below it
     ("_settings", "errors"),
     ("losses", "goals"),
     ("_grid", "budgets"),
+    ("classifier", "folding"),
     ("problem", "classifier"),
     ("result", "classifier"),
     ("cli", "zoo"),
@@ -82,9 +83,10 @@ def test_frameworks_are_imported_in_one_place():
 
 
 def test_the_public_face_is_pinned():
-    names = """APGD BIM FAB FGSM L0 L1 L2 PGD Attack AutoAttack AveragedGradient BlackBox Budget Classifier Ensemble EveryTarget
-    Goal GradientAscent LinearDecay Linf MomentumIterative NesterovIterative Problem Restarts Result SquareAttack Targeted
-    Untargeted Verdict __version__ attacks budgets errors fine function goals gradients images losses testing unit"""
+    names = """APGD BIM DDN FAB FGSM FMN JSMA L0 L1 L2 PDPGD PGD Attack AutoAttack AveragedGradient BlackBox Budget CarliniWagner
+    Classifier DeepFool ElasticNet Ensemble EveryTarget Goal GradientAscent LinearDecay Linf MinimumNorm MomentumIterative
+    NesterovIterative Problem Restarts Result SigmaZero SquareAttack Targeted Untargeted Verdict __version__ attacks budgets
+    errors evaluation fine function goals gradients images losses testing unit"""
     assert sorted(advex.__all__) == sorted(names.split())
     for name in advex.__all__:
         assert getattr(advex, name) is not None

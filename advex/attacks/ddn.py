@@ -45,8 +45,8 @@ class DDN(Attack):
         True
 
     Reference: Rony, Hafemann, Oliveira, Ben Ayed, Sabourin and Granger, Decoupling direction and norm for efficient
-    gradient-based L2 adversarial attacks and defenses, 2019. Deviations: no quantisation of its own (8-bit inputs have their
-    grid, all others none); the radius is never above that of the smallest success.
+    gradient-based L2 adversarial attacks and defenses, 2019. Deviation: no quantisation of its own (8-bit inputs have their
+    grid, all others none).
     """
 
     needs_epsilon: ClassVar[bool] = False
@@ -71,18 +71,16 @@ class DDN(Attack):
 
     def init(self, problem: Problem) -> tuple[Tensor, Any]:
         size = problem.budget.size(problem.start - problem.x0)
-        radius = ops.where(size > 0, size, self.radius * problem.span)
-        return problem.start, {"radius": radius, "best": ops.full_like(radius, float("inf"))}
+        return problem.start, ops.where(size > 0, size, self.radius * problem.span)
 
-    def step(self, problem: Problem, x: Tensor, memory: Any) -> tuple[Tensor, Any]:
+    def step(self, problem: Problem, x: Tensor, memory: Tensor) -> tuple[Tensor, Any]:
         _, gradient = problem.gradient(x, self.loss)
-        crossed, delta = problem.reached, x - problem.x0
-        best = ops.where(crossed, ops.minimum(memory["best"], problem.budget.size(delta)), memory["best"])
-        radius = ops.minimum(memory["radius"], best) * ops.where(crossed, 1 - self.gamma, 1 + self.gamma)
+        delta = x - problem.x0
+        radius = memory * ops.where(problem.reached, 1 - self.gamma, 1 + self.gamma)
         length = cosine(self.step_size, self.step_size / 100, problem) * problem.span
         delta = delta + rows(length, x) * unit(gradient, order=2)
         ahead = ops.clip(problem.x0 + rows(radius, x) * unit(delta, order=2), *problem.box)
-        return ahead, {"radius": radius, "best": best}
+        return ahead, radius
 
     def done(self, problem: Problem, x: Tensor, memory: Any) -> Tensor | None:
         return None if self.patience is None else problem.idle >= self.patience

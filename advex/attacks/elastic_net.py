@@ -80,7 +80,7 @@ class ElasticNet(Attack):
     def step(self, problem: Problem, x: Tensor, memory: Any) -> tuple[Tensor, Any]:
         value, gradient = problem.gradient(x, boundary)
         (low, high), span = problem.box, problem.span
-        length = max(1, self.steps // self.searches)
+        length = max(2, self.steps // self.searches)
         taken = ops.cast(problem.step % length, "float32")
         delta, c = (x - problem.x0) / span, memory["c"]
         slope = 2 * delta - rows(ops.where(value > 0, 0.0, c), x) * span * gradient

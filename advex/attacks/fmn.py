@@ -45,7 +45,8 @@ class FMN(Attack):
         True
 
     Reference: Pintor, Roli, Brendel and Biggio, Fast minimum-norm adversarial attacks through adaptive norm constraints, 2021.
-    Deviation: the projection is the exact one onto ball and box together.
+    Deviations: the projection is the exact one onto ball and box together; the first radius goes beyond the linearised boundary
+    by the share gamma.
     """
 
     needs_epsilon: ClassVar[bool] = False
@@ -74,7 +75,8 @@ class FMN(Attack):
         if isinstance(problem.budget, L0):
             inner, outer = ops.minimum(ops.floor(inner), best - 1), ops.maximum(ops.floor(outer), before + 1)
         else:
-            first = size + ops.abs(value) / ops.maximum(problem.budget.dual(gradient), 1e-12)
+            # A little farther than the boundary, or rounding errors may keep an example just before it for ever.
+            first = (size + ops.abs(value) / ops.maximum(problem.budget.dual(gradient), 1e-12)) * (1 + gamma)
             outer = ops.where(best < float("inf"), outer, first)
         radius = ops.where(crossed, inner, outer)
         length = cosine(self.step_size, self.step_size / 100, problem) * problem.span

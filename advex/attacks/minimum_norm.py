@@ -7,6 +7,8 @@ from typing import Any, ClassVar
 
 from advex._arrays import Tensor
 from advex.attacks.base import Attack
+from advex.attacks.ddn import DDN
+from advex.attacks.fab import FAB
 from advex.attacks.fmn import FMN
 from advex.attacks.pdpgd import PDPGD
 from advex.attacks.sigma_zero import SigmaZero
@@ -23,10 +25,10 @@ NORMS: dict[str, type[Budget]] = {"Linf": Linf, "L2": L2, "L1": L1, "L0": L0}
 def members(norm: type[Budget]) -> list[Attack]:
     """The attacks for ``norm``, in their order; each but the first begins where the best of those before it ended."""
     plans: dict[type[Budget], list[Attack]] = {
-        Linf: [FMN(steps=500), FMN(steps=500)],
-        L2: [FMN(steps=500), FMN(steps=500)],
-        L1: [PDPGD(steps=500), PDPGD(steps=500)],
-        L0: [SigmaZero(steps=1000)],
+        Linf: [FAB(steps=50), PDPGD(steps=500, price=0.5, price_step=0.1)],
+        L2: [FAB(steps=20), PDPGD(steps=250, price=1e-4, price_step=0.1), DDN(steps=550)],
+        L1: [FAB(steps=20), PDPGD(steps=400, price=1e-4, price_step=0.1), FMN(steps=400)],
+        L0: [PDPGD(steps=400, price=1e-4, price_step=0.1), SigmaZero(steps=600)],
     }
     return plans[norm]
 

@@ -12,13 +12,14 @@ from advex._settings import real_number
 from advex.attacks.base import Attack
 from advex.attacks.hyperplane import boundary
 from advex.attacks.schedules import cosine
-from advex.budgets import L0, L1, L2, Budget
-from advex.errors import InvalidInput
-from advex.goals import Goal
+from advex.budgets import L0, L1, L2
+from advex.goals import FAR
 from advex.problem import Loss, Problem
 
 FIRST, SECOND, TINY = 0.9, 0.999, 1e-12  # Adam's
-END = 1e-2  # what is left of both steps at the end
+FINE = 0.5  # a step is not longer than this share of the largest change of a success
+KICK = 2.0  # by so much the next step pays more after a success, and less otherwise: it damps what the price does in the long run
+END = 1e-3  # what is left of both steps at the end
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +28,7 @@ class PDPGD(Attack):
 
     t, the price of a change, grows after a success and falls otherwise, both by the factor exp(``price_step``). What the norm
     takes off: in L1 from every element the same, by a metric in which elements with small gradients pay more; in L2 from the
-    length; in Linf from the largest elements, until they are the same. Both steps fall along a cosine to a hundredth.
+    length; in Linf from the largest elements, until they are the same. Both steps fall along a cosine to a thousandth.
 
     Args:
         steps: number of steps, one query and one gradient each.
@@ -56,8 +57,8 @@ class PDPGD(Attack):
 
     steps: int = 500
     step_size: float = 0.1
-    price_step: float = 0.1
-    price: float = 0.5
+    price_step: float = 0.05
+    price: float = 1e-3
     patience: int | None = None
     loss: Loss = boundary
 
@@ -65,14 +66,9 @@ class PDPGD(Attack):
         real_number("PDPGD(price=...)", self.price, strict=True)
         real_number("PDPGD(price_step=...)", self.price_step, strict=True)
 
-    def check(self, goal: Goal | None, budget: Budget) -> None:
-        super().check(goal, budget)
-        if isinstance(budget, L0):
-            raise InvalidInput("PDPGD has no L0 form here; use SigmaZero or FMN")
-
     def init(self, problem: Problem) -> tuple[Tensor, Any]:
-        zeros = ops.zeros_like(problem.x0)
-        return problem.start, {"mean": zeros, "square": zeros, "price": self.price * ops.ones_like(problem.progress)}
+        zeros, one = ops.zeros_like(problem.x0), ops.ones_like(problem.progress)
+        return problem.start, {"mean": zeros, "square": zeros, "price": self.price * one, "reach": FAR * one}
 
     def step(self, problem: Problem, x: Tensor, memory: Any) -> tuple[Tensor, Any]:
         _, gradient = problem.gradient(x, self.loss)
@@ -81,10 +77,16 @@ class PDPGD(Attack):
         square = SECOND * memory["square"] + (1 - SECOND) * ops.square(slope)
         change = cosine(self.price_step, END * self.price_step, problem)
         price = memory["price"] * ops.exp(ops.where(problem.reached, change, -change))
-        size = cosine(self.step_size, END * self.step_size, problem) * problem.span
-        delta = self._shrunk(problem, x - problem.x0, mean, square, size, price)
+        largest = ops.max(flat(ops.abs(x - problem.x0)), axis=1)
+        reach = ops.where(problem.reached, ops.minimum(memory["reach"], largest), memory["reach"])
+        sparse = isinstance(problem.budget, L0 | L1)
+        near = ops.where(problem.progress < 0.5, FAR, FINE * reach) if sparse else FINE * reach
+        size = ops.minimum(self.step_size * problem.span, near) * cosine(1.0, END, problem)
+        kick = ops.power(KICK, problem.progress if sparse else ops.ones_like(problem.progress))
+        now = price * ops.where(problem.reached, kick, 1 / kick)
+        delta = self._shrunk(problem, x - problem.x0, mean, square, size, now)
         ahead = ops.clip(problem.x0 + delta, *problem.box)
-        return ahead, {"mean": mean, "square": square, "price": price}
+        return ahead, {"mean": mean, "square": square, "price": price, "reach": reach}
 
     def done(self, problem: Problem, x: Tensor, memory: Any) -> Tensor | None:
         return None if self.patience is None else problem.idle >= self.patience
@@ -99,6 +101,9 @@ class PDPGD(Attack):
         metric = ops.sqrt(rows(1 / (1 - SECOND**taken), delta) * square)
         way = rows(1 / (1 - FIRST**taken), delta) * mean / ops.maximum(metric, TINY)
         delta = delta + rows(size, delta) * way
+        if isinstance(problem.budget, L0):
+            least = ops.sqrt(2 * problem.span * rows(size * price, delta) / ops.maximum(unit(metric, order=float("inf")), TINY))
+            return ops.where(ops.abs(delta) > least, delta, 0.0)
         if isinstance(problem.budget, L1):
             off = rows(size * price, delta) / ops.maximum(unit(metric, order=float("inf")), TINY)
             return ops.sign(delta) * ops.maximum(ops.abs(delta) - off, 0.0)

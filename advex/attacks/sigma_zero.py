@@ -17,7 +17,7 @@ from advex.errors import InvalidInput
 from advex.goals import Goal
 from advex.problem import Problem
 
-FIRST, SECOND, TINY = 0.9, 0.999, 1e-8  # Adam's
+FIRST, SECOND, TINY = 0.9, 0.999, 1e-5  # Adam's; below the last, a gradient is taken for a rounding error of the largest
 
 
 @dataclass(frozen=True, kw_only=True)
