@@ -11,10 +11,13 @@ from advex._arrays import Tensor, flat, rows
 from advex._settings import real_number
 from advex.attacks.base import Attack
 from advex.attacks.hyperplane import classes_at_start, linearised
-from advex.budgets import L0, Budget
+from advex.budgets import L0, L1, Budget
 from advex.errors import InvalidInput
 from advex.goals import Goal
 from advex.problem import Problem
+
+FREE = 1e4  # ranges of the box: so far away its ends do not matter
+LONGER = 1.02  # times the way without a box: a step that is longer because of the box trusts the linearisation too far
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +42,8 @@ class DeepFool(Attack):
         True
 
     Reference: Moosavi-Dezfooli, Fawzi and Frossard, DeepFool: a simple and accurate method to fool deep neural networks, 2016.
-    Deviations: the projection onto a hyperplane stays in the box, exactly; L1 as well (as SparseFool's inner problem is).
+    Deviations: in the second half of the steps, and in L1, the projection onto a hyperplane stays in the box, exactly; in the
+    first half it is cut at the box where that makes it shorter. L1 as well (as SparseFool's inner problem is).
     """
 
     needs_epsilon: ClassVar[bool] = False
@@ -65,7 +69,13 @@ class DeepFool(Attack):
         value, normal, memory = linearised(problem, x, memory)
         over, (low, high) = problem.reached, problem.box
         missing = ops.sum(flat(normal * (x - memory["bare"])), axis=1) - value
-        bare = problem.budget.onto(memory["bare"], normal, missing, low, high)
+        before, wide = memory["bare"], FREE * problem.span
+        bare = problem.budget.onto(before, normal, missing, low, high)
+        if not isinstance(problem.budget, L1):  # there the box alone makes a change of more than one element
+            free = problem.budget.onto(before, normal, missing, low - wide, high + wide)
+            longer = problem.budget.size(bare - before) > LONGER * problem.budget.size(free - before)
+            cut = ops.logical_and(longer, problem.progress < 0.5)
+            bare = ops.where(rows(cut, x), ops.clip(free, low, high), bare)
         ahead = ops.clip(problem.x0 + (1 + self.overshoot) * (bare - problem.x0), low, high)
         return ops.where(rows(over, x), x, ahead), memory | {"bare": bare, "over": over}
 
