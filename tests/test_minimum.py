@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import advex
+from advex.attacks.pdpgd import two_thirds
 from advex.errors import InvalidInput, InvalidType
 from advex.testing import check_attack, linear_data, linear_model, walk
 
@@ -335,9 +336,22 @@ def test_other_norms_are_refused_before_the_model_is_asked(attack, budget):
         attack(model, x, labels, budget)
 
 
+@pytest.mark.backends
+def test_two_thirds_is_the_argmin():
+    generator = np.random.default_rng(0)
+    y, weight = generator.uniform(-2, 2, size=200), 10.0 ** generator.uniform(-3, 0.3, size=200)
+    every = np.linspace(-2, 2, 8001)[:, None]
+    cost = np.square(every - y) + weight * np.abs(every) ** (2 / 3)
+    moved = np.asarray(keras.ops.convert_to_numpy(two_thirds(*(keras.ops.convert_to_tensor(v, "float32") for v in (y, weight)))))
+    own = np.square(moved - y) + weight * np.abs(moved) ** (2 / 3)
+    assert (own <= cost.min(0) + 1e-6).all()
+    assert 20 < (moved == 0).sum() < 180
+
+
 @pytest.mark.parametrize("norm", ["l2", "linf"])
 def test_deepfool_stops_at_the_first_point_across(norm):
     x, labels = linear_data(20)
+    x = 0.5 + (x - np.float32(0.5)) / 4  # so far from the ends of the box that nothing is cut there
     walked = walk(advex.DeepFool(steps=4), linear_model(), x, advex.Untargeted(labels), NORMS[norm]())
     for before, after in itertools.pairwise(walked.points[1:]):
         np.testing.assert_array_equal(before, after)  # one step crosses a hyperplane
