@@ -1,5 +1,6 @@
 """Attacks that look for the smallest change, where the smallest change is a formula; and what they have in common."""
 
+import dataclasses
 import itertools
 import os
 
@@ -171,6 +172,8 @@ def test_contract(name):
     if JAX and name != "FMN":
         pytest.skip("compiling takes longer than all the rest on JAX; test_smallest_on_every_backend runs there")
     attack, norms = SHORT[name]
+    if name in ("PDPGD", "CarliniWagner"):  # their answers are looked at elsewhere
+        attack = dataclasses.replace(attack, steps=30)
     check_attack(attack, (LIMITS[norms[0]],))
 
 
