@@ -133,6 +133,24 @@ def test_a_fold_that_changes_the_answers_is_not_used(monkeypatch):
         assert result.info["checks"]["queries"] >= 6
 
 
+def test_the_judge_asks_the_model_itself(monkeypatch):
+    model = stirred(plain())
+    x = np.random.default_rng(5).uniform(size=(3, 8, 8, 3)).astype("float32")
+    classifier = advex.Classifier(model)
+    forward = classifier.forward(x)
+    forward.folded = True
+
+    def never(model, x):
+        raise RuntimeError("folded")
+
+    monkeypatch.setattr(folding, "answer", never)
+    np.testing.assert_allclose(
+        array(classifier.judge(x)(ops.convert_to_tensor(x))), array(model(x, training=False)), rtol=1e-4, atol=1e-4
+    )
+    with pytest.raises(RuntimeError, match="folded"):
+        forward(ops.convert_to_tensor(x))
+
+
 def test_layers_gain_no_nodes():
     """The user's layers keep their one output: ``layer.output`` stays defined."""
     model = stirred(plain())
