@@ -79,8 +79,12 @@ class Attack(Settings):
         """The next points and the next memory."""
 
     def done(self, problem: Problem, x: Tensor, memory: Any) -> Tensor | None:
-        """Which examples need no further step, (batch,) of bool; their next points are still looked at. None: all go on."""
-        return None
+        """Which examples need no further step, (batch,) of bool; their next points are still looked at. None: all go on.
+
+        Here: those that have not improved for ``patience`` steps, if the attack has such a setting.
+        """
+        patience = getattr(self, "patience", None)
+        return None if patience is None else problem.idle >= patience
 
     def stages(self, budget: Budget | None = None) -> list[Stage]:
         """The runs this attack consists of; wrappers have several. ``budget`` None stands for any."""

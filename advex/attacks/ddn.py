@@ -81,6 +81,3 @@ class DDN(Attack):
         delta = delta + rows(length, x) * unit(gradient, order=2)
         ahead = ops.clip(problem.x0 + rows(radius, x) * unit(delta, order=2), *problem.box)
         return ahead, radius
-
-    def done(self, problem: Problem, x: Tensor, memory: Any) -> Tensor | None:
-        return None if self.patience is None else problem.idle >= self.patience

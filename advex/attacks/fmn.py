@@ -82,6 +82,3 @@ class FMN(Attack):
         length = cosine(self.step_size, self.step_size / 100, problem) * problem.span
         ahead = problem.around(x + rows(length, x) * unit(gradient, order=2), radius)
         return ahead, {"radius": radius, "best": best}
-
-    def done(self, problem: Problem, x: Tensor, memory: Any) -> Tensor | None:
-        return None if self.patience is None else problem.idle >= self.patience

@@ -97,7 +97,7 @@ class MinimumNorm(Attack):
         return stages
 
     def init(self, problem: Problem) -> tuple[Tensor, Any]:
-        raise NotImplementedError
+        return self.stages(problem.budget)[0].attack.init(problem)
 
     def step(self, problem: Problem, x: Tensor, memory: Any) -> tuple[Tensor, Any]:
-        raise NotImplementedError
+        return self.stages(problem.budget)[0].attack.step(problem, x, memory)

@@ -109,9 +109,6 @@ class PDPGD(Attack):
         ahead = ops.clip(problem.x0 + delta, *problem.box)
         return ahead, {"mean": mean, "square": square, "price": price, "reach": reach}
 
-    def done(self, problem: Problem, x: Tensor, memory: Any) -> Tensor | None:
-        return None if self.patience is None else problem.idle >= self.patience
-
     def _shrunk(self, problem: Problem, delta: Tensor, mean: Tensor, square: Tensor, size: Tensor, price: Tensor) -> Tensor:
         """The change after one step and what the norm takes off it."""
         if isinstance(problem.budget, L2):

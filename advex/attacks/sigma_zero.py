@@ -91,6 +91,3 @@ class SigmaZero(Attack):
         kept = ops.abs(delta) >= rows(threshold, x) * span
         ahead = ops.clip(problem.x0 + ops.where(kept, delta, 0.0), *problem.box)
         return ahead, {"mean": mean, "square": square, "threshold": threshold}
-
-    def done(self, problem: Problem, x: Tensor, memory: Any) -> Tensor | None:
-        return None if self.patience is None else problem.idle >= self.patience
