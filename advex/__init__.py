@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from advex._version import VERSION as __version__
 
 if TYPE_CHECKING:
-    from advex import attacks, budgets, errors, evaluation, goals, images, losses, testing
+    from advex import attacks, budgets, callbacks, errors, evaluation, goals, images, losses, testing
     from advex._arrays import unit
     from advex.attacks import (
         APGD,
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from advex.blackbox import BlackBox
     from advex.budgets import L0, L1, L2, Budget, Linf
     from advex.classifier import Classifier
+    from advex.evaluation import Evaluation, evaluate
     from advex.goals import Goal, Targeted, Untargeted
     from advex.graph import function, gradients
     from advex.problem import Problem
@@ -68,6 +69,7 @@ __all__ = [
     "DeepFool",
     "ElasticNet",
     "Ensemble",
+    "Evaluation",
     "EveryTarget",
     "Goal",
     "GradientAscent",
@@ -87,7 +89,9 @@ __all__ = [
     "__version__",
     "attacks",
     "budgets",
+    "callbacks",
     "errors",
+    "evaluate",
     "evaluation",
     "fine",
     "function",
@@ -133,6 +137,7 @@ _HOMES = {
     "blackbox": ("BlackBox",),
     "budgets": ("L0", "L1", "L2", "Budget", "Linf"),
     "classifier": ("Classifier",),
+    "evaluation": ("Evaluation", "evaluate"),
     "goals": ("Goal", "Targeted", "Untargeted"),
     "graph": ("function", "gradients"),
     "problem": ("Problem",),

@@ -11,6 +11,7 @@ __all__ = [
     "AttackError",
     "GradientUnavailable",
     "ImageError",
+    "Interrupted",
     "InvalidInput",
     "InvalidType",
     "ModelWarning",
@@ -39,6 +40,10 @@ class AttackError(AdvexError, RuntimeError):
 
 class ImageError(AdvexError, ValueError):
     """A file that is not an image advex can use."""
+
+
+class Interrupted(KeyboardInterrupt):
+    """Long work was stopped by Ctrl-C; the message says what is kept and how to go on."""
 
 
 class AdvexWarning(UserWarning):

@@ -1,5 +1,19 @@
-"""What results say about a model: robust accuracy over radii."""
+"""What can be said about a model: evaluations that can be stopped and shown, the doctor who checks them, accuracy over radii."""
 
 from advex.evaluation.curves import Curve, curve
+from advex.evaluation.doctor import Diagnosis, Finding, diagnose
+from advex.evaluation.evaluation import AttackSummary, ClassSummary, Evaluation, Pair
+from advex.evaluation.running import evaluate
 
-__all__ = ["Curve", "curve"]
+__all__ = [
+    "AttackSummary",
+    "ClassSummary",
+    "Curve",
+    "Diagnosis",
+    "Evaluation",
+    "Finding",
+    "Pair",
+    "curve",
+    "diagnose",
+    "evaluate",
+]

@@ -1,0 +1,98 @@
+"""Callbacks for ``model.fit``: accuracy under attack beside ``val_accuracy``."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+
+from advex._arrays import Array, Tensor
+from advex._settings import helpful, whole_number
+from advex.attacks import Attack
+from advex.attacks.base import checked_inputs
+from advex.budgets import Budget
+from advex.classifier import Classifier
+from advex.errors import AdvexWarning, InvalidInput, InvalidType
+from advex.evaluation.source import Source
+
+
+class RobustAccuracy(keras.callbacks.Callback):
+    """The share of ``data`` that is classified correctly and that ``attack`` does not break, at the end of an epoch.
+
+    It is put into the logs as ``name``, so that ``ModelCheckpoint(monitor="val_robust_accuracy")``, ``EarlyStopping``,
+    ``CSVLogger`` and TensorBoard see it: list this callback before them.
+
+    Args:
+        data: (x, labels), or batches of such pairs; a few hundred examples are enough. They are kept in memory.
+        attack: a cheap one, such as ``advex.PGD(steps=10)``.
+        budget: such as ``advex.Linf(8/255)``.
+        every: look every so many epochs; the last value is logged in between.
+        name: the entry of the logs.
+        box, preprocess: as in ``advex.Classifier``, where the model's domain is not [0, 1].
+        seed: of the attack.
+        batch_size: examples per step of the attack.
+
+    Raises:
+        InvalidInput: no data, or a value that cannot be worked with. InvalidType: an argument of the wrong kind.
+
+    Example:
+        >>> import advex
+        >>> x, labels = advex.testing.linear_data()
+        >>> model = keras.Sequential([keras.Input((12,)), keras.layers.Dense(2)])
+        >>> model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+        >>> watch = RobustAccuracy((x, labels), advex.PGD(steps=5), advex.Linf(0.05))
+        >>> history = model.fit(x, labels, callbacks=[watch], verbose=0).history
+        >>> 0 <= history["val_robust_accuracy"][0] <= 1
+        True
+    """
+
+    @helpful
+    def __init__(
+        self,
+        data: Any,
+        attack: Attack,
+        budget: Budget,
+        *,
+        every: int = 1,
+        name: str = "val_robust_accuracy",
+        box: tuple[float, float] = (0, 1),
+        preprocess: Callable[[Tensor], Tensor] | None = None,
+        seed: int = 0,
+        batch_size: int | None = None,
+    ) -> None:
+        super().__init__()
+        if not isinstance(attack, Attack):
+            raise InvalidType(f"attack must be an attack, such as advex.PGD(steps=10); received {attack!r}")
+        if not isinstance(budget, Budget):
+            raise InvalidType(f"budget must be such as advex.Linf(8/255); received {budget!r}")
+        attack.check(None, budget)
+        batches = list(Source(data).batches())
+        if not batches:
+            raise InvalidInput("data must have at least one example")
+        self.x: Array = np.concatenate([x for x, _ in batches])
+        self.labels: Array = np.concatenate([labels for _, labels in batches])
+        self.attack, self.budget, self.name = attack, budget, name
+        self.every = whole_number("every", every)
+        self.box, self.preprocess, self.seed, self.batch_size = box, preprocess, seed, batch_size
+        self.value: float | None = None
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Attack the model as it is now and put the share of what holds into ``logs``."""
+        if (epoch + 1) % self.every == 0 or self.value is None:
+            self.value = self.look()
+        if logs is not None:
+            logs[self.name] = self.value
+
+    def look(self) -> float:
+        """The share of the data that is right and not broken, for the model of the callback."""
+        classifier = Classifier(self.model, box=self.box, preprocess=self.preprocess)
+        x = checked_inputs(classifier, self.x)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", AdvexWarning)  # a model that has only begun to learn is no better than chance
+            result = self.attack(
+                classifier, x, self.labels, self.budget, seed=self.seed, batch_size=self.batch_size, progress=False
+            )
+        return float(1 - (result.success | np.isin(np.arange(len(x)), result.info["fragile"] + result.info["invalid"])).mean())

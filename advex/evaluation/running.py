@@ -1,0 +1,627 @@
+"""``evaluate``: data of any length, attacked block by block; each finished piece is written down before the next begins."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+import signal
+import sys
+import threading
+import time
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any, Literal
+
+import keras
+import numpy as np
+
+from advex import _backend, attacks as known
+from advex._arrays import Array
+from advex._grid import Grid
+from advex._settings import helpful, whole_number
+from advex._version import VERSION
+from advex.attacks import Attack
+from advex.attacks.base import checked_inputs
+from advex.budgets import Budget
+from advex.classifier import Classifier
+from advex.errors import AdvexWarning, Interrupted, InvalidInput, InvalidType, ModelWarning
+from advex.evaluation.doctor import EXAMPLES, Diagnosis, diagnose as look
+from advex.evaluation.evaluation import PICTURES, Evaluation
+from advex.evaluation.identity import backend_version, demand_same, identity
+from advex.evaluation.progress import Report
+from advex.evaluation.source import Block, Source
+from advex.evaluation.store import Store, packed
+from advex.goals import Untargeted
+from advex.judging import Judge
+from advex.search import Progress, default_batch
+
+BATCHES = 4  # of a block: rows can leave and others take their places
+CLOSE = 1e-3  # how much the confidence of a clean prediction may differ when a run goes on
+KEEP = ("none", "success")
+
+Attacks = Attack | Sequence[Attack] | Mapping[str, Attack] | None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is done to each block; nothing in it depends on the data but the number of rows."""
+
+    classifier: Classifier
+    attacks: dict[str, Attack]
+    budget: Budget
+    seed: int
+    block: int
+    batch: int
+    keep: str
+
+
+@dataclass(frozen=True)
+class Clean:
+    """What the model says to the inputs as they are: one entry per row."""
+
+    labels: Array
+    prediction: Array
+    confidence: Array
+    status: Array
+    """ "correct", "wrong" or "invalid" (the model answers NaN)."""
+    queries: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Verdicts:
+    """What one attack did to the rows of a block that were classified correctly: their places in it, and one entry for each."""
+
+    rows: Array
+    status: Array
+    """ "broken", "held", "fragile" (a success within rounding errors) or "invalid" (NaN during the search)."""
+    distance: Array
+    prediction: Array
+    confidence: Array
+    gradients: Array
+    queries: Array
+    broken_by: Array
+    x: Array
+    checks: int
+    seconds: float
+    warnings: list[str]
+
+
+def clean(plan: Plan, x: Array, labels: Any) -> Clean:
+    """The first look at a block."""
+    began = time.monotonic()
+    x = checked_inputs(plan.classifier, x)
+    grid = Grid(x.dtype, plan.classifier.box)
+    sample = grid.working(x[:16])
+    forward = plan.classifier.forward(sample)
+    goal = Untargeted(labels).check(len(x), forward.classes)
+    batch = plan.batch if _backend.RAGGED else min(plan.batch, len(x))
+    before = Judge(plan.classifier, grid, batch, sample)(x, goal)
+    status = np.where(before["broken"], "invalid", np.where(before["reached"], "wrong", "correct"))
+    confidence = np.where(before["broken"], np.nan, before["confidence"])
+    forward.spent = 0  # a few rows per process, to look at the head: a run that was stopped must not look dearer
+    return Clean(goal.labels, before["prediction"], confidence, status, len(x), time.monotonic() - began)
+
+
+def attacked(plan: Plan, name: str, x: Array, before: Clean, progress: Callable[[int, int, int], Any] | bool = False) -> Verdicts:
+    """One attack on the rows of a block that were classified correctly."""
+    rows = np.flatnonzero(before.status == "correct")
+    began = time.monotonic()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ModelWarning)  # kept with the block, and said once
+        result = plan.attacks[name](
+            plan.classifier,
+            x[rows],
+            before.labels[rows],
+            plan.budget,
+            seed=plan.seed,
+            batch_size=plan.batch,
+            progress=progress,
+        )
+    status = np.full(len(rows), "held", "<U7")
+    status[result.info["fragile"]] = "fragile"
+    status[result.info["invalid"]] = "invalid"
+    status[result.success] = "broken"
+    return Verdicts(
+        rows,
+        status,
+        result.distance,
+        result.prediction,
+        result.confidence,
+        result.gradients,
+        result.queries,
+        result.broken_by,
+        result.x,
+        int(result.info["checks"]["queries"]),
+        time.monotonic() - began,
+        list(result.info["warnings"]),
+    )
+
+
+@helpful
+def evaluate(
+    model: keras.Model | Classifier,
+    data: Any,
+    attacks: Attacks = None,
+    budget: Budget | None = None,
+    *,
+    run: str | Path | None = None,
+    seed: int = 0,
+    batch_size: int | None = None,
+    block: int | None = None,
+    keep: Literal["none", "success"] = "none",
+    diagnose: bool = True,
+    progress: Progress = None,
+    engine: Literal["local", "ray"] = "local",
+    workers: int = 2,
+) -> Evaluation:
+    """How many inputs of ``data`` the model still gets right when each may be moved within ``budget``.
+
+    The data are read once, in order, a block at a time; memory does not grow with their length. Every attack is tried on every
+    input that is classified correctly, so that the attacks can be compared; ``Ensemble(a, b)`` lets only survivors go on.
+
+    Args:
+        model: a ``keras.Model`` on [0, 1], a ``Classifier`` that says what its domain is, or a ``BlackBox``.
+        data: (x, labels), a ``tf.data.Dataset``, a ``keras.utils.PyDataset``, a torch ``DataLoader``, or any iterable of batches
+            (x, labels). To go on with a run it must bring the same examples in the same order: no shuffling.
+        attacks: one, several, or names and attacks. Default: ``Verdict()`` and, against masked gradients, ``SquareAttack``
+            with 1,000 queries; for a ``BlackBox`` the latter alone, for a budget without limit ``MinimumNorm()``.
+        budget: how far each input may be moved, such as ``Linf(8/255)``.
+        run: the file that keeps what was found, an SQLite database. If it is there already, the run in it goes on; it must have
+            been begun with the same model, data and settings. None: nothing is kept.
+        seed: decides all random numbers, together with each input's content.
+        batch_size: examples per step, the memory's limit.
+        block: rows per transaction, what a kill can cost at most; default four batches.
+        keep: "success" keeps each adversarial input in the file, 8-bit pictures as PNG; "none" just a few for the report.
+        diagnose: whether the doctor looks at up to 128 inputs, see ``advex.evaluation.diagnose``.
+        progress: True or False for a bar, None for a bar if somebody watches, or ``progress(done, total, held)``, total None
+            where it is not known.
+        engine: "local", or "ray" for several processes or machines (``pip install 'advex[ray]'``), which needs ``run``.
+        workers: how many, with "ray".
+
+    Returns:
+        An ``Evaluation``.
+
+    Raises:
+        InvalidInput: a value that cannot be worked with; a run file that was begun with something else, which is named.
+        InvalidType: an argument of the wrong kind.
+        Interrupted: after Ctrl-C, a ``KeyboardInterrupt``; the message says how to go on.
+        OSError: the run file cannot be written; what was recorded before stays.
+
+    Example:
+        >>> import advex
+        >>> model, data = advex.testing.linear_model(), advex.testing.linear_data()
+        >>> found = evaluate(model, data, advex.PGD(steps=5), advex.Linf(0.05), diagnose=False)
+        >>> found.attacks[0].name, found.examples
+        ('PGD', 32)
+    """
+    classifier = Classifier.of(model)
+    budget = _checked_budget(budget)
+    named = named_attacks(attacks, classifier, budget)
+    for attack in named.values():
+        attack.check(Untargeted(np.zeros(0, "int32")), budget)
+    if keep not in KEEP:
+        raise InvalidInput(f"keep must be 'none' or 'success'; received {keep!r}")
+    if engine not in ("local", "ray"):
+        raise InvalidInput(f"engine must be 'local' or 'ray'; received {engine!r}")
+    if isinstance(seed, bool) or not isinstance(seed, int | np.integer):
+        raise InvalidType(f"seed must be a whole number; received {seed!r}")
+    batch_size = None if batch_size is None else whole_number("batch_size", batch_size)
+    block = None if block is None else whole_number("block", block)
+    source = Source(data)
+    settings = {
+        "budget": repr(budget),
+        "seed": int(seed),
+        "batch_size": batch_size,
+        "block": block,
+        "keep": keep,
+    }
+    path = _checked_path(run)
+    workers = whole_number("workers", workers)
+    if engine == "ray" and (path is None or source.arrays is None):
+        raise InvalidInput(
+            "engine='ray' needs a run file, and data as arrays that every worker can open:"
+            " evaluate(model, (np.load('x.npy', mmap_mode='r'), labels), run='run.advex', engine='ray')"
+        )
+    store = Store(path, write=True)
+    try:
+        about = identity(classifier, named, settings) | {"data": source.digest}
+        runner = Runner(classifier, named, budget, settings, store, about, Report(progress, source.total), diagnose=diagnose)
+        with _stopping() as stop, contextlib.closing(runner.report):
+            runner.run(source, stop, workers if engine == "ray" else 0)
+    except KeyboardInterrupt as problem:
+        how = _how_to_go_on(store, path)
+        store.close()
+        raise Interrupted(how) from problem
+    except BaseException:
+        store.close()
+        raise
+    if path is None:
+        return Evaluation(None, store)
+    store.close()
+    return Evaluation(path)
+
+
+class Runner:
+    """One run in this process."""
+
+    def __init__(
+        self,
+        classifier: Classifier,
+        attacks: dict[str, Attack],
+        budget: Budget,
+        settings: dict[str, Any],
+        store: Store,
+        about: dict[str, Any],
+        report: Report,
+        *,
+        diagnose: bool,
+    ) -> None:
+        self.diagnose = diagnose
+        self.classifier, self.attacks, self.budget, self.settings = classifier, attacks, budget, settings
+        self.store, self.about, self.report = store, about, report
+        self.plan: Plan | None = None
+        self.patient = Patient()
+        self.said: set[str] = set()
+        self.reported: set[int] = set()
+
+    def run(self, source: Source, stop: Callable[[], bool], workers: int) -> None:
+        """All blocks of ``source``; of those that are recorded already only what is missing."""
+        store = self.store
+        before = store.fact("identity")
+        if before is not None:
+            if None in (before["data"], self.about["data"]):  # a stream: each block is compared
+                self.about["data"] = before["data"]
+            demand_same(before, self.about, store.path)
+        blocks = _rows(source, self.settings["block"] if before is None else store.fact("block"), self.settings["batch_size"])
+        first = next(blocks, None)
+        if first is not None:
+            self._begin(first, before)
+            blocks = itertools.chain([first], blocks)
+        elif before is None:
+            with store.transaction():
+                self._state(None)
+        if workers and first is not None:
+            from advex.evaluation import cluster
+
+            cluster.fill(self, source, workers, stop)
+        finished, seen = bool(store.fact("finished")), 0
+        for block in blocks:
+            self._block(block, stop, finished)
+            seen += len(block)
+        recorded = store.one("SELECT coalesce(sum(rows), 0) FROM blocks")[0]
+        if recorded != seen:
+            _refuse_data(store, f"there were {recorded} rows, now there are {seen}")
+        self._diagnosed(last=True, stop=stop)
+        if not finished:
+            with store.transaction():
+                store.state({"finished": True})
+        store.finish()
+
+    # The parts.
+
+    def _begin(self, block: Block, before: dict[str, Any] | None) -> None:
+        """Settle what depends on the first rows; write down what the run is about, or compare it."""
+        x = checked_inputs(self.classifier, block.x)
+        batch = self.settings["batch_size"] or default_batch(x.shape[1:])
+        size = self.settings["block"] or self.store.fact("block") or BATCHES * batch
+        self.plan = Plan(self.classifier, self.attacks, self.budget, self.settings["seed"], size, batch, self.settings["keep"])
+        kind = f"{x.dtype} {list(x.shape[1:])}"
+        if before is None:
+            with self.store.transaction():
+                self._state(kind)
+        elif self.store.fact("inputs") not in (None, kind):
+            demand_same({"inputs": self.store.fact("inputs")}, {"inputs": kind}, self.store.path)
+
+    def _state(self, kind: str | None) -> None:
+        """What is known before the first row is attacked."""
+        names = self.classifier.names
+        self.store.insert("attacks", [(number, name, repr(attack)) for number, (name, attack) in enumerate(self.attacks.items())])
+        self.store.state(
+            {
+                "identity": self.about,
+                "inputs": kind,
+                "block": self.plan.block if self.plan else None,
+                "norm": type(self.budget).__name__,
+                "epsilon": float(self.budget.epsilon) if self.budget.limited else None,
+                "model": repr(self.classifier),
+                "classes": names,
+                "versions": {"advex": VERSION, "keras": keras.__version__, _backend.NAME: backend_version(), "numpy": np.__version__},
+                "began": time.strftime("%Y-%m-%d %H:%M:%S %Z"),
+                "finished": False,
+            }
+        )
+
+    def _block(self, block: Block, stop: Callable[[], bool], finished: bool) -> None:
+        """One block: the clean look, then one attack after the other."""
+        assert self.plan is not None  # noqa: S101 - _begin was called
+        store, plan = self.store, self.plan
+        recorded = store.rows("SELECT digest, rows FROM blocks WHERE id = ?", (block.number,))
+        if recorded:
+            if recorded[0] != (block.digest, len(block)):
+                last = block.first + len(block) - 1
+                _refuse_data(store, f"rows {block.first} to {last} are others; is the data set shuffled, or longer than before?")
+            before = recalled(store, block)
+            if block.number == 0:
+                self._compare(block, before)
+        elif finished:
+            _refuse_data(store, "there are more rows than before, and the run had come to its end")
+        elif stop():
+            raise KeyboardInterrupt
+        else:
+            before = clean(plan, block.x, block.labels)
+            with store.transaction():
+                write_clean(store, block, before)
+        self.patient.add(block, before)
+        done = {row[0] for row in store.rows("SELECT attack FROM work WHERE block = ?", (block.number,))}
+        for number, name in enumerate(plan.attacks):
+            if number not in done:
+                if stop():
+                    raise KeyboardInterrupt
+                part = self.report.part(len(block), number, len(plan.attacks))
+                verdicts = attacked(plan, name, block.x, before, part)
+                with store.transaction():
+                    write_verdicts(store, plan, block, number, verdicts)
+                self._say(name, verdicts.warnings)
+        self.told(block, worked=not recorded or len(done) < len(plan.attacks))
+        self._diagnosed(last=False, stop=stop)
+
+    def told(self, block: Block, *, worked: bool) -> None:
+        """Let those who watch know that a block is finished; once for each."""
+        assert self.plan is not None  # noqa: S101 - _begin was called
+        if block.number not in self.reported:
+            self.reported.add(block.number)
+            self.report(len(block), held(self.store, block, len(self.plan.attacks)), worked=worked)
+
+    def _compare(self, block: Block, before: Clean) -> None:
+        """Raise unless the model answers to the first rows as it did when the run began."""
+        few = slice(0, min(16, len(block)))
+        now = clean(self.plan, block.x[few], before.labels[few])  # type: ignore[arg-type]
+        same = (now.prediction == before.prediction[few]) & np.isclose(
+            now.confidence, before.confidence[few], atol=CLOSE, equal_nan=True
+        )
+        if not (same | (now.status != before.status[few]) & (np.abs(now.confidence - before.confidence[few]) < CLOSE)).all():
+            demand_same({"model": "other answers to the first rows"}, {"model": f"{int((~same).sum())} of {len(same)} differ"}, self.store.path)
+
+    def _say(self, name: str, sentences: list[str]) -> None:
+        """Each kind of warning once in a run; all of them are in the file."""
+        for sentence in sentences:
+            kind = "".join(letter for letter in sentence if not letter.isdigit())
+            if kind not in self.said:
+                self.said.add(kind)
+                warnings.warn(f"{name}: {sentence}", ModelWarning, stacklevel=2)
+
+    def _diagnosed(self, last: bool, stop: Callable[[], bool]) -> None:
+        """Let the doctor look, once, as soon as there are enough examples."""
+        if not self.diagnose or self.store.fact("diagnosis") is not None or self.plan is None:
+            return
+        if not last and len(self.patient) < EXAMPLES:
+            return
+        if stop():
+            raise KeyboardInterrupt
+        found = self.patient.seen(self.plan)
+        with self.store.transaction():
+            self.store.state({"diagnosis": found.to_dict()})
+        for flag in found.flags:
+            warnings.warn(f"{flag.id} {flag.name}: {flag.found}", ModelWarning, stacklevel=2)
+
+
+class Patient:
+    """The first examples that are classified correctly, for the doctor."""
+
+    def __init__(self) -> None:
+        self.x: list[Array] = []
+        self.labels: list[Array] = []
+
+    def __len__(self) -> int:
+        return sum(map(len, self.x))
+
+    def add(self, block: Block, before: Clean) -> None:
+        """Take what is still wanted."""
+        rows = np.flatnonzero(before.status == "correct")[: max(0, EXAMPLES - len(self))]
+        if len(rows) or not self.x:
+            self.x.append(block.x[rows])
+            self.labels.append(before.labels[rows])
+
+    def seen(self, plan: Plan) -> Diagnosis:
+        """What the doctor says."""
+        x, labels = np.concatenate(self.x), np.concatenate(self.labels)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", AdvexWarning)
+            return look(plan.classifier, x, labels, plan.budget, seed=plan.seed, batch_size=plan.batch)
+
+
+# What is written and read.
+
+
+def write_clean(store: Store, block: Block, before: Clean) -> None:
+    """Record the first look at a block; within a transaction."""
+    store.insert("blocks", [(block.number, block.first, len(block), block.digest, before.queries, before.seconds)])
+    numbers = range(block.first, block.first + len(block))
+    store.insert("examples", zip(numbers, before.labels, before.prediction, before.confidence, before.status, strict=True))
+
+
+def write_verdicts(store: Store, plan: Plan, block: Block, attack: int, found: Verdicts) -> None:
+    """Record what one attack did to a block; within a transaction."""
+    kept = found.status == "broken" if plan.keep == "success" else np.zeros(len(found.rows), bool)
+    passes = found.gradients + found.queries
+    share = found.seconds * passes / max(1, passes.sum())
+    store.insert("work", [(block.number, attack, found.checks, found.seconds, json.dumps(found.warnings))])
+    store.insert(
+        "verdicts",
+        (
+            (
+                attack,
+                block.first + int(row),
+                found.status[place],
+                found.distance[place],
+                found.prediction[place],
+                found.confidence[place],
+                found.gradients[place],
+                found.queries[place],
+                share[place],
+                found.broken_by[place],
+                packed(found.x[place]) if kept[place] else None,
+            )
+            for place, row in enumerate(found.rows)
+        ),
+    )
+    _write_pictures(store, block, attack, found)
+
+
+def _write_pictures(store: Store, block: Block, attack: int, found: Verdicts) -> None:
+    """Keep the few successes of this attack that are nearest to the boundary, and the farthest."""
+    broken = np.flatnonzero(found.status == "broken")
+    for place, order in (("nearest", found.distance[broken]), ("farthest", -found.distance[broken])):
+        few = broken[np.argsort(order, kind="stable")[:PICTURES]]
+        rows = [
+            (
+                place,
+                attack,
+                block.first + int(found.rows[row]),
+                found.distance[row],
+                packed(block.x[found.rows[row]]),
+                packed(found.x[row]),
+            )
+            for row in few
+        ]
+        store.insert("pictures", rows)
+        sign = "" if place == "nearest" else "-"
+        store.database.execute(
+            "DELETE FROM pictures WHERE place = ? AND attack = ? AND example NOT IN (SELECT example FROM pictures WHERE place = ?"  # noqa: S608
+            f" AND attack = ? ORDER BY {sign}distance, example LIMIT {PICTURES})",
+            (place, attack, place, attack),
+        )
+
+
+def recalled(store: Store, block: Block) -> Clean:
+    """The first look at a block that is recorded."""
+    rows = store.rows(
+        "SELECT label, prediction, confidence, status FROM examples WHERE id BETWEEN ? AND ? ORDER BY id",
+        (block.first, block.first + len(block) - 1),
+    )
+    labels, prediction, confidence, status = zip(*rows, strict=True)
+    return Clean(
+        np.asarray(labels, "int32"),
+        np.asarray(prediction, "int64"),
+        np.asarray([np.nan if value is None else value for value in confidence]),
+        np.asarray(status),
+        0,
+        0.0,
+    )
+
+
+def held(store: Store, block: Block, attacks: int) -> int:
+    """How many rows of a block no attack has broken."""
+    last = block.first + len(block) - 1
+    found: int = store.one(
+        "SELECT count(*) FROM (SELECT example FROM verdicts WHERE example BETWEEN ? AND ? AND attack < ? GROUP BY example"
+        " HAVING sum(status = 'held') = ?)",
+        (block.first, last, attacks, attacks),
+    )[0]
+    return found
+
+
+def _refuse_data(store: Store, reason: str) -> None:
+    raise InvalidInput(
+        f"{store.path or 'the run'} was begun with something else, and rows of both would be mixed. Changed: data ({reason})."
+        " Give another run file, or what the run was begun with"
+    )
+
+
+# What is asked for.
+
+
+def _rows(source: Source, size: int | None, batch: int | None) -> Iterator[Block]:
+    """The blocks; their size follows from the batch size, or from the first inputs, where nobody has said it."""
+    size = BATCHES * batch if size is None and batch is not None else size
+    if size is not None:
+        yield from source.blocks(size)
+        return
+    batches = source.batches()
+    first = next(batches, None)
+    if first is None:
+        return
+    yield from Source(itertools.chain([first], batches)).blocks(BATCHES * default_batch(first[0].shape[1:]))
+
+
+def _checked_budget(budget: Any) -> Budget:
+    if budget is None:
+        raise InvalidInput("evaluate needs a budget, such as advex.Linf(8/255)")
+    if not isinstance(budget, Budget):
+        raise InvalidType(f"budget must be such as advex.Linf(8/255); received {budget!r}")
+    return budget
+
+
+def _checked_path(run: Any) -> Path | None:
+    if run is None:
+        return None
+    if not isinstance(run, str | Path) or "\0" in str(run) or not str(run):
+        raise InvalidType(f"run must be the name of a file, such as 'run.advex'; received {run!r}")
+    path = Path(run)
+    if not path.parent.is_dir():
+        raise InvalidInput(f"run={str(run)!r}: there is no folder {path.parent}")
+    return path
+
+
+def named_attacks(attacks: Any, classifier: Classifier, budget: Budget) -> dict[str, Attack]:
+    """The attacks with a name each: those given, their types, or the default ones."""
+    if attacks is None:
+        if not budget.limited:
+            attacks = [known.MinimumNorm()]
+        elif classifier.symbolic:
+            attacks = [known.Verdict(), known.SquareAttack(steps=1000)]
+        else:
+            attacks = [known.SquareAttack()]
+    if isinstance(attacks, Attack):
+        attacks = [attacks]
+    if isinstance(attacks, Mapping):
+        named = {str(name): attack for name, attack in attacks.items()}
+    elif isinstance(attacks, list | tuple):
+        named = {}
+        for attack in attacks:
+            name = type(attack).__name__
+            same = sum(known == name or known.startswith(f"{name} ") for known in named)
+            named[f"{name} {same + 1}" if same else name] = attack
+    else:
+        raise InvalidType(f"attacks must be one attack, a list of them, or names and attacks; received {attacks!r}")
+    wrong = [attack for attack in named.values() if not isinstance(attack, Attack)]
+    if wrong or not named:
+        hint = f": {wrong[0].__name__}() with its brackets" if wrong and isinstance(wrong[0], type) else ""
+        raise InvalidType(f"attacks must be attacks, such as advex.PGD(); received {wrong[0] if wrong else 'none'!r}{hint}")
+    return named
+
+
+@contextlib.contextmanager
+def _stopping() -> Iterator[Callable[[], bool]]:
+    """Ctrl-C sets a flag that is looked at between two pieces of work; a second one interrupts at once."""
+    asked = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield asked.is_set
+        return
+    usual = signal.getsignal(signal.SIGINT)
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        asked.set()
+        print("\nadvex: stopping after this block; Ctrl-C again stops at once", file=sys.stderr)
+        signal.signal(signal.SIGINT, usual if usual is not None else signal.default_int_handler)
+
+    if usual is signal.SIG_IGN:
+        yield asked.is_set
+        return
+    signal.signal(signal.SIGINT, handle)
+    try:
+        yield asked.is_set
+    finally:
+        signal.signal(signal.SIGINT, usual if usual is not None else signal.default_int_handler)
+
+
+def _how_to_go_on(store: Store, path: Path | None) -> str:
+    rows = store.one("SELECT coalesce(sum(rows), 0) FROM blocks")[0]
+    if path is None:
+        return f"stopped after {rows} rows; nothing was kept: with run='run.advex' the same call would go on"
+    return f"stopped after {rows} rows; the same call with run={str(path)!r} goes on from there"

@@ -1,0 +1,149 @@
+"""Data of any kind as one stream of blocks: so many inputs and their labels at a time, in order, in memory that does not grow."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+
+from advex import _backend
+from advex._arrays import Array
+from advex.errors import InvalidInput, InvalidType
+
+KINDS = "(x, labels), a tf.data.Dataset, a keras.utils.PyDataset, a torch DataLoader, or batches (x, labels)"
+
+
+@dataclass(frozen=True)
+class Block:
+    """Consecutive examples: the first one's number, inputs (n, ...), labels as they came (n, ...)."""
+
+    number: int
+    first: int
+    x: Array
+    labels: Array
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    @property
+    def digest(self) -> str:
+        """A hash of inputs and labels."""
+        return digest(self.x, self.labels)
+
+
+class Source:
+    """The examples of ``data``, read once.
+
+    Args:
+        data: a pair of arrays (x, labels), or batches of such pairs: a ``tf.data.Dataset``, a ``keras.utils.PyDataset``, a torch
+            ``DataLoader``, any iterable. A third part, the weights of the examples, is left alone.
+    """
+
+    def __init__(self, data: Any) -> None:
+        self.arrays: tuple[Array, Array] | None = None
+        if isinstance(data, tuple | list) and len(data) in (2, 3) and not _is_pair(data[0]):
+            x, labels = _array("x", data[0]), _array("labels", data[1])
+            if x.ndim < 2 or labels.ndim == 0:
+                raise InvalidInput(
+                    f"data must be {KINDS}; received arrays of shapes {x.shape} and {labels.shape}: is the batch axis missing?"
+                )
+            _demand_alike(x, labels, "data")
+            self.arrays = (x, labels)
+        elif isinstance(data, dict | str | bytes) or hasattr(data, "shape") or not isinstance(data, Iterable | keras.utils.PyDataset):
+            raise InvalidType(f"data must be {KINDS}; received {type(data).__name__}: labels belong to the inputs")
+        self.data = data
+
+    @property
+    def total(self) -> int | None:
+        """The number of examples, where it is known beforehand."""
+        return len(self.arrays[0]) if self.arrays is not None else None
+
+    @property
+    def digest(self) -> str | None:
+        """A hash of all examples, where they can be looked at twice."""
+        return digest(*self.arrays) if self.arrays is not None else None
+
+    def batches(self) -> Iterator[tuple[Array, Array]]:
+        """The batches as they come: inputs and labels."""
+        if self.arrays is not None:
+            yield self.arrays
+            return
+        data = self.data
+        parts = (data[number] for number in range(len(data))) if isinstance(data, keras.utils.PyDataset) else iter(data)
+        for number, part in enumerate(parts):
+            if not _is_pair(part):
+                raise InvalidType(f"batch {number} of data must be a pair (x, labels); received {_described(part)}")
+            x, labels = _array(f"x of batch {number}", part[0]), _array(f"labels of batch {number}", part[1])
+            if x.ndim < 2 or labels.ndim == 0:
+                raise InvalidInput(
+                    f"batch {number} of data has shapes {x.shape} and {labels.shape}: batches need a first axis; is .batch(n) missing?"
+                )
+            _demand_alike(x, labels, f"batch {number} of data")
+            if len(x):
+                yield x, labels
+
+    def blocks(self, rows: int) -> Iterator[Block]:
+        """All examples in blocks of ``rows``; the last may be smaller."""
+        held: list[tuple[Array, Array]] = []
+        waiting = number = 0
+        kind: tuple[Any, ...] | None = None
+        for x, labels in self.batches():
+            if kind is not None and kind != (x.shape[1:], x.dtype):
+                raise InvalidInput(f"the inputs of data change from {kind[1]} {kind[0]} to {x.dtype} {x.shape[1:]}")
+            kind = (x.shape[1:], x.dtype)
+            start = 0
+            while start < len(x):
+                take = min(rows - waiting, len(x) - start)
+                held.append((x[start : start + take], labels[start : start + take]))
+                waiting, start = waiting + take, start + take
+                if waiting == rows:
+                    yield _joined(number, number * rows, held)
+                    held, waiting, number = [], 0, number + 1
+        if waiting:
+            yield _joined(number, number * rows, held)
+
+
+def digest(x: Array, labels: Array) -> str:
+    """A hash of arrays: what they hold, their shapes and types."""
+    made = hashlib.blake2b(digest_size=16)
+    for values in (x, labels):
+        made.update(f"{values.dtype.str}{values.shape}".encode())
+        step = max(1, 2**24 // max(1, values[:1].nbytes))
+        for start in range(0, len(values), step):  # not contiguous perhaps: a copy, but never of everything
+            made.update(np.ascontiguousarray(values[start : start + step]).data)
+    return made.hexdigest()
+
+
+def _joined(number: int, first: int, held: list[tuple[Array, Array]]) -> Block:
+    if len(held) == 1:
+        return Block(number, first, *held[0])
+    return Block(number, first, np.concatenate([x for x, _ in held]), np.concatenate([labels for _, labels in held]))
+
+
+def _is_pair(part: Any) -> bool:
+    return isinstance(part, tuple | list) and len(part) in (2, 3) and all(hasattr(entry, "__len__") for entry in part[:2])
+
+
+def _array(name: str, values: Any) -> Array:
+    try:
+        made = values if isinstance(values, np.ndarray) else np.asarray(_backend.to_numpy(values))  # a memmap stays one
+    except (TypeError, ValueError, AttributeError):
+        made = np.asarray(None)
+    if made.dtype.kind not in "fiubV":
+        raise InvalidType(f"{name} must be an array of numbers; received {_described(values)}")
+    return made
+
+
+def _demand_alike(x: Array, labels: Array, name: str) -> None:
+    if len(x) != len(labels):
+        raise InvalidInput(f"{name} has {len(x)} inputs and {len(labels)} labels")
+
+
+def _described(part: Any) -> str:
+    if isinstance(part, tuple | list):
+        return f"a {type(part).__name__} of {len(part)}"
+    return type(part).__name__
