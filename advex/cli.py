@@ -1,4 +1,4 @@
-"""The command line: ``advex demo`` and ``advex attack``; tables for people, one JSON document for machines."""
+"""The command line: ``demo``, ``attack``, ``evaluate``, ``report``; tables for people, one JSON document for machines."""
 
 from __future__ import annotations
 
@@ -97,34 +97,36 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         with _short_warnings(said), contextlib.redirect_stdout(sys.stderr):  # Keras reports downloads on stdout
             _import_quietly()
-            if options.command == "demo":
-                from advex import demo
+            from advex import cli_evaluate, demo
 
+            if options.command == "demo":
                 report: dict[str, Any] = demo.run(options.out)
             else:
-                report = _attack(options)
+                work = {"attack": _attack, "evaluate": cli_evaluate.evaluate, "report": cli_evaluate.report}
+                report = work[options.command](options)
         if options.json:
             print(json.dumps({"advex": VERSION, **_plain(report), "warnings": said}, indent=2, allow_nan=False))
-        elif options.command == "demo":
-            demo.show(report)
         else:
-            _show(report)
+            shown = {"demo": demo.show, "attack": _show, "evaluate": cli_evaluate.show, "report": cli_evaluate.show}
+            shown[options.command](report)
         return 0 if report["success"] else 1
-    except KeyboardInterrupt:
-        print("advex: interrupted", file=sys.stderr)
+    except KeyboardInterrupt as problem:
+        print(f"advex: {printable(str(problem) or 'interrupted')}", file=sys.stderr)
         return 130
-    except (AdvexError, OSError) as problem:
+    except (AdvexError, OSError, ImportError) as problem:
         print(f"advex: {printable(str(problem))}", file=sys.stderr)
         return 2
 
 
 def _parser() -> argparse.ArgumentParser:
+    from advex import cli_evaluate
+
     layout = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(
         "advex", description="Adversarial examples of Keras models.", epilog=EPILOG, formatter_class=layout
     )
     parser.add_argument("--version", action="version", version=f"advex {VERSION}")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="demo | attack")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="demo | attack | evaluate | report")
 
     demo = commands.add_parser("demo", help="attack the 32 images and the small classifier that ship with advex")
     demo.add_argument("--out", type=Path, default=Path("advex-out"), metavar="DIR", help="where the pictures go (advex-out)")
@@ -152,6 +154,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--out", type=Path, default=Path("adversarial"), metavar="DIR", help="where the pictures go (adversarial)")
     add("--overwrite", action="store_true", help="replace files in DIR")
     add("--json", action="store_true", help="print one JSON document instead of a table")
+
+    cli_evaluate.add_parsers(commands, _number)
     return parser
 
 
@@ -269,7 +273,7 @@ def _chosen_budget(options: argparse.Namespace) -> Budget:
     return budget
 
 
-def _class_names(path: Path) -> list[str]:
+def class_names(path: Path) -> list[str]:
     """Class names from a JSON file: a list, or an object index -> name (or -> [identifier, name], as Keras has it)."""
     try:
         listed = json.loads(path.read_text(encoding="utf-8"))
@@ -328,7 +332,7 @@ def class_number(word: str, names: Sequence[str] | None) -> int:
     raise InvalidInput(f"--target {word}: no such class" + (f"; the nearest: {hint}" if close else ""))
 
 
-def _chosen_model(options: argparse.Namespace, names: list[str] | None) -> Classifier:
+def chosen_model(options: argparse.Namespace, names: list[str] | None) -> Classifier:
     from advex import zoo
 
     name = options.model
@@ -348,7 +352,7 @@ def _tell(line: str) -> None:
         print(line, file=sys.stderr)
 
 
-def _picture_shape(classifier: Classifier) -> tuple[tuple[int, int] | None, int]:
+def picture_shape(classifier: Classifier) -> tuple[tuple[int, int] | None, int]:
     """The size (height, width) of the pictures that the model takes, if it is fixed, and their channels."""
     shape = classifier.input_shape
     inner = () if shape is None else shape[1:]
@@ -378,9 +382,9 @@ def _attack(options: argparse.Namespace) -> dict[str, Any]:
     sources = _sources(options.image)
     outputs = _output_names(sources)
     check_folder(options.out, [*outputs, SHEET], sources, options.overwrite)
-    names = _class_names(options.classes) if options.classes is not None else None
-    classifier = _chosen_model(options, names)
-    size, channels = _picture_shape(classifier)
+    names = class_names(options.classes) if options.classes is not None else None
+    classifier = chosen_model(options, names)
+    size, channels = picture_shape(classifier)
     target = None if options.target is None else class_number(options.target, classifier.names)
 
     from advex import images
@@ -619,6 +623,8 @@ def _show(report: dict[str, Any]) -> None:
 
 def _plain(value: Any) -> Any:
     """``value`` with infinities and NaN as None, and paths as text, for JSON."""
+    if hasattr(value, "to_dict"):
+        value = value.to_dict()
     if isinstance(value, dict):
         return {str(name): _plain(entry) for name, entry in value.items()}
     if isinstance(value, list | tuple):

@@ -407,11 +407,11 @@ def test_class_names_from_json(tmp_path):
     path = tmp_path / "n.json"
     for listed in (["a", "b"], {"1": "b", "0": "a"}, {"0": ["n1", "a"], "1": ["n2", "b"]}):
         path.write_text(json.dumps(listed))
-        assert cli._class_names(path) == ["a", "b"]
+        assert cli.class_names(path) == ["a", "b"]
     for wrong in ("{", "[]", '{"1": "a"}', "[1, 2]", '"ab"', '["a", ""]'):
         path.write_text(wrong)
         with pytest.raises(InvalidInput, match=r"n\.json"):
-            cli._class_names(path)
+            cli.class_names(path)
 
 
 def test_the_number_of_names_must_fit(here, place, capsys, tmp_path):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import logging
 import mmap
 import os
 from collections.abc import Callable, Iterator
@@ -197,16 +198,21 @@ def _ray(workers: int) -> Iterator[Any]:
         import ray.data
     except ImportError:
         raise ImportError("several workers are Ray's: pip install 'advex[ray]'") from None
+    quiet = logging.getLogger("ray.data")
+    level = quiet.level
+    quiet.setLevel(logging.ERROR)  # plans of execution and the like
     own = not ray.is_initialized()
     if own:
         alike = {name: os.environ[name] for name in ALIKE if name in os.environ}
-        ray.init(num_cpus=workers, include_dashboard=False, log_to_driver=False, runtime_env={"env_vars": alike})
+        quietly = {"include_dashboard": False, "log_to_driver": False, "logging_level": logging.ERROR}
+        ray.init(num_cpus=workers, runtime_env={"env_vars": alike}, **quietly)
     context = ray.data.DataContext.get_current()
     bars, context.enable_progress_bars = context.enable_progress_bars, False
     try:
         yield ray
     finally:
         context.enable_progress_bars = bars
+        quiet.setLevel(level)
         if own:
             ray.shutdown()
 

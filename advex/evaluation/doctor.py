@@ -27,7 +27,7 @@ from advex.classifier import Classifier
 from advex.errors import AdvexWarning, GradientUnavailable, InvalidInput, InvalidType
 from advex.goals import FRAGILE, Goal, Untargeted, picked
 from advex.judging import Judge, honesty
-from advex.losses import cross_entropy, margin
+from advex.losses import cross_entropy, log_odds, margin
 from advex.problem import NO_GRADIENT, Problem
 from advex.result import Result
 from advex.search import CHECKED, default_batch, power_of_two
@@ -35,7 +35,7 @@ from advex.search import CHECKED, default_batch, power_of_two
 __all__ = ["Diagnosis", "Finding", "diagnose"]
 
 EXAMPLES = 128  # correctly classified ones that are looked at
-SURVIVORS = 64  # of those that one run leaves standing, in the checks that cost most
+SURVIVORS = 48  # of those that one run leaves standing, in the checks that cost most
 STEPS = 40
 RESTARTS = 5
 BLACK_BOX, CORNERS = 500, 100  # queries of the random search, corners of the ball
@@ -46,6 +46,7 @@ LIES = 0.05  # of the examples
 RANDOM = 1e-4  # between normalised logits; relative, between an example alone and in its batch
 LATE, GAIN = 0.1, 0.05  # of the steps, of the loss's range
 LUCK = 0.02
+UNDERFLOW = math.log(2.0**-126)  # log-odds below which the usual gradient is rounding error and nothing else
 NOISE = 1e-5  # of the largest logit: a change of the margin that says nothing
 RADII: dict[type[Budget], float] = {Linf: 8 / 255, L2: 0.5, L1: 10.0, L0: 20.0}  # where the budget has no limit
 
@@ -66,8 +67,8 @@ CHECKS: dict[str, tuple[str, str, str]] = {  # name, what it means, what to try 
     "D3": (
         "gradient lies",
         "A short step along the gradient does not gain what the gradient promises: it is shattered, noisy or made up.",
-        "Use SquareAttack, or AveragedGradient with small random shifts as transforms; replace the part that shatters the gradient"
-        " by a smooth one with a straight-through layer.",
+        "Use SquareAttack, or AveragedGradient with small random shifts as transforms; give the part that shatters the gradient"
+        " one that passes straight through.",
     ),
     "D4": (
         "random model",
@@ -96,7 +97,7 @@ CHECKS: dict[str, tuple[str, str, str]] = {  # name, what it means, what to try 
     ),
     "D9": (
         "unbounded fails",
-        "With the whole range of values allowed every model can be led astray; that the attack cannot means it does not work here.",
+        "With the whole range of values allowed every model can be led astray: an attack that cannot does not work here.",
         "Mend the attack or the gradients first: whatever it reports within a smaller budget means nothing.",
     ),
     "D10": (
@@ -551,7 +552,7 @@ class _Examination:
         flipped = int((flips != flips[0]).any(axis=0).sum())
         largest = float(spread.max(initial=0))
         self.random = bool(largest > RANDOM or flipped or np.isnan(largest))
-        found = f"{FORWARDS} answers to the same {count} inputs differ by up to {largest:.2g} (normalised logits); {flipped} classes flip"
+        found = f"{FORWARDS} answers to {count} inputs differ by up to {largest:.2g} (normalised logits); {flipped} classes flip"
         return _judgement("D4", self.random, found, spread=largest, flips=flipped, examples=count)
 
     def _batch_dependent(self) -> Finding:
@@ -590,43 +591,40 @@ class _Examination:
 
     # D1, D2, D3: gradients.
 
-    def _looked(self, points: Array) -> tuple[Array, Array, Array]:
-        """Margin, and the gradients of the usual cross-entropy and of the margin: (n,), (n, ...) twice."""
+    def _looked(self, points: Array) -> tuple[Array, Array, Array, Array]:
+        """Margin, log-odds against the label, gradients of the usual cross-entropy and of the margin: (n,) and (n, ...) twice."""
         forward = self.forward
 
-        def look(x: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        def look(x: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
             goal = _goal(labels)
 
             def losses(point: Tensor) -> tuple[Tensor, Tensor]:
                 logits = forward.exact(point)
                 return ops.stack([_usual(logits, labels), margin(logits, goal)], axis=1), logits
 
-            values, jacobian, _ = _backend.jacobian(losses, x)
+            values, jacobian, logits = _backend.jacobian(losses, x)
             if jacobian is None:
                 raise GradientUnavailable(NO_GRADIENT)
-            return values, jacobian
+            return values[:, 1], log_odds(logits, labels), jacobian
 
         run = self._function("look", look)
         parts = []
         for index, count in self._chunks(np.arange(len(points))):
-            values, jacobian = run(ops.convert_to_tensor(points[index]), ops.convert_to_tensor(self.labels[index]))
-            parts.append((_backend.to_numpy(values)[:count, 1], _backend.to_numpy(jacobian)[:count]))
+            answers = run(ops.convert_to_tensor(points[index]), ops.convert_to_tensor(self.labels[index]))
+            parts.append([_backend.to_numpy(answer)[:count] for answer in answers])
         self.queries += len(points)
         self.gradients += 2 * len(points)
-        margins, slopes = (np.concatenate(column) for column in zip(*parts, strict=True))
-        return margins, slopes[:, 0], slopes[:, 1]
+        margins, odds, slopes = (np.concatenate(column) for column in zip(*parts, strict=True))
+        return margins, odds, slopes[:, 0], slopes[:, 1]
 
     def _gradients_themselves(self, movable: bool) -> None:
         """D1, D2 and, where there is a radius, D3."""
         x0 = self.grid.working(self.x)
-        margins, usual, slope = self._looked(x0)
-        places = [(usual, slope)]
-        if movable:
-            _, *there = self._looked(self._random_start())
-            places.append((there[0], there[1]))
-        dead = np.stack([_zero(gradient) for _, gradient in places])
-        faint = np.stack([_zero(gradient) for gradient, _ in places])
-        wild = np.stack([~np.isfinite(flattened(both)).all(axis=1) for place in places for both in place]).any(axis=0)
+        margins, _, _, slope = here = self._looked(x0)
+        places = [here, self._looked(self._random_start())] if movable else [here]
+        dead = np.stack([_zero(steep) for _, _, _, steep in places])
+        faint = np.stack([_zero(usual) | (odds < UNDERFLOW) for _, odds, usual, _ in places])
+        wild = np.stack([~np.isfinite(flattened(slope)).all(axis=1) for place in places for slope in place[2:]]).any(axis=0)
         none, gone, broken = int(dead.any(axis=0).sum()), int((faint & ~dead).any(axis=0).sum()), int(wild.sum())
         at = "the inputs or a random start near them" if movable else "the inputs"
         found = f"of {self.n} examples, {none} have a gradient that is exactly zero at {at}, {broken} one that is not finite"
@@ -662,16 +660,17 @@ class _Examination:
             largest = np.abs(flattened(move)).max(axis=1, initial=0).reshape((-1,) + (1,) * (move.ndim - 1))
             move = np.rint(move * np.maximum(1, level / np.maximum(largest, 1e-30)) / level) * level
         point = np.clip(x0 + move, low, high).astype("float32")
-        after, _, _ = self._looked(point)
+        after, *_ = self._looked(point)
         gain = (after - before).astype("float64")
         promise = (flattened(finite).astype("float64") * flattened(point.astype("float64") - x0)).sum(axis=1)
         total = np.abs(gain) + np.abs(promise)
         told = total > NOISE * np.abs(self._logits(self.x)).max(axis=1)
         gap = np.where(told, np.abs(gain - promise) / np.maximum(total, 1e-30), 0.0)
         lies = int((gap > GAP).sum())
-        found = f"for {lies} of {self.n} examples a step of epsilon / 10 misses what the gradient promises (median gap {np.median(gap):.2g})"
+        middle = float(np.median(gap))
+        found = f"for {lies} of {self.n} examples a short step misses what the gradient promises (median gap {middle:.2g})"
         fired = lies > LIES * self.n and _many(lies, self.n)
-        return _judgement("D3", fired, found, lies=lies, share=lies / self.n, median_gap=float(np.median(gap)))
+        return _judgement("D3", fired, found, lies=lies, share=lies / self.n, median_gap=middle)
 
     # D7 to D12: attacks.
 
@@ -718,8 +717,8 @@ class _Examination:
         count = int((true & (when > STEPS)).sum())
         fired = gain > GAIN or _many(stuck, self.n) or _many(count, self.n)
         found = (
-            f"the last {LATE:.0%} of {STEPS} steps bring {gain:.1%} of the loss's gain; {stuck} of {len(index)} examples are stuck;"
-            f" {STEPS} steps more break {count}"
+            f"the last {LATE:.0%} of {STEPS} steps bring {gain:.1%} of the loss's gain; {stuck} of {len(index)} examples are"
+            f" stuck; {STEPS} steps more break {count}"
         )
         self._add(_judgement("D10", fired, found, late_gain=gain, stuck=stuck, more=count, tried=len(index)))
         broken = np.zeros(self.n, bool)
@@ -808,9 +807,7 @@ class _Examination:
         points, labels = self._successes()
         again = float(np.mean([self._fresh(points).argmax(axis=1) != labels for _ in range(LOOKS)]))
         first, mean = len(points) / self.n, again * len(points) / self.n
-        found = (
-            f"{first:.1%} of the examples fall at first sight, {mean:.1%} in the mean of {LOOKS} fresh looks at the same arrays"
-        )
+        found = f"{first:.1%} of the examples fall at first sight, {mean:.1%} in the mean of {LOOKS} fresh looks"
         return _judgement("D13", first - mean > LUCK, found, first=first, mean=mean)
 
     def _fragile(self) -> Finding:
@@ -829,9 +826,8 @@ class _Examination:
     def _eight_bits(self) -> Finding:
         before = len(self.found)
         if self.grid.levels:
-            return _finding(
-                "D15", "noted", f"the inputs are 8-bit images: all {before} successes are", before=before, after=before
-            )
+            found = f"the inputs are 8-bit images, and so are all {before} successes"
+            return _finding("D15", "noted", found, before=before, after=before)
         if not images.is_image(self.x):
             return _finding("D15", "not run", "the inputs are no pictures")
         kept = sum(result._judged_file(result._pixels(row), row)[2] for result, row in self.found.values())

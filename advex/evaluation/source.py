@@ -60,7 +60,15 @@ class Source:
     @property
     def total(self) -> int | None:
         """The number of examples, where it is known beforehand."""
-        return len(self.arrays[0]) if self.arrays is not None else None
+        if self.arrays is not None:
+            return len(self.arrays[0])
+        known = getattr(self.data, "examples", None)  # said by the data itself, as a folder of images does
+        if isinstance(known, int):
+            return known
+        try:
+            return len(self.data.dataset)  # a torch DataLoader
+        except (AttributeError, TypeError):
+            return None
 
     @property
     def digest(self) -> str | None:
