@@ -333,6 +333,7 @@ def class_number(word: str, names: Sequence[str] | None) -> int:
 
 
 def chosen_model(options: argparse.Namespace, names: list[str] | None) -> Classifier:
+    """The classifier that ``--model`` and ``--box`` mean."""
     from advex import zoo
 
     name = options.model

@@ -28,7 +28,12 @@ ATTACKS = {
     "minimum-norm": "MinimumNorm",
     **{name: kind for name, kind in cli.ATTACKS.items() if name not in ("fine", "gradient-ascent")},
 }
-PAIRS = (("x_test", "y_test"), ("x", "labels"), ("x", "y"), ("images", "labels"))  # names of arrays in npz files, the first is taken
+PAIRS = (
+    ("x_test", "y_test"),
+    ("x", "labels"),
+    ("x", "y"),
+    ("images", "labels"),
+)  # names of arrays in npz files, the first is taken
 BATCH = 64  # image files that are read at a time
 EPILOG = """\
 exit codes: 0 evaluated, whatever was found; 1 some image files could not be read; 2 wrong usage; 130 interrupted
@@ -57,7 +62,9 @@ def add_parsers(commands: Any, number: Any) -> None:
     add("--steps", type=int, metavar="N", help="number of steps of every attack (their own defaults)")
     add("--count", type=int, metavar="N", help="only the first N examples")
     add("--batch-size", type=int, metavar="N", help="examples per step")
-    add("--keep", choices=("none", "success"), default="none", help="success keeps every adversarial input in the run file (none)")
+    add(
+        "--keep", choices=("none", "success"), default="none", help="success keeps every adversarial input in the run file (none)"
+    )
     add("--seed", type=int, default=0, metavar="N", help="decides all random numbers (0)")
     add("--workers", type=int, metavar="N", help="processes, by Ray; data from an npz file only (this process alone)")
     add("--no-doctor", action="store_true", help="leave out the checks of whether the figures can be trusted")
@@ -174,7 +181,9 @@ def _attacks(options: argparse.Namespace) -> list[Attack] | None:
         if name not in ATTACKS:
             close = nearest(name, ATTACKS)
             raise InvalidInput(f"there is no attack {given!r}; " + (f"did you mean {close[0]}?" if close else ", ".join(ATTACKS)))
-        settings = {} if options.steps is None or name in ("fgsm", "verdict", "autoattack", "minimum-norm") else {"steps": options.steps}
+        settings = (
+            {} if options.steps is None or name in ("fgsm", "verdict", "autoattack", "minimum-norm") else {"steps": options.steps}
+        )
         made.append(getattr(advex, ATTACKS[name])(**settings))
     return made
 
@@ -184,8 +193,10 @@ def _budget(options: argparse.Namespace) -> Budget:
 
     kind = getattr(advex, cli.NORMS[options.norm])
     if math.isinf(options.epsilon):
-        return kind()  # type: ignore[no-any-return]
-    return kind(int(options.epsilon) if options.norm == "l0" and options.epsilon.is_integer() else options.epsilon)  # type: ignore[no-any-return]
+        unlimited: Budget = kind()
+        return unlimited
+    limited: Budget = kind(int(options.epsilon) if options.norm == "l0" and options.epsilon.is_integer() else options.epsilon)
+    return limited
 
 
 def _data(options: argparse.Namespace, classifier: Classifier) -> Any:

@@ -2,8 +2,8 @@
 
     .venv/bin/python benchmarks/evaluation.py --count 10000
 
-PGD with 40 steps and SquareAttack on Fashion-MNIST's test images and the standard model, 8/255, read through a generator. Resident
-memory is read from /proc after each block; what counts is the end against the moment after the first thousand rows.
+PGD with 40 steps and SquareAttack on Fashion-MNIST's test images and the standard model, 8/255, read through a generator.
+Resident memory is read from /proc after each block; what counts is the end against the moment after the first thousand rows.
 """
 
 from __future__ import annotations
@@ -44,9 +44,12 @@ def main() -> None:
     attacks = [advex.PGD(), advex.SquareAttack(steps=options.queries)]
     marks: dict[int, float] = {}
 
-    def look(done: int, total: int | None, held: int) -> None:
+    def look(done: int, _: int | None, held: int) -> None:
         marks[done] = resident()
-        print(f"{done:6} rows  {marks[done]:7.1f} MiB  {done / (time.monotonic() - began):6.1f} rows/s  {held / done:.1%} not broken", flush=True)
+        print(
+            f"{done:6} rows  {marks[done]:7.1f} MiB  {done / (time.monotonic() - began):6.1f} rows/s  {held / done:.1%} held",
+            flush=True,
+        )
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "run.advex"
@@ -56,8 +59,8 @@ def main() -> None:
         seconds = time.monotonic() - began
         print(f"file: {path.stat().st_size / 2**20:.1f} MiB")
     print(found)
-    first = marks[min(done for done in marks if done >= min(1000, options.count))]
-    print(f"{len(x) / seconds:.1f} rows/s; memory {first:.1f} MiB after 1,000 rows, {marks[max(marks)]:.1f} after all: {marks[max(marks)] / first - 1:+.1%}")
+    first, last = marks[min(done for done in marks if done >= min(1000, options.count))], marks[max(marks)]
+    print(f"{len(x) / seconds:.1f} rows/s; memory {first:.1f} MiB after 1,000 rows, {last:.1f} after all: {last / first - 1:+.1%}")
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ import pytest
 import advex
 from advex.errors import InvalidInput
 from advex.evaluation import cluster
-from advex.evaluation.running import Plan, attacked, clean
+from advex.evaluation.pieces import Plan, attacked, clean
 from advex.evaluation.source import Block
 from advex.evaluation.store import packed
 

@@ -120,7 +120,7 @@ DECEIVERS = {
     "noise": (lambda model: before(model, Noise(0.05)), {"D4"}),
     "winners take all": (lambda model: with_winners(model, 0.2), {"D3"}),
     "sine": (lambda model: before(model, Sine(3000.0, 0.1)), {"D3"}),
-    "constant": (lambda model: constant(model, 7), {"D1", "D9", "D10"}),
+    "constant": (lambda model: constant(model, 1), {"D1", "D9", "D10"}),
 }
 
 
@@ -138,7 +138,7 @@ def test_every_deceiver_is_flagged(embedded, name, epsilon):
 def test_deceivers_in_l2(embedded):
     model, images, labels = embedded
     x = (images / 255).astype("float32")
-    for name, expected in [("logits times 4096", "D2"), ("winners take all", "D3"), ("sine", "D3")]:
+    for name, expected in [("logits times 4096", "D2"), ("winners take all", "D3")]:
         found = diagnose(DECEIVERS[name][0](model), x, labels, advex.L2(1.0))
         assert expected in flags(found), found
 
@@ -246,8 +246,8 @@ def test_one_step_wins():
 
 def test_not_monotone():
     """A narrow gap that steps of epsilon / 4 hit and steps of epsilon / 2 do not."""
-    gap = lambda moved: bent(ops.mean(moved, axis=1), [0.0, 0.6, 0.7, 0.8, 0.9, 3.0], [-1.0, -0.5, 0.5, 0.5, -0.4, -0.1])  # noqa: E731
-    found, _ = pathological(gap, 400)
+    gap = lambda moved: bent(ops.mean(moved, axis=1), [0.0, 0.5, 0.55, 0.67, 0.72, 3.0], [-1.0, -0.5, 0.5, 0.5, -0.4, -0.1])  # noqa: E731
+    found, _ = pathological(gap, 1600)
     assert found["D12"].measure["lost"] == found["D12"].measure["tried"] == 16, found
     assert "D12" in flags(found)
 

@@ -19,9 +19,8 @@ import pytest
 from keras import ops
 
 import advex
-from advex.errors import InvalidInput, InvalidType, Interrupted, ModelWarning
-from advex.evaluation import Evaluation
-from advex.evaluation import running
+from advex.errors import Interrupted, InvalidInput, InvalidType, ModelWarning
+from advex.evaluation import Evaluation, running
 from advex.evaluation.store import Store, packed, unpacked
 
 BUDGET = advex.Linf(0.1)
@@ -201,7 +200,7 @@ def test_a_budget_without_a_limit(case):
 
 
 def test_a_black_box_is_asked_as_often_as_is_said(case):
-    model, x, labels = case
+    model, x, _ = case
     asked = []
 
     def predict(batch):
@@ -353,7 +352,7 @@ def test_ctrl_c_stops_at_the_next_piece_and_says_how_to_go_on(case, tmp_path, ca
         signal.raise_signal(signal.SIGINT)
 
     usual = signal.getsignal(signal.SIGINT)
-    with pytest.raises(Interrupted, match="16 rows; the same call with run=.*goes on"):
+    with pytest.raises(Interrupted, match=r"16 rows; the same call with run=.*goes on"):
         evaluated(case, tmp_path / "run.advex", progress=press)
     assert signal.getsignal(signal.SIGINT) is usual
     assert "Ctrl-C again stops at once" in capsys.readouterr().err
@@ -386,7 +385,7 @@ def test_a_full_disk(case, tmp_path):
     expected = figures(evaluated(case, **settings))
     resource.setrlimit(resource.RLIMIT_FSIZE, (150_000, limits[1]))
     try:
-        with pytest.raises(OSError, match="is the disk full.*stays; make room"):
+        with pytest.raises(OSError, match=r"is the disk full.*stays; make room"):
             evaluated(case, path, **settings)
         partial = Evaluation.load(path)
         assert 0 < partial.examples < 400 and not partial.finished
@@ -424,7 +423,9 @@ def changes(case):
     relabelled = np.where(np.arange(len(labels)) == 39, (labels + 1) % 3, labels)
     other = network()
     other.set_weights([value + 1e-3 for value in model.get_weights()])
-    curved = keras.Sequential([keras.Input((6, 5, 1)), keras.layers.Flatten(), keras.layers.Dense(16, "relu"), keras.layers.Dense(3)])
+    curved = keras.Sequential(
+        [keras.Input((6, 5, 1)), keras.layers.Flatten(), keras.layers.Dense(16, "relu"), keras.layers.Dense(3)]
+    )
     curved.set_weights(model.get_weights())
     deeper = keras.Sequential([*model.layers, keras.layers.Activation("linear")])
     return {
@@ -524,7 +525,11 @@ def test_files_that_are_no_runs(content, case, tmp_path):
         ({"data": {"x": 1}}, InvalidType, "data must be"),
         ({"data": (np.zeros((3, 6, 5, 1)), [0, 1])}, InvalidInput, "3 inputs and 2 labels"),
         ({"data": [np.zeros((3, 6, 5, 1))]}, InvalidType, "pair"),
-        ({"data": [(np.zeros((3, 6, 5, 1), "float32"), np.zeros(3)), (np.zeros((3, 6, 5, 1), "uint8"), np.zeros(3))]}, InvalidInput, "change from"),
+        (
+            {"data": [(np.zeros((3, 6, 5, 1), "float32"), np.zeros(3)), (np.zeros((3, 6, 5, 1), "uint8"), np.zeros(3))]},
+            InvalidInput,
+            "change from",
+        ),
         ({"data": (np.zeros((3, 6, 5, 1), "float32"), [0, 1, 3])}, InvalidInput, "classes"),
         ({"data": (np.full((3, 6, 5, 1), 200.0), [0, 1, 2])}, InvalidInput, "box"),
         ({"data": (np.full((3, 6, 5, 1), np.nan), [0, 1, 2])}, InvalidInput, "NaN"),
@@ -536,8 +541,14 @@ def test_bad_input_is_answered(settings, error, words, case):
 
 
 def test_warnings_are_given_once_and_kept(case):
-    model, x, labels = case
-    flat = keras.Sequential([keras.Input((6, 5, 1)), keras.layers.Flatten(), keras.layers.Dense(3, kernel_initializer="zeros", bias_initializer="ones")])
+    x = case[1]
+    flat = keras.Sequential(
+        [
+            keras.Input((6, 5, 1)),
+            keras.layers.Flatten(),
+            keras.layers.Dense(3, kernel_initializer="zeros", bias_initializer="ones"),
+        ]
+    )
     flat.layers[-1].set_weights([np.zeros((30, 3)), np.array([2.0, 1, 0])])
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")

@@ -21,8 +21,7 @@ import numpy as np
 
 from advex._arrays import Array
 from advex.errors import InvalidInput
-from advex.evaluation.evaluation import PICTURES
-from advex.evaluation.running import Clean, Plan, Verdicts, attacked, clean, write_clean, write_verdicts
+from advex.evaluation.pieces import PICTURES, Clean, Plan, Verdicts, attacked, clean, write_clean, write_verdicts
 from advex.evaluation.source import Block, Source
 from advex.evaluation.store import packed, unpacked
 from advex.images import replacing
@@ -43,7 +42,9 @@ def fill(runner: Runner, source: Source, workers: int, stop: Callable[[], bool])
         KeyboardInterrupt: ``stop()`` answered True.
     """
     plan, store = runner.plan, runner.store
-    assert plan is not None and source.arrays is not None and store.path is not None  # noqa: S101 - evaluate has seen to it
+    assert plan is not None  # evaluate has seen to these
+    assert source.arrays is not None
+    assert store.path is not None
     folder = store.path.with_name(f"{store.path.name}.parts")
     mark = hashlib.blake2b(json.dumps(store.fact("identity"), sort_keys=True).encode(), digest_size=16).hexdigest()
     x, labels = source.arrays
@@ -124,14 +125,18 @@ def write_part(path: Path, plan: Plan, block: Block, before: Clean, found: list[
 
     count = len(block)
     columns: dict[str, list[Any]] = {"example": list(range(block.first, block.first + count))}
-    columns |= dict(zip(CLEAN, (part.tolist() for part in (before.labels, before.prediction, before.confidence, before.status)), strict=True))
+    columns |= dict(
+        zip(CLEAN, (part.tolist() for part in (before.labels, before.prediction, before.confidence, before.status)), strict=True)
+    )
     for name, verdicts in zip(plan.attacks, found, strict=True):
         place = {int(row): number for number, row in enumerate(verdicts.rows)}
         for column in VERDICT:
             values = getattr(verdicts, column).tolist()
             columns[f"{name}.{column}"] = [values[place[row]] if row in place else None for row in range(count)]
         kept = _kept(plan, verdicts)
-        columns[f"{name}.adversarial"] = [packed(verdicts.x[place[row]]) if place.get(row) in kept else None for row in range(count)]
+        columns[f"{name}.adversarial"] = [
+            packed(verdicts.x[place[row]]) if place.get(row) in kept else None for row in range(count)
+        ]
     about = {
         "run": mark,
         "digest": block.digest,
@@ -172,8 +177,8 @@ def read_part(path: Path, plan: Plan, block: Block, mark: str) -> tuple[Clean, l
         for place, code in enumerate(own["adversarial"]):
             x[place] = None if code is None else unpacked(code, block.x.shape[1:])
         kinds = {"status": "<U7", "distance": "float64", "confidence": "float64", "broken_by": "str"}
-        arrays = [np.asarray(own[column], kinds.get(column, "int64")) for column in VERDICT]
-        found.append(Verdicts(rows, *arrays, x, checks, seconds, warnings))
+        arrays: dict[str, Any] = {column: np.asarray(own[column], kinds.get(column, "int64")) for column in VERDICT}
+        found.append(Verdicts(rows=rows, x=x, checks=checks, seconds=seconds, warnings=warnings, **arrays))
     return before, found
 
 
@@ -204,7 +209,7 @@ def _ray(workers: int) -> Iterator[Any]:
     own = not ray.is_initialized()
     if own:
         alike = {name: os.environ[name] for name in ALIKE if name in os.environ}
-        quietly = {"include_dashboard": False, "log_to_driver": False, "logging_level": logging.ERROR}
+        quietly: dict[str, Any] = {"include_dashboard": False, "log_to_driver": False, "logging_level": logging.ERROR}
         ray.init(num_cpus=workers, runtime_env={"env_vars": alike}, **quietly)
     context = ray.data.DataContext.get_current()
     bars, context.enable_progress_bars = context.enable_progress_bars, False
@@ -219,8 +224,14 @@ def _ray(workers: int) -> Iterator[Any]:
 
 def _sent(ray: Any, values: Array) -> Any:
     """How workers get an array: a file that they can open too, or Ray's memory."""
-    if isinstance(values, np.memmap) and isinstance(values.base, mmap.mmap) and values.flags.c_contiguous and values.filename:
-        return {"file": str(values.filename), "dtype": values.dtype.str, "shape": values.shape, "offset": values.offset}
+    name: Any = getattr(values, "filename", None)
+    if (
+        isinstance(values, np.memmap)
+        and isinstance(getattr(values, "base", None), mmap.mmap)
+        and values.flags.c_contiguous
+        and name
+    ):
+        return {"file": str(name), "dtype": values.dtype.str, "shape": values.shape, "offset": values.offset}
     return {"memory": ray.put(np.asarray(values))}
 
 
@@ -228,5 +239,6 @@ def _received(sent: dict[str, Any]) -> Array:
     if "memory" in sent:
         import ray
 
-        return ray.get(sent["memory"])  # type: ignore[no-any-return]
+        values: Array = ray.get(sent["memory"])
+        return values
     return np.memmap(sent["file"], sent["dtype"], "r", sent["offset"], sent["shape"])

@@ -48,7 +48,7 @@ LATE, GAIN = 0.1, 0.05  # of the steps, of the loss's range
 LUCK = 0.02
 UNDERFLOW = math.log(2.0**-126)  # log-odds below which the usual gradient is rounding error and nothing else
 NOISE = 1e-5  # of the largest logit: a change of the margin that says nothing
-RADII: dict[type[Budget], float] = {Linf: 8 / 255, L2: 0.5, L1: 10.0, L0: 20.0}  # where the budget has no limit
+RADII: dict[type[Budget], float] = {Linf: 8 / 255, L2: 0.5, L1: 10.0, L0: 20}  # where the budget has no limit
 
 Status = Literal["ok", "flag", "not run", "noted"]
 
@@ -628,9 +628,9 @@ class _Examination:
         none, gone, broken = int(dead.any(axis=0).sum()), int((faint & ~dead).any(axis=0).sum()), int(wild.sum())
         at = "the inputs or a random start near them" if movable else "the inputs"
         found = f"of {self.n} examples, {none} have a gradient that is exactly zero at {at}, {broken} one that is not finite"
-        self._add(_judgement("D1", broken > 0 or _many(none, self.n), found, zero=none, not_finite=broken))
+        self._add(_judgement("D1", broken > 0 or _many(none, self.n) or none == self.n, found, zero=none, not_finite=broken))
         found = f"{gone} of {self.n} examples have no cross-entropy gradient at {at}, but one of the margin"
-        self._add(_judgement("D2", _many(gone, self.n), found, dead=gone))
+        self._add(_judgement("D2", _many(gone, self.n) or gone == self.n, found, dead=gone))
         if movable:
             self._add(self._lies(x0, margins, slope))
 
@@ -676,27 +676,30 @@ class _Examination:
 
     def _attacks(self) -> Array:
         """D7, D10, D11, D12; returns which examples every gradient attack has left standing."""
-        every = np.ones(self.n, bool)
-        pgd = PGD(steps=STEPS)
-        first = self._attack(pgd, every)
-        one = self._attack(FGSM(), ~first)
-        count = int(one.sum())
-        found = f"FGSM breaks {count} of the {int((~first).sum())} examples that {STEPS} steps of PGD do not"
-        self._add(_judgement("D7", _many(count, self.n), found, wins=count, standing=int((~first).sum())))
-        left = self._first(~first)
+        first = self._attack(PGD(steps=STEPS), np.ones(self.n, bool))
+        small = first | self._attack(PGD(steps=STEPS, loss=margin), ~first)
+        one = self._attack(FGSM(), ~small)
+        count, standing = int(one.sum()), int((~small).sum())
+        found = f"FGSM breaks {count} of the {standing} examples that {STEPS} steps of PGD do not"
+        self._add(_judgement("D7", _many(count, self.n), found, wins=count, standing=standing))
+        left = self._first(~small)
         more = self._longer(left)
-        again = self._attack(Restarts(pgd, RESTARTS - 1), left, seed=1)
-        count = int(again.sum())
-        found = f"{RESTARTS - 1} more starts break {count} of {int(left.sum())} examples that one does not"
-        self._add(_judgement("D11", _many(count, self.n), found, more=count, tried=int(left.sum())))
-        self._add(self._not_monotone(pgd, self._first(first)))
-        return ~(first | one | again | more)
+        again = self._attack(Restarts(PGD(steps=STEPS), RESTARTS - 1), left, seed=1)
+        count, tried = int(again.sum()), int(left.sum())
+        found = f"{RESTARTS - 1} more starts break {count} of {tried} examples that one does not"
+        self._add(_judgement("D11", _many(count, self.n), found, more=count, tried=tried))
+        self._add(self._not_monotone(self._first(first)))
+        return ~(small | one | again | more)
 
-    def _not_monotone(self, pgd: Attack, broken: Array) -> Finding:
+    def _not_monotone(self, broken: Array) -> Finding:
         assert self.radius is not None
-        double = 2 * self.radius.epsilon
-        wide = type(self.radius)(min(double, 1.0) if isinstance(self.radius, Linf) else double)
-        lost = int((broken & ~self._attack(pgd, broken, wide)).sum())
+        if self.radius.homogeneous:
+            double = 2 * self.radius.epsilon
+            wide = type(self.radius)(min(double, 1.0) if isinstance(self.radius, Linf) else double)
+        else:
+            wide = type(self.radius)(int(2 * self.radius.epsilon))
+        held = broken & ~self._attack(PGD(steps=STEPS), broken, wide)
+        lost = int((held & ~self._attack(PGD(steps=STEPS, loss=margin), held, wide)).sum())
         found = f"{lost} of {int(broken.sum())} examples that fall within {self.radius!r} hold within {wide!r}"
         return _judgement("D12", _many(lost, self.n), found, lost=lost, tried=int(broken.sum()))
 

@@ -19,10 +19,10 @@ from advex._settings import helpful
 from advex.errors import InvalidInput
 from advex.evaluation.curves import Curve
 from advex.evaluation.doctor import Diagnosis, Finding
+from advex.evaluation.pieces import PICTURES
 from advex.evaluation.store import Store, unpacked
 from advex.images import replacing
 
-PICTURES = 4  # kept of each attack at each end
 POINTS = 200  # of a curve, in JSON
 VERDICT = ("held", "broken", "undecided", "wrong", "invalid", "unfinished")
 
@@ -133,8 +133,9 @@ class Evaluation:
         """One entry per example: number, label, prediction, worst verdict, smallest distance."""
         count = len(self.names)
         question = (
-            "SELECT e.id, e.label, e.prediction, e.status, coalesce(sum(v.status = 'broken'), 0), coalesce(sum(v.status = 'held'), 0),"
-            " count(v.status), min(v.distance) FROM examples e LEFT JOIN verdicts v ON v.example = e.id GROUP BY e.id ORDER BY e.id"
+            "SELECT e.id, e.label, e.prediction, e.status, coalesce(sum(v.status = 'broken'), 0),"
+            " coalesce(sum(v.status = 'held'), 0), count(v.status), min(v.distance)"
+            " FROM examples e LEFT JOIN verdicts v ON v.example = e.id GROUP BY e.id ORDER BY e.id"
         )
         number, label, prediction, verdict, distance = [], [], [], [], []
         with self._open() as store:
@@ -285,6 +286,17 @@ class Evaluation:
         return Curve(distances, self.facts["norm"], limit)
 
     @property
+    def sample_curve(self) -> Curve | None:
+        """Accuracy over all radii, of the few examples that were classified correctly and that the doctor looked at, by ``FMN``.
+
+        None without the doctor, without gradients, or where the budget has no limit: then ``curve`` says it of all.
+        """
+        sample = self.facts.get("sample")
+        if sample is None:
+            return None
+        return Curve(np.asarray([math.inf if value is None else value for value in sample["distances"]]), self.facts["norm"])
+
+    @property
     def passes(self) -> dict[str, int]:
         """Forward passes (``queries``) and backward passes (``gradients``) of the attacks; ``clean`` and ``checks`` beside."""
         with self._open() as store:
@@ -317,7 +329,8 @@ class Evaluation:
         kinds: dict[str, list[str]] = {}
         with self._open() as store:
             rows = store.rows(
-                "SELECT a.name, w.warnings FROM work w JOIN attacks a ON a.id = w.attack WHERE w.warnings != '[]' ORDER BY w.attack, w.block"
+                "SELECT a.name, w.warnings FROM work w JOIN attacks a ON a.id = w.attack WHERE w.warnings != '[]'"
+                " ORDER BY w.attack, w.block"
             )
         for name, code in rows:
             for sentence in json.loads(code):
@@ -401,7 +414,8 @@ class Evaluation:
 
     @property
     def _shape(self) -> list[int]:
-        return json.loads(self.facts["inputs"].partition(" ")[2])  # type: ignore[no-any-return]
+        shape: list[int] = json.loads(self.facts["inputs"].partition(" ")[2])
+        return shape
 
     def _number(self, attack: str | int) -> int:
         if isinstance(attack, str) and attack in self.names:
@@ -418,7 +432,8 @@ class Evaluation:
         with self._open() as store:
             rows = store.rows(
                 "SELECT p.example, p.attack, p.distance, p.before, p.after, v.prediction, v.confidence FROM pictures p"
-                " JOIN verdicts v ON v.attack = p.attack AND v.example = p.example WHERE p.place = ? ORDER BY p.distance, p.example",
+                " JOIN verdicts v ON v.attack = p.attack AND v.example = p.example WHERE p.place = ?"
+                " ORDER BY p.distance, p.example",
                 (place,),
             )
         best: dict[int, tuple[Any, ...]] = {}
@@ -445,7 +460,7 @@ class Evaluation:
     def to_dict(self) -> dict[str, Any]:
         """All figures as plain values for JSON; not the single examples."""
         curve = self.curve
-        few = np.unique(np.linspace(0, len(curve.radii) - 1, POINTS).round().astype(int)) if len(curve.radii) else []
+        few: Array = np.unique(np.linspace(0, max(0, len(curve.radii) - 1), POINTS).round().astype(int))[: len(curve.radii)]
         return {
             "advex": self.versions["advex"],
             "finished": self.finished,
@@ -462,6 +477,7 @@ class Evaluation:
             "attacks": [asdict(attack) for attack in self.attacks],
             "classes": [asdict(summary) for summary in self.per_class],
             "curve": {"radii": curve.radii[few].tolist(), "accuracy": curve.accuracy[few].tolist()},
+            "sample": self.facts.get("sample"),
             "flags": [asdict(flag) for flag in self.flags],
             "diagnosis": self.facts.get("diagnosis"),
             "warnings": self.warnings,
@@ -541,7 +557,9 @@ class Evaluation:
     def __str__(self) -> str:
         lines = [self.headline()]
         if self.interval is not None:
-            lines.append(f"95 % interval {self.interval[0]:.1%} to {self.interval[1]:.1%}; an upper bound: a better attack may find less")
+            lines.append(
+                f"95 % interval {self.interval[0]:.1%} to {self.interval[1]:.1%}; an upper bound: a better attack may find less"
+            )
         width = max((len(name) for name in self.names), default=6)
         lines.append(f"{'attack':<{width}}  attacked  broken  alone  not broken  gradients  queries  seconds")
         for attack in self.attacks:

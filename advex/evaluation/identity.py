@@ -102,7 +102,9 @@ def weights_hash(model: keras.Model) -> str:
 def layers(model: keras.Model) -> str:
     """The kinds of the model's layers, in their order. What they answer is compared when a run goes on."""
     kinds = [type(layer).__name__ for layer in model._flatten_layers()]
-    return f"{type(model).__name__} of {len(kinds)} layers, {hashlib.blake2b(' '.join(kinds).encode(), digest_size=4).hexdigest()}"
+    return (
+        f"{type(model).__name__} of {len(kinds)} layers, {hashlib.blake2b(' '.join(kinds).encode(), digest_size=4).hexdigest()}"
+    )
 
 
 def code_hash(thing: Any) -> str:

@@ -33,7 +33,7 @@ class Report:
         if not self.wanted or self.call is not None:
             return False
 
-        def moved(done: int, total: int, found: int) -> None:
+        def moved(done: int, total: int, _: int) -> None:
             share = (attack + done / max(1, total)) / attacks
             self._draw(self.done + rows * share, self.fresh + rows * share)
 

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import json
 import signal
 import sys
 import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Any, Literal
@@ -19,127 +17,33 @@ from typing import Any, Literal
 import keras
 import numpy as np
 
-from advex import _backend, attacks as known
+from advex import _backend
+from advex import attacks as known
 from advex._arrays import Array
-from advex._grid import Grid
 from advex._settings import helpful, whole_number
 from advex._version import VERSION
 from advex.attacks import Attack
 from advex.attacks.base import checked_inputs
 from advex.budgets import Budget
 from advex.classifier import Classifier
-from advex.errors import AdvexWarning, Interrupted, InvalidInput, InvalidType, ModelWarning
-from advex.evaluation.doctor import EXAMPLES, Diagnosis, diagnose as look
-from advex.evaluation.evaluation import PICTURES, Evaluation
+from advex.errors import AdvexWarning, GradientUnavailable, Interrupted, InvalidInput, InvalidType, ModelWarning
+from advex.evaluation.doctor import EXAMPLES, Diagnosis
+from advex.evaluation.doctor import diagnose as look
+from advex.evaluation.evaluation import Evaluation
 from advex.evaluation.identity import backend_version, demand_same, identity
+from advex.evaluation.pieces import Clean, Plan, attacked, clean, held, recalled, write_clean, write_verdicts
 from advex.evaluation.progress import Report
 from advex.evaluation.source import Block, Source
-from advex.evaluation.store import Store, packed
+from advex.evaluation.store import Store
 from advex.goals import Untargeted
-from advex.judging import Judge
 from advex.search import Progress, default_batch
 
 BATCHES = 4  # of a block: rows can leave and others take their places
+SAMPLE_STEPS = 100  # of the attack that says how far a few examples are from the boundary
 CLOSE = 1e-3  # how much the confidence of a clean prediction may differ when a run goes on
 KEEP = ("none", "success")
 
 Attacks = Attack | Sequence[Attack] | Mapping[str, Attack] | None
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What is done to each block; nothing in it depends on the data but the number of rows."""
-
-    classifier: Classifier
-    attacks: dict[str, Attack]
-    budget: Budget
-    seed: int
-    block: int
-    batch: int
-    keep: str
-
-
-@dataclass(frozen=True)
-class Clean:
-    """What the model says to the inputs as they are: one entry per row."""
-
-    labels: Array
-    prediction: Array
-    confidence: Array
-    status: Array
-    """ "correct", "wrong" or "invalid" (the model answers NaN)."""
-    queries: int
-    seconds: float
-
-
-@dataclass(frozen=True)
-class Verdicts:
-    """What one attack did to the rows of a block that were classified correctly: their places in it, and one entry for each."""
-
-    rows: Array
-    status: Array
-    """ "broken", "held", "fragile" (a success within rounding errors) or "invalid" (NaN during the search)."""
-    distance: Array
-    prediction: Array
-    confidence: Array
-    gradients: Array
-    queries: Array
-    broken_by: Array
-    x: Array
-    checks: int
-    seconds: float
-    warnings: list[str]
-
-
-def clean(plan: Plan, x: Array, labels: Any) -> Clean:
-    """The first look at a block."""
-    began = time.monotonic()
-    x = checked_inputs(plan.classifier, x)
-    grid = Grid(x.dtype, plan.classifier.box)
-    sample = grid.working(x[:16])
-    forward = plan.classifier.forward(sample)
-    goal = Untargeted(labels).check(len(x), forward.classes)
-    batch = plan.batch if _backend.RAGGED else min(plan.batch, len(x))
-    before = Judge(plan.classifier, grid, batch, sample)(x, goal)
-    status = np.where(before["broken"], "invalid", np.where(before["reached"], "wrong", "correct"))
-    confidence = np.where(before["broken"], np.nan, before["confidence"])
-    forward.spent = 0  # a few rows per process, to look at the head: a run that was stopped must not look dearer
-    return Clean(goal.labels, before["prediction"], confidence, status, len(x), time.monotonic() - began)
-
-
-def attacked(plan: Plan, name: str, x: Array, before: Clean, progress: Callable[[int, int, int], Any] | bool = False) -> Verdicts:
-    """One attack on the rows of a block that were classified correctly."""
-    rows = np.flatnonzero(before.status == "correct")
-    began = time.monotonic()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ModelWarning)  # kept with the block, and said once
-        result = plan.attacks[name](
-            plan.classifier,
-            x[rows],
-            before.labels[rows],
-            plan.budget,
-            seed=plan.seed,
-            batch_size=plan.batch,
-            progress=progress,
-        )
-    status = np.full(len(rows), "held", "<U7")
-    status[result.info["fragile"]] = "fragile"
-    status[result.info["invalid"]] = "invalid"
-    status[result.success] = "broken"
-    return Verdicts(
-        rows,
-        status,
-        result.distance,
-        result.prediction,
-        result.confidence,
-        result.gradients,
-        result.queries,
-        result.broken_by,
-        result.x,
-        int(result.info["checks"]["queries"]),
-        time.monotonic() - began,
-        list(result.info["warnings"]),
-    )
 
 
 @helpful
@@ -330,7 +234,12 @@ class Runner:
                 "epsilon": float(self.budget.epsilon) if self.budget.limited else None,
                 "model": repr(self.classifier),
                 "classes": names,
-                "versions": {"advex": VERSION, "keras": keras.__version__, _backend.NAME: backend_version(), "numpy": np.__version__},
+                "versions": {
+                    "advex": VERSION,
+                    "keras": keras.__version__,
+                    _backend.NAME: backend_version(),
+                    "numpy": np.__version__,
+                },
                 "began": time.strftime("%Y-%m-%d %H:%M:%S %Z"),
                 "finished": False,
             }
@@ -338,7 +247,7 @@ class Runner:
 
     def _block(self, block: Block, stop: Callable[[], bool], finished: bool) -> None:
         """One block: the clean look, then one attack after the other."""
-        assert self.plan is not None  # noqa: S101 - _begin was called
+        assert self.plan is not None  # _begin was called
         store, plan = self.store, self.plan
         recorded = store.rows("SELECT digest, rows FROM blocks WHERE id = ?", (block.number,))
         if recorded:
@@ -372,7 +281,7 @@ class Runner:
 
     def told(self, block: Block, *, worked: bool) -> None:
         """Let those who watch know that a block is finished; once for each."""
-        assert self.plan is not None  # noqa: S101 - _begin was called
+        assert self.plan is not None  # _begin was called
         if block.number not in self.reported:
             self.reported.add(block.number)
             self.report(len(block), held(self.store, block, len(self.plan.attacks)), worked=worked)
@@ -385,7 +294,11 @@ class Runner:
             now.confidence, before.confidence[few], atol=CLOSE, equal_nan=True
         )
         if not (same | (now.status != before.status[few]) & (np.abs(now.confidence - before.confidence[few]) < CLOSE)).all():
-            demand_same({"model": "other answers to the first rows"}, {"model": f"{int((~same).sum())} of {len(same)} differ"}, self.store.path)
+            demand_same(
+                {"model": "other answers to the first rows"},
+                {"model": f"{int((~same).sum())} of {len(same)} differ"},
+                self.store.path,
+            )
 
     def _say(self, name: str, sentences: list[str]) -> None:
         """Each kind of warning once in a run; all of them are in the file."""
@@ -403,9 +316,9 @@ class Runner:
             return
         if stop():
             raise KeyboardInterrupt
-        found = self.patient.seen(self.plan)
+        found, sample = self.patient.seen(self.plan), self.patient.sample(self.plan)
         with self.store.transaction():
-            self.store.state({"diagnosis": found.to_dict()})
+            self.store.state({"diagnosis": found.to_dict(), "sample": sample})
         for flag in found.flags:
             warnings.warn(f"{flag.id} {flag.name}: {flag.found}", ModelWarning, stacklevel=2)
 
@@ -434,96 +347,22 @@ class Patient:
             warnings.simplefilter("ignore", AdvexWarning)
             return look(plan.classifier, x, labels, plan.budget, seed=plan.seed, batch_size=plan.batch)
 
-
-# What is written and read.
-
-
-def write_clean(store: Store, block: Block, before: Clean) -> None:
-    """Record the first look at a block; within a transaction."""
-    store.insert("blocks", [(block.number, block.first, len(block), block.digest, before.queries, before.seconds)])
-    numbers = range(block.first, block.first + len(block))
-    store.insert("examples", zip(numbers, before.labels, before.prediction, before.confidence, before.status, strict=True))
-
-
-def write_verdicts(store: Store, plan: Plan, block: Block, attack: int, found: Verdicts) -> None:
-    """Record what one attack did to a block; within a transaction."""
-    kept = found.status == "broken" if plan.keep == "success" else np.zeros(len(found.rows), bool)
-    passes = found.gradients + found.queries
-    share = found.seconds * passes / max(1, passes.sum())
-    store.insert("work", [(block.number, attack, found.checks, found.seconds, json.dumps(found.warnings))])
-    store.insert(
-        "verdicts",
-        (
-            (
-                attack,
-                block.first + int(row),
-                found.status[place],
-                found.distance[place],
-                found.prediction[place],
-                found.confidence[place],
-                found.gradients[place],
-                found.queries[place],
-                share[place],
-                found.broken_by[place],
-                packed(found.x[place]) if kept[place] else None,
-            )
-            for place, row in enumerate(found.rows)
-        ),
-    )
-    _write_pictures(store, block, attack, found)
-
-
-def _write_pictures(store: Store, block: Block, attack: int, found: Verdicts) -> None:
-    """Keep the few successes of this attack that are nearest to the boundary, and the farthest."""
-    broken = np.flatnonzero(found.status == "broken")
-    for place, order in (("nearest", found.distance[broken]), ("farthest", -found.distance[broken])):
-        few = broken[np.argsort(order, kind="stable")[:PICTURES]]
-        rows = [
-            (
-                place,
-                attack,
-                block.first + int(found.rows[row]),
-                found.distance[row],
-                packed(block.x[found.rows[row]]),
-                packed(found.x[row]),
-            )
-            for row in few
-        ]
-        store.insert("pictures", rows)
-        sign = "" if place == "nearest" else "-"
-        store.database.execute(
-            "DELETE FROM pictures WHERE place = ? AND attack = ? AND example NOT IN (SELECT example FROM pictures WHERE place = ?"  # noqa: S608
-            f" AND attack = ? ORDER BY {sign}distance, example LIMIT {PICTURES})",
-            (place, attack, place, attack),
-        )
-
-
-def recalled(store: Store, block: Block) -> Clean:
-    """The first look at a block that is recorded."""
-    rows = store.rows(
-        "SELECT label, prediction, confidence, status FROM examples WHERE id BETWEEN ? AND ? ORDER BY id",
-        (block.first, block.first + len(block) - 1),
-    )
-    labels, prediction, confidence, status = zip(*rows, strict=True)
-    return Clean(
-        np.asarray(labels, "int32"),
-        np.asarray(prediction, "int64"),
-        np.asarray([np.nan if value is None else value for value in confidence]),
-        np.asarray(status),
-        0,
-        0.0,
-    )
-
-
-def held(store: Store, block: Block, attacks: int) -> int:
-    """How many rows of a block no attack has broken."""
-    last = block.first + len(block) - 1
-    found: int = store.one(
-        "SELECT count(*) FROM (SELECT example FROM verdicts WHERE example BETWEEN ? AND ? AND attack < ? GROUP BY example"
-        " HAVING sum(status = 'held') = ?)",
-        (block.first, last, attacks, attacks),
-    )[0]
-    return found
+    def sample(self, plan: Plan) -> dict[str, Any] | None:
+        """How far these few are from the boundary, whatever the budget: attacks within a limit do not tell."""
+        if not plan.budget.limited or not plan.classifier.symbolic or not len(self):
+            return None
+        attack = known.FMN(steps=SAMPLE_STEPS)
+        x, labels = np.concatenate(self.x), np.concatenate(self.labels)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", AdvexWarning)
+            try:
+                found = attack(
+                    plan.classifier, x, labels, type(plan.budget)(), seed=plan.seed, batch_size=plan.batch, progress=False
+                )
+            except GradientUnavailable:
+                return None
+        distances = [value if np.isfinite(value) else None for value in found.distance.tolist()]
+        return {"attack": repr(attack), "distances": distances}
 
 
 def _refuse_data(store: Store, reason: str) -> None:
@@ -605,7 +444,7 @@ def _stopping() -> Iterator[Callable[[], bool]]:
         return
     usual = signal.getsignal(signal.SIGINT)
 
-    def handle(number: int, frame: FrameType | None) -> None:
+    def handle(_: int, __: FrameType | None) -> None:
         asked.set()
         print("\nadvex: stopping after this block; Ctrl-C again stops at once", file=sys.stderr)
         signal.signal(signal.SIGINT, usual if usual is not None else signal.default_int_handler)

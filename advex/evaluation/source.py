@@ -53,7 +53,11 @@ class Source:
                 )
             _demand_alike(x, labels, "data")
             self.arrays = (x, labels)
-        elif isinstance(data, dict | str | bytes) or hasattr(data, "shape") or not isinstance(data, Iterable | keras.utils.PyDataset):
+        elif (
+            isinstance(data, dict | str | bytes)
+            or hasattr(data, "shape")
+            or not isinstance(data, Iterable | keras.utils.PyDataset)
+        ):
             raise InvalidType(f"data must be {KINDS}; received {type(data).__name__}: labels belong to the inputs")
         self.data = data
 
@@ -88,7 +92,8 @@ class Source:
             x, labels = _array(f"x of batch {number}", part[0]), _array(f"labels of batch {number}", part[1])
             if x.ndim < 2 or labels.ndim == 0:
                 raise InvalidInput(
-                    f"batch {number} of data has shapes {x.shape} and {labels.shape}: batches need a first axis; is .batch(n) missing?"
+                    f"batch {number} of data has shapes {x.shape} and {labels.shape}: batches need a first axis;"
+                    " is .batch(n) missing?"
                 )
             _demand_alike(x, labels, f"batch {number} of data")
             if len(x):
