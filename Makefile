@@ -1,7 +1,7 @@
-# make demo         sets up .venv and attacks the 32 images that ship with advex
+# make demo         sets up .venv, attacks the 32 images that ship with advex and writes a report
 # make test         sets up .venv and runs every check
 # make bench        what a step costs beside the bare gradient, and beside other libraries where they can be installed;
-#                   AutoAttack and Verdict beside the reference implementation (half an hour)
+#                   AutoAttack and Verdict beside the reference implementation (half an hour); memory of an evaluation
 # make check-peers  FGSM and BIM against Foolbox's, example by example
 
 PYTHON ?= python3
@@ -13,10 +13,10 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .PHONY: demo test lint types bench check-peers clean
 
-# The small environment: what a user installs.
+# The small environment: what a user installs who wants a report.
 $(VENV)/user: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --editable .
+	$(BIN)/python -m pip install --quiet --editable '.[report]'
 	touch $@
 
 # The whole one: the other two backends and the tools. The CPU build of torch is pinned.
@@ -44,6 +44,7 @@ bench: $(VENV)/user
 	$(BIN)/python benchmarks/leaving_rows.py
 	$(BIN)/python benchmarks/peers.py autoattack
 	$(BIN)/python benchmarks/autoattack.py --count 200
+	$(BIN)/python benchmarks/evaluation.py --count 10000
 
 check-peers: $(VENV)/user
 	$(BIN)/python benchmarks/peers.py foolbox

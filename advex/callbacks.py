@@ -18,6 +18,8 @@ from advex.classifier import Classifier
 from advex.errors import AdvexWarning, InvalidInput, InvalidType
 from advex.evaluation.source import Source
 
+__all__ = ["RobustAccuracy"]
+
 
 class RobustAccuracy(keras.callbacks.Callback):
     """The share of ``data`` that is classified correctly and that ``attack`` does not break, at the end of an epoch.

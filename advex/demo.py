@@ -1,8 +1,9 @@
-"""``advex demo``: the 32 images that ship with advex, attacked in four ways."""
+"""``advex demo``: the 32 images that ship with advex, attacked in four ways, and an evaluation of their model as a page."""
 
 from __future__ import annotations
 
 import time
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,15 @@ import numpy as np
 
 import advex
 from advex import cli, images, zoo
+from advex.errors import ModelWarning
 from advex.result import SavedImage
 
 BUDGET = advex.Linf(8 / 255)
 ATTACKS = {"fgsm": advex.FGSM(), "pgd": advex.PGD()}
 SHEET = cli.SHEET
+SMALLER = advex.Linf(4 / 255)  # within which some of the images hold
+EVALUATED = (advex.PGD(), advex.SquareAttack(steps=500))
+RUN, PAGE = "evaluation.advex", "report.html"
 
 
 def run(out: Path) -> dict[str, Any]:
@@ -30,7 +35,7 @@ def run(out: Path) -> dict[str, Any]:
     classifier = zoo.fashion_mnist()
     x, labels = zoo.fashion_images()
     names = [f"{row:02d}-{_plain(classifier.caption(int(label)))}.png" for row, label in enumerate(labels)]
-    cli.check_folder(out, [SHEET], overwrite=True)
+    cli.check_folder(out, [SHEET, RUN, PAGE], overwrite=True)
     goals = {"untargeted": labels, "targeted": advex.Targeted((labels + 1) % len(classifier.names or ()))}
     attacks = []
     results: dict[str, advex.Result] = {}
@@ -91,8 +96,24 @@ def run(out: Path) -> dict[str, Any]:
         "images": each,
         "originals": str(originals),
         "contact_sheet": str(out / SHEET),
+        "evaluation": _evaluation(out, classifier, x, labels),
         "seconds": time.monotonic() - began,
     }
+
+
+def _evaluation(out: Path, classifier: advex.Classifier, x: Any, labels: Any) -> dict[str, Any]:
+    """What somebody would be shown: how many images hold, checked by the doctor, as a page if Jinja2 and matplotlib are there."""
+    (out / RUN).unlink(missing_ok=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ModelWarning)  # they are on the page
+        found = advex.evaluate(classifier, (x, labels), EVALUATED, SMALLER, run=out / RUN, progress=False)
+    try:
+        page = str(found.report(out / PAGE, overwrite=True))
+    except ImportError:
+        (out / PAGE).unlink(missing_ok=True)
+        page = None
+    flags = [f"{flag.id}, {flag.name}: {flag.found}" for flag in found.flags]
+    return {"headline": found.headline(), "flags": flags, "run": str(out / RUN), "page": page}
 
 
 def _plain(name: str) -> str:
@@ -164,4 +185,14 @@ def show(report: dict[str, Any]) -> None:
     folders = ", ".join(Path(entry["folder"]).name for entry in report["attacks"])
     say(f"Pictures: {Path(report['originals']).parent}, in {Path(report['originals']).name}, {folders}")
     say(f"Side by side: {report['contact_sheet']}")
+    say()
+    evaluation = report["evaluation"]
+    say("The same model evaluated, as one would show it to somebody:")
+    say(evaluation["headline"])
+    for flag in evaluation["flags"]:
+        say(f"FLAG {flag}")
+    if evaluation["page"]:
+        say(f"Report: {evaluation['page']}")
+    else:
+        say(f"For a page: pip install 'advex[report]', then advex report {evaluation['run']} --out report.html")
     say(f"Your turn: advex attack {report['originals']} --target Bag --epsilon 8/255")

@@ -60,7 +60,8 @@ def main() -> None:
         print(f"file: {path.stat().st_size / 2**20:.1f} MiB")
     print(found)
     first, last = marks[min(done for done in marks if done >= min(1000, options.count))], marks[max(marks)]
-    print(f"{len(x) / seconds:.1f} rows/s; memory {first:.1f} MiB after 1,000 rows, {last:.1f} after all: {last / first - 1:+.1%}")
+    grown = last / first - 1
+    print(f"{len(x) / seconds:.1f} rows/s; memory {first:.1f} MiB after 1,000 rows, {last:.1f} after all: {grown:+.1%}")
 
 
 if __name__ == "__main__":

@@ -78,7 +78,10 @@ def test_demo_as_a_user_runs_it(shown):
     assert "not broken by FGSM" in done.stdout
     assert "robust" not in done.stdout.lower()
     assert "00-ankle-boot" in done.stdout
-    assert listing(folder) == ["contact_sheet.png", "fgsm", "fgsm-targeted", "original", "pgd", "pgd-targeted"]
+    parts = ["contact_sheet.png", "evaluation.advex", "fgsm", "fgsm-targeted", "original", "pgd", "pgd-targeted", "report.html"]
+    assert listing(folder) == parts
+    assert "Report: pictures/report.html" in done.stdout
+    assert "not broken by PGD, SquareAttack within Linf(4/255)" in done.stdout
     assert len(listing(folder / "original")) == 32
 
 
@@ -540,3 +543,100 @@ def test_attack_a_model_by_name(place, tmp_path, monkeypatch, capsys):
     assert entry["before"].startswith("name_")
     assert entry["notes"] == ["resized from 30 x 40"]
     assert code == (0 if entry["status"] == "fooled" else 1)
+
+
+# Evaluations.
+
+
+@pytest.fixture(scope="module")
+def clothes(tmp_path_factory):
+    """Twelve of the shipped images, as an npz file without the axis of channels, and as folders named after classes."""
+    folder = tmp_path_factory.mktemp("clothes")
+    x, labels = zoo.fashion_images()
+    np.savez(folder / "clothes.npz", x_test=x[:12, ..., 0], y_test=labels[:12])
+    names = [name.replace("/", "-") for name in zoo.fashion_mnist().names]
+    (folder / "names.json").write_text(json.dumps(names))
+    for number, label in enumerate(labels[:12]):
+        place = folder / "photos" / names[label]
+        place.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(x[number, ..., 0]).save(place / f"{number:02d}.png")
+    (folder / "photos" / "broken").mkdir()
+    return folder
+
+
+EVALUATE = ["--epsilon", "4/255", "--attack", "pgd", "--steps", "5", "--no-doctor"]
+
+
+def test_evaluate_and_report(clothes, tmp_path, capsys):
+    run = tmp_path / "run.advex"
+    words = ["evaluate", "--data", str(clothes / "clothes.npz"), "--run", str(run), *EVALUATE]
+    assert cli.main([*words, "--json"]) == 0
+    evaluation = document(capsys)["evaluation"]
+    x, labels = zoo.fashion_images()
+    expected = advex.PGD(steps=5)(zoo.fashion_mnist(), x[:12], labels[:12], advex.Linf(4 / 255))
+    assert evaluation["robust_accuracy"] == pytest.approx(1 - expected.success_rate)
+    assert evaluation["examples"] == 12
+    assert cli.main(words) == 0
+    said = capsys.readouterr()
+    assert "of 12 examples not broken by PGD within Linf(4/255)" in said.out
+    assert "The doctor has not looked." in said.out
+    assert f"advex report {run}" in said.out.replace("\n", "")
+    assert "robust" not in said.out.lower()
+    assert cli.main(["report", str(run), "--out", str(tmp_path / "page.html"), "--csv", str(tmp_path / "rows.csv")]) == 0
+    assert "page.html" in capsys.readouterr().out
+    assert (tmp_path / "page.html").read_text().startswith("<!DOCTYPE html>")
+    assert len((tmp_path / "rows.csv").read_text().splitlines()) == 13
+    assert cli.main(["report", str(run), "--out", str(tmp_path / "page.html")]) == 2
+    assert "exists" in capsys.readouterr().err
+    assert cli.main(["report", str(run), "--json"]) == 0
+    assert document(capsys)["evaluation"]["hashes"] == evaluation["hashes"]
+    assert cli.main([*words[:-3], "6", "--no-doctor"]) == 2
+    assert "Changed: attacks (" in capsys.readouterr().err
+
+
+def test_evaluate_a_folder_of_classes(clothes, capsys):
+    """Folders are read as the array was, whatever their order; what cannot be read is left out, and said."""
+    words = ["--classes", str(clothes / "names.json"), *EVALUATE, "--json"]
+    assert cli.main(["evaluate", "--data", str(clothes / "clothes.npz"), *words]) == 0
+    array = document(capsys)["evaluation"]
+    (clothes / "photos" / "broken").rmdir() if (clothes / "photos" / "broken").exists() else None
+    assert cli.main(["evaluate", "--data", str(clothes / "photos"), *words]) == 0
+    folder = document(capsys)["evaluation"]
+    assert folder["classes"] == array["classes"]
+    assert folder["attacks"][0]["gradients"] == array["attacks"][0]["gradients"]
+    bad = next((clothes / "photos").iterdir()) / "bad.png"
+    bad.write_bytes(b"no picture")
+    assert cli.main(["evaluate", "--data", str(clothes / "photos"), *words]) == 1
+    said = capsys.readouterr()
+    assert json.loads(said.out)["unread"] == [str(bad)]
+    assert "left out" in said.err
+    bad.unlink()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--attack", "pdg"], "did you mean pgd"),
+        (["--steps", "3"], "--steps belongs to an attack"),
+        (["--count", "0"], "--count must be"),
+        (["--data", "missing.npz"], "no such file"),
+        (["--data", "names.json"], "no npz file of plain arrays"),
+        (["--data", "empty.npz"], "it holds other"),
+        (["--data", "."], "there is no class"),
+        (["--data", "photos/Bag"], "found no folders"),
+        (["--run", "missing/run.advex"], "no folder"),
+        (["--epsilon", "inf", "--attack", "pgd"], "needs a limit"),
+        (["--workers", "2"], "needs a run file"),
+    ],
+)
+def test_evaluate_answers_wrong_words(clothes, monkeypatch, capsys, words, message):
+    monkeypatch.chdir(clothes)
+    np.savez("empty.npz", other=np.zeros(3))
+    (clothes / "photos" / "Bag").mkdir(exist_ok=True)
+    assert cli.main(["evaluate", "--data", "clothes.npz", "--epsilon", "4/255", *words]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_report_answers_wrong_words(tmp_path, capsys):
+    assert cli.main(["report", str(tmp_path / "run.advex")]) == 2
+    assert "no such run file" in capsys.readouterr().err

@@ -2,7 +2,6 @@
 
 import json
 import random
-import re
 import warnings
 
 import keras
@@ -124,23 +123,23 @@ DECEIVERS = {
 }
 
 
-@pytest.mark.parametrize("name", DECEIVERS)
-@pytest.mark.parametrize("epsilon", [8 / 255, 0.1])
-def test_every_deceiver_is_flagged(embedded, name, epsilon):
+@pytest.mark.parametrize(
+    ("name", "budget"),
+    [(name, advex.Linf(0.1 if number % 2 else 8 / 255)) for number, name in enumerate(DECEIVERS)]
+    + [("winners take all", advex.L2(1.0)), ("sine", advex.Linf(8 / 255))],
+    ids=str,
+)
+def test_every_deceiver_is_flagged(embedded, name, budget):
     model, images, labels = embedded
     build, expected = DECEIVERS[name]
-    found = diagnose(build(model), (images / 255).astype("float32"), labels, advex.Linf(epsilon))
-    assert found.examples >= 3
+    found = diagnose(build(model), (images / 255).astype("float32"), labels, budget)
     assert expected <= flags(found), found
     assert all(flag.means and flag.advice for flag in found.flags)
-
-
-def test_deceivers_in_l2(embedded):
-    model, images, labels = embedded
-    x = (images / 255).astype("float32")
-    for name, expected in [("logits times 4096", "D2"), ("winners take all", "D3")]:
-        found = diagnose(DECEIVERS[name][0](model), x, labels, advex.L2(1.0))
-        assert expected in flags(found), found
+    if found["D1"].measure.get("missing"):
+        assert "not differentiable" in found["D1"].found
+        skipped = [finding.id for finding in found.findings if finding.status == "not run"]
+        assert skipped == ["D2", "D3", "D7", "D9", "D10", "D11", "D12"]
+        assert found["D2"].found == "the model has no gradient, see D1"
 
 
 # Four honest models
@@ -171,13 +170,15 @@ def test_no_flag_on_a_small_network(epsilon):
     assert found.examples > 100
 
 
-@pytest.mark.parametrize("budget", [advex.Linf(8 / 255), advex.Linf(2 / 255), advex.L2(0.5)], ids=repr)
-def test_no_flag_on_the_shipped_model(embedded, budget):
+def test_no_flag_on_the_shipped_model(embedded):
     model, images, labels = embedded
-    found = diagnose(zoo.fashion_mnist() if budget == advex.Linf(8 / 255) else model, images, labels, budget)
+    found = diagnose(zoo.fashion_mnist(), images, labels, advex.Linf(8 / 255))
     demand_quiet(found)
     assert found.examples == 32
     assert found["D15"].found.startswith("the inputs are 8-bit images")
+    found = diagnose(model, (images / 255).astype("float32"), labels, advex.Linf(2.9 / 255))
+    demand_quiet(found)
+    assert 0 < found["D15"].measure["after"] < found["D15"].measure["before"]
 
 
 @pytest.mark.parametrize(("name", "epsilon"), [("standard", 8 / 255), ("robust", 0.1)])
@@ -187,9 +188,9 @@ def test_no_flag_on_larger_networks(fashion, name, epsilon):
         pytest.skip("the larger networks are not beside this checkout (../shared/models)")
     images, labels = fashion
     model = keras.models.load_model(path, compile=False)
-    found = diagnose(model, (images[:40] / 255).astype("float32"), labels[:40], advex.Linf(epsilon))
+    found = diagnose(model, (images[:36] / 255).astype("float32"), labels[:36], advex.Linf(epsilon))
     demand_quiet(found)
-    assert found.examples > 30
+    assert found.examples > 25
     assert (found["D8"].measure["tried"] > 20) == (name == "robust")
 
 
@@ -273,14 +274,6 @@ def test_not_converged():
     assert found["D10"].measure["late_gain"] > 0.05
 
 
-def test_a_gradient_that_points_the_wrong_way(embedded):
-    model, images, labels = embedded
-    found = diagnose(before(model, Backwards()), images, labels, advex.Linf(0.1))
-    assert {"D3", "D8", "D9"} <= flags(found), found
-    assert not found["D9"].measure["constant"]
-    assert found["D8"].measure["wins"] > 10
-
-
 def test_batch_dependent():
     class Centred(layers.Layer):
         def call(self, x):
@@ -317,13 +310,6 @@ def test_luck_is_measured(embedded):
     assert found["D13"].measure["first"] > found["D13"].measure["mean"] + 0.02
 
 
-def test_what_8_bits_lose(embedded):
-    model, images, labels = embedded
-    found = diagnose(model, (images / 255).astype("float32"), labels, advex.Linf(2.9 / 255))
-    before, after = (found["D15"].measure[name] for name in ("before", "after"))
-    assert 0 < after < before
-
-
 @pytest.mark.parametrize(
     ("count", "total", "fires"), [(2, 10, False), (3, 10, True), (3, 150, True), (3, 151, False), (4, 151, True)]
 )
@@ -349,17 +335,6 @@ def test_a_black_box_is_asked_and_the_rest_is_named():
     assert found["D15"].found == "the inputs are no pictures"
     assert (found.gradients, found.queries) == (0, sum(seen))
     assert found["D13"].measure["first"] > 0.3
-
-
-def test_without_a_gradient_the_rest_goes_on(embedded):
-    if BACKEND != "tensorflow":
-        pytest.skip("only TensorFlow gives None for the gradient of rounding")
-    model, images, labels = embedded
-    found = diagnose(before(model, Quantise()), images, labels, advex.Linf(8 / 255))
-    assert "not differentiable" in found["D1"].found
-    skipped = [finding.id for finding in found.findings if finding.status == "not run"]
-    assert skipped == ["D2", "D3", "D7", "D9", "D10", "D11", "D12"]
-    assert found["D2"].found == "the model has no gradient, see D1"
 
 
 def test_constant_is_said_even_without_a_gradient():
@@ -404,17 +379,19 @@ def test_less_than_a_level_moves_no_8_bit_image(embedded):
     assert status(found)["D10"] == "not run"
 
 
-@pytest.mark.parametrize("norm", [advex.Linf, advex.L2, advex.L1, advex.L0])
-def test_without_a_limit_a_usual_one_is_taken(norm):
-    found = diagnose(linear_model(), *linear_data(12), norm())
-    assert re.fullmatch(rf"{norm.__name__}\(.+\) \(in place of {norm.__name__}\(\)\)", found.budget)
+def test_without_a_limit_a_usual_one_is_taken():
+    found = diagnose(linear_model(), *linear_data(12), advex.Linf())
+    assert found.budget == "Linf(8/255) (in place of Linf())"
     assert status(found)["D8"] != "not run"
+    usual = {norm: repr(doctor._radius(norm())) for norm in (advex.L2, advex.L1, advex.L0)}
+    assert usual == {advex.L2: "L2(0.5)", advex.L1: "L1(10)", advex.L0: "L0(20)"}
 
 
-@pytest.mark.parametrize("budget", [advex.L1(0.4), advex.L0(3), advex.L2(0.2), advex.Linf(0.4)], ids=repr)
+@pytest.mark.parametrize("budget", [advex.L1(0.4), advex.L0(3), advex.L2(0.2)], ids=repr)
 def test_other_norms(budget):
     found = diagnose(linear_model(), *linear_data(), budget)
-    assert not {name for name, now in status(found).items() if now == "not run"} - {"D15"}
+    left_out = {"D15", "D7", "D10", "D11", "D12"} if isinstance(budget, advex.L0) else {"D15"}
+    assert {name for name, now in status(found).items() if now == "not run"} == left_out
     demand_quiet(found)
 
 

@@ -41,8 +41,10 @@ RESTARTS = 5
 BLACK_BOX, CORNERS = 500, 100  # queries of the random search, corners of the ball
 FORWARDS, LOOKS = 5, 10  # of one batch; of each success
 SHORT = 0.1  # of epsilon: the step on which the gradient's promise is tested
+FAR = 0.02  # of the box: that step's largest change of one element, beyond which honest models bend, too
 GAP = 0.5  # between promise and gain, relative, above which the gradient lies
 LIES = 0.05  # of the examples
+RESTARTED = 0.05  # likewise: near the boundary other starts break 3 % of an honest model's examples
 RANDOM = 1e-4  # between normalised logits; relative, between an example alone and in its batch
 LATE, GAIN = 0.1, 0.05  # of the steps, of the loss's range
 LUCK = 0.02
@@ -341,9 +343,9 @@ def _radius(budget: Budget) -> Budget | None:
     return type(budget)(RADII[type(budget)]) if type(budget) in RADII else None
 
 
-def _many(count: int, total: int) -> bool:
+def _many(count: int, total: int, share: float = 0.02) -> bool:
     """The count rule: any single example cries wolf on honest models."""
-    return count >= max(3, 0.02 * total)
+    return count >= max(3, share * total)
 
 
 def _finding(name: str, status: Status, found: str, **measure: float) -> Finding:
@@ -417,6 +419,8 @@ class _Examination:
         still = self._immovable()
         if still:
             self._skip(NEEDS_RADIUS, still)
+        elif isinstance(self.radius, L0):
+            self._skip(("D7", "D10", "D11", "D12"), "PGD is too weak in L0 to be compared with itself; SigmaZero is made for it")
         blind = not self.classifier.symbolic
         if not blind:
             try:
@@ -656,8 +660,9 @@ class _Examination:
             move = reach * _backend.to_numpy(self.radius.steepest(ops.convert_to_tensor(finite)))
         else:
             move = level * np.sign(finite)
+        largest = np.abs(flattened(move)).max(axis=1, initial=0).reshape((-1,) + (1,) * (move.ndim - 1))
+        move = move * np.minimum(1, FAR * (high - low) / np.maximum(largest, 1e-30))
         if self.grid.levels:
-            largest = np.abs(flattened(move)).max(axis=1, initial=0).reshape((-1,) + (1,) * (move.ndim - 1))
             move = np.rint(move * np.maximum(1, level / np.maximum(largest, 1e-30)) / level) * level
         point = np.clip(x0 + move, low, high).astype("float32")
         after, *_ = self._looked(point)
@@ -687,7 +692,7 @@ class _Examination:
         again = self._attack(Restarts(PGD(steps=STEPS), RESTARTS - 1), left, seed=1)
         count, tried = int(again.sum()), int(left.sum())
         found = f"{RESTARTS - 1} more starts break {count} of {tried} examples that one does not"
-        self._add(_judgement("D11", _many(count, self.n), found, more=count, tried=tried))
+        self._add(_judgement("D11", _many(count, self.n, RESTARTED), found, more=count, tried=tried))
         self._add(self._not_monotone(self._first(first)))
         return ~(small | one | again | more)
 

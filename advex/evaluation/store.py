@@ -67,8 +67,9 @@ class Store:
 
     def _open(self, write: bool) -> None:
         ask = self.database.execute
-        if write and self.path is not None:
-            ask("PRAGMA locking_mode = EXCLUSIVE")  # one writer, and no shared memory file
+        left = self.path is not None and self.path.with_name(f"{self.path.name}-wal").exists()
+        if left or (write and self.path is not None):
+            ask("PRAGMA locking_mode = EXCLUSIVE")  # one writer; and no shared memory file, for which a full disk has no room
         fresh = ask("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0
         mark, version = (ask(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version"))
         if (fresh and not write) or (not fresh and mark != MARK) or (fresh and mark not in (0, MARK)):

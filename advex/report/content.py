@@ -1,0 +1,241 @@
+"""What stands on the page: plain values for the templates, each figure as text once."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from advex.evaluation import AttackSummary, Diagnosis, Evaluation, Finding
+from advex.report import pictures, repeat
+
+SIGNS = {"flag": ("▲", "flag"), "ok": ("✓", "ok"), "noted": ("•", "noted"), "not run": ("–", "not run")}
+
+
+def summary(evaluation: Evaluation) -> dict[str, Any]:
+    """What a notebook shows: headline, flags, attacks."""
+    return {
+        "result": _result(evaluation),
+        "doctor": _doctor(evaluation.diagnosis),
+        "attacks": _attacks(evaluation),
+        "warnings": evaluation.warnings,
+    }
+
+
+def page(evaluation: Evaluation) -> dict[str, Any]:
+    """All of the page."""
+    from advex.report import charts
+
+    return summary(evaluation) | {
+        "curves": charts.curves(evaluation),
+        "classes": charts.classes(evaluation.per_class),
+        "overlap": _overlap(evaluation),
+        "pictures": pictures.galleries(evaluation),
+        "costs": _costs(evaluation),
+        "record": _record(evaluation),
+        "citation": _citation(evaluation),
+        "snippet": repeat.snippet(evaluation),
+    }
+
+
+# Numbers as text.
+
+
+def percent(share: float | None) -> str:
+    """A share; only what is exactly none or all is called so.
+
+    Example:
+        >>> percent(0.5), percent(0.9999), percent(1.0), percent(None)
+        ('50.0%', '>99.9%', '100.0%', '–')
+    """
+    if share is None:
+        return "–"
+    text = f"{share:.1%}"
+    if text == "100.0%" and share < 1:
+        return ">99.9%"
+    return "<0.1%" if text == "0.0%" and share > 0 else text
+
+
+def count(value: int) -> str:
+    """A whole number, its thousands set off."""
+    return f"{value:,}"
+
+
+def cost(value: float) -> str:
+    """Passes or seconds: one decimal while they are few, more where that would be none."""
+    if 0 < value < 0.1:
+        return f"{value:.2g}" if value >= 1e-4 else "<0.0001"
+    return f"{value:,.1f}" if value < 100 else f"{value:,.0f}"
+
+
+def distance(value: float | None, norm: str) -> str:
+    """How far an input was moved, in the budget's units; grey levels where it is a whole number of them.
+
+    Example:
+        >>> distance(8 / 255, "Linf"), distance(0.12345, "L2"), distance(3.0, "L0"), distance(None, "L2")
+        ('8/255', '0.123', '3', '–')
+    """
+    if value is None or not math.isfinite(value):
+        return "–"
+    levels = value * 255
+    if norm == "Linf" and levels > 0.5 and abs(levels - round(levels)) < 1e-6:
+        return f"{round(levels)}/255"
+    return f"{value:.3g}"
+
+
+# The parts.
+
+
+def _result(evaluation: Evaluation) -> dict[str, Any]:
+    budget, limited = evaluation.budget, evaluation.facts["epsilon"] is not None
+    interval = evaluation.interval
+    nearest = evaluation.curve.median if evaluation.examples and not limited else math.inf
+    return {
+        "title": repeat.model_name(evaluation),
+        "finished": evaluation.finished,
+        "share": percent(evaluation.robust_accuracy),
+        "held": round((evaluation.robust_accuracy or 0.0) * evaluation.examples),
+        "examples": evaluation.examples,
+        "attacks": ", ".join(evaluation.names) or "any attack",
+        "budget": budget if limited else f"{budget}, a change of any size",
+        "interval": None if interval is None else tuple(map(percent, interval)),
+        "clean": percent(evaluation.clean_accuracy),
+        "median": None if limited else distance(nearest, evaluation.facts["norm"]),
+        "undecided": evaluation.undecided,
+        "invalid": evaluation.invalid,
+        "waiting": len(evaluation.label) - evaluation.examples - evaluation.invalid,
+        "began": evaluation.facts["began"],
+    }
+
+
+def _doctor(diagnosis: Diagnosis | None) -> dict[str, Any] | None:
+    if diagnosis is None:
+        return None
+    return {
+        "examples": diagnosis.examples,
+        "budget": diagnosis.budget,
+        "flags": diagnosis.flags,
+        "skipped": [finding for finding in diagnosis.findings if finding.status == "not run"],
+        "findings": [_finding(finding) for finding in diagnosis.findings],
+        "passes": diagnosis.gradients + diagnosis.queries,
+        "gradients": diagnosis.gradients,
+        "queries": diagnosis.queries,
+    }
+
+
+def _finding(finding: Finding) -> dict[str, Any]:
+    sign, status = SIGNS.get(finding.status, ("?", finding.status))
+    return {
+        "id": finding.id,
+        "name": finding.name,
+        "sign": sign,
+        "status": status,
+        "kind": status.replace(" ", "-"),
+        "found": finding.found,
+        "means": finding.means,
+        "advice": finding.advice,
+    }
+
+
+def _attacks(evaluation: Evaluation) -> dict[str, Any]:
+    norm = evaluation.facts["norm"]
+    rows = [_attack(attack, norm) for attack in evaluation.attacks]
+    right = round((evaluation.clean_accuracy or 0.0) * evaluation.examples)
+    together = {"attacked": right, "broken": int(evaluation.broken.sum()), "share": evaluation.robust_accuracy}
+    return {"rows": rows, "together": together if len(rows) > 1 else None, "unit": f"in {norm}"}
+
+
+def _attack(attack: AttackSummary, norm: str) -> dict[str, Any]:
+    each = max(1, attack.attacked)
+    return {
+        "name": attack.name,
+        "settings": attack.settings,
+        "attacked": attack.attacked,
+        "broken": attack.broken,
+        "alone": attack.alone,
+        "fragile": attack.fragile,
+        "invalid": attack.invalid,
+        "share": attack.accuracy,
+        "distance": distance(attack.median_distance, norm),
+        "gradients": attack.gradients / each,
+        "queries": attack.queries / each,
+        "seconds": attack.seconds,
+    }
+
+
+def _overlap(evaluation: Evaluation) -> dict[str, Any] | None:
+    """Of the examples that one attack broke, how many each other one broke too; None for a single attack."""
+    names = evaluation.names
+    if len(names) < 2 or not evaluation.matrix.any():
+        return None
+    broke = evaluation.matrix.astype("float64")
+    shared = np.rint(broke @ broke.T).astype(int)
+    rows = []
+    for place, name in enumerate(names):
+        total = int(shared[place, place])
+        cells = [
+            {"both": int(both), "share": both / total if total else None, "own": other == place}
+            for other, both in enumerate(shared[place])
+        ]
+        rows.append({"name": name, "total": total, "cells": cells})
+    return {"names": names, "rows": rows}
+
+
+def _costs(evaluation: Evaluation) -> list[tuple[str, int | float, float | None]]:
+    """What was spent: (what, in total, per example)."""
+    passes, seconds = evaluation.passes, evaluation.seconds
+    each = max(1, evaluation.examples)
+    rows: list[tuple[str, int | float, float | None]] = [
+        ("Forward passes of the attacks", passes["queries"], passes["queries"] / each),
+        ("Backward passes of the attacks", passes["gradients"], passes["gradients"] / each),
+        ("Forward passes on the inputs as they are", passes["clean"], passes["clean"] / each),
+        ("Forward passes to check the model", passes["checks"], passes["checks"] / each),
+    ]
+    if evaluation.diagnosis is not None:
+        rows.append(("Forward passes of the doctor", evaluation.diagnosis.queries, None))
+        rows.append(("Backward passes of the doctor", evaluation.diagnosis.gradients, None))
+    return [*rows, ("Seconds of the attacks and the first look", seconds, seconds / each)]
+
+
+def _record(evaluation: Evaluation) -> list[tuple[str, str]]:
+    """What decides the result: (what, as text)."""
+    facts = evaluation.facts
+    about = facts["identity"]
+    block = f"{facts['block']} rows" if facts["block"] else "not settled: no rows came"
+    rows = [
+        ("Model", facts["model"]),
+        ("Layers", about["model"]),
+        ("Preprocessing", about["preprocess"] or "none"),
+        ("Box", f"{about['box'][0]:g} to {about['box'][1]:g}"),
+        ("Weights, hash", evaluation.hashes["weights"] or "not known: a black box"),
+        ("Inputs", facts["inputs"] or "none"),
+        ("Data, hash", evaluation.hashes["data"]),
+        ("Budget", evaluation.budget),
+        ("Seed", str(evaluation.seed)),
+        *((f"Attack {attack.name}", attack.settings) for attack in evaluation.attacks),
+        ("Block", block),
+        ("Batch", f"{about['batch_size']} rows" if about["batch_size"] else "automatic, from the size of an input"),
+        ("Adversarial inputs kept", "all" if about["keep"] == "success" else "those shown here"),
+        ("Backend", about["backend"]),
+        ("Versions", ", ".join(f"{name} {version}" for name, version in evaluation.versions.items())),
+        ("Begun", facts["began"]),
+        ("Finished", "yes" if evaluation.finished else "no"),
+    ]
+    return [(what, str(text)) for what, text in rows]
+
+
+def _citation(evaluation: Evaluation) -> str:
+    """The result in a few sentences that can stand in a paper."""
+    result = _result(evaluation)
+    if not evaluation.examples:
+        return "No example has been looked at yet: there is nothing to cite."
+    ids = ", ".join(flag.id for flag in evaluation.flags)
+    doctor = "not examined" if evaluation.diagnosis is None else f"flags {ids}" if ids else "no flags"
+    low, high = result["interval"]
+    return (
+        f"{'Unfinished: ' if not evaluation.finished else ''}{result['share']} of {count(evaluation.examples)} examples"
+        f" (95 % interval {low} to {high}) not broken by {result['attacks']} within {evaluation.budget};"
+        f" {result['clean']} right without attack. advex {evaluation.versions['advex']}, {evaluation.facts['identity']['backend']},"
+        f" seed {evaluation.seed}, doctor: {doctor}, begun {evaluation.facts['began']}."
+    )

@@ -1,0 +1,109 @@
+"""Inputs before and after an attack, as PNG in the page itself."""
+
+from __future__ import annotations
+
+import base64
+import io
+from typing import Any
+
+import numpy as np
+
+from advex import images
+from advex._arrays import Array
+from advex.evaluation import Evaluation, Pair
+
+LARGEST = 448  # pixels of the longer side; larger ones are shown smaller
+SMALL = 128  # below it pixels stay squares
+GREY = 128.0
+NICE = tuple(base * 10.0**power for power in range(-2, 5) for base in (1, 2, 5))
+USUAL = 10.0
+VISIBLE = 8.0  # grey levels that the largest change must have to be seen
+
+
+def galleries(evaluation: Evaluation) -> dict[str, Any]:
+    """Both ends of what was kept, or a sentence where there is nothing to be seen."""
+    ends = {place: evaluation.pairs(place) for place in ("nearest", "farthest")}
+    if not ends["nearest"]:
+        return {"reason": "No attack broke an example: there is no picture to show.", "places": [], "pairs": []}
+    if not _pictures(ends["nearest"][0]):
+        shape = " × ".join(map(str, ends["nearest"][0].before.shape))
+        return {"reason": f"The inputs (shape {shape}) are not pictures.", "places": [], "pairs": _listed(evaluation, ends)}
+    box = tuple(evaluation.facts["identity"]["box"])
+    seen = {pair.example for pair in ends["nearest"]}
+    # Where few examples fell, the farthest would be the nearest over again.
+    ends["farthest"] = [pair for pair in ends["farthest"] if pair.example not in seen]
+    norm = evaluation.facts["norm"]
+    places = [{"name": name, "pairs": [_shown(pair, box, norm) for pair in pairs]} for name, pairs in ends.items() if pairs]
+    return {"reason": "", "places": places, "pairs": []}
+
+
+def _pictures(pair: Pair) -> bool:
+    shape = pair.before.shape
+    return images.is_image(pair.before[None]) and min(shape[:2]) > 1
+
+
+def _listed(evaluation: Evaluation, ends: dict[str, list[Pair]]) -> list[dict[str, Any]]:
+    """Inputs that are not pictures, in words."""
+    norm = evaluation.facts["norm"]
+    made = {pair.example: _words(pair, norm) for pairs in ends.values() for pair in pairs}
+    return list(made.values())
+
+
+def _words(pair: Pair, norm: str) -> dict[str, Any]:
+    from advex.report.content import distance
+
+    return {
+        "example": pair.example,
+        "attack": pair.attack,
+        "label": pair.label,
+        "prediction": pair.prediction,
+        "confidence": pair.confidence,
+        "distance": f"{distance(pair.distance, norm)} in {norm}",
+    }
+
+
+def _shown(pair: Pair, box: tuple[float, float], norm: str) -> dict[str, Any]:
+    before, after = _levels(pair.before, box), _levels(pair.after, box)
+    factor = scale(after - before)
+    change = np.clip(GREY + factor * (after - before), 0, 255)
+    height, width = before.shape[:2]
+    return _words(pair, norm) | {
+        "before": uri(before),
+        "after": uri(after),
+        "change": uri(change),
+        "factor": f"{factor:g}",
+        "pixelated": max(height, width) <= SMALL,
+        "reduced": max(height, width) > LARGEST,
+        "width": width,
+        "height": height,
+    }
+
+
+def _levels(x: Array, box: tuple[float, float]) -> Array:
+    """An input in grey levels, 0 to 255, as float64."""
+    if x.dtype == np.uint8:
+        return x.astype("float64")
+    low, high = box
+    return (x.astype("float64") - low) / (high - low) * 255
+
+
+def scale(change: Array) -> float:
+    """By how much a change (in grey levels) is multiplied so that it is seen: 10 where that does, else a round number.
+
+    Example:
+        >>> scale(np.asarray([8.0])), scale(np.asarray([-100.0])), scale(np.asarray([0.01])), scale(np.asarray([0.0]))
+        (10.0, 1.0, 10000.0, 10.0)
+    """
+    most = float(np.abs(change).max(initial=0.0))
+    if most == 0 or VISIBLE <= USUAL * most <= GREY:
+        return USUAL
+    return max((factor for factor in NICE if factor * most <= GREY), default=NICE[0])
+
+
+def uri(levels: Array) -> str:
+    """A picture in grey levels as a PNG that needs no file."""
+    made = images.picture(np.clip(np.rint(levels), 0, 255).astype("uint8"))
+    made.thumbnail((LARGEST, LARGEST))
+    buffer = io.BytesIO()
+    made.save(buffer, format="PNG", optimize=True)
+    return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"

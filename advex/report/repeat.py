@@ -1,0 +1,115 @@
+"""The Python code that repeats a run, with gaps where model and data belong."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import re
+from typing import Any
+
+import advex
+from advex.evaluation import Evaluation
+
+NAMES = 20  # of classes that are written out
+
+
+def model_name(evaluation: Evaluation) -> str:
+    """What the model calls itself."""
+    found = re.match(r"""Classifier\((['"])(.*?)\1, box=""", evaluation.facts["model"])
+    return found.group(2) if found else str(evaluation.facts["model"]).partition("(")[0]
+
+
+def snippet(evaluation: Evaluation) -> str:
+    """A script that makes the same run again."""
+    about, facts = evaluation.facts["identity"], evaluation.facts
+    attacks = [f"    {attack.name!r}: {_code(attack.settings)}," for attack in evaluation.attacks]
+    settings = {name: about[name] for name in ("seed", "batch_size", "block", "keep")}
+    if evaluation.finished and evaluation.diagnosis is None:
+        settings["diagnose"] = False
+    lines = [
+        "import advex",
+        "",
+        *_yours("\n".join(attacks)),
+        f"# {_line(', '.join(f'{name} {version}' for name, version in evaluation.versions.items()))}",
+        f"model = ...  # {_line(facts['model'])}, weights {about['weights'] or 'not known'}",
+        f"x, labels = ..., ...  # {_line(facts['inputs'] or 'no inputs')}, {len(evaluation.label)} rows, in the same order",
+        "",
+        *_classifier(about, facts["model"]),
+        "attacks = {",
+        *attacks,
+        "}",
+        f"budget = {_code(evaluation.budget)}",
+        f"found = advex.evaluate(classifier, (x, labels), attacks, budget, {_keywords(settings)})",
+        "print(found)",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _classifier(about: dict[str, Any], model: str) -> list[str]:
+    """The lines that say what the model's domain is."""
+    box = f"box=({about['box'][0]!r}, {about['box'][1]!r})"
+    if not model.startswith("Classifier("):
+        return ["classifier = model  # an advex.BlackBox, " + box]
+    names, parts, notes = about["classes"], ["model", box], []
+    if about["preprocess"]:
+        parts.append("preprocess=...")
+        notes.append(f"preprocessing: {_line(about['preprocess'])}")
+    if 0 < len(names) <= NAMES:
+        parts.append(f"classes={names!r}")
+    elif names:
+        parts.append("classes=...")
+        notes.append(f"the names of its {len(names)} classes")
+    note = f"  # {'; '.join(notes)}" if notes else ""
+    return [f"classifier = advex.Classifier({', '.join(parts)}){note}"]
+
+
+def _yours(code: str) -> list[str]:
+    """A comment on names that advex does not have: a user's own attacks and losses."""
+    own = {node.id for node in ast.walk(ast.parse(f"{{{code}\n}}")) if isinstance(node, ast.Name)} - {"advex"}
+    return [f"# from your own code: {', '.join(sorted(own))}"] if own else []
+
+
+def _keywords(settings: dict[str, Any]) -> str:
+    return ", ".join(f"{name}={value!r}" for name, value in settings.items() if value is not None)
+
+
+def _line(text: str) -> str:
+    """A text that fits into a comment."""
+    return " ".join(str(text).split())
+
+
+def _code(settings: str) -> str:
+    """The ``repr`` of an attack or a budget as code that needs ``import advex`` alone; a gap where that cannot be."""
+    try:
+        tree = _Public().visit(ast.parse(settings, mode="eval"))
+    except (SyntaxError, ValueError):
+        return f"...  # {_line(settings)}\n   "
+    return ast.unparse(tree)
+
+
+class _Public(ast.NodeTransformer):
+    """``PGD(loss=margin)`` becomes ``advex.PGD(loss=advex.losses.margin)``."""
+
+    def visit_Call(self, node: ast.Call) -> ast.AST:  # noqa: N802 - the name that ast calls
+        """A call without the keywords that keep a private default."""
+        owner = getattr(advex, node.func.id, None) if isinstance(node.func, ast.Name) else None
+        if inspect.isclass(owner):
+            usual = {name: repr(part.default) for name, part in inspect.signature(owner).parameters.items()}
+            node.keywords = [
+                part
+                for part in node.keywords
+                if not (isinstance(part.value, ast.Name) and _home(part.value.id) is None and usual.get(str(part.arg)))
+            ]
+        return self.generic_visit(node)
+
+    def visit_Name(self, node: ast.Name) -> ast.AST:  # noqa: N802
+        """A name in its public place; others belong to whoever made the run."""
+        return ast.parse(f"{_home(node.id) or ''}{node.id}", mode="eval").body
+
+
+def _home(name: str) -> str | None:
+    """Where a name is found, from ``advex`` on; None outside."""
+    for place, module in (("advex.", advex), ("advex.losses.", advex.losses), ("advex.attacks.", advex.attacks)):
+        if name in getattr(module, "__all__", ()):
+            return place
+    return None
