@@ -341,6 +341,18 @@ def test_other_norms_are_refused_before_the_model_is_asked(attack, budget):
 
 
 @pytest.mark.backends
+def test_sigma_zero_finds_its_threshold_by_itself(embedded):
+    """From far too low and from far too high it ends nearly where the usual first value leads; fixed it does not."""
+    model, x, labels = embedded
+    x = x[:16].astype("float32") / 255
+    usual, low, high = (
+        advex.SigmaZero(steps=60, threshold=first)(model, x, labels[:16], advex.L0()).distance.mean()
+        for first in (0.3, 0.02, 0.9)
+    )
+    assert low < 1.3 * usual
+    assert high < 1.5 * usual
+
+
 def test_two_thirds_is_the_argmin():
     generator = np.random.default_rng(0)
     y, weight = generator.uniform(-2, 2, size=200), 10.0 ** generator.uniform(-3, 0.3, size=200)
