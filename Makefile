@@ -8,6 +8,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 WORKERS ?= 2
+# Each worker keeps to its half of the files, with their fixtures, until the other has nothing left.
+PARALLEL := -n $(WORKERS) --dist worksteal
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
@@ -28,9 +30,9 @@ demo: $(VENV)/user
 	$(BIN)/advex demo
 
 test: lint types $(VENV)/developer
-	KERAS_BACKEND=tensorflow $(BIN)/python -m pytest tests -n $(WORKERS)
-	KERAS_BACKEND=jax $(BIN)/python -m pytest tests -m backends -n $(WORKERS)
-	KERAS_BACKEND=torch $(BIN)/python -m pytest tests -m backends -n $(WORKERS)
+	KERAS_BACKEND=tensorflow $(BIN)/python -m pytest tests $(PARALLEL)
+	KERAS_BACKEND=jax $(BIN)/python -m pytest tests -m backends $(PARALLEL)
+	KERAS_BACKEND=torch $(BIN)/python -m pytest tests -m backends $(PARALLEL)
 
 lint: $(VENV)/developer
 	$(BIN)/ruff check .

@@ -58,7 +58,7 @@ def main() -> None:
         found = advex.evaluate(model, batches, attacks, advex.Linf(options.epsilon), run=path, block=500, progress=look)
         seconds = time.monotonic() - began
         print(f"file: {path.stat().st_size / 2**20:.1f} MiB")
-    print(found)
+        print(found)
     first, last = marks[min(done for done in marks if done >= min(1000, options.count))], marks[max(marks)]
     grown = last / first - 1
     print(f"{len(x) / seconds:.1f} rows/s; memory {first:.1f} MiB after 1,000 rows, {last:.1f} after all: {grown:+.1%}")

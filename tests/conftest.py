@@ -1,13 +1,33 @@
 """What the tests share: data where it is there, and the small networks."""
 
+import atexit
+import os
+import shutil
+import tempfile
 from importlib.resources import files
 from pathlib import Path
+
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+    # On JAX nearly all time is compiling: what one test has compiled, no other test, worker or process compiles again.
+    # In a folder of this run alone, before JAX is imported; workers and subprocesses inherit it.
+    compiled = tempfile.mkdtemp(prefix="advex-compiled-")
+    atexit.register(shutil.rmtree, compiled, ignore_errors=True)
+    os.environ |= {"JAX_COMPILATION_CACHE_DIR": compiled, "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
 
 import keras
 import numpy as np
 import pytest
+from keras import ops
+
+import advex
+from advex.testing import check_attack, inside, small_network
 
 SHARED = Path(__file__).parents[2] / "shared"
+
+
+def pytest_configure(config):
+    # One worker reads what the other is writing just now: then JAX compiles it.
+    config.addinivalue_line("filterwarnings", "ignore:Error (reading|writing) persistent compilation cache entry:UserWarning")
 
 
 @pytest.fixture(scope="session")
@@ -27,3 +47,46 @@ def fashion():
         pytest.skip("Fashion-MNIST is not beside this checkout (../shared/data/fashion_mnist.npz)")
     with np.load(path) as data:
         return data["x_test"][:500, ..., None], data["y_test"][:500].astype("int64")
+
+
+@pytest.fixture(scope="session")
+def contract():
+    """``check_attack`` on TensorFlow; on JAX and torch the same promises of one call, unless ``whole`` is set.
+
+    The driver is the same code everywhere and whole for some attacks on every backend: there are the programs of a single
+    shape to compile here, not those of ten.
+    """
+
+    def check(attack, budgets, whole=False):
+        if whole or keras.backend.backend() == "tensorflow":
+            check_attack(attack, budgets)
+        else:
+            _brief(attack, budgets[0])
+
+    return check
+
+
+def _brief(attack, budget):
+    model, x = small_network(), np.random.default_rng(0).uniform(size=(12, 6, 6, 3)).astype("float32")
+    x[0] = x[1]  # equal rows
+
+    def answers(x):
+        return np.asarray(ops.convert_to_numpy(model(ops.convert_to_tensor(x), training=False))).argmax(1)
+
+    labels = answers(x)
+    labels[5] = (labels[5] + 1) % 4  # wrong already
+    held = x.tobytes(), labels.tobytes(), [w.tobytes() for w in model.get_weights()]
+    wide = type(budget)(int(10 * budget.epsilon) if isinstance(budget, advex.L0) else 10 * budget.epsilon)
+    for limit in (budget, wide):
+        result = attack(model, x, labels, limit, batch_size=5)  # rows join and leave
+        assert result.x.dtype == x.dtype and result.x.shape == x.shape and np.isfinite(result.x).all()
+        assert inside(result.x, x, limit)
+        assert (result.distance[result.success] <= limit.epsilon).all()
+        assert (result.x[~result.success] == x[~result.success]).all() and np.isinf(result.distance[~result.success]).all()
+        again = answers(result.x)
+        assert (again == result.prediction).all() and ((again != labels) >= result.success).all()
+        assert result.success[5] and result.distance[5] == 0
+        assert (result.x[0] == result.x[1]).all()
+        assert (result.gradients >= 0).all() and (result.queries >= 1).all()
+    assert result.success.sum() > 1  # within the wide budget
+    assert held == (x.tobytes(), labels.tobytes(), [w.tobytes() for w in model.get_weights()])

@@ -124,16 +124,24 @@ def ill_conditioned():
     return models
 
 
-@settings(max_examples=170, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=85, deadline=None, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_nothing_leaves_ball_or_box(ill_conditioned, data):
-    """170 calls of 60 rows: more than 10,000 cases over norm, attack, box, dtype and epsilon, in rational arithmetic."""
+    """170 calls of 60 rows: more than 10,000 cases over norm, attack, box, dtype and epsilon, in rational arithmetic.
+
+    Each norm, attack, box and dtype that is drawn has two epsilons and two sets of rows: what is compiled is used twice.
+    """
     box = data.draw(st.sampled_from(BOXES))
     attack = data.draw(st.sampled_from(ATTACKS))
     dtype = data.draw(st.sampled_from(DTYPES))
     norm = data.draw(st.sampled_from(list(NORMS)))
     number = st.one_of(st.floats(0, 0.49), st.integers(0, 100).map(lambda k: k / 255), st.floats(0, 1e-6))
-    budget = advex.L0(data.draw(st.integers(0, 8))) if norm == "l0" else NORMS[norm](data.draw(number))
+    for _ in range(2):
+        budget = advex.L0(data.draw(st.integers(0, 8))) if norm == "l0" else NORMS[norm](data.draw(number))
+        legal(ill_conditioned[box], attack, box, dtype, budget, data)
+
+
+def legal(model, attack, box, dtype, budget, data):
     generator = np.random.default_rng(data.draw(st.integers(0, 2**31)))
     if dtype == "uint8":
         x = generator.integers(0, 256, size=(60, 8)).astype("uint8")
@@ -147,7 +155,7 @@ def test_nothing_leaves_ball_or_box(ill_conditioned, data):
     labels = generator.integers(0, 3, size=60)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", advex.errors.AdvexWarning)  # the labels are random
-        result = attack(ill_conditioned[box], x, labels, budget, progress=False)
+        result = attack(model, x, labels, budget, progress=False)
     assert inside(result.x, x, budget, box)
     assert (result.distance[result.success] <= budget.epsilon).all()
     if budget.epsilon == 0:

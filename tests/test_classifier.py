@@ -13,6 +13,7 @@ import advex
 from advex.errors import InvalidInput, ModelWarning
 from advex.testing import linear_model, small_network
 
+JAX = keras.backend.backend() == "jax"  # there a compilation takes longer than all the rest
 BUDGET = advex.Linf(0.2)
 X = np.random.default_rng(5).uniform(size=(9, 12)).astype("float32")
 
@@ -203,7 +204,7 @@ def test_probabilities_whose_logits_are_out_of_reach(units, inside):
 @pytest.mark.backends
 def test_masked_classes_do_not_shield_the_others():
     """A class masked out by a huge negative logit is no reason to demand a huge margin."""
-    for masked in (-np.inf, -1e9):
+    for masked in (-np.inf,) if JAX else (-np.inf, -1e9):
         model, _ = functional(lambda z, masked=masked: ops.where(np.array([[True, True, True, False]]), z, masked))
         result = advex.BIM(steps=8)(model, X, None, advex.Linf(0.4))
         assert result.success.mean() > 0.5
@@ -229,7 +230,7 @@ def test_mixed_precision(policy, activation):
 
 
 @pytest.mark.backends
-@pytest.mark.parametrize("head", ["logits", "softmax", "sigmoid"])
+@pytest.mark.parametrize("head", ["softmax"] if JAX else ["logits", "softmax", "sigmoid"])
 def test_the_model_is_untouched(head):
     model = linear_model(head=head)
     model.compile("sgd", "mse")

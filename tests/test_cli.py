@@ -590,7 +590,7 @@ def test_evaluate_and_report(clothes, tmp_path, capsys):
     assert "exists" in capsys.readouterr().err
     assert cli.main(["report", str(run), "--json"]) == 0
     assert document(capsys)["evaluation"]["hashes"] == evaluation["hashes"]
-    assert cli.main([*words[:-3], "6", "--no-doctor"]) == 2
+    assert cli.main([*words[:-2], "6", "--no-doctor"]) == 2
     assert "Changed: attacks (" in capsys.readouterr().err
 
 

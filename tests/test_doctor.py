@@ -22,6 +22,18 @@ backends = pytest.mark.backends
 IDS = [f"D{number}" for number in range(1, 16)]
 
 
+@pytest.fixture
+def quick(monkeypatch):
+    """A shorter random search, where it is not what matters."""
+    monkeypatch.setattr(doctor, "BLACK_BOX", 60)
+
+
+@pytest.fixture(scope="module")
+def linear():
+    """One model for many tests: what is compiled for it stays."""
+    return linear_model()
+
+
 def flags(diagnosis):
     return {flag.id for flag in diagnosis.flags}
 
@@ -194,8 +206,8 @@ def test_no_flag_on_larger_networks(fashion, name, epsilon):
     assert (found["D8"].measure["tried"] > 20) == (name == "robust")
 
 
-@backends
-@pytest.mark.parametrize("head", ["logits", "sigmoid"])
+@pytest.mark.parametrize("head", [pytest.param("logits", marks=backends), "sigmoid"])
+@pytest.mark.usefixtures("quick")
 def test_no_flag_on_a_linear_model(head):
     x, labels = linear_data()
     found = diagnose(linear_model(head=head), x, labels, advex.Linf(0.05))
@@ -237,6 +249,7 @@ def bent(t, knots, values):
     return total
 
 
+@pytest.mark.usefixtures("quick")
 def test_one_step_wins():
     """A hill between the input and the boundary: small steps stay on it, one large step is beyond."""
     hill = lambda moved: bent(ops.mean(moved, axis=1), [0.0, 0.3, 0.8, 1.0], [-1.0, -0.5, -1.5, 0.5])  # noqa: E731
@@ -245,6 +258,7 @@ def test_one_step_wins():
     assert found["D7"].measure["wins"] == found["D7"].measure["standing"] == 16
 
 
+@pytest.mark.usefixtures("quick")
 def test_not_monotone():
     """A narrow gap that steps of epsilon / 4 hit and steps of epsilon / 2 do not."""
     gap = lambda moved: bent(ops.mean(moved, axis=1), [0.0, 0.5, 0.55, 0.67, 0.72, 3.0], [-1.0, -0.5, 0.5, 0.5, -0.4, -0.1])  # noqa: E731
@@ -253,6 +267,7 @@ def test_not_monotone():
     assert "D12" in flags(found)
 
 
+@pytest.mark.usefixtures("quick")
 def test_restart_sensitive():
     """Up or down is decided by the start; only down leads across."""
     fork = lambda moved: bent(moved[:, 0], [-1.0, -0.9, 0.0, 1.0], [0.5, 0.3, -1.0, -0.2])  # noqa: E731
@@ -261,6 +276,7 @@ def test_restart_sensitive():
     assert found["D11"].measure["more"] >= 8
 
 
+@pytest.mark.usefixtures("quick")
 def test_not_converged():
     """Each feature counts once the one before it has come nearly to its end: there is always more to gain."""
 
@@ -274,6 +290,7 @@ def test_not_converged():
     assert found["D10"].measure["late_gain"] > 0.05
 
 
+@pytest.mark.usefixtures("quick")
 def test_batch_dependent():
     class Centred(layers.Layer):
         def call(self, x):
@@ -286,6 +303,7 @@ def test_batch_dependent():
     assert status(found)["D4"] == "ok"
 
 
+@pytest.mark.usefixtures("quick")
 def test_probabilities_out_of_reach():
     class Wrapped(keras.Model):
         def __init__(self, inner):
@@ -301,6 +319,7 @@ def test_probabilities_out_of_reach():
     assert found["D6"].measure["saturated"] > 0.1
 
 
+@pytest.mark.usefixtures("quick")
 def test_luck_is_measured(embedded):
     """At a budget where a random model is near its boundary, searches pick lucky draws."""
     model, images, labels = embedded
@@ -337,6 +356,7 @@ def test_a_black_box_is_asked_and_the_rest_is_named():
     assert found["D13"].measure["first"] > 0.3
 
 
+@pytest.mark.usefixtures("quick")
 def test_constant_is_said_even_without_a_gradient():
     class Nothing(layers.Layer):
         def call(self, x):
@@ -348,26 +368,27 @@ def test_constant_is_said_even_without_a_gradient():
     assert found["D9"].found.startswith("constant model")
 
 
-def test_nothing_right_and_nothing_at_all():
+def test_nothing_right_and_nothing_at_all(linear):
     x, labels = linear_data()
     for inputs, classes in [(x, 1 - labels), (x[:0], labels[:0])]:
-        found = diagnose(linear_model(), inputs, classes, advex.Linf(0.1))
+        found = diagnose(linear, inputs, classes, advex.Linf(0.1))
         assert found.examples == 0
         assert set(status(found).values()) == {"not run"}
         assert [finding.id for finding in found.findings] == IDS
 
 
-def test_only_correct_examples_count_the_first_128():
+@pytest.mark.usefixtures("quick")
+def test_only_correct_examples_count_the_first_128(linear):
     x, labels = linear_data(300)
     labels[::3] = 1 - labels[::3]
-    found = diagnose(linear_model(), x, labels, advex.Linf(0.02))
+    found = diagnose(linear, x, labels, advex.Linf(0.02))
     assert found.examples == 128
     demand_quiet(found)
 
 
 @pytest.mark.parametrize("budget", [advex.Linf(0), advex.L2(0)], ids=repr)
-def test_a_budget_in_which_nothing_moves(budget):
-    found = diagnose(linear_model(), *linear_data(), budget)
+def test_a_budget_in_which_nothing_moves(linear, budget):
+    found = diagnose(linear, *linear_data(), budget)
     assert [name for name, now in status(found).items() if now == "not run"] == [*doctor.NEEDS_RADIUS]
     assert "nothing can move" in found["D8"].found
     demand_quiet(found)
@@ -379,8 +400,9 @@ def test_less_than_a_level_moves_no_8_bit_image(embedded):
     assert status(found)["D10"] == "not run"
 
 
-def test_without_a_limit_a_usual_one_is_taken():
-    found = diagnose(linear_model(), *linear_data(12), advex.Linf())
+@pytest.mark.usefixtures("quick")
+def test_without_a_limit_a_usual_one_is_taken(linear):
+    found = diagnose(linear, *linear_data(12), advex.Linf())
     assert found.budget == "Linf(8/255) (in place of Linf())"
     assert status(found)["D8"] != "not run"
     usual = {norm: repr(doctor._radius(norm())) for norm in (advex.L2, advex.L1, advex.L0)}
@@ -388,8 +410,9 @@ def test_without_a_limit_a_usual_one_is_taken():
 
 
 @pytest.mark.parametrize("budget", [advex.L1(0.4), advex.L0(3), advex.L2(0.2)], ids=repr)
-def test_other_norms(budget):
-    found = diagnose(linear_model(), *linear_data(), budget)
+@pytest.mark.usefixtures("quick")
+def test_other_norms(linear, budget):
+    found = diagnose(linear, *linear_data(), budget)
     left_out = {"D15", "D7", "D10", "D11", "D12"} if isinstance(budget, advex.L0) else {"D15"}
     assert {name for name, now in status(found).items() if now == "not run"} == left_out
     demand_quiet(found)
@@ -433,7 +456,6 @@ def test_how_it_looks(diagnosis):
         diagnosis["D16"]
 
 
-@backends
 def test_the_same_again(diagnosis):
     x, labels = linear_data()
     model = keras.Sequential([keras.Input((12,)), Backwards(), *linear_model().layers])
@@ -442,6 +464,7 @@ def test_the_same_again(diagnosis):
 
 
 @backends
+@pytest.mark.usefixtures("quick")
 def test_random_and_constant_models_on_every_backend():
     x, labels = linear_data()
     noisy = keras.Sequential([keras.Input((12,)), Noise(0.02), *linear_model().layers])
@@ -451,6 +474,7 @@ def test_random_and_constant_models_on_every_backend():
 
 
 @backends
+@pytest.mark.usefixtures("quick")
 def test_nothing_is_touched():
     model = small_network()
     x = np.random.default_rng(0).integers(0, 256, (8, 6, 6, 3)).astype("uint8")
@@ -471,6 +495,7 @@ def test_nothing_is_touched():
     assert found.examples == 8
 
 
+@pytest.mark.usefixtures("quick")
 def test_warnings_inside_stay_inside():
     """Attacks warn of random models; the doctor says it in its findings (warnings are errors here)."""
     x, labels = linear_data()
@@ -489,11 +514,12 @@ def test_warnings_inside_stay_inside():
     assert warnings.filters == filters
 
 
+@pytest.mark.usefixtures("quick")
 def test_a_model_edited_since_it_was_compiled():
     """What was compiled for an attack before is not believed."""
     x, labels = linear_data()
     model = keras.Sequential([keras.Input((12,)), *linear_model().layers])
-    diagnose(model, x, labels, advex.Linf(0.05))
+    advex.PGD(steps=2)(model, x, labels, advex.Linf(0.05))
     model.layers[0].activation = lambda values: 0 * values + ops.convert_to_tensor(np.eye(2, dtype="float32")[1] * 3 - 1)
     assert "D9" in flags(diagnose(model, x, labels, advex.Linf(0.05)))
 

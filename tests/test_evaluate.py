@@ -391,6 +391,9 @@ def test_a_full_disk(case, tmp_path):
         partial = Evaluation.load(path)
         assert 0 < partial.examples < 400 and not partial.finished
         assert partial.examples % 16 == 0, "a block that is not finished is in no figure"
+        assert {attack.attacked + round((1 - partial.clean_accuracy) * partial.examples) for attack in partial.attacks} == {
+            partial.examples
+        }
         assert partial.adversarial(int(np.flatnonzero(partial.matrix[0])[0])) is not None
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)

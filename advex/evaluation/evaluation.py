@@ -147,18 +147,26 @@ class Evaluation:
                 prediction.append(seen)
                 verdict.append(VERDICT.index(worst))
                 distance.append(0.0 if worst == "wrong" else math.inf if near is None else near)
-            partial = store.rows(
-                "SELECT first, rows FROM blocks b WHERE (SELECT count(*) FROM work w WHERE w.block = b.id) < ?", (count,)
-            )
-        for first, rows in partial:  # the wrong ones alone would give a false picture
-            verdict[first : first + rows] = [VERDICT.index("unfinished")] * rows
+        numbers, verdicts = np.asarray(number, "int64"), np.asarray(verdict, "int8")
+        for first, last in self._partial:  # the wrong ones alone would give a false picture
+            verdicts[(numbers >= first) & (numbers <= last)] = VERDICT.index("unfinished")
         return {
-            "example": np.asarray(number, "int64"),
+            "example": numbers,
             "label": np.asarray(label, "int64"),
             "prediction": np.asarray(prediction, "int64"),
-            "verdict": np.asarray(verdict, "int8"),
+            "verdict": verdicts,
             "distance": np.asarray(distance, "float64"),
         }
+
+    @functools.cached_property
+    def _partial(self) -> list[tuple[int, int]]:
+        """The first and last example of each block that not all attacks have seen: none of it is in a figure."""
+        with self._open() as store:
+            return store.rows(
+                "SELECT first, first + rows - 1 FROM blocks b WHERE (SELECT count(*) FROM work w WHERE w.block = b.id) < ?"
+                " ORDER BY first",
+                (len(self.names),),
+            )
 
     def _is(self, *verdicts: str) -> Array:
         return np.isin(self._table["verdict"], [VERDICT.index(name) for name in verdicts])
@@ -231,7 +239,8 @@ class Evaluation:
         made = np.zeros((len(self.names), len(self._table["example"])), bool)
         with self._open() as store:
             for attack, example in store.stream("SELECT attack, example FROM verdicts WHERE status = 'broken'"):
-                made[attack, example] = True
+                made[attack, np.searchsorted(self._table["example"], example)] = True
+        made[:, self._is("unfinished")] = False
         return made
 
     @functools.cached_property
@@ -242,16 +251,24 @@ class Evaluation:
         made = []
         with self._open() as store:
             for number, name, settings in store.rows("SELECT id, name, settings FROM attacks ORDER BY id"):
-                counts = dict(store.rows("SELECT status, count(*) FROM verdicts WHERE attack = ? GROUP BY status", (number,)))
-                gradients, queries = store.one(
-                    "SELECT coalesce(sum(gradients), 0), coalesce(sum(queries), 0) FROM verdicts WHERE attack = ?", (number,)
-                )
+                counts: dict[str, int] = {}
+                gradients = queries = 0
+                distances: list[float] = []
+                whole = "".join(f" AND NOT example BETWEEN {first} AND {last}" for first, last in self._partial)
+                for status, count, backward, forward in store.rows(
+                    "SELECT status, count(*), sum(gradients), sum(queries) FROM verdicts"  # noqa: S608 - numbers of this file
+                    f" WHERE attack = ?{whole} GROUP BY status",
+                    (number,),
+                ):
+                    counts[status] = count
+                    gradients, queries = gradients + backward, queries + forward
+                for (distance,) in store.stream(
+                    f"SELECT distance FROM verdicts WHERE attack = ? AND status = 'broken'{whole}",  # noqa: S608
+                    (number,),
+                ):
+                    distances.append(distance)
                 seconds = store.one("SELECT coalesce(sum(seconds), 0) FROM work WHERE attack = ?", (number,))[0]
                 total = sum(counts.values())
-                distances = [
-                    row[0]
-                    for row in store.stream("SELECT distance FROM verdicts WHERE attack = ? AND status = 'broken'", (number,))
-                ]
                 made.append(
                     AttackSummary(
                         name,

@@ -230,6 +230,8 @@ class Runner:
                 "identity": self.about,
                 "inputs": kind,
                 "block": self.plan.block if self.plan else None,
+                "batch": self.plan.batch if self.plan else None,
+                "doctor": self.diagnose,
                 "norm": type(self.budget).__name__,
                 "epsilon": float(self.budget.epsilon) if self.budget.limited else None,
                 "model": repr(self.classifier),

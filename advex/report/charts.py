@@ -6,6 +6,7 @@ import contextlib
 import io
 import math
 import re
+import unicodedata
 import warnings
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 WIDTH = 4.6  # inches: on a phone letters keep their size
 POINTS = 300  # of a line
 MANY, FEW = 30, 15  # classes that are all drawn; else so many from each end
-NAME = 20  # letters of a class name
+NAME = 18  # letters of a class name; wide ones count for more
 
 # Stand-ins that become colours of the page; on paper and in the dark they differ.
 COLOURS = {"ink": "#010101", "muted": "#020202", "rule": "#030303", "accent": "#040404", "pale": "#050505"}
@@ -104,6 +105,7 @@ def _tag(tag: str, name: str) -> str:
     tag = re.sub(r' id="([^"]*)"', rf' id="{name}-\1"', tag)
     tag = re.sub(r"url\(#([^)]*)\)", rf"url(#{name}-\1)", tag)
     tag = re.sub(r'xlink:href="#([^"]*)"', rf'href="#{name}-\1"', tag)
+    tag = re.sub(r"font: (?:[\w-]+ )*([\d.]+px) [^;\"]*", r"font-size: \1", tag)  # matplotlib before 3.10
     tag = re.sub(r"font-family: [^;\"]+;? ?", "", tag)
     for colour, code in COLOURS.items():
         tag = tag.replace(code, f"var(--{colour})")
@@ -136,7 +138,14 @@ def _curve(name: str, curve: Curve, evaluation: Evaluation) -> dict[str, Any]:
     with _drawing():
         figure = _curve_figure(name, curve, end, ticks, levels, epsilon, evaluation.interval)
         svg = _svg(figure, name, title, told)
-    return {"name": name, "svg": svg, "rows": listed, "norm": curve.norm, "n": len(curve.distances), "limit": _radius(end, levels)}
+    return {
+        "name": name,
+        "svg": svg,
+        "rows": listed,
+        "norm": curve.norm,
+        "n": len(curve.distances),
+        "limit": _radius(end, levels),
+    }
 
 
 def _curve_figure(
@@ -154,12 +163,14 @@ def _curve_figure(
     axes.set(xlim=(0, end * 1.06), ylim=(0, 104))
     if math.isfinite(curve.limit) and interval is not None:
         low, high = ([max(0.0, value)] for value in (y[-1] - 100 * interval[0], 100 * interval[1] - y[-1]))
-        axes.errorbar([end], [y[-1]], yerr=[low, high], color=COLOURS["accent"], marker="o", markersize=5, capsize=4, clip_on=False)
+        axes.errorbar(
+            [end], [y[-1]], yerr=[low, high], color=COLOURS["accent"], marker="o", markersize=5, capsize=4, clip_on=False
+        )
     if epsilon and name == "sample":
         axes.axvline(epsilon, color=COLOURS["muted"], linewidth=1, linestyle=(0, (4, 3)))
         # The label stands where the line has room.
         right = epsilon < end / 2
-        place = {"ha": "left", "xytext": (5, 0)} if right else {"ha": "right", "xytext": (-5, 0)}
+        place: dict[str, Any] = {"ha": "left", "xytext": (5, 0)} if right else {"ha": "right", "xytext": (-5, 0)}
         height = 95 if np.interp(epsilon, x, y) < 60 else 8
         axes.annotate(f"budget {_radius(epsilon, levels)}", (epsilon, height), textcoords="offset points", fontsize=9, **place)
     axes.set_xticks(ticks, [f"{round(mark * 255)}" if levels else f"{mark:g}" for mark in ticks])
@@ -228,7 +239,8 @@ def classes(summaries: list[ClassSummary]) -> dict[str, Any]:
     few = len(ranked) > MANY
     drawn = [*ranked[:FEW], *ranked[-FEW:]] if few else summaries
     table = [
-        {"name": one.name, "examples": one.examples, "clean": one.clean_accuracy, "held": one.robust_accuracy} for one in summaries
+        {"name": one.name, "examples": one.examples, "clean": one.clean_accuracy, "held": one.robust_accuracy}
+        for one in summaries
     ]
     if len(summaries) < 2:
         return {"rows": table, "svg": None, "few": None}
@@ -249,9 +261,7 @@ def _bars(drawn: list[ClassSummary], cut: int | None) -> Figure:
     axes.barh(rows, clean, height=0.72, facecolor=COLOURS["pale"], edgecolor=COLOURS["accent"], linewidth=0.8)
     axes.barh(rows, held, height=0.72, facecolor=COLOURS["accent"])
     for row, one in zip(rows, drawn, strict=True):
-        name = " ".join(one.name.split())
-        name = name if len(name) <= NAME else f"{name[: NAME - 1]}…"
-        axes.annotate(name, (0, row), xytext=(-6, 0), textcoords="offset points", ha="right", va="center")
+        axes.annotate(_short(one.name), (0, row), xytext=(-6, 0), textcoords="offset points", ha="right", va="center")
         share = f"{100 * (one.clean_accuracy or 0):.0f} → {100 * (one.robust_accuracy or 0):.0f}"
         axes.annotate(share, (100, row), xytext=(8, 0), textcoords="offset points", ha="left", va="center", annotation_clip=False)
     if cut is not None:
@@ -264,6 +274,17 @@ def _bars(drawn: list[ClassSummary], cut: int | None) -> Figure:
     axes.grid(axis="x")
     axes.tick_params(length=0)
     return figure
+
+
+def _short(name: str) -> str:
+    """A name that fits beside the bars."""
+    name, used = " ".join(name.split()), 0.0
+    for place, letter in enumerate(name):
+        wide = unicodedata.east_asian_width(letter) in "WF"
+        used += 1.9 if wide else 1.3 if letter.isupper() or letter in "mw@%" else 1.0
+        if used > NAME:
+            return f"{name[: max(1, place - 1)]}…"
+    return name
 
 
 def _shares(one: ClassSummary) -> tuple[float | None, float | None]:

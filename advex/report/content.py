@@ -10,7 +10,8 @@ import numpy as np
 from advex.evaluation import AttackSummary, Diagnosis, Evaluation, Finding
 from advex.report import pictures, repeat
 
-SIGNS = {"flag": ("▲", "flag"), "ok": ("✓", "ok"), "noted": ("•", "noted"), "not run": ("–", "not run")}
+NONE = "\u2013"
+SIGNS = {"flag": ("▲", "flag"), "ok": ("✓", "ok"), "noted": ("•", "noted"), "not run": (NONE, "not run")}
 
 
 def summary(evaluation: Evaluation) -> dict[str, Any]:
@@ -46,11 +47,11 @@ def percent(share: float | None) -> str:
     """A share; only what is exactly none or all is called so.
 
     Example:
-        >>> percent(0.5), percent(0.9999), percent(1.0), percent(None)
-        ('50.0%', '>99.9%', '100.0%', '–')
+        >>> percent(0.5), percent(0.9999), percent(1.0)
+        ('50.0%', '>99.9%', '100.0%')
     """
     if share is None:
-        return "–"
+        return NONE
     text = f"{share:.1%}"
     if text == "100.0%" and share < 1:
         return ">99.9%"
@@ -73,11 +74,11 @@ def distance(value: float | None, norm: str) -> str:
     """How far an input was moved, in the budget's units; grey levels where it is a whole number of them.
 
     Example:
-        >>> distance(8 / 255, "Linf"), distance(0.12345, "L2"), distance(3.0, "L0"), distance(None, "L2")
-        ('8/255', '0.123', '3', '–')
+        >>> distance(8 / 255, "Linf"), distance(0.12345, "L2"), distance(3.0, "L0")
+        ('8/255', '0.123', '3')
     """
     if value is None or not math.isfinite(value):
-        return "–"
+        return NONE
     levels = value * 255
     if norm == "Linf" and levels > 0.5 and abs(levels - round(levels)) < 1e-6:
         return f"{round(levels)}/255"
@@ -185,17 +186,20 @@ def _overlap(evaluation: Evaluation) -> dict[str, Any] | None:
 def _costs(evaluation: Evaluation) -> list[tuple[str, int | float, float | None]]:
     """What was spent: (what, in total, per example)."""
     passes, seconds = evaluation.passes, evaluation.seconds
-    each = max(1, evaluation.examples)
-    rows: list[tuple[str, int | float, float | None]] = [
-        ("Forward passes of the attacks", passes["queries"], passes["queries"] / each),
-        ("Backward passes of the attacks", passes["gradients"], passes["gradients"] / each),
-        ("Forward passes on the inputs as they are", passes["clean"], passes["clean"] / each),
-        ("Forward passes to check the model", passes["checks"], passes["checks"] / each),
+
+    def row(what: str, value: int | float) -> tuple[str, int | float, float | None]:
+        return what, value, value / evaluation.examples if evaluation.examples else None
+
+    rows = [
+        row("Forward passes of the attacks", passes["queries"]),
+        row("Backward passes of the attacks", passes["gradients"]),
+        row("Forward passes on the inputs as they are", passes["clean"]),
+        row("Forward passes to check the model", passes["checks"]),
     ]
     if evaluation.diagnosis is not None:
         rows.append(("Forward passes of the doctor", evaluation.diagnosis.queries, None))
         rows.append(("Backward passes of the doctor", evaluation.diagnosis.gradients, None))
-    return [*rows, ("Seconds of the attacks and the first look", seconds, seconds / each)]
+    return [*rows, row("Seconds of the attacks and the first look", seconds)]
 
 
 def _record(evaluation: Evaluation) -> list[tuple[str, str]]:
@@ -236,6 +240,7 @@ def _citation(evaluation: Evaluation) -> str:
     return (
         f"{'Unfinished: ' if not evaluation.finished else ''}{result['share']} of {count(evaluation.examples)} examples"
         f" (95 % interval {low} to {high}) not broken by {result['attacks']} within {evaluation.budget};"
-        f" {result['clean']} right without attack. advex {evaluation.versions['advex']}, {evaluation.facts['identity']['backend']},"
-        f" seed {evaluation.seed}, doctor: {doctor}, begun {evaluation.facts['began']}."
+        f" {result['clean']} right without attack. advex {evaluation.versions['advex']},"
+        f" {evaluation.facts['identity']['backend']}, seed {evaluation.seed}, doctor: {doctor},"
+        f" begun {evaluation.facts['began']}."
     )

@@ -26,7 +26,7 @@ def galleries(evaluation: Evaluation) -> dict[str, Any]:
     if not ends["nearest"]:
         return {"reason": "No attack broke an example: there is no picture to show.", "places": [], "pairs": []}
     if not _pictures(ends["nearest"][0]):
-        shape = " × ".join(map(str, ends["nearest"][0].before.shape))
+        shape = " by ".join(map(str, ends["nearest"][0].before.shape))
         return {"reason": f"The inputs (shape {shape}) are not pictures.", "places": [], "pairs": _listed(evaluation, ends)}
     box = tuple(evaluation.facts["identity"]["box"])
     seen = {pair.example for pair in ends["nearest"]}

@@ -90,21 +90,22 @@ def _code(settings: str) -> str:
 class _Public(ast.NodeTransformer):
     """``PGD(loss=margin)`` becomes ``advex.PGD(loss=advex.losses.margin)``."""
 
-    def visit_Call(self, node: ast.Call) -> ast.AST:  # noqa: N802 - the name that ast calls
-        """A call without the keywords that keep a private default."""
+    def visit_Call(self, node: ast.Call) -> ast.AST:
+        """A call without the keywords whose value is a default that has no public name."""
         owner = getattr(advex, node.func.id, None) if isinstance(node.func, ast.Name) else None
         if inspect.isclass(owner):
-            usual = {name: repr(part.default) for name, part in inspect.signature(owner).parameters.items()}
-            node.keywords = [
-                part
-                for part in node.keywords
-                if not (isinstance(part.value, ast.Name) and _home(part.value.id) is None and usual.get(str(part.arg)))
-            ]
+            usual = {name: getattr(part.default, "__name__", "") for name, part in inspect.signature(owner).parameters.items()}
+            node.keywords = [part for part in node.keywords if not _private(part, usual)]
         return self.generic_visit(node)
 
-    def visit_Name(self, node: ast.Name) -> ast.AST:  # noqa: N802
+    def visit_Name(self, node: ast.Name) -> ast.AST:
         """A name in its public place; others belong to whoever made the run."""
         return ast.parse(f"{_home(node.id) or ''}{node.id}", mode="eval").body
+
+
+def _private(part: ast.keyword, usual: dict[str, str]) -> bool:
+    name = part.value.id if isinstance(part.value, ast.Name) else None
+    return name is not None and _home(name) is None and usual.get(str(part.arg)) == name
 
 
 def _home(name: str) -> str | None:
