@@ -55,7 +55,7 @@ def main() -> None:
         path = Path(folder) / "run.advex"
         began = time.monotonic()
         batches = ((x[start : start + 100], labels[start : start + 100]) for start in range(0, len(x), 100))
-        found = advex.evaluate(model, batches, attacks, advex.Linf(options.epsilon), run=path, block=500, progress=look)
+        found = advex.evaluate(model, batches, attacks, advex.Linf(options.epsilon), run=path, progress=look)
         seconds = time.monotonic() - began
         print(f"file: {path.stat().st_size / 2**20:.1f} MiB")
         print(found)

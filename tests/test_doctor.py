@@ -46,15 +46,14 @@ def status(diagnosis):
 
 
 class Quantise(layers.Layer):
-    """Rounds inputs to a few levels; ``straight``: with a gradient that passes through."""
+    """Rounds inputs to a few levels."""
 
-    def __init__(self, levels=8, straight=False):
+    def __init__(self, levels=8):
         super().__init__()
-        self.levels, self.straight = levels, straight
+        self.levels = levels
 
     def call(self, x):
-        rounded = ops.round(x * (self.levels - 1)) / (self.levels - 1)
-        return x + ops.stop_gradient(rounded - x) if self.straight else rounded
+        return ops.round(x * (self.levels - 1)) / (self.levels - 1)
 
 
 class Noise(layers.Layer):
@@ -127,7 +126,6 @@ def constant(model, label):
 DECEIVERS = {
     "logits times 4096": (lambda model: after(model, layers.Rescaling(4096.0)), {"D2"}),
     "8 levels": (lambda model: before(model, Quantise()), {"D1", "D8"}),
-    "8 levels, straight through": (lambda model: before(model, Quantise(straight=True)), {"D3"}),
     "noise": (lambda model: before(model, Noise(0.05)), {"D4"}),
     "winners take all": (lambda model: with_winners(model, 0.2), {"D3"}),
     "sine": (lambda model: before(model, Sine(3000.0, 0.1)), {"D3"}),
@@ -137,8 +135,7 @@ DECEIVERS = {
 
 @pytest.mark.parametrize(
     ("name", "budget"),
-    [(name, advex.Linf(0.1 if number % 2 else 8 / 255)) for number, name in enumerate(DECEIVERS)]
-    + [("winners take all", advex.L2(1.0)), ("sine", advex.Linf(8 / 255))],
+    [(name, advex.Linf(0.1 if number % 2 else 8 / 255)) for number, name in enumerate(DECEIVERS)],
     ids=str,
 )
 def test_every_deceiver_is_flagged(embedded, name, budget):
@@ -175,9 +172,8 @@ def demand_quiet(found):
     assert not {finding.status for finding in found.findings} & {"flag"}
 
 
-@pytest.mark.parametrize("epsilon", [8 / 255, 0.1])
-def test_no_flag_on_a_small_network(epsilon):
-    found = diagnose(*trained(), advex.Linf(epsilon))
+def test_no_flag_on_a_small_network():
+    found = diagnose(*trained(), advex.Linf(0.1))
     demand_quiet(found)
     assert found.examples > 100
 

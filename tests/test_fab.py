@@ -266,13 +266,13 @@ def test_ten_thousand_cases_and_none_below_the_certified_radius():
     model, cases = linear_model(weights, bias), 0
     for norm in EVERYWHERE:
         truth = smallest(normal, x, rise, norm)
-        for share in (0.1, 0.5, 0.9)[: 5 - len(EVERYWHERE)]:
+        for share in (0.5,) if JAX else (0.1, 0.5):
             epsilon = float(np.quantile(truth, share))
             result = FAB(steps=20)(model, x, labels, NORMS[norm](epsilon), batch_size=rows)
             assert not (result.success & (truth > epsilon * (1 + 1e-5))).any()
             assert (result.success | (truth > epsilon / 1.01)).all()
             cases += len(x)
-    assert cases >= (1_500 if JAX else 10_000)
+    assert cases >= (500 if JAX else 10_000)
 
 
 # Curved boundaries.
