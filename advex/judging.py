@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
+from contextvars import ContextVar
+
 import numpy as np
 from keras import ops
 
@@ -12,13 +16,27 @@ from advex.classifier import Classifier, Forward
 from advex.goals import Goal
 from advex.losses import SATURATED, log_odds
 
+EVEN: ContextVar[int] = ContextVar("advex_even", default=1)
+"""Batches are filled up to a multiple of so many rows. Kernels remember something for every size they have seen: long evaluations
+keep the number of sizes small. What fills a batch up is computed, and counted by nobody."""
+
+
+@contextlib.contextmanager
+def even(rows: int) -> Iterator[None]:
+    """Fill batches up to multiples of ``rows`` meanwhile."""
+    token = EVEN.set(rows)
+    try:
+        yield
+    finally:
+        EVEN.reset(token)
+
 
 class Judge:
     """Predictions of arrays of the user's kind, in batches, by the one compiled forward pass."""
 
     def __init__(self, classifier: Classifier, grid: Grid, batch: int, sample: Array) -> None:
         self.grid, self.batch = grid, batch
-        self.padded = classifier.symbolic and not _backend.RAGGED
+        self.padded = classifier.symbolic
         self.run = classifier.judge(sample)
         self.slack = classifier.forward(sample).slack
         self.first: Array = np.zeros((0, 0))  # the first logits that were computed
@@ -27,7 +45,8 @@ class Judge:
         """One batch at most; padded where shapes must not change."""
         points = self.grid.working(x)
         if self.padded and len(points) < self.batch:
-            points = np.concatenate([points, np.repeat(points[:1], self.batch - len(points), axis=0)])
+            missing = -len(points) % EVEN.get() if _backend.RAGGED else self.batch - len(points)
+            points = np.concatenate([points, np.repeat(points[:1], missing, axis=0)])
         logits = _backend.to_numpy(self.run(ops.convert_to_tensor(points)))[: len(x)]
         if not len(self.first):
             self.first = logits

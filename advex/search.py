@@ -23,7 +23,7 @@ from advex.budgets import Budget
 from advex.classifier import Classifier
 from advex.errors import AttackError, InvalidInput, ModelWarning
 from advex.goals import Goal, Untargeted
-from advex.judging import Judge, honesty
+from advex.judging import EVEN, Judge, honesty
 from advex.losses import cross_entropy, dlr, spread
 from advex.problem import Problem, State
 from advex.result import Result
@@ -120,6 +120,7 @@ class Search:
         self.classifier, self.grid, self.x, self.goal, self.budget, self.seed = classifier, grid, x, goal, budget, seed
         self.report = report
         self.batch, self.start = batch, start
+        self.even = EVEN.get() if classifier.symbolic else 1  # a black box is asked about nothing that is not needed
         self.found = np.zeros(len(x), bool)
         self.invalid = np.zeros(len(x), bool)
         self.flat = np.zeros(len(x), bool)
@@ -150,9 +151,10 @@ class Search:
 
     # Rows on their way in.
 
-    def rows(self, ids: Array) -> State:
-        """The first state of the rows ``ids``; on backends of fixed shapes padded with rows that count as finished."""
-        padding = 0 if _backend.RAGGED else self.batch - len(ids)
+    def rows(self, ids: Array, room: int | None = None) -> State:
+        """The first state of the rows ``ids``, filled up, to ``room`` at most, with rows that count as finished."""
+        room = self.batch if room is None else room
+        padding = min(-len(ids) % self.even, room - len(ids)) if _backend.RAGGED else self.batch - len(ids)
         every = np.concatenate([ids, np.zeros(padding, ids.dtype)])
         x = self.x[every]
         x0 = self.grid.working(x)
@@ -300,12 +302,13 @@ class Search:
         slots = np.zeros(0, "int64")  # which example sits in which row; -1: none, or one that has left
         burst = BURST if _backend.accelerated() else 1
         while True:
-            free = self.batch - int((slots >= 0).sum())
+            free = self.batch - (len(slots) if _backend.RAGGED else int((slots >= 0).sum()))
             # Not one by one: to join and, later, to judge a few rows costs nearly as much as many.
             joined = len(waiting) > 0 and free >= max(1, self.batch // REFILL)
             if joined:
-                fresh, waiting = waiting[:free], waiting[free:]
-                state, slots = self._joined(state, slots, init(self.rows(fresh)), fresh)
+                count = free - free % self.even if _backend.RAGGED and free > self.even else free
+                fresh, waiting = waiting[:count], waiting[count:]
+                state, slots = self._joined(state, slots, init(self.rows(fresh, free)), fresh)
             if state is None or not (slots >= 0).any():
                 break
             if advance is None or finish is None:
@@ -344,7 +347,7 @@ class Search:
             return fresh, np.concatenate([ids, np.full(_count(fresh) - len(ids), -1)])
         if _backend.RAGGED:  # the free places are gone already
             joined = tree.map_structure(lambda old, new: _backend.concatenate([old, new]), state, fresh)
-            return joined, np.concatenate([slots, ids])
+            return joined, np.concatenate([slots, ids, np.full(_count(fresh) - len(ids), -1)])
         places = np.arange(len(slots))
         free = np.flatnonzero(slots < 0)
         places[free] = len(slots) + np.arange(len(free))
@@ -359,7 +362,8 @@ class Search:
         if len(live) == 0 and (_backend.RAGGED or not waiting):
             return None, slots[:0]
         if _backend.RAGGED:
-            keep = live
+            size = len(live) + -len(live) % self.even
+            keep = np.concatenate([live, np.flatnonzero(slots < 0)[: size - len(live)]])
         else:
             size = power_of_two(len(live))
             if waiting or size >= len(slots):
@@ -380,7 +384,9 @@ class Search:
             truly = (_host(judged["invalid"]) & over) | _host(state["invalid"])
             return {**judged, "invalid": ops.convert_to_tensor(truly)}
         index = np.flatnonzero(over)
-        part = finish(tree.map_structure(lambda leaf: _backend.gather(leaf, index), state))
+        more = np.concatenate([index, np.repeat(index[:1], -len(index) % self.even)])
+        part = finish(tree.map_structure(lambda leaf: _backend.gather(leaf, more), state))
+        part = tree.map_structure(lambda leaf: leaf[: len(index)], part)
         rest = np.flatnonzero(~over)
         back = np.argsort(np.concatenate([rest, index]), kind="stable")
         return tree.map_structure(

@@ -22,6 +22,7 @@ import advex
 from advex.errors import Interrupted, InvalidInput, InvalidType, ModelWarning
 from advex.evaluation import Evaluation, running
 from advex.evaluation.store import Store, packed, unpacked
+from advex.judging import even
 
 BUDGET = advex.Linf(0.1)
 ATTACKS = {"steps": advex.PGD(steps=5), "one": advex.FGSM()}
@@ -30,7 +31,7 @@ ATTACKS = {"steps": advex.PGD(steps=5), "one": advex.FGSM()}
 def network(seed=0, classes=3, shape=(6, 5, 1)):
     keras.utils.set_random_seed(seed)
     layers = [keras.Input(shape), keras.layers.Flatten(), keras.layers.Dense(16, "tanh"), keras.layers.Dense(classes)]
-    return keras.Sequential(layers)
+    return keras.Sequential(layers, name="small")
 
 
 def examples(model, count=40, seed=1, wrong=0.1):
@@ -211,6 +212,20 @@ def test_a_black_box_is_asked_as_often_as_is_said(case):
     passes = found.passes
     assert sum(asked) == passes["queries"] + passes["clean"] + passes["checks"]
     assert passes["gradients"] == 0 and passes["clean"] == len(x)
+
+
+@pytest.mark.parametrize("rows", [1, 2, 5, 16])
+def test_batches_that_are_filled_up_find_the_same(case, rows):
+    """Long evaluations keep the number of batch sizes small; what fills a batch up changes nothing and is not counted."""
+    model, x, labels = case
+    for attack in (advex.PGD(steps=6), advex.Ensemble(advex.FGSM(), advex.APGD(steps=10)), advex.DDN(steps=8)):
+        budget = advex.L2() if isinstance(attack, advex.DDN) else BUDGET
+        usual = attack(model, x, labels, budget, batch_size=16)
+        with even(rows):
+            filled = attack(model, x, labels, budget, batch_size=16)
+        for name in ("success", "gradients", "queries", "prediction", "broken_by"):
+            assert (getattr(usual, name) == getattr(filled, name)).all(), name
+        assert np.allclose(usual.x, filled.x, atol=1e-5)
 
 
 def test_names_of_attacks(case):

@@ -22,8 +22,9 @@ from advex.errors import ModelWarning
 from advex.evaluation.source import Block
 from advex.evaluation.store import Store, packed
 from advex.goals import Untargeted
-from advex.judging import Judge
+from advex.judging import Judge, even
 
+SIZES = 16  # that batches may have
 PICTURES = 4  # kept of each attack at each end
 
 
@@ -81,7 +82,8 @@ def clean(plan: Plan, x: Array, labels: Any) -> Clean:
     forward = plan.classifier.forward(sample)
     goal = Untargeted(labels).check(len(x), forward.classes)
     batch = plan.batch if _backend.RAGGED else min(plan.batch, len(x))
-    before = Judge(plan.classifier, grid, batch, sample)(x, goal)
+    with even(max(1, plan.batch // SIZES)):
+        before = Judge(plan.classifier, grid, batch, sample)(x, goal)
     status = np.where(before["broken"], "invalid", np.where(before["reached"], "wrong", "correct"))
     confidence = np.where(before["broken"], np.nan, before["confidence"])
     forward.spent = 0  # a few rows per process, to look at the head: a run that was stopped must not look dearer
@@ -92,7 +94,7 @@ def attacked(plan: Plan, name: str, x: Array, before: Clean, progress: Callable[
     """One attack on the rows of a block that were classified correctly."""
     rows = np.flatnonzero(before.status == "correct")
     began = time.monotonic()
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), even(max(1, plan.batch // SIZES)):
         warnings.simplefilter("ignore", ModelWarning)  # kept with the block, and said once
         result = plan.attacks[name](
             plan.classifier,

@@ -268,6 +268,7 @@ class Runner:
             with store.transaction():
                 write_clean(store, block, before)
         self.patient.add(block, before)
+        self._diagnosed(last=False, stop=stop)  # before the long work: who sees its flags may want to stop
         done = {row[0] for row in store.rows("SELECT attack FROM work WHERE block = ?", (block.number,))}
         for number, name in enumerate(plan.attacks):
             if number not in done:
@@ -279,7 +280,6 @@ class Runner:
                     write_verdicts(store, plan, block, number, verdicts)
                 self._say(name, verdicts.warnings)
         self.told(block, worked=not recorded or len(done) < len(plan.attacks))
-        self._diagnosed(last=False, stop=stop)
 
     def told(self, block: Block, *, worked: bool) -> None:
         """Let those who watch know that a block is finished; once for each."""
