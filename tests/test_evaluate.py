@@ -504,6 +504,32 @@ def test_the_code_of_an_own_attack_belongs_to_the_run(case, tmp_path, monkeypatc
         evaluated(case, path, attacks=Own())
 
 
+def test_a_call_that_was_mended_before_anything_was_done_begins_anew(case, tmp_path):
+    _, x, labels = case
+    with pytest.raises(InvalidInput, match="classes"):
+        evaluated(case, tmp_path / "run.advex", data=(x, labels + 5))
+    assert figures(evaluated(case, tmp_path / "run.advex")) == figures(evaluated(case))
+
+
+def test_a_random_model_goes_on_too(case, tmp_path):
+    model, x, _ = case
+
+    class Noise(keras.layers.Layer):
+        def call(self, x):
+            return x + keras.random.normal(ops.shape(x), stddev=0.3)
+
+    noisy = keras.Sequential([keras.Input((6, 5, 1)), Noise(), model])
+
+    def stop(done, total, held):
+        raise RuntimeError("stopped")
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ModelWarning)
+        with pytest.raises(RuntimeError, match="stopped"):
+            evaluated(case, tmp_path / "run.advex", model=noisy, progress=stop)
+        assert evaluated(case, tmp_path / "run.advex", model=noisy).examples == len(x)
+
+
 @pytest.mark.parametrize("content", [b"", b"nonsense " * 100])
 def test_files_that_are_no_runs(content, case, tmp_path):
     path = tmp_path / "run.advex"
