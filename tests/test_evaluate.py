@@ -28,6 +28,19 @@ BUDGET = advex.Linf(0.1)
 ATTACKS = {"steps": advex.PGD(steps=5), "one": advex.FGSM()}
 
 
+@dataclass(frozen=True, kw_only=True)
+class Still(advex.Attack):
+    """Breaks nothing."""
+
+    steps: int = 1
+
+    def init(self, problem):
+        return problem.x0, ()
+
+    def step(self, problem, x, memory):
+        return x, memory
+
+
 def network(seed=0, classes=3, shape=(6, 5, 1)):
     keras.utils.set_random_seed(seed)
     layers = [keras.Input(shape), keras.layers.Flatten(), keras.layers.Dense(16, "tanh"), keras.layers.Dense(classes)]
@@ -91,6 +104,14 @@ def test_the_figures_are_those_of_the_attacks(case):
     assert sum(entry.examples for entry in found.per_class) == found.examples == len(x)
     assert found.interval[0] < found.robust_accuracy < found.interval[1]
     assert "not broken by steps, one within Linf(0.1)" in repr(found)
+
+
+def test_one_attack_is_enough_to_break(case):
+    alone, both = evaluated(case, attacks=advex.FGSM()), evaluated(case, attacks=[Still(), advex.FGSM()])
+    assert alone.broken.any()
+    assert (both.broken == alone.broken).all()
+    assert both.robust_accuracy == alone.robust_accuracy
+    assert [entry.alone for entry in both.attacks] == [0, alone.broken.sum()]
 
 
 def kinds(x, labels):
@@ -386,6 +407,21 @@ def test_an_exception_on_the_way_loses_nothing(case, tmp_path):
     with pytest.raises(RuntimeError, match="of the user"):
         evaluated(case, tmp_path / "run.advex", progress=fail)
     assert Evaluation.load(tmp_path / "run.advex").examples == 32
+    assert figures(evaluated(case, tmp_path / "run.advex")) == figures(evaluated(case))
+
+
+def test_a_transaction_is_kept_as_a_whole_or_not_at_all(case, tmp_path, monkeypatch):
+    def fail(*_):
+        raise RuntimeError("between two tables")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("advex.evaluation.pieces._write_pictures", fail)
+        with pytest.raises(RuntimeError, match="between two tables"):
+            evaluated(case, tmp_path / "run.advex")
+    with contextlib.closing(sqlite3.connect(tmp_path / "run.advex")) as database:
+        assert database.execute("SELECT count(*) FROM blocks").fetchone() == (1,)
+        assert database.execute("SELECT count(*) FROM verdicts").fetchone() == (0,)
+        assert database.execute("SELECT count(*) FROM work").fetchone() == (0,)
     assert figures(evaluated(case, tmp_path / "run.advex")) == figures(evaluated(case))
 
 
