@@ -79,7 +79,7 @@ def fill(runner: Runner, source: Source, workers: int, stop: Callable[[], bool])
             Worker,
             fn_constructor_kwargs=settings | {"folder": str(folder), "mark": mark},
             batch_size=1,
-            compute=ray.data.ActorPoolStrategy(size=workers),
+            compute=ray.data.ActorPoolStrategy(size=min(workers, len(waiting))),
             num_cpus=1,
         )
         for row in done.iter_rows():
