@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from advex import attacks, budgets, callbacks, errors, evaluation, goals, images, losses, testing
     from advex._arrays import unit
     from advex.attacks import (
+        ALMA,
         APGD,
         BIM,
         DDN,
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
         FGSM,
         FMN,
         JSMA,
+        PDGD,
         PDPGD,
         PGD,
         Attack,
@@ -47,6 +49,7 @@ if TYPE_CHECKING:
     from advex.result import Result
 
 __all__ = [
+    "ALMA",
     "APGD",
     "BIM",
     "DDN",
@@ -57,6 +60,7 @@ __all__ = [
     "L0",
     "L1",
     "L2",
+    "PDGD",
     "PDPGD",
     "PGD",
     "Attack",
@@ -106,6 +110,7 @@ __all__ = [
 _HOMES = {
     "_arrays": ("unit",),
     "attacks": (
+        "ALMA",
         "APGD",
         "BIM",
         "DDN",
@@ -113,6 +118,7 @@ _HOMES = {
         "FGSM",
         "FMN",
         "JSMA",
+        "PDGD",
         "PDPGD",
         "PGD",
         "Attack",

@@ -47,6 +47,8 @@ ATTACKS: dict[str, dict[str, Callable[[Any], Any]]] = {  # of the module advex
         "MinimumNorm": lambda advex: advex.MinimumNorm(),
         "DDN": lambda advex: advex.DDN(steps=STEPS),
         "FMN": lambda advex: advex.FMN(steps=STEPS),
+        "ALMA": lambda advex: advex.ALMA(steps=STEPS),
+        "PDGD": lambda advex: advex.PDGD(steps=STEPS),
         "PDPGD": lambda advex: advex.PDPGD(steps=STEPS),
         "FAB": lambda advex: advex.FAB(steps=100),
         "CarliniWagner": lambda advex: advex.CarliniWagner(steps=STEPS),
@@ -63,6 +65,7 @@ ATTACKS: dict[str, dict[str, Callable[[Any], Any]]] = {  # of the module advex
     "L1": {
         "MinimumNorm": lambda advex: advex.MinimumNorm(),
         "FMN": lambda advex: advex.FMN(steps=STEPS),
+        "ALMA": lambda advex: advex.ALMA(steps=STEPS),
         "PDPGD": lambda advex: advex.PDPGD(steps=STEPS),
         "FAB": lambda advex: advex.FAB(steps=100),
         "ElasticNet": lambda advex: advex.ElasticNet(steps=STEPS),
@@ -72,6 +75,7 @@ ATTACKS: dict[str, dict[str, Callable[[Any], Any]]] = {  # of the module advex
         "MinimumNorm": lambda advex: advex.MinimumNorm(),
         "SigmaZero": lambda advex: advex.SigmaZero(steps=STEPS),
         "FMN": lambda advex: advex.FMN(steps=STEPS),
+        "PDPGD": lambda advex: advex.PDPGD(steps=STEPS),
         "JSMA": lambda advex: advex.JSMA(),
     },
 }

@@ -97,6 +97,9 @@ CASES = {
     "FMN-l1": (both(advex.FMN(steps=500)), "l1"),
     "FMN-l0": (both(advex.FMN()), "l0"),
     "DDN": (both(advex.DDN(steps=500, loss=advex.losses.margin)), "l2"),
+    "PDGD": (both(advex.PDGD()), "l2"),
+    "ALMA-l2": (both(advex.ALMA()), "l2"),
+    "ALMA-l1": (both(advex.ALMA()), "l1"),
     "PDPGD-linf": (both(advex.PDPGD()), "linf"),
     "PDPGD-l2": (both(advex.PDPGD()), "l2"),
     "PDPGD-l1": (both(advex.PDPGD(steps=1000)), "l1"),
@@ -116,10 +119,10 @@ CASES = {
 
 
 # The share of cases within 1 % of the formula; DeepFool stops at its overshoot, the elastic net minimises a Euclidean term as
-# well, the saliency map changes elements in pairs.
+# well, the saliency map changes elements in pairs, and PDGD steps element by element to the end.
 SHARE = {"PDPGD-l1": 0.98, "CarliniWagner-l2": 0.95, "CarliniWagner-linf": 0.4, "FMN-l0": 0.99, "SigmaZero": 0.99}
-SHARE |= {"MinimumNorm-l0": 0.98, "MinimumNorm-l1": 0.97, "MinimumNorm-l2": 0.99, "ElasticNet": 0.25, "JSMA": 0.02}
-MEAN = {"ElasticNet": 1.1, "JSMA": 2.1, "CarliniWagner-linf": 1.02}
+SHARE |= {"ElasticNet": 0.25, "JSMA": 0.02, "PDGD": 0.02, "ALMA-l2": 0.9, "ALMA-l1": 0.5}
+MEAN = {"ElasticNet": 1.1, "JSMA": 2.1, "CarliniWagner-linf": 1.02, "PDGD": 1.06, "ALMA-l2": 1.06, "ALMA-l1": 1.04}
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -157,6 +160,8 @@ def test_a_limit_is_a_question_of_yes_and_no(three_classes, attack, norm):
 SHORT = {
     "FMN": (advex.FMN(steps=30), ["linf", "l2", "l1", "l0"]),
     "DDN": (advex.DDN(steps=30, radius=0.3), ["l2"]),
+    "PDGD": (advex.PDGD(steps=150, price=0.1), ["l2"]),
+    "ALMA": (advex.ALMA(steps=60), ["l2", "l1"]),
     "PDPGD": (advex.PDPGD(steps=150, price=0.1), ["l1", "l2", "linf", "l0"]),
     "CarliniWagner": (advex.CarliniWagner(steps=200, rounds_of=40), ["l2", "linf"]),
     "ElasticNet": (advex.ElasticNet(steps=60, searches=3, step_size=0.05), ["l1"]),
@@ -173,7 +178,7 @@ def test_contract(name, contract):
     if JAX and name != "FMN":
         pytest.skip("compiling takes longer than all the rest on JAX; test_smallest_on_every_backend runs there")
     attack, norms = SHORT[name]
-    if name in ("PDPGD", "CarliniWagner"):  # their answers are looked at elsewhere
+    if name in ("PDGD", "PDPGD", "CarliniWagner"):  # their answers are looked at elsewhere
         attack = dataclasses.replace(attack, steps=30)
     contract(attack, (LIMITS[norms[0]],))
 
@@ -222,13 +227,13 @@ def test_a_constant_model_is_not_broken_and_makes_no_nan(name):
     assert (result.x == x).all()
 
 
-@pytest.mark.parametrize("name", ["DDN", "PDPGD", "CarliniWagner", "FMN"])
+@pytest.mark.parametrize("name", ["DDN", "PDGD", "ALMA", "PDPGD", "CarliniWagner", "FMN"])
 def test_8_bit_results_lie_on_the_grid_and_cost_little(embedded, tmp_path, name):
     """The smallest change of 8-bit images: every one survives the file, the mean is 5 % above that of float inputs at most."""
     model, levels, labels = embedded
     attack = {"CarliniWagner": advex.CarliniWagner(steps=300, rounds_of=60)}.get(name, SHORT[name][0])
     attack = advex.DDN(steps=100) if name == "DDN" else advex.FMN(steps=100) if name == "FMN" else attack
-    attack = advex.PDPGD(steps=150) if name == "PDPGD" else attack
+    attack = getattr(advex, name)(steps=150) if name in ("PDGD", "ALMA", "PDPGD") else attack
     grid = attack(model, levels, labels, advex.L2())
     free = attack(model, (levels / 255).astype("float32"), labels, advex.L2())
     assert grid.success.all()
@@ -248,6 +253,8 @@ def test_warm_starts_keep_what_was_found_and_go_on_from_there(three_classes):
         advex.FAB(steps=2),
         advex.CarliniWagner(steps=3),
         advex.PDPGD(steps=2),
+        advex.PDGD(steps=2),
+        advex.ALMA(steps=2),
     ):
         result = attack(model, x, labels, advex.L2(), start=first)
         won = first.success
@@ -312,6 +319,8 @@ def test_minimum_norm_is_the_best_of_its_members(three_classes):
         (lambda: advex.DDN(patience=0), InvalidInput, "patience"),
         (lambda: advex.SigmaZero(sigma=-1), InvalidInput, "above 0"),
         (lambda: advex.PDPGD(price="high"), InvalidType, "number"),
+        (lambda: advex.PDGD(price=0), InvalidInput, "above 0"),
+        (lambda: advex.ALMA(step_size=0), InvalidInput, "above 0"),
         (lambda: advex.CarliniWagner(searches=0), InvalidInput, "searches"),
         (lambda: advex.ElasticNet(beta=0), InvalidInput, "above 0"),
         (lambda: advex.JSMA(candidates=1), InvalidInput, "candidates"),
@@ -327,6 +336,8 @@ def test_settings_are_checked(make, error, match):
     ("attack", "budget"),
     [
         (advex.DDN(), advex.Linf()),
+        (advex.PDGD(), advex.L1()),
+        (advex.ALMA(), advex.L0()),
         (advex.CarliniWagner(), advex.L1()),
         (advex.ElasticNet(), advex.L2()),
         (advex.SigmaZero(), advex.L1()),

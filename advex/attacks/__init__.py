@@ -1,5 +1,6 @@
 """Attacks: one algorithm per file, each ``init`` and ``step``."""
 
+from advex.attacks.alma import ALMA
 from advex.attacks.apgd import APGD
 from advex.attacks.autoattack import AutoAttack
 from advex.attacks.base import Attack
@@ -16,6 +17,7 @@ from advex.attacks.jsma import JSMA
 from advex.attacks.minimum_norm import MinimumNorm
 from advex.attacks.momentum_iterative import MomentumIterative, fine
 from advex.attacks.nesterov_iterative import NesterovIterative
+from advex.attacks.pdgd import PDGD
 from advex.attacks.pdpgd import PDPGD
 from advex.attacks.pgd import PGD
 from advex.attacks.schedules import LinearDecay
@@ -25,6 +27,7 @@ from advex.attacks.verdict import Verdict
 from advex.attacks.wrappers import AveragedGradient, Ensemble, EveryTarget, Restarts
 
 __all__ = [
+    "ALMA",
     "APGD",
     "BIM",
     "DDN",
@@ -32,6 +35,7 @@ __all__ = [
     "FGSM",
     "FMN",
     "JSMA",
+    "PDGD",
     "PDPGD",
     "PGD",
     "Attack",

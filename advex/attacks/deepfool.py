@@ -17,6 +17,7 @@ from advex.goals import Goal
 from advex.problem import Problem
 
 FREE = 1e4  # ranges of the box: so far away its ends do not matter
+SURE, BEYOND = 4, 1e-4  # after so many steps the hyperplane is passed by so many ranges of the box, in the norm
 LONGER = 1.02  # times the way without a box: a step that is longer because of the box trusts the linearisation too far
 
 
@@ -24,7 +25,9 @@ LONGER = 1.02  # times the way without a box: a step that is longer because of t
 class DeepFool(Attack):
     """The nearest of the hyperplanes between the label and other classes is gone to, and again from there.
 
-    The steps before ``overshoot`` add up, x = x0 + (1 + ``overshoot``) r; the first point across the boundary is the last.
+    The steps before ``overshoot`` add up, x = x0 + (1 + ``overshoot``) r; the first point across the boundary is the last. In
+    the second half of the steps each begins where the last one ended, ``overshoot`` included: who is still not across by then
+    runs along the boundary.
 
     Args:
         steps: number of steps at most, one query and ``classes + 1`` gradients each (one with a target, or two classes).
@@ -42,8 +45,9 @@ class DeepFool(Attack):
         True
 
     Reference: Moosavi-Dezfooli, Fawzi and Frossard, DeepFool: a simple and accurate method to fool deep neural networks, 2016.
-    Deviations: in the second half of the steps, and in L1, the projection onto a hyperplane stays in the box, exactly; in the
-    first half it is cut at the box where that makes it shorter. L1 as well (as SparseFool's inner problem is).
+    Deviations: the second half of the steps, as above; the first four steps do not go 1e-4 beyond the hyperplane;
+    in the second half, and in L1, the projection onto a hyperplane stays in the box, exactly; in the first half it is cut at the
+    box where that makes it shorter. L1 as well (as SparseFool's inner problem is).
     """
 
     needs_epsilon: ClassVar[bool] = False
@@ -68,15 +72,17 @@ class DeepFool(Attack):
     def step(self, problem: Problem, x: Tensor, memory: Any) -> tuple[Tensor, Any]:
         value, normal, memory = linearised(problem, x, memory)
         over, (low, high) = problem.reached, problem.box
-        missing = ops.sum(flat(normal * (x - memory["bare"])), axis=1) - value
-        before, wide = memory["bare"], FREE * problem.span
+        late, wide = rows(problem.progress >= 0.5, x), FREE * problem.span
+        before, origin = ops.where(late, x, memory["bare"]), ops.where(late, x, problem.x0)
+        beyond = ops.where(problem.step >= SURE, BEYOND, 0.0) * problem.span * problem.budget.dual(normal)
+        missing = ops.sum(flat(normal * (x - before)), axis=1) - value + beyond
         bare = problem.budget.onto(before, normal, missing, low, high)
         if not isinstance(problem.budget, L1):  # there the box alone makes a change of more than one element
             free = problem.budget.onto(before, normal, missing, low - wide, high + wide)
             longer = problem.budget.size(bare - before) > LONGER * problem.budget.size(free - before)
             cut = ops.logical_and(longer, problem.progress < 0.5)
             bare = ops.where(rows(cut, x), ops.clip(free, low, high), bare)
-        ahead = ops.clip(problem.x0 + (1 + self.overshoot) * (bare - problem.x0), low, high)
+        ahead = ops.clip(origin + (1 + self.overshoot) * (bare - origin), low, high)
         return ops.where(rows(over, x), x, ahead), memory | {"bare": bare, "over": over}
 
     def done(self, problem: Problem, x: Tensor, memory: Any) -> Tensor:

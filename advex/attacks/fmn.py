@@ -46,14 +46,14 @@ class FMN(Attack):
 
     Reference: Pintor, Roli, Brendel and Biggio, Fast minimum-norm adversarial attacks through adaptive norm constraints, 2021.
     Deviations: the projection is the exact one onto ball and box together; the first radius goes beyond the linearised boundary
-    by the share gamma.
+    by the share gamma; the first step is 2 long, not 1, which finds smaller changes in every norm.
     """
 
     needs_epsilon: ClassVar[bool] = False
     starts: ClassVar[bool] = True
 
     steps: int = 300
-    step_size: float = 1.0
+    step_size: float = 2.0
     gamma: float = 0.05
     patience: int | None = None
     loss: Loss = boundary

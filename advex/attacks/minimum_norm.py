@@ -6,10 +6,11 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 from advex._arrays import Tensor
+from advex.attacks.alma import ALMA
 from advex.attacks.base import Attack
-from advex.attacks.ddn import DDN
 from advex.attacks.fab import FAB
 from advex.attacks.fmn import FMN
+from advex.attacks.pdgd import PDGD
 from advex.attacks.pdpgd import PDPGD
 from advex.attacks.sigma_zero import SigmaZero
 from advex.attacks.wrappers import APART
@@ -22,15 +23,24 @@ from advex.search import Stage
 NORMS: dict[str, type[Budget]] = {"Linf": Linf, "L2": L2, "L1": L1, "L0": L0}
 
 
-def members(norm: type[Budget]) -> list[Attack]:
-    """The attacks for ``norm``, in their order; each but the first begins where the best of those before it ended."""
-    plans: dict[type[Budget], list[Attack]] = {
-        Linf: [FAB(steps=50), PDPGD(steps=500, price=0.5, price_step=0.1)],
-        L2: [FAB(steps=20), PDPGD(steps=250, price=1e-4, price_step=0.1), DDN(steps=550)],
-        L1: [FAB(steps=20), PDPGD(steps=400, price=1e-4, price_step=0.1), FMN(steps=400)],
-        L0: [PDPGD(steps=400, price=1e-4, price_step=0.1), SigmaZero(steps=600)],
-    }
-    return plans[norm]
+# Attacks, and whether they begin where the best of those before ended, or at the original as the first does: attacks that
+# begin there find changes of different kinds, and the last ones make the best of them smaller.
+PLANS: dict[type[Budget], list[tuple[Attack, bool]]] = {
+    Linf: [(FAB(steps=50), False), (PDPGD(steps=500, price=0.5, price_step=0.1), True)],
+    L2: [(ALMA(steps=300), False), (PDGD(steps=300), False), (PDGD(steps=200, step_size=0.03), True), (FMN(steps=150), True)],
+    L1: [
+        (ALMA(steps=250), False),
+        (PDPGD(steps=300, price_step=0.1), False),
+        (PDPGD(steps=200, price_step=0.1, step_size=0.03), True),
+        (FMN(steps=200), True),
+    ],
+    L0: [
+        (SigmaZero(steps=400), False),
+        (PDPGD(steps=350, price_step=0.1), False),
+        (SigmaZero(steps=120, step_size=0.3), True),
+        (FMN(steps=80), True),
+    ],
+}
 
 
 @dataclass(frozen=True)
@@ -92,8 +102,8 @@ class MinimumNorm(Attack):
         budget = budget or self.default_budget or L2()
         norm = next(norm for norm in NORMS.values() if isinstance(budget, norm))
         stages: list[Stage] = []
-        for number, attack in enumerate(members(norm)):
-            stages += [replace(stage, salt=stage.salt + number * APART, warm=number > 0) for stage in attack.stages(budget)]
+        for number, (attack, warm) in enumerate(PLANS[norm]):
+            stages += [replace(stage, salt=stage.salt + number * APART, warm=warm) for stage in attack.stages(budget)]
         return stages
 
     def init(self, problem: Problem) -> tuple[Tensor, Any]:
