@@ -51,8 +51,8 @@ class ALMA(Attack):
 
     Args:
         steps: number of steps, one query and one gradient each.
-        step_size: how far the first step goes at most, in the norm of the budget and in units of the box's range. None: 0.1 in L2, 0.5
-            in L1.
+        step_size: how far the first step goes at most, in the norm of the budget and in units of the box's range. None: 0.1 in
+            L2, 0.5 in L1.
         patience: an example leaves after so many steps that made its perturbation no smaller. None: never.
         loss: f, what is climbed; zero on the boundary: ``(logits, goal) -> (batch,)``.
 
@@ -68,8 +68,8 @@ class ALMA(Attack):
         True
 
     Reference: Rony, Granger, Pedersoli and Ben Ayed, Augmented Lagrangian adversarial attacks, 2021, with the penalty P2.
-    Deviations: the first step goes no farther than to the linearised boundary; its length is that of a step in which only elements
-    move that are not at their end of the box.
+    Deviations: the first step goes no farther than to the linearised boundary; its length is that of a step in which only
+    elements move that are not at their end of the box.
     """
 
     needs_epsilon: ClassVar[bool] = False
