@@ -119,9 +119,9 @@ CASES = {
 
 
 # The share of cases within 1 % of the formula; DeepFool stops at its overshoot, the elastic net minimises a Euclidean term as
-# well, the saliency map changes elements in pairs, and PDGD steps element by element to the end.
+# well, the saliency map changes elements in pairs, and PDGD, which steps element by element to the end, is within 5 %.
 SHARE = {"PDPGD-l1": 0.98, "CarliniWagner-l2": 0.95, "CarliniWagner-linf": 0.4, "FMN-l0": 0.99, "SigmaZero": 0.99}
-SHARE |= {"ElasticNet": 0.25, "JSMA": 0.02, "PDGD": 0.02, "ALMA-l2": 0.9, "ALMA-l1": 0.5}
+SHARE |= {"ElasticNet": 0.25, "JSMA": 0.02, "PDGD": 0.75, "ALMA-l2": 0.9, "ALMA-l1": 0.5}
 MEAN = {"ElasticNet": 1.1, "JSMA": 2.1, "CarliniWagner-linf": 1.02, "PDGD": 1.06, "ALMA-l2": 1.06, "ALMA-l1": 1.04}
 
 
@@ -135,7 +135,7 @@ def test_many_cases_within_one_per_cent_of_the_formula_and_none_below(three_clas
     slack = 1e-6 * (1 if norm == "linf" else 16)  # float32 may call a point crossed that is so far before the boundary
     assert (result.distance >= truth - slack).all()
     np.testing.assert_allclose(measured(result.perturbation, norm), result.distance, rtol=1e-6)
-    near = result.distance <= (1.021 if "DeepFool" in case else 1.01) * truth + slack
+    near = result.distance <= (1.021 if "DeepFool" in case else 1.05 if case == "PDGD" else 1.01) * truth + slack
     assert near.mean() >= SHARE.get(case, 0.9 if case == "DeepFool-l1" else 0.99)
     assert result.distance.mean() <= MEAN.get(case, 1.021) * truth.mean()
 
@@ -320,7 +320,7 @@ def test_minimum_norm_is_the_best_of_its_members(three_classes):
         (lambda: advex.SigmaZero(sigma=-1), InvalidInput, "above 0"),
         (lambda: advex.PDPGD(price="high"), InvalidType, "number"),
         (lambda: advex.PDGD(price=0), InvalidInput, "above 0"),
-        (lambda: advex.ALMA(step_size=0), InvalidInput, "above 0"),
+        (lambda: advex.ALMA(first_step=0), InvalidInput, "above 0"),
         (lambda: advex.CarliniWagner(searches=0), InvalidInput, "searches"),
         (lambda: advex.ElasticNet(beta=0), InvalidInput, "above 0"),
         (lambda: advex.JSMA(candidates=1), InvalidInput, "candidates"),
@@ -384,6 +384,36 @@ def test_deepfool_stops_at_the_first_point_across(norm):
     walked = walk(advex.DeepFool(steps=4), linear_model(), x, advex.Untargeted(labels), NORMS[norm]())
     for before, after in itertools.pairwise(walked.points[1:]):
         np.testing.assert_array_equal(before, after)  # one step crosses a hyperplane
+
+
+def test_deepfool_goes_on_from_where_it_is_if_it_is_late():
+    """Before a boundary that is never reached: first from the steps without overshoot, in the second half from the points."""
+    first, second = keras.layers.Dense(1, activation="softplus"), keras.layers.Dense(2)
+    model = keras.Sequential([keras.Input((16,)), first, second])
+    first.set_weights([np.full((16, 1), -10, "float32"), np.full(1, 80, "float32")])  # softplus(-u), u = 10 (x - 0.5)
+    second.set_weights([np.array([[1, 0]], "float32"), np.zeros(2, "float32")])
+    x = np.full((1, 16), 0.5, "float32")
+    points = walk(advex.DeepFool(steps=8), model, x, advex.Untargeted([0]), advex.L2()).points
+    slope, expected = 40.0, [0.0]
+    for step in range(8):
+        at = expected[-1]
+        way = np.log1p(np.exp(-slope * at)) * (1 + np.exp(slope * at)) / slope
+        expected.append(1.02 * (at + way) if step < 4 else at + 1.02 * (way + 1e-4))
+    along = [float((point - x).sum() / 4) for point in points]
+    np.testing.assert_allclose(along[: len(expected)], expected, rtol=1e-4)
+
+
+def test_alma_sharpens_its_penalty_where_the_constraint_makes_no_progress(three_classes):
+    model, x, labels, _ = (values[:20] if isinstance(values, np.ndarray) else values for values in three_classes)
+
+    class Sharp(advex.ALMA):
+        def done(self, problem, x, memory):
+            return memory["sharpness"] > 1
+
+    still = Sharp(steps=40, first_step=1e-6)(model, x, labels, advex.L2())
+    assert (still.gradients[still.distance > 0] < 30).all()
+    moving = Sharp(steps=40)(model, x, labels, advex.L2())
+    assert np.median(moving.gradients) == 40
 
 
 def test_sizes_are_in_units_of_the_boxs_range(three_classes):

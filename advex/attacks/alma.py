@@ -51,7 +51,7 @@ class ALMA(Attack):
 
     Args:
         steps: number of steps, one query and one gradient each.
-        step_size: how far the first step goes at most, in the norm of the budget and in units of the box's range. None: 0.1 in
+        first_step: how far the first step goes at most, in the norm of the budget and in units of the box's range. None: 0.1 in
             L2, 0.5 in L1.
         patience: an example leaves after so many steps that made its perturbation no smaller. None: never.
         loss: f, what is climbed; zero on the boundary: ``(logits, goal) -> (batch,)``.
@@ -76,13 +76,13 @@ class ALMA(Attack):
     starts: ClassVar[bool] = True
 
     steps: int = 500
-    step_size: float | None = None
+    first_step: float | None = None
     patience: int | None = None
     loss: Loss = ratio
 
     def __post_init__(self) -> None:
-        if self.step_size is not None:
-            real_number("ALMA(step_size=...)", self.step_size, strict=True)
+        if self.first_step is not None:
+            real_number("ALMA(first_step=...)", self.first_step, strict=True)
 
     def check(self, goal: Goal | None, budget: Budget) -> None:
         super().check(goal, budget)
@@ -124,7 +124,7 @@ class ALMA(Attack):
         low, high = problem.box
         free = ops.logical_or(ops.logical_and(descent < 0, x < high), ops.logical_and(descent > 0, x > low))
         norm = L1 if isinstance(problem.budget, L1) else L2
-        length = FIRST[norm] if self.step_size is None else self.step_size
+        length = FIRST[norm] if self.first_step is None else self.first_step
         # No farther than the linearised boundary: the last steps are a hundredth of the first, and are to meet it.
         length = ops.minimum(length, ops.abs(value) / ops.maximum(problem.budget.dual(gradient), TINY) / problem.span)
         return length / ops.maximum(problem.budget.size(ops.where(free, descent, 0.0)), TINY)
