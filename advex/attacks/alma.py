@@ -26,9 +26,12 @@ FIRST = {L2: 0.1, L1: 0.5}  # how far the first step goes, in units of the box's
 
 
 def ratio(logits: Tensor, goal: Goal) -> Tensor:
-    """What is zero on the boundary, in units of the spread of the logits, as ``dlr`` has it."""
+    """What is zero on the boundary, in units of the spread of the logits, as ``dlr`` has it.
+
+    With so few classes that the label may be the last of the spread, which makes that constant: without it.
+    """
     value, needed = boundary(logits, goal), spread(goal)
-    if logits.shape[1] < needed:
+    if logits.shape[1] <= needed:
         return value
     ordered, _ = ops.top_k(logits, needed)
     low = (ordered[:, 2] + ordered[:, 3]) / 2 if goal.targeted else ordered[:, 2]
