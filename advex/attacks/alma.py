@@ -28,10 +28,10 @@ FIRST = {L2: 0.1, L1: 0.5}  # how far the first step goes, in units of the box's
 def ratio(logits: Tensor, goal: Goal) -> Tensor:
     """What is zero on the boundary, in units of the spread of the logits, as ``dlr`` has it.
 
-    With so few classes that the label may be the last of the spread, which makes that constant: without it.
+    It is constant, without a gradient, far across the boundary where the label is the last of the spread.
     """
     value, needed = boundary(logits, goal), spread(goal)
-    if logits.shape[1] <= needed:
+    if logits.shape[1] < needed:
         return value
     ordered, _ = ops.top_k(logits, needed)
     low = (ordered[:, 2] + ordered[:, 3]) / 2 if goal.targeted else ordered[:, 2]
@@ -57,7 +57,8 @@ class ALMA(Attack):
         first_step: how far the first step goes at most, in the norm of the budget and in units of the box's range. None: 0.1 in
             L2, 0.5 in L1.
         patience: an example leaves after so many steps that made its perturbation no smaller. None: never.
-        loss: f, what is climbed; zero on the boundary: ``(logits, goal) -> (batch,)``.
+        loss: f, what is climbed; zero on the boundary: ``(logits, goal) -> (batch,)``. Starts (``start=``) that are so far across
+            it that the label comes third need ``advex.losses.margin``: the usual one has no gradient there.
 
     Raises:
         InvalidInput: at the call, for ``Linf`` and ``L0``, whose size has no useful gradient; a setting that is not above 0.
