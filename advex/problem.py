@@ -45,7 +45,7 @@ class Problem:
         budget: the budget, with ``epsilon`` in the model's units.
         epsilon: the same number: a scalar tensor (for ``L0`` a number of elements).
         step: how many steps each example has behind it, (batch,) int32.
-        run: which of its repetitions by ``Restarts`` this is, 0 for the first: a scalar, int32.
+        run: which of its repetitions by ``Restarts`` this is, 0 for the first: (batch,) int32.
         found: whether each example has a success already, (batch,) bool.
         best: the best point seen of each example; ``x0`` where there is none.
         start: where each example is to begin: ``x0``, or points that were given or found before.
@@ -69,7 +69,7 @@ class Problem:
         self.budget = budget.bound(self.epsilon) if budget.limited else budget
         self.span: Tensor = shared["span"]
         self.step: Tensor = state["step"]
-        self.run: Tensor = shared["run"]
+        self.run: Tensor = state["run"]
         self.lower: Tensor = state["bounds"]["lower"] if state["bounds"] else shared["lower"]
         self.upper: Tensor = state["bounds"]["upper"] if state["bounds"] else shared["upper"]
         self.box: tuple[Tensor, Tensor] = (shared["lower"], shared["upper"])
@@ -210,7 +210,7 @@ class Problem:
     def _bits(self, shape: tuple[int, ...]) -> Tensor:
         """24 random bits per entry."""
         self._draws += 1
-        key, salt = self._state["key"], self._shared["salt"]
+        key, salt = self._state["key"], self._state["salt"]
         stream = _scrambled(key[:, 0] + self.step * 0x632BE5AB + self._draws * 0x1B873593)
         stream = _scrambled(ops.bitwise_xor(stream, key[:, 1]) + salt)
         count = int(np.prod(shape))

@@ -128,7 +128,9 @@ class Search:
         self.ranking = np.zeros((len(x), 0), "int32")  # of the clean inputs' wrong classes, as far as a stage asks
         self.broken_by = np.full(len(x), "", object)
         self.account: list[dict[str, Any]] = []  # what each stage did
-        self.stage = Stage(None)  # type: ignore[arg-type]
+        self.pool: list[Stage] = []  # the stages that run side by side now
+        self.first = np.zeros(0, "int64")  # the place in the pool of the first stage that has settled each row; large: none has
+        self.tally = np.zeros((0, 3), "int64")  # examples, gradients and queries of each stage of the pool
         self.gradients = np.zeros(len(x), "int64")
         self.queries = np.zeros(len(x), "int64")
         self.size = np.full(len(x), np.inf)
@@ -143,30 +145,29 @@ class Search:
             "span": np.float32(span),
             "lower": np.float32(ends[0]),
             "upper": np.float32(ends[1]),
-            "salt": np.int32(0),
-            "run": np.int32(0),
             "top": np.float32(255),
         }
-        self.fixed: list[Tensor] = []  # the same as tensors, in the order of their names, for one stage
+        self.fixed = [ops.convert_to_tensor(self.shared[name]) for name in sorted(self.shared)]
 
     # Rows on their way in.
 
-    def rows(self, ids: Array, room: int | None = None) -> State:
-        """The first state of the rows ``ids``, filled up, to ``room`` at most, with rows that count as finished."""
-        room = self.batch if room is None else room
-        padding = min(-len(ids) % self.even, room - len(ids)) if _backend.RAGGED else self.batch - len(ids)
-        every = np.concatenate([ids, np.zeros(padding, ids.dtype)])
+    def rows(self, entries: Array, room: int) -> State:
+        """The first state of the ``entries``, filled up, to ``room`` at most, with rows that count as finished."""
+        padding = min(-len(entries) % self.even, room - len(entries)) if _backend.RAGGED else self.batch - len(entries)
+        every, places = self._split(np.concatenate([entries, np.zeros(padding, entries.dtype)]))
         x = self.x[every]
         x0 = self.grid.working(x)
         lower, upper = self.grid.bounds(x, self.budget)
         count = len(every)
-        void = np.arange(count) >= len(ids)
+        void = np.arange(count) >= len(entries)
         state: State = {
             "x0": x0,
             "best": x0,
             "bounds": {"lower": lower, "upper": upper} if np.ndim(lower) else {},
             "goal": {name: values[every] for name, values in self.goal.rows().items()},
             "key": row_keys(x0, self.seed),
+            "salt": np.array([stage.salt for stage in self.pool], "int32")[places],
+            "run": np.array([stage.run for stage in self.pool], "int32")[places],
             "found": np.zeros(count, bool),
             "invalid": void,
             "flat": np.zeros(count, bool),
@@ -178,13 +179,17 @@ class Search:
             "size": np.full(count, np.inf, "float32"),
             "idle": np.zeros(count, "int32"),
         }
-        if self.start is not None or self.stage.warm:
+        if self.start is not None or self.pool[0].warm:
             first = x if self.start is None else self.start[every]
-            best = self.found[every].reshape((-1,) + (1,) * (x.ndim - 1)) & self.stage.warm
+            best = self.found[every].reshape((-1,) + (1,) * (x.ndim - 1)) & self.pool[0].warm
             state["start"] = self.grid.working(np.where(best, self.points[every], first))
-        if self.stage.aim is not None:
-            state["aim"] = self.ranking[every, self.stage.aim]
+        if self.pool[0].aim is not None:
+            state["aim"] = self.ranking[every, np.array([stage.aim for stage in self.pool])[places]]
         return tree.map_structure(ops.convert_to_tensor, state)
+
+    def _split(self, entries: Array) -> tuple[Array, Array]:
+        """Row, and place of the stage in the pool, of each entry."""
+        return entries % len(self.x), entries // len(self.x)
 
     # What is compiled: three functions of a state.
 
@@ -287,19 +292,24 @@ class Search:
 
     # The loop.
 
-    def run(self, stage: Stage) -> None:
-        """One stage over all rows that still need it."""
-        attack, self.stage = stage.attack, stage
+    def run(self, pool: list[Stage]) -> None:
+        """Stages of one attack over all rows that still need it, side by side as far as there is room.
+
+        An entry is a row in one of the stages. Those of the first stage enter first, so that a full batch does no more than one
+        stage after the other; a row for which an earlier stage has succeeded leaves the later ones. What is found, and by
+        which stage, so is what the stages would find one by one.
+        """
+        attack, self.pool = pool[0].attack, pool
         needy = ~self.invalid & ~(self.found & (self.budget.limited | (self.size == 0)))
-        waiting = np.flatnonzero(needy & self.doubt if stage.doubtful else needy)
-        was = (time.monotonic(), len(waiting), int(self.found.sum()), int(self.gradients.sum()), int(self.queries.sum()))
-        self.shared |= {"salt": np.int32(stage.salt), "run": np.int32(stage.run)}
-        self.fixed = [ops.convert_to_tensor(self.shared[name]) for name in sorted(self.shared)]
+        ids = np.flatnonzero(needy & self.doubt if pool[0].doubtful else needy)
+        waiting = (np.arange(len(pool))[:, None] * len(self.x) + ids).ravel()
+        began, before = time.monotonic(), self.found.copy()
+        self.first, self.tally = np.full(len(self.x), len(pool)), np.zeros((len(pool), 3), "int64")
         init = self._init(attack)
         advance = finish = None
         state: State | None = None
         ended = over = np.zeros(0, bool)
-        slots = np.zeros(0, "int64")  # which example sits in which row; -1: none, or one that has left
+        slots = np.zeros(0, "int64")  # which entry sits in which row; -1: none, or one that has left
         burst = BURST if _backend.accelerated() else 1
         while True:
             free = self.batch - (len(slots) if _backend.RAGGED else int((slots >= 0).sum()))
@@ -324,15 +334,28 @@ class Search:
                 if over.any():
                     state = self._judged(state, slots, over, finish)
                 self._leave(state, slots, ended)
-                slots = np.where(ended, -1, slots)
+                overtaken = ~ended & self._overtaken(slots)
+                if overtaken.any():
+                    self._counted(state, slots, overtaken)
+                slots = np.where(ended | overtaken, -1, slots)
+                waiting = waiting[~self._overtaken(waiting)]
                 if not (_backend.RAGGED or self.classifier.symbolic):  # nobody is asked about rows that have left
                     state = {**state, "invalid": ops.convert_to_tensor(_host(state["invalid"]) | (slots < 0))}
                 state, slots = self._compacted(state, slots, len(waiting))
                 ended = over = np.zeros(0, bool)
-            self.report(int(len(self.x) - len(waiting) - (slots >= 0).sum()), int(self.found.sum()))
-        names = ("seconds", "examples", "broken", "gradients", "queries")
-        now = (time.monotonic(), 2 * was[1], int(self.found.sum()), int(self.gradients.sum()), int(self.queries.sum()))
-        self.account.append({"attack": stage.label} | {name: a - b for name, a, b in zip(names, now, was, strict=True)})
+            left = len(waiting) + int((slots >= 0).sum())
+            self.report(len(self.x) - -(-left // len(pool)), int(self.found.sum()))
+        seconds, passes = time.monotonic() - began, self.tally[:, 1:].sum(1)
+        for place, (stage, counts) in enumerate(zip(pool, self.tally.tolist(), strict=True)):
+            broken = int((self.found & ~before & (self.first == place)).sum())
+            share = seconds * float(passes[place] / passes.sum()) if passes.any() else seconds / len(pool)
+            names = ("attack", "seconds", "examples", "broken", "gradients", "queries")
+            self.account.append(dict(zip(names, (stage.label, share, counts[0], broken, *counts[1:]), strict=True)))
+
+    def _overtaken(self, entries: Array) -> Array:
+        """Which entries are of rows that an earlier stage of the pool has settled."""
+        ids, places = self._split(entries)
+        return (entries >= 0) & (places > self.first[ids])
 
     def _ended(self, state: State, slots: Array, steps: int) -> tuple[Array, Array]:
         """Which rows are finished, and which of them for want of steps only."""
@@ -393,27 +416,42 @@ class Search:
             lambda old, new: _backend.gather(_backend.concatenate([_backend.gather(old, rest), new]), back), state, part
         )
 
+    def _counted(self, state: State, slots: Array, leaving: Array) -> None:
+        """The passes of entries that leave, and what was noticed about their rows, written down."""
+        index = np.flatnonzero(leaving)
+        ids, places = self._split(slots[index])
+        gradients, queries = _host(state["gradients"])[index], _host(state["queries"])[index]
+        np.add.at(self.gradients, ids, gradients)
+        np.add.at(self.queries, ids, queries)
+        np.add.at(self.tally, places, np.stack([np.ones_like(queries), gradients, queries], axis=1))
+        self.flat[ids[_host(state["flat"])[index]]] = True
+        self.doubt[ids[_host(state["doubt"])[index]]] = True
+
     def _leave(self, state: State, slots: Array, ended: Array) -> None:
-        """What the finished rows have found, written down."""
+        """What the finished entries have found, written down; of two of one row, what the earlier stage has."""
+        self._counted(state, slots, ended)
         index = np.flatnonzero(ended)
-        ids = slots[index]
-        self.gradients[ids] += _host(state["gradients"])[index]
-        self.queries[ids] += _host(state["queries"])[index]
-        self.invalid[ids] |= _host(state["invalid"])[index]
-        self.flat[ids] |= _host(state["flat"])[index]
-        self.doubt[ids] |= _host(state["doubt"])[index]
-        won = index[_host(state["found"])[index]]
+        index = index[np.argsort(-slots[index])]  # the earlier stage is written last
+        ids, places = self._split(slots[index])
+        lost = _host(state["invalid"])[index] & (places < self.first[ids])
+        if lost.any():
+            gone = ids[lost]
+            if len(self.pool) > 1:  # then only may a later stage have found something already
+                self.found[gone], self.size[gone], self.broken_by[gone], self.points[gone] = False, np.inf, "", self.x[gone]
+            self.invalid[gone], self.first[gone] = True, places[lost]
+        wins = _host(state["found"])[index] & (places < self.first[ids])
+        won, ids, places = index[wins], ids[wins], places[wins]
         if not len(won):
             return
         size = _host(state["size"])[won]
-        better = ~self.found[slots[won]] | (size < self.size[slots[won]])
-        won, size = won[better], size[better]
-        ids = slots[won]
+        better = ~self.found[ids] | (size < self.size[ids]) if len(self.pool) == 1 else np.ones(len(won), bool)
+        won, ids, places, size = won[better], ids[better], places[better], size[better]
         points = self.grid.returned(_host(_backend.gather(state["best"], won)))
         self.points[ids] = self.grid.settled(points, self.x[ids], self.budget)
         self.found[ids] = True
         self.size[ids] = size
-        self.broken_by[ids] = self.stage.label
+        self.first[ids] = places
+        self.broken_by[ids] = np.array([stage.label for stage in self.pool], object)[places]
 
 
 def _host(tensor: Tensor) -> Array:
@@ -578,8 +616,8 @@ def search(
     run.size[before["reached"]] = 0
     run.broken_by[before["reached"]] = "clean"
     run.ranking = before["ranking"]
-    for stage in _possible(stages, goal, ranked, info["notes"]):
-        run.run(stage)
+    for pool in _pools(_possible(stages, goal, ranked, info["notes"]), classifier.symbolic and budget.limited):
+        run.run(pool)
 
     # The final word: on the very array that is returned.
     moved = np.flatnonzero(run.found & ~before["reached"])
@@ -659,6 +697,21 @@ def _possible(stages: list[Stage], goal: Goal, ranked: int, notes: list[str]) ->
     if len(kept) < len(stages):
         notes.append(f"The model has only {ranked} wrong classes: each of them was tried as a target.")
     return kept
+
+
+def _pools(stages: list[Stage], shared: bool) -> list[list[Stage]]:
+    """Consecutive stages that may run side by side, if any may: repetitions of one attack but for the first, which tells hard
+    rows from easy ones.
+    """
+    pools: list[list[Stage]] = []
+    for before, stage in zip([None, *stages], stages, strict=False):
+        again = before is not None and stage == dataclasses.replace(before, salt=stage.salt, run=stage.run, aim=stage.aim)
+        alike = again and before is not None and (stage.aim is None) == (before.aim is None) and not stage.warm
+        if shared and alike and len(pools) > 1 and pools[-2][0].attack == stage.attack:
+            pools[-1].append(stage)
+        else:
+            pools.append([stage])
+    return pools
 
 
 def _demand_attackable(before: dict[str, Array], goal: Goal) -> None:

@@ -229,7 +229,8 @@ def walk(attack: Attack, model: keras.Model | Classifier, x: Array, goal: Goal, 
     goal = goal.check(len(x), forward.classes)
     search = Search(classifier, grid, x, goal, budget, seed, len(x), lambda *_: None)
     shared = {name: ops.convert_to_tensor(value) for name, value in search.shared.items()}
-    state = search.rows(np.arange(len(x)))
+    search.pool = [Stage(attack)]
+    state = search.rows(np.arange(len(x)), len(x))
 
     def problem() -> Problem:
         return Problem(forward, grid, goal, budget, attack.rounds, state, shared)

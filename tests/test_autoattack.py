@@ -16,7 +16,7 @@ from advex.attacks.autoattack import members
 from advex.attacks.verdict import ENOUGH, PLENTY, Cascade
 from advex.errors import InvalidInput, InvalidType
 from advex.losses import cross_entropy, dlr, margin
-from advex.search import Stage
+from advex.search import Search, Stage
 from advex.testing import check_attack, linear_data, linear_model, small_network, walk
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
@@ -244,6 +244,105 @@ def test_only_survivors_go_on_and_the_account_adds_up():
         assert (result.broken_by == stage["attack"]).sum() == stage["broken"]
     alone = advex.FGSM()(model, x, labels, advex.Linf(0.03))
     assert (alone.success == np.isin(result.broken_by, ["clean", stages[0]["attack"]])).all()
+
+
+def one_by_one(monkeypatch):
+    monkeypatch.setattr("advex.search._pools", lambda stages, _: [[stage] for stage in stages])
+
+
+LEAP = advex.PGD(steps=1, step_size=0.4)  # finds little, in each run something else
+REPEATED = {
+    "targets": advex.EveryTarget(advex.SquareAttack(steps=6), 4),
+    "restarts": advex.Restarts(LEAP, 5),
+    "both": advex.EveryTarget(advex.Restarts(LEAP, 2), 3),
+    "several": advex.Ensemble(advex.Restarts(LEAP, 3), advex.EveryTarget(LEAP, 3)),
+}
+
+
+@pytest.mark.backends
+@pytest.mark.parametrize("attack", REPEATED.values(), ids=REPEATED)
+@pytest.mark.parametrize("size", [None, 8])
+def test_repetitions_side_by_side_find_what_they_find_one_by_one(attack, size, monkeypatch):
+    generator = np.random.default_rng(3)
+    model = linear_model(generator.normal(size=(8, 6)) * [0.1, 0.3, 1, 2, 3, 4])
+    x = generator.uniform(0.3, 0.7, size=(60, 8)).astype("float32")
+    labels = np.asarray(ops.convert_to_numpy(model(x))).argmax(1)
+    budget = advex.Linf(0.02)
+    together = attack(model, x, labels, budget, seed=1, batch_size=size)
+    one_by_one(monkeypatch)
+    apart = attack(model, x, labels, budget, seed=1, batch_size=size)
+    assert (together.broken_by == apart.broken_by).all()
+    assert np.abs(together.x - apart.x).max() <= 1e-5
+    assert (together.queries >= apart.queries).all() and (together.gradients >= apart.gradients).all()
+    stages = together.info["stages"]
+    assert sum(stage["gradients"] for stage in stages) == together.gradients.sum()
+    assert [stage["attack"] for stage in stages] == [stage["attack"] for stage in apart.info["stages"]]
+    broken = [stage["broken"] for stage in stages]
+    assert broken == [stage["broken"] for stage in apart.info["stages"]] and sum(broken[1:]) > 4
+    assert stages[0]["queries"] == apart.info["stages"][0]["queries"]
+
+
+def test_repetitions_share_batches_where_few_rows_are_left(monkeypatch):
+    model, x, labels = data(6)
+    calls = []
+    inner = Search._ended
+
+    def counted(self, state, slots, steps):
+        calls.append(len(slots))
+        return inner(self, state, slots, steps)
+
+    monkeypatch.setattr(Search, "_ended", counted)
+    attack = advex.Restarts(advex.PGD(steps=10), 6)
+    result = attack(model, x, labels, advex.Linf(1e-4))
+    together = len(calls)
+    calls.clear()
+    one_by_one(monkeypatch)
+    assert (attack(model, x, labels, advex.Linf(1e-4)).queries == result.queries).all()
+    assert together <= 2 * 12 < 6 * 10 <= len(calls)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Late(advex.Attack):
+    """Steps across in its first run after 6 steps, in the later ones at once; or is lost there, where ``lost`` says so."""
+
+    steps: int = 8
+    lost: bool = False
+
+    def init(self, problem):
+        return problem.x0, ()
+
+    def step(self, problem, x, memory):
+        _, gradient = problem.gradient(x, margin)
+        ahead = problem.project(x + problem.epsilon * ops.sign(gradient))
+        if self.lost:
+            ahead = ops.where(ops.reshape(problem.run == 1, (-1, 1)), np.nan, ahead)
+        waits = ops.logical_and(problem.run < 2, problem.step < 5)
+        return ops.where(ops.reshape(ops.logical_or(problem.run == 0, waits), (-1, 1)), x, ahead), memory
+
+
+@pytest.mark.backends
+@pytest.mark.parametrize("lost", [False, True])
+@pytest.mark.filterwarnings("ignore:The model answered NaN")
+def test_the_earlier_repetition_counts_also_where_it_is_later(lost, monkeypatch):
+    model, (x, labels) = linear_model(), linear_data(12)
+    attack, budget = advex.Restarts(Late(lost=lost), 4), advex.Linf(0.4)
+    left = []
+    inner = Search._leave
+
+    def leave(self, state, slots, ended):
+        left.extend(self._split(slots[ended])[1].tolist() if len(self.pool) > 1 else [])
+        inner(self, state, slots, ended)
+
+    monkeypatch.setattr(Search, "_leave", leave)
+    result = attack(model, x, labels, budget)
+    assert left[0] > 0 and 0 in left  # a later one is ready before the first
+    one_by_one(monkeypatch)
+    alone = attack(model, x, labels, budget)
+    assert (result.success == alone.success).all() and (result.broken_by == alone.broken_by).all()
+    assert result.success.any() != lost
+    assert (result.x == alone.x).all()
+    assert result.info["invalid"] == alone.info["invalid"]
+    assert [stage["broken"] for stage in result.info["stages"]] == [stage["broken"] for stage in alone.info["stages"]]
 
 
 def test_members_draw_different_numbers():

@@ -157,8 +157,7 @@ def test_uniform_numbers_are_uniform():
     x = np.random.default_rng(0).uniform(size=(50, 4)).astype("float32")
     problem = object.__new__(Problem)
     problem._draws = 0
-    problem._state = {"key": ops.convert_to_tensor(row_keys(x, 0))}
-    problem._shared = {"salt": ops.convert_to_tensor(np.int32(0))}
+    problem._state = {"key": ops.convert_to_tensor(row_keys(x, 0)), "salt": ops.zeros((50,), "int32")}
     problem.step = ops.zeros((50,), "int32")
     numbers = np.asarray(ops.convert_to_numpy(problem.uniform((2000,))))
     signs = np.asarray(ops.convert_to_numpy(problem.signs((2000,))))
