@@ -45,6 +45,12 @@ class Steps(Protocol):
     def needs_gradient(self) -> bool:
         """Whether it differentiates the model."""
 
+    @property
+    def carries(self) -> dict[str, np.ufunc | None]:
+        """What of its memory a part of it hands on to later parts, and how those of parts side by side become one (None:
+        any of them).
+        """
+
     def check_inputs(self, shape: tuple[int, ...]) -> None:
         """Raise an error if it cannot work on inputs of ``shape``."""
 
@@ -69,6 +75,9 @@ class Stage:
         aim: head for one class only: 0 for the likeliest wrong class of the clean input, 1 for the next. None: the goal's own.
         doubtful: only the examples that an earlier stage has found suspicious, see ``Problem.suspect``.
         warm: begin at the best points of the stages before, where there are any.
+        begin, end: a part of the attack: from one step to just before another, None for all that are left.
+        group: parts of different groups never run side by side.
+        only: which examples take part, by what earlier parts have handed on: see ``Steps.carries``.
     """
 
     attack: Steps
@@ -77,6 +86,10 @@ class Stage:
     aim: int | None = None
     doubtful: bool = False
     warm: bool = False
+    begin: int = 0
+    end: int | None = None
+    group: int = 0
+    only: Callable[[dict[str, Array]], Array] | None = None
 
     @property
     def label(self) -> str:
@@ -131,6 +144,7 @@ class Search:
         self.pool: list[Stage] = []  # the stages that run side by side now
         self.first = np.zeros(0, "int64")  # the place in the pool of the first stage that has settled each row; large: none has
         self.tally = np.zeros((0, 3), "int64")  # examples, gradients and queries of each stage of the pool
+        self.carried: dict[str, Array] = {}  # what parts of an attack hand on to later ones
         self.gradients = np.zeros(len(x), "int64")
         self.queries = np.zeros(len(x), "int64")
         self.size = np.full(len(x), np.inf)
@@ -173,7 +187,7 @@ class Search:
             "flat": np.zeros(count, bool),
             "doubt": np.zeros(count, bool),
             "done": np.zeros(count, bool),
-            "step": np.zeros(count, "int32"),
+            "step": np.array([stage.begin for stage in self.pool], "int32")[places],
             "gradients": np.zeros(count, "int32"),
             "queries": np.zeros(count, "int32"),
             "size": np.full(count, np.inf, "float32"),
@@ -301,10 +315,12 @@ class Search:
         """
         attack, self.pool = pool[0].attack, pool
         needy = ~self.invalid & ~(self.found & (self.budget.limited | (self.size == 0)))
-        ids = np.flatnonzero(needy & self.doubt if pool[0].doubtful else needy)
+        needy = needy & self.doubt if pool[0].doubtful else needy
+        ids = np.flatnonzero(needy & pool[0].only(self.carried) if pool[0].only and needy.any() else needy)
         waiting = (np.arange(len(pool))[:, None] * len(self.x) + ids).ravel()
         began, before = time.monotonic(), self.found.copy()
         self.first, self.tally = np.full(len(self.x), len(pool)), np.zeros((len(pool), 3), "int64")
+        ends = np.array([attack.rounds if stage.end is None else stage.end for stage in pool])
         init = self._init(attack)
         advance = finish = None
         state: State | None = None
@@ -318,18 +334,20 @@ class Search:
             if joined:
                 count = free - free % self.even if _backend.RAGGED and free > self.even else free
                 fresh, waiting = waiting[:count], waiting[count:]
-                state, slots = self._joined(state, slots, init(self.rows(fresh, free)), fresh)
+                state, slots = self._joined(state, slots, self._begun(init(self.rows(fresh, free)), fresh), fresh)
             if state is None or not (slots >= 0).any():
                 break
             if advance is None or finish is None:
                 advance, finish = self._advance(attack, state), self._finish(attack, state)
             if joined:  # rows that an evaluation inside init has finished already take no step
-                ended, over = self._ended(state, slots, attack.rounds)
+                ended, over = self._ended(state, slots, ends)
             if not ended.any():
-                steps = min(burst, attack.rounds - int(_host(state["step"])[slots >= 0].max())) if burst > 1 else 1
+                live, steps = slots >= 0, 1
+                if burst > 1:
+                    steps = min(burst, int((ends[self._split(slots)[1]] - _host(state["step"]))[live].min()))
                 for _ in range(steps):
                     state = _whole(attack, advance(state), len(slots))
-                ended, over = self._ended(state, slots, attack.rounds)
+                ended, over = self._ended(state, slots, ends)
             if ended.any():
                 if over.any():
                     state = self._judged(state, slots, over, finish)
@@ -349,19 +367,33 @@ class Search:
         for place, (stage, counts) in enumerate(zip(pool, self.tally.tolist(), strict=True)):
             broken = int((self.found & ~before & (self.first == place)).sum())
             share = seconds * float(passes[place] / passes.sum()) if passes.any() else seconds / len(pool)
-            names = ("attack", "seconds", "examples", "broken", "gradients", "queries")
-            self.account.append(dict(zip(names, (stage.label, share, counts[0], broken, *counts[1:]), strict=True)))
+            figures = {"seconds": share, "examples": counts[0], "broken": broken, "gradients": counts[1], "queries": counts[2]}
+            if stage.begin:  # the later parts of an attack count with its first
+                last = self.account[-1]
+                last |= {name: last[name] + figures[name] for name in figures if name != "examples"}
+            else:
+                self.account.append({"attack": stage.label} | figures)
 
     def _overtaken(self, entries: Array) -> Array:
         """Which entries are of rows that an earlier stage of the pool has settled."""
         ids, places = self._split(entries)
         return (entries >= 0) & (places > self.first[ids])
 
-    def _ended(self, state: State, slots: Array, steps: int) -> tuple[Array, Array]:
+    def _begun(self, state: State, entries: Array) -> State:
+        """The state after ``init``, with what earlier parts of the attack have handed on."""
+        if not self.pool[0].begin:
+            return state
+        every = np.zeros(_count(state), "int64")
+        every[: len(entries)] = self._split(entries)[0]
+        carried = {name: ops.convert_to_tensor(values[every]) for name, values in self.carried.items()}
+        return {**state, "memory": {**state["memory"], **carried}}
+
+    def _ended(self, state: State, slots: Array, ends: Array) -> tuple[Array, Array]:
         """Which rows are finished, and which of them for want of steps only."""
         found, invalid = _host(state["found"]), _host(state["invalid"])
         settled = invalid | found if self.budget.limited else invalid
-        over = ((_host(state["step"]) >= steps) | _host(state["done"])) & ~settled & (slots >= 0)
+        last = ends[self._split(slots)[1]]
+        over = ((_host(state["step"]) >= last) | _host(state["done"])) & ~settled & (slots >= 0)
         return (settled | over) & (slots >= 0), over
 
     def _joined(self, state: State | None, slots: Array, fresh: State, ids: Array) -> tuple[State, Array]:
@@ -426,6 +458,13 @@ class Search:
         np.add.at(self.tally, places, np.stack([np.ones_like(queries), gradients, queries], axis=1))
         self.flat[ids[_host(state["flat"])[index]]] = True
         self.doubt[ids[_host(state["doubt"])[index]]] = True
+        for name, joined in self.pool[0].attack.carries.items():
+            values = _host(state["memory"][name])[index]
+            kept = self.carried.setdefault(name, np.zeros((len(self.x), *values.shape[1:]), values.dtype))
+            if joined is None or not self.pool[0].begin:
+                kept[ids] = values
+            else:
+                joined.at(kept, ids, values)
 
     def _leave(self, state: State, slots: Array, ended: Array) -> None:
         """What the finished entries have found, written down; of two of one row, what the earlier stage has."""
@@ -705,7 +744,8 @@ def _pools(stages: list[Stage], shared: bool) -> list[list[Stage]]:
     """
     pools: list[list[Stage]] = []
     for before, stage in zip([None, *stages], stages, strict=False):
-        again = before is not None and stage == dataclasses.replace(before, salt=stage.salt, run=stage.run, aim=stage.aim)
+        own = {name: getattr(stage, name) for name in ("salt", "run", "aim", "begin", "end")}
+        again = before is not None and stage == dataclasses.replace(before, **own)
         alike = again and before is not None and (stage.aim is None) == (before.aim is None) and not stage.warm
         if shared and alike and len(pools) > 1 and pools[-2][0].attack == stage.attack:
             pools[-1].append(stage)

@@ -13,10 +13,10 @@ from keras import ops
 import advex
 from advex.attacks.apgd import checkpoints, phases
 from advex.attacks.autoattack import members
-from advex.attacks.verdict import ENOUGH, PLENTY, Cascade
+from advex.attacks.verdict import ALL, CLOSE, CLOSEST, SPRINT, Cascade
 from advex.errors import InvalidInput, InvalidType
 from advex.losses import cross_entropy, dlr, margin
-from advex.search import Search, Stage
+from advex.search import Search
 from advex.testing import check_attack, linear_data, linear_model, small_network, walk
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
@@ -287,9 +287,9 @@ def test_repetitions_share_batches_where_few_rows_are_left(monkeypatch):
     calls = []
     inner = Search._ended
 
-    def counted(self, state, slots, steps):
+    def counted(self, state, slots, ends):
         calls.append(len(slots))
-        return inner(self, state, slots, steps)
+        return inner(self, state, slots, ends)
 
     monkeypatch.setattr(Search, "_ended", counted)
     attack = advex.Restarts(advex.PGD(steps=10), 6)
@@ -303,10 +303,11 @@ def test_repetitions_share_batches_where_few_rows_are_left(monkeypatch):
 
 @dataclass(frozen=True, kw_only=True)
 class Late(advex.Attack):
-    """Steps across in its first run after 6 steps, in the later ones at once; or is lost there, where ``lost`` says so."""
+    """Leaps across after so many steps of each run (9: never); run ``lost`` leaps into nothing."""
 
+    waits: tuple[int, ...]
+    lost: int = -1
     steps: int = 8
-    lost: bool = False
 
     def init(self, problem):
         return problem.x0, ()
@@ -314,18 +315,17 @@ class Late(advex.Attack):
     def step(self, problem, x, memory):
         _, gradient = problem.gradient(x, margin)
         ahead = problem.project(x + problem.epsilon * ops.sign(gradient))
-        if self.lost:
-            ahead = ops.where(ops.reshape(problem.run == 1, (-1, 1)), np.nan, ahead)
-        waits = ops.logical_and(problem.run < 2, problem.step < 5)
-        return ops.where(ops.reshape(ops.logical_or(problem.run == 0, waits), (-1, 1)), x, ahead), memory
+        ahead = ops.where(ops.reshape(ops.equal(problem.run, self.lost), (-1, 1)), np.nan, ahead)
+        waits = ops.take(ops.convert_to_tensor(np.asarray(self.waits, "int32")), problem.run, axis=0)
+        return ops.where(ops.reshape(problem.step < waits, (-1, 1)), x, ahead), memory
 
 
 @pytest.mark.backends
-@pytest.mark.parametrize("lost", [False, True])
 @pytest.mark.filterwarnings("ignore:The model answered NaN")
-def test_the_earlier_repetition_counts_also_where_it_is_later(lost, monkeypatch):
+@pytest.mark.parametrize(("wait", "lost"), [(5, -1), (5, 1), (5, 2), (0, 1)])
+def test_the_earlier_repetition_counts_also_where_it_is_later(wait, lost, monkeypatch):
     model, (x, labels) = linear_model(), linear_data(12)
-    attack, budget = advex.Restarts(Late(lost=lost), 4), advex.Linf(0.4)
+    attack, budget = advex.Restarts(Late(waits=(9, wait, 0, 0), lost=lost), 4), advex.Linf(0.4)
     left = []
     inner = Search._leave
 
@@ -335,14 +335,25 @@ def test_the_earlier_repetition_counts_also_where_it_is_later(lost, monkeypatch)
 
     monkeypatch.setattr(Search, "_leave", leave)
     result = attack(model, x, labels, budget)
-    assert left[0] > 0 and 0 in left  # a later one is ready before the first
+    assert 0 in left and (left[0] > 0) == (wait > 0)  # a later one is ready before the first, or at once with it
     one_by_one(monkeypatch)
     alone = attack(model, x, labels, budget)
     assert (result.success == alone.success).all() and (result.broken_by == alone.broken_by).all()
-    assert result.success.any() != lost
+    assert result.success.any() == (lost != 1)
     assert (result.x == alone.x).all()
     assert result.info["invalid"] == alone.info["invalid"]
     assert [stage["broken"] for stage in result.info["stages"]] == [stage["broken"] for stage in alone.info["stages"]]
+
+
+@pytest.mark.backends
+def test_repetitions_end_when_an_earlier_one_succeeds():
+    model, (x, labels) = linear_model(), linear_data(12)
+    result = advex.Restarts(Late(waits=(9, 2, 9, 9)), 4)(model, x, labels, advex.Linf(0.4))
+    moved = result.broken_by == "Late"
+    assert moved.any()
+    # The input, the first run with its last point, three runs of four looks, the verdict.
+    assert (result.queries[moved] == 1 + 9 + 3 * 4 + 1).all()
+    assert (result.queries[~result.success] == 1 + 4 * 9).all()
 
 
 def test_members_draw_different_numbers():
@@ -509,16 +520,21 @@ def test_verdict_trusts_honest_gradients_and_gives_up_where_it_is_hopeless():
     assert result.info["suspicious"] == []
     stood = ~result.success
     assert stood.sum() > 5
+    all_have, close, closest = (sum(run.steps for run in runs) for runs in ([SPRINT, *ALL], CLOSE, CLOSEST))
+    enough = all_have + 2  # the probe and the review
     spent = set(result.gradients[stood].tolist())
-    assert spent <= {ENOUGH, PLENTY, Cascade.steps}
-    assert ENOUGH in spent
+    assert spent <= {enough, enough + close, enough + close + closest}
+    assert enough in spent
 
 
 def test_verdict_runs_autoattack_on_the_suspicious_alone():
     stages = advex.Verdict().stages(advex.Linf(0.1))
-    assert stages[0] == Stage(Cascade())
-    assert [stage.attack for stage in stages[1:]] == [stage.attack for stage in advex.AutoAttack().stages(advex.Linf(0.1))]
-    assert all(stage.doubtful for stage in stages[1:])
+    parts = [stage for stage in stages if stage.attack == Cascade()]
+    assert stages[: len(parts)] == parts == Cascade().stages()
+    assert [stage.end for stage in parts[:-1]] == [stage.begin for stage in parts[1:]] and parts[-1].end == Cascade.steps
+    others = stages[len(parts) :]
+    assert [stage.attack for stage in others] == [stage.attack for stage in advex.AutoAttack().stages(advex.Linf(0.1))]
+    assert all(stage.doubtful for stage in others)
     with pytest.raises(InvalidInput, match="L0"):
         advex.Verdict()(linear_model(), *linear_data(2), advex.L0(2))
 

@@ -64,6 +64,8 @@ class Attack(Settings):
     """Whether the attack can pursue a ``Targeted`` goal."""
     starts: ClassVar[bool] = False
     """Whether the attack can begin at points that are given, ``start=``."""
+    carries: ClassVar[dict[str, np.ufunc | None]] = {}
+    """What of its memory a part of the attack hands on to later parts, see ``Stage``."""
 
     @property
     def default_budget(self) -> Budget | None:

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 from keras import ops
 
-from advex._arrays import Tensor, flat, rows
+from advex._arrays import Array, Tensor, flat, rows
 from advex.attacks.autoattack import AutoAttack
 from advex.attacks.base import Attack
 from advex.attacks.wrappers import APART
@@ -21,7 +21,8 @@ from advex.search import Stage
 
 TINY = 1e-30
 
-MARGIN, ENTROPY, RATIO, OVER, PROBE = range(5)  # what a run climbs; towards a target: RATIO, the DLR loss, and OVER, the margin
+# What a run climbs: towards a target RATIO, the DLR loss, and OVER, the margin; PROBE and REVIEW do not climb but look.
+MARGIN, ENTROPY, RATIO, OVER, PROBE, REVIEW = range(6)
 TARGETS = 9
 SHORT = 0.1  # of epsilon: a step this short should raise the margin by what the gradient promises
 HONEST = 0.5  # the relative gap between promise and gain above which a gradient is suspicious
@@ -59,16 +60,16 @@ CLOSEST = [
     Run(ENTROPY, 0, 30, 2.0),
     *(Run(OVER, target, 40, 2.0, wide=True) for target in range(TARGETS)),
 ]
-PLAN = [(run, place) for run in [SPRINT, Run(PROBE), *ALL, *CLOSE, *CLOSEST] for place in range(run.steps)]
-ENOUGH = SPRINT.steps + 1 + sum(run.steps for run in ALL)  # steps after which who is far from the boundary may go
-PLENTY = ENOUGH + sum(run.steps for run in CLOSE)  # steps after which only the nearest stay
+GROUPS = [[SPRINT, Run(PROBE)], ALL, [Run(REVIEW)], CLOSE, CLOSEST]
+RUNS = [run for group in GROUPS for run in group]
+BEGINS = np.cumsum([0, *(run.steps for run in RUNS)]).tolist()
+PLAN = [(run, place) for run in RUNS for place in range(run.steps)]
 LOSSES = np.array([run.loss for run, _ in PLAN], "int32")
 RANKS = np.array([run.target for run, _ in PLAN], "int32")
 SIZES = np.array([run.size * (1 - place / run.steps) for run, place in PLAN], "float32")
 DETOURS = np.array([run.wide * max(0.0, 1 - place / (DETOUR * run.steps)) for run, place in PLAN], "float32")
 INSIDE = np.array([place == 0 or not run.wide or place - 1 >= DETOUR * run.steps for run, place in PLAN])
 FIRST = np.array([place == 0 for _, place in PLAN])
-LAST = np.array([place == run.steps - 1 for run, place in PLAN])
 
 
 def widest(budget: Budget) -> float:
@@ -88,18 +89,47 @@ def _climbed(logits: Tensor, goal: Goal, loss: Tensor, target: Tensor) -> Tensor
     return value
 
 
+def near(carried: dict[str, Array]) -> Array:
+    """Who gets the longer runs."""
+    return carried["gap"] <= NEAR
+
+
+def nearest(carried: dict[str, Array]) -> Array:
+    """Who gets the longest runs."""
+    return carried["gap"] <= NEAREST
+
+
 @dataclass(frozen=True)
 class Cascade(Attack):
     """The gradient part of ``Verdict``: a sprint, a round of short runs for all, two longer ones for those near the boundary."""
 
     steps: ClassVar[int] = len(PLAN)
+    carries: ClassVar[dict[str, np.ufunc | None]] = {
+        "order": None,
+        "start": None,
+        "steep": None,
+        "best": np.maximum,
+        "gap": np.minimum,
+    }
+
+    def stages(self, budget: Budget | None = None) -> list[Stage]:
+        """A part for each run, but for the probe, which goes with the sprint."""
+        parts, number = [Stage(self, end=BEGINS[2])], 2
+        for group, (runs, only) in enumerate(zip(GROUPS[1:], (None, None, near, nearest), strict=True), 1):
+            for _ in runs:
+                parts.append(Stage(self, begin=BEGINS[number], end=BEGINS[number + 1], group=group, only=only))
+                number += 1
+        return parts
 
     def init(self, problem: Problem) -> tuple[Tensor, Any]:
-        x, zeros = problem.x0, ops.zeros_like(problem.progress)
+        x0, zeros = problem.x0, ops.zeros_like(problem.progress)
         ranks = np.arange(min(TARGETS, problem.classes - 1), dtype="int32")[None]
+        random = problem.project(x0 + problem.budget.sample(problem))
+        x = ops.where(rows(ops.equal(problem.step, 0), x0), x0, random)
         return x, {
             "last": x,
             "slope": ops.zeros_like(x),  # gradient of the margin at x0
+            "steep": zeros,  # its size
             "start": zeros,  # margin there
             "best": zeros - FAR,
             "gap": zeros + FAR,  # by how much epsilon is too small, by the most hopeful gradient
@@ -109,8 +139,8 @@ class Cascade(Attack):
 
     def step(self, problem: Problem, x: Tensor, memory: Any) -> tuple[Tensor, Any]:
         step, before = problem.step, memory["last"]
-        loss, rank, size, detour, inside, first, last = (
-            ops.take(ops.convert_to_tensor(table), step, axis=0) for table in (LOSSES, RANKS, SIZES, DETOURS, INSIDE, FIRST, LAST)
+        loss, rank, size, detour, inside, first = (
+            ops.take(ops.convert_to_tensor(table), step, axis=0) for table in (LOSSES, RANKS, SIZES, DETOURS, INSIDE, FIRST)
         )
         wide = 1 + (widest(problem.budget) - 1) * detour
         rank = ops.minimum(rank, memory["order"].shape[1] - 1)
@@ -118,8 +148,9 @@ class Cascade(Attack):
         value, gradient = problem.gradient(x, lambda logits, goal: _climbed(logits, goal, loss, target))
         margin = problem.goal.margin(problem.answer)
 
-        begin, probing = ops.equal(step, 0), ops.equal(loss, PROBE)
-        short = -value / ops.maximum(problem.budget.dual(gradient) * problem.epsilon, TINY)
+        begin = ops.equal(step, 0)
+        steep = problem.budget.dual(gradient)
+        short = -value / ops.maximum(steep * problem.epsilon, TINY)
         aims = ops.logical_and(inside, ops.logical_or(ops.equal(loss, RATIO), ops.equal(loss, OVER)))
         better = ops.logical_and(step < SPRINT.steps, margin > memory["best"])
         memory = {
@@ -127,40 +158,35 @@ class Cascade(Attack):
             "slope": ops.cond(
                 ops.any(begin), lambda: ops.where(rows(begin, x), gradient, memory["slope"]), lambda: memory["slope"]
             ),
+            "steep": ops.where(begin, steep, memory["steep"]),
             "start": ops.where(begin, margin, memory["start"]),
             "best": ops.maximum(margin, memory["best"]),
             "gap": ops.where(aims, ops.minimum(short, memory["gap"]), memory["gap"]),
             "order": ops.where(ops.expand_dims(better, 1), _order(problem, memory["order"].shape[1]), memory["order"]),
         }
-        self._suspect(problem, x, margin, probing, memory)
+        self._suspect(problem, x, margin, loss, memory)
 
         aim = problem.project(x + rows(size * wide * problem.epsilon, x) * problem.budget.steepest(gradient), wide)
         drift = ops.where(rows(first, x), aim - x, x - before)
         ahead = problem.project(x + MOMENTUM * (aim - x) + (1 - MOMENTUM) * drift, wide)
+        sprinted = ops.equal(step + 1, SPRINT.steps)
 
-        def begun() -> Tensor:
-            random = problem.x0 + problem.budget.sample(problem)
+        def probed() -> Tensor:
             probe = problem.x0 + SHORT * problem.epsilon * problem.budget.steepest(memory["slope"])
-            start = problem.project(ops.where(rows(ops.equal(step + 1, SPRINT.steps), x), probe, random))
-            return ops.where(rows(last, x), start, ahead)
+            return ops.where(rows(sprinted, x), problem.project(probe), ahead)
 
-        return ops.cond(ops.any(last), begun, lambda: ahead), memory
+        return ops.cond(ops.any(sprinted), probed, lambda: ahead), memory
 
-    def done(self, problem: Problem, x: Tensor, memory: Any) -> Tensor:
-        far = ops.logical_and(ops.equal(problem.step + 1, ENOUGH), memory["gap"] > NEAR)
-        return ops.logical_or(far, ops.logical_and(ops.equal(problem.step + 1, PLENTY), memory["gap"] > NEAREST))
-
-    def _suspect(self, problem: Problem, x: Tensor, margin: Tensor, probing: Tensor, memory: Any) -> None:
+    def _suspect(self, problem: Problem, x: Tensor, margin: Tensor, loss: Tensor, memory: Any) -> None:
         """Mark the examples where the gradient at x0 promises what a short step, or all runs so far, do not keep."""
-        slope, gain = memory["slope"], margin - memory["start"]
-        steep = problem.budget.dual(slope)
+        steep, gain = memory["steep"], margin - memory["start"]
         change = problem.shown(x) - problem.x0
-        promise = ops.sum(flat(slope * change), axis=1)
+        promise = ops.sum(flat(memory["slope"] * change), axis=1)
         unkept = ops.abs(gain - promise) > HONEST * (ops.abs(gain) + ops.abs(promise))
         moved = ops.any(flat(ops.not_equal(change, 0)), axis=1)  # 8-bit inputs may be too coarse for a short step
         lied = ops.logical_or(ops.equal(steep, 0), ops.logical_and(moved, unkept))
         idle = memory["best"] - memory["start"] < IDLE * problem.epsilon * steep
-        suspicious = ops.logical_or(ops.logical_and(probing, lied), ops.logical_and(ops.equal(problem.step + 1, ENOUGH), idle))
+        suspicious = ops.logical_or(ops.logical_and(ops.equal(loss, PROBE), lied), ops.logical_and(ops.equal(loss, REVIEW), idle))
         problem.suspect(ops.logical_and(suspicious, problem.epsilon > 0))
 
 
@@ -199,7 +225,8 @@ class Verdict(Attack):
         (4,)
 
     The parts are those of Croce and Hein, Reliable evaluation of adversarial robustness with an ensemble of diverse
-    parameter-free attacks, 2020; the cascade is advex's own. What it costs and where it differs is in ``docs/verdict.md``.
+    parameter-free attacks, 2020; the cascade is advex's own. What it costs, and where it differs, is in
+    ``docs/how_far_does_it_hold.md``.
     """
 
     steps: ClassVar[int] = 1  # those of the parts count
@@ -211,7 +238,7 @@ class Verdict(Attack):
 
     def stages(self, budget: Budget | None = None) -> list[Stage]:
         everything = AutoAttack().stages(budget)
-        return [Stage(Cascade()), *(replace(stage, doubtful=True, salt=stage.salt + APART) for stage in everything)]
+        return [*Cascade().stages(budget), *(replace(stage, doubtful=True, salt=stage.salt + APART) for stage in everything)]
 
     def init(self, problem: Problem) -> tuple[Tensor, Any]:
         return Cascade().init(problem)
