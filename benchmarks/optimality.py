@@ -227,6 +227,18 @@ def against_the_others(by_model: dict[str, Outcomes], count: int) -> str:
     return "Against the envelope of the other libraries alone, the best of advex: " + ", ".join(said) + "."
 
 
+def on_more(by_model: dict[str, Outcomes], count: int) -> str:
+    """The same on more images, beside those of the others that are recorded on as many; nothing if none is."""
+    most = max((len(one.distances) for outcomes in by_model.values() for one in outcomes.values()), default=0)
+    if most <= count:
+        return ""
+    long = {name: {label: one for label, one in all_.items() if len(one.distances) == most} for name, all_ in by_model.items()}
+    others = {label for outcomes in long.values() for label in outcomes if not label.startswith("advex-")}
+    return (
+        f" On {most} images, beside the {len(others)} of them recorded there: " + against_the_others(long, most).split(": ", 1)[1]
+    )
+
+
 def head(models: Sequence[str]) -> list[str]:
     """Titles of the columns."""
     return [*(title for title in HEAD if title.split()[0] not in MODELS or title.split()[0] in models), *COSTS]
@@ -314,7 +326,7 @@ def main(argv: list[str] | None = None) -> int:
             found[norm][name] = outcomes
     tables = {norm: lines(by_model, norm, len(x)) for norm, by_model in found.items()}
     titles = head(options.models)
-    notes = {norm: against_the_others(by_model, len(x)) for norm, by_model in found.items()}
+    notes = {norm: against_the_others(by_model, len(x)) + on_more(by_model, len(x)) for norm, by_model in found.items()}
     for norm, rows in tables.items():
         print(f"\n{norm}\n{table(titles, rows)}\n{notes[norm]}")
     print(LEGEND)

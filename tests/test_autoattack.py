@@ -478,7 +478,7 @@ def test_few_classes_and_constant_models(attack, head):
 
 @pytest.mark.backends
 def test_verdict_on_every_backend():
-    # Elsewhere three inputs of which one stands: rows close to the boundary, 3 and 8, take all of the 1,391 steps.
+    # Elsewhere three inputs of which one stands: rows close to the boundary, 3 and 8, take all of the 1,392 steps.
     model, x, labels = data(12 if keras.backend.backend() == "tensorflow" else 3)
     result = advex.Verdict()(model, x, labels, advex.Linf(0.02))
     weaker = advex.PGD(steps=20, loss=margin)(model, x, labels, advex.Linf(0.02))

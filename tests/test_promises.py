@@ -337,10 +337,10 @@ class SpoilsLate(Cheat):
     def step(self, problem, x, memory):
         if BACKEND == "torch":
             weight = self.target.layers[0].kernel.value
-            weight.copy_(weight.flip(0))
+            weight.copy_(weight.roll(1, 0))
         elif BACKEND == "tensorflow":
             weight = self.target.layers[0].kernel.value
-            weight.assign(ops.flip(weight, axis=0))
+            weight.assign(ops.roll(weight, 1, axis=0))
         return x, memory
 
 
