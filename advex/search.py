@@ -742,12 +742,14 @@ def _pools(stages: list[Stage], shared: bool) -> list[list[Stage]]:
     """Consecutive stages that may run side by side, if any may: repetitions of one attack but for the first, which tells hard
     rows from easy ones.
     """
+
+    def kind(stage: Stage) -> tuple[Any, ...]:
+        return id(stage.attack), stage.aim is None, stage.doubtful, stage.group, stage.only
+
     pools: list[list[Stage]] = []
-    for before, stage in zip([None, *stages], stages, strict=False):
-        own = {name: getattr(stage, name) for name in ("salt", "run", "aim", "begin", "end")}
-        again = before is not None and stage == dataclasses.replace(before, **own)
-        alike = again and before is not None and (stage.aim is None) == (before.aim is None) and not stage.warm
-        if shared and alike and len(pools) > 1 and pools[-2][0].attack == stage.attack:
+    for stage in stages:
+        hard = len(pools) > 1 and pools[-2][0].attack is stage.attack
+        if shared and hard and not stage.warm and kind(pools[-1][0]) == kind(stage):
             pools[-1].append(stage)
         else:
             pools.append([stage])

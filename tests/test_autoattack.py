@@ -4,6 +4,7 @@ import itertools
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -343,6 +344,16 @@ def test_the_earlier_repetition_counts_also_where_it_is_later(wait, lost, monkey
     assert (result.x == alone.x).all()
     assert result.info["invalid"] == alone.info["invalid"]
     assert [stage["broken"] for stage in result.info["stages"]] == [stage["broken"] for stage in alone.info["stages"]]
+
+
+def test_members_whose_settings_cannot_be_compared():
+    @dataclass(frozen=True, kw_only=True)
+    class Weighed(advex.FGSM):
+        weights: Any
+
+    one, other = (Weighed(weights=np.full(2, number)) for number in (1.0, 2.0))
+    result = advex.Ensemble(one, other, other)(linear_model(), *linear_data(4), advex.Linf(0.01))
+    assert len(result.info["stages"]) == 3
 
 
 @pytest.mark.backends
