@@ -91,26 +91,30 @@ def both(attack):
     return advex.EveryTarget(attack, 2)
 
 
+# Algorithms whose steps become small slowly are given more of them, those with rounds more rounds, than they have by themselves.
 CASES = {
     "FMN-linf": (both(advex.FMN()), "linf"),
     "FMN-l2": (both(advex.FMN()), "l2"),
     "FMN-l1": (both(advex.FMN(steps=500)), "l1"),
     "FMN-l0": (both(advex.FMN()), "l0"),
     "DDN": (both(advex.DDN(steps=500, loss=advex.losses.margin)), "l2"),
-    "PDGD": (both(advex.PDGD()), "l2"),
-    "ALMA-l2": (both(advex.ALMA()), "l2"),
-    "ALMA-l1": (both(advex.ALMA()), "l1"),
+    "PDGD": (both(advex.PDGD(steps=2000)), "l2"),
+    "ALMA-l2": (both(advex.ALMA(steps=4000)), "l2"),
+    "ALMA-l1": (both(advex.ALMA(steps=6000)), "l1"),
     "PDPGD-linf": (both(advex.PDPGD()), "linf"),
     "PDPGD-l2": (both(advex.PDPGD()), "l2"),
     "PDPGD-l1": (both(advex.PDPGD(steps=1000)), "l1"),
-    "CarliniWagner-l2": (both(advex.CarliniWagner()), "l2"),
+    "CarliniWagner-l2": (both(advex.CarliniWagner(steps=3000, rounds_of=300, searches=12)), "l2"),
     "CarliniWagner-linf": (both(advex.CarliniWagner()), "linf"),
-    "ElasticNet": (both(advex.ElasticNet()), "l1"),
+    "ElasticNet": (both(advex.ElasticNet(steps=9000, step_size=3e-4, searches=20)), "l1"),
     "SigmaZero": (both(advex.SigmaZero()), "l0"),
     "DeepFool-l2": (advex.DeepFool(), "l2"),
     "DeepFool-linf": (advex.DeepFool(), "linf"),
     "DeepFool-l1": (advex.DeepFool(), "l1"),
-    "JSMA": (advex.JSMA(), "l0"),
+    "FAB-l2": (advex.FAB(), "l2"),
+    "FAB-linf": (advex.FAB(), "linf"),
+    "FAB-l1": (advex.FAB(), "l1"),
+    "JSMA": (both(advex.JSMA(pairs=False)), "l0"),
     "MinimumNorm-linf": (advex.MinimumNorm("Linf"), "linf"),
     "MinimumNorm-l2": (advex.MinimumNorm("L2"), "l2"),
     "MinimumNorm-l1": (advex.MinimumNorm("L1"), "l1"),
@@ -118,11 +122,12 @@ CASES = {
 }
 
 
-# The share of cases within 1 % of the formula; DeepFool stops at its overshoot, the elastic net minimises a Euclidean term as
-# well, the saliency map changes elements in pairs, and PDGD, which steps element by element to the end, is within 5 %.
-SHARE = {"PDPGD-l1": 0.98, "CarliniWagner-l2": 0.95, "CarliniWagner-linf": 0.4, "FMN-l0": 0.99, "SigmaZero": 0.99}
-SHARE |= {"ElasticNet": 0.25, "JSMA": 0.02, "PDGD": 0.75, "ALMA-l2": 0.9, "ALMA-l1": 0.5}
-MEAN = {"ElasticNet": 1.1, "JSMA": 2.1, "CarliniWagner-linf": 1.02, "PDGD": 1.06, "ALMA-l2": 1.06, "ALMA-l1": 1.04}
+# How far from the formula they are at most, and how many, if not 1 % and 99 %. DeepFool stops at its overshoot, and PDGD's
+# steps, element by element, do not settle. The saliency map multiplies what the classes gain instead of comparing it. FAB and
+# DeepFool tell which hyperplane is nearest as if there were no box, which matters most in L1.
+WITHIN = {"DeepFool-l2": 1.021, "DeepFool-linf": 1.021, "DeepFool-l1": 1.021, "PDGD": 1.05}
+SHARE = {"JSMA": 0.95, "FAB-l1": 0.98, "DeepFool-l1": 0.98}
+SHARE |= {"MinimumNorm-l2": 0.997, "MinimumNorm-l1": 0.997}  # the likeliest class alone, and not the nearest, would be 99 %
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -135,9 +140,9 @@ def test_many_cases_within_one_per_cent_of_the_formula_and_none_below(three_clas
     slack = 1e-6 * (1 if norm == "linf" else 16)  # float32 may call a point crossed that is so far before the boundary
     assert (result.distance >= truth - slack).all()
     np.testing.assert_allclose(measured(result.perturbation, norm), result.distance, rtol=1e-6)
-    near = result.distance <= (1.021 if "DeepFool" in case else 1.05 if case == "PDGD" else 1.01) * truth + slack
-    assert near.mean() >= SHARE.get(case, 0.9 if case == "DeepFool-l1" else 0.99)
-    assert result.distance.mean() <= MEAN.get(case, 1.021) * truth.mean()
+    near = result.distance <= WITHIN.get(case, 1.01) * truth + slack
+    assert near.mean() >= SHARE.get(case, 0.99)
+    assert result.distance.mean() <= 1.03 * truth.mean()
 
 
 @pytest.mark.parametrize(
@@ -288,11 +293,55 @@ def test_patience_saves_steps_and_loses_little(three_classes):
     assert (whole.gradients[whole.distance > 0] == 300).all()
 
 
+def test_c_grows_in_the_maximum_norm_until_there_is_a_success():
+    seen = []
+
+    class Watched(advex.CarliniWagner):
+        def step(self, problem, x, memory):
+            seen.append(np.asarray(memory["c"]))
+            return super().step(problem, x, memory)
+
+    x, labels = linear_data(24)
+    attack = Watched(steps=60, rounds_of=10, step_size=0.05)
+    constant = linear_model(np.zeros((12, 2)), np.array([0.1, 0.0]))
+    walk(attack, constant, x, advex.Untargeted(np.zeros(24, int)), advex.Linf())
+    assert (np.stack(seen)[::10] == 2.0 ** np.arange(6)[:, None]).all()
+    seen.clear()
+    walk(attack, linear_model(), x, advex.Untargeted(labels), advex.Linf())
+    assert (np.stack(seen) == 1).all()
+
+
 def test_rounds_of_carlini_and_wagner_end_row_by_row(three_classes):
     model, x, labels, _ = three_classes
     result = advex.CarliniWagner(steps=1000, rounds_of=100)(model, x[:200], labels[:200], advex.L2())
     assert len(np.unique(result.gradients)) > 10
     assert result.gradients.mean() < 900
+
+
+@pytest.mark.parametrize("salient", [True, False])
+@pytest.mark.parametrize("pairs", [True, False])
+def test_the_saliency_map_moves_pairs_or_single_elements(pairs, salient):
+    """Those with the largest product of the paper's two sums; where no product counts, those that add most to the difference."""
+    weights = np.random.default_rng(0).normal(size=(12, 3)).astype("float32")
+    if not salient:
+        weights = np.abs(weights) + np.float32([5, 0, 0])
+    model, (x, _) = linear_model(weights, np.array([-200, 0, 0])), linear_data(20)
+    gain, rest = weights[:, 0].astype("float64"), weights[:, 1:].sum(1, dtype="float64")
+    points = walk(advex.JSMA(steps=3, pairs=pairs), model, x, advex.Targeted(np.zeros(20, int)), advex.L0()).points
+    first, last = ((np.asarray(point) - x).reshape(20, -1) for point in (points[1], points[-1]))
+    for row, start in enumerate(x.reshape(20, -1)):
+        way = np.where(gain > rest, 1 - start, -start)
+        single = [(element,) for element in range(12)]
+        sums = {
+            group: ((gain * way)[list(group)].sum(), (rest * way)[list(group)].sum())
+            for group in (itertools.combinations(range(12), 2) if pairs else single)
+        }
+        counted = {group: -a * b for group, (a, b) in sums.items() if a > 0 > b}
+        assert bool(counted) == salient
+        saliency = counted or {group: a - b for group, (a, b) in sums.items()}
+        assert set(np.flatnonzero(first[row])) == set(max(saliency, key=saliency.__getitem__))
+    assert (np.count_nonzero(last, axis=1) == (6 if pairs else 3)).all()
+    assert np.isin((last + x.reshape(20, -1))[last != 0].round(6), (0, 1)).all()
 
 
 def test_minimum_norm_is_the_best_of_its_members(three_classes):

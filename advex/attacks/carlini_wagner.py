@@ -33,7 +33,7 @@ class CarliniWagner(Attack):
 
     In the maximum norm the size is sum(max(|d| - t, 0)). A round ends at the first success whose largest change is t; after it t
     shrinks to 0.9 of that at least, half of the way to what was too small at most. After a round without, t grows to the middle
-    of its bracket, and c doubles. Rounds begin where the last one ended.
+    of its bracket, and c doubles if there has been no success at all. Rounds begin where the last one ended.
 
     Args:
         steps: number of steps in all rounds together, one query and one gradient each.
@@ -87,7 +87,7 @@ class CarliniWagner(Attack):
             "low": 0 * one,
             "high": (MOST if isinstance(problem.budget, L2) else 1.0) * one,
             "bound": 0.9 * one,  # what is allowed in the maximum norm
-            "reach": one * float("inf"),  # the smallest largest change of a success
+            "reach": one * float("inf"),  # the smallest largest change of a success, inside the bound or not
             "last": one * float("inf"),  # the loss when it was looked at last
             "won": ops.zeros_like(problem.found),
             "taken": none,
@@ -142,9 +142,9 @@ class CarliniWagner(Attack):
             c = ops.where(high < MOST, (low + high) / 2, 10 * c)
         else:  # low and high are what is too small, and what is enough, for the bound
             high = ops.where(won, ops.minimum(now["high"], largest), now["high"])
-            low = ops.where(won, ops.minimum(now["low"], 0.5 * high), bound)
+            low = ops.where(won, ops.where(now["low"] < high, now["low"], 0.5 * high), bound)
             bound = ops.maximum(0.9 * high, (low + high) / 2)
-            c = ops.where(won, c, 2 * c)
+            c = ops.where(ops.isinf(now["reach"]), 2 * c, c)  # a larger one makes the search swing wider
         fresh = now | {
             "mean": ops.zeros_like(now["mean"]),
             "square": ops.zeros_like(now["mean"]),

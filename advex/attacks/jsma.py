@@ -26,7 +26,8 @@ class JSMA(Attack):
 
     Args:
         steps: number of steps at most, one pair, two queries and two gradients each.
-        candidates: pairs are formed of so many elements, those with the largest a - b.
+        candidates: so many elements are looked at (pairs are formed of them), those with the largest a - b.
+        pairs: False: one element a step, chosen likewise: twice the steps, and about half the elements where few are enough.
 
     Raises:
         InvalidInput: at the call, for another norm than ``L0``. InvalidType: a goal without labels; a setting that is no number.
@@ -47,6 +48,7 @@ class JSMA(Attack):
 
     steps: int = 200
     candidates: int = 64
+    pairs: bool = True
 
     def __post_init__(self) -> None:
         whole_number("JSMA(candidates=...)", self.candidates, lowest=2)
@@ -81,25 +83,33 @@ class JSMA(Attack):
         count = min(self.candidates, way.shape[1])
         best, index = ops.top_k(ops.where(way != 0, add - rest, -FAR), count)
         add, rest = (ops.take_along_axis(values, index, axis=1) for values in (add, rest))
-        both_add = ops.expand_dims(add, 1) + ops.expand_dims(add, 2)
-        both_rest = ops.expand_dims(rest, 1) + ops.expand_dims(rest, 2)
-        fine = ops.logical_and(both_add > 0, both_rest < 0)
-        able = best > -FAR / 2
-        pairs = ops.logical_and(ops.expand_dims(able, 1), ops.expand_dims(able, 2))
-        upper = ops.expand_dims(ops.expand_dims(ops.arange(count), 1) < ops.expand_dims(ops.arange(count), 0), 0)
-        pairs = ops.logical_and(pairs, upper)
-        saliency = ops.where(ops.logical_and(fine, pairs), -both_add * both_rest, -1.0)
-        value = ops.max(ops.reshape(saliency, (-1, count * count)), axis=1)
-        place = ops.cast(ops.argmax(ops.reshape(saliency, (-1, count * count)), axis=1), "int32")
-        first, second = ops.where(value > 0, place // count, 0), ops.where(value > 0, place % count, 1)
         chosen = ops.zeros_like(way)
-        for one in (first, second):
+        for one in self._pair(add, rest, best > -FAR / 2) if self.pairs else self._one(add, rest):
             at = ops.take_along_axis(ops.cast(index, "int32"), ops.expand_dims(one, 1), axis=1)
             chosen = ops.maximum(chosen, ops.one_hot(at[:, 0], way.shape[1]))
         ahead = ops.where(ops.reshape(chosen, ops.shape(x)) > 0, end, x)
         ahead = ops.where(rows(over, x), x, ops.where(free, ahead, x))
         memory = {"over": over, "target": self._target(problem, problem.answer)}
         return ahead, memory
+
+    def _one(self, add: Tensor, rest: Tensor) -> tuple[Tensor, ...]:
+        """The place of the element with the largest saliency, (batch,); the first where none has any."""
+        fine = ops.logical_and(add > 0, rest < 0)
+        return (ops.cast(ops.argmax(ops.where(fine, -add * rest, 0.0), axis=1), "int32"),)
+
+    def _pair(self, add: Tensor, rest: Tensor, able: Tensor) -> tuple[Tensor, ...]:
+        """The places of the pair with the largest saliency, (batch,) each; the first two where none has any."""
+        count = int(add.shape[1])
+        both_add = ops.expand_dims(add, 1) + ops.expand_dims(add, 2)
+        both_rest = ops.expand_dims(rest, 1) + ops.expand_dims(rest, 2)
+        fine = ops.logical_and(both_add > 0, both_rest < 0)
+        pairs = ops.logical_and(ops.expand_dims(able, 1), ops.expand_dims(able, 2))
+        upper = ops.expand_dims(ops.expand_dims(ops.arange(count), 1) < ops.expand_dims(ops.arange(count), 0), 0)
+        pairs = ops.logical_and(pairs, upper)
+        saliency = ops.where(ops.logical_and(fine, pairs), -both_add * both_rest, -1.0)
+        value = ops.max(ops.reshape(saliency, (-1, count * count)), axis=1)
+        place = ops.cast(ops.argmax(ops.reshape(saliency, (-1, count * count)), axis=1), "int32")
+        return ops.where(value > 0, place // count, 0), ops.where(value > 0, place % count, 1)
 
     def done(self, problem: Problem, x: Tensor, memory: Any) -> Tensor:
         return memory["over"]

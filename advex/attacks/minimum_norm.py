@@ -23,14 +23,24 @@ from advex.search import Stage
 NORMS: dict[str, type[Budget]] = {"Linf": Linf, "L2": L2, "L1": L1, "L0": L0}
 
 
+# Looks at all classes where the others follow the likeliest: exact where the model is linear. 50 gradients with ten classes.
+HYPERPLANES = FAB(steps=5)
+
 # Attacks, and whether they begin where the best of those before ended, or at the original as the first does: attacks that
 # begin there find changes of different kinds, and the last ones make the best of them smaller.
 PLANS: dict[type[Budget], list[tuple[Attack, bool]]] = {
     Linf: [(FAB(steps=50), False), (PDPGD(steps=500, price=0.5, price_step=0.1), True)],
-    L2: [(ALMA(steps=300), False), (PDGD(steps=300), False), (PDGD(steps=200, step_size=0.03), True), (FMN(steps=150), True)],
+    L2: [
+        (ALMA(steps=300), False),
+        (PDGD(steps=300), False),
+        (HYPERPLANES, False),
+        (PDGD(steps=200, step_size=0.03), True),
+        (FMN(steps=150), True),
+    ],
     L1: [
         (ALMA(steps=250), False),
         (PDPGD(steps=300, price_step=0.1), False),
+        (HYPERPLANES, False),
         (PDPGD(steps=200, price_step=0.1, step_size=0.03), True),
         (FMN(steps=200), True),
     ],
