@@ -17,7 +17,7 @@ JAX = keras.backend.backend() == "jax"  # there a compilation takes longer than 
 TENSORFLOW = keras.backend.backend() == "tensorflow"
 NORMS = {"linf": advex.Linf, "l2": advex.L2, "l1": advex.L1, "l0": advex.L0}
 SHAPE = (4, 2, 2)
-COUNT = int(os.environ.get("ADVEX_CASES", 200))  # 1,000 with ADVEX_CASES=1000, which takes two minutes on two cores (-n 2)
+COUNT = int(os.environ.get("ADVEX_CASES", 200))  # make formulas: 1,000
 
 
 def measured(delta, norm):
