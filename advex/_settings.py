@@ -85,6 +85,12 @@ def real_number(name: str, value: Any, *, lowest: float = 0.0, strict: bool = Fa
     return number
 
 
+def switch(name: str, value: Any) -> None:
+    """An error that names the argument unless ``value`` is True or False."""
+    if not isinstance(value, bool):
+        raise InvalidType(f"{name} must be True or False; received {value!r}")
+
+
 def _number_or_schedule(name: str, value: Any) -> None:
     if not callable(value):
         real_number(name, value, strict=True)

@@ -373,6 +373,7 @@ def test_minimum_norm_is_the_best_of_its_members(three_classes):
         (lambda: advex.CarliniWagner(searches=0), InvalidInput, "searches"),
         (lambda: advex.ElasticNet(beta=0), InvalidInput, "above 0"),
         (lambda: advex.JSMA(candidates=1), InvalidInput, "candidates"),
+        (lambda: advex.JSMA(pairs="no"), InvalidType, "True or False"),
         (lambda: advex.DeepFool(overshot=0.1), InvalidType, "did you mean 'overshoot'"),
     ],
 )

@@ -418,6 +418,8 @@ def test_bad_settings():
             SquareAttack(p=p)
     with pytest.raises(InvalidType, match=r"SquareAttack\(p=\.\.\.\)"):
         SquareAttack(p="0.8")
+    with pytest.raises(InvalidType, match="True or False"):
+        SquareAttack(rescale="no")
     with pytest.raises(InvalidType, match="did you mean 'steps'"):
         SquareAttack(step=10)
 

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from keras import ops
 
 from advex._arrays import Tensor, flat, rows
-from advex._settings import whole_number
+from advex._settings import switch, whole_number
 from advex.attacks.base import Attack
 from advex.budgets import L0, Budget
 from advex.errors import InvalidInput, InvalidType
@@ -52,6 +52,7 @@ class JSMA(Attack):
 
     def __post_init__(self) -> None:
         whole_number("JSMA(candidates=...)", self.candidates, lowest=2)
+        switch("JSMA(pairs=...)", self.pairs)
 
     def check(self, goal: Goal | None, budget: Budget) -> None:
         super().check(goal, budget)

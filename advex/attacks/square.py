@@ -11,7 +11,7 @@ import numpy as np
 from keras import ops
 
 from advex._arrays import Array, Tensor, flat, rows
-from advex._settings import real_number
+from advex._settings import real_number, switch
 from advex.attacks.base import Attack
 from advex.budgets import L0, L1, Budget, Linf
 from advex.budgets.base import SHY
@@ -193,6 +193,7 @@ class SquareAttack(Attack):
     def __post_init__(self) -> None:
         if real_number("SquareAttack(p=...)", self.p, strict=True) > 1:
             raise InvalidInput(f"SquareAttack(p=...) is a share of the image, at most 1; received {self.p!r}")
+        switch("SquareAttack(rescale=...)", self.rescale)
 
     @property
     def rounds(self) -> int:
