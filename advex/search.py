@@ -15,7 +15,7 @@ import numpy as np
 from keras import ops, tree
 
 from advex import _backend
-from advex._arrays import Array, Tensor
+from advex._arrays import Array, Tensor, rows
 from advex._grid import Grid
 from advex._version import VERSION
 from advex.blackbox import Given, Question
@@ -293,6 +293,7 @@ class Search:
             done = attack.done(problem, x, memory)
             done = state["done"] if done is None else _alike(attack, "done", done, state["done"])
             after = problem.outcome()
+            x, memory = _frozen(problem.still, (x, memory), (state["x"], state["memory"]))
             return {**after, "x": x, "memory": memory, "step": state["step"] + 1, "idle": after["idle"] + 1, "done": done}
 
         return self._compiled("step", attack, state, advance)
@@ -511,6 +512,15 @@ def _alike(attack: Steps, name: str, value: Tensor, like: Tensor) -> Tensor:
             f" expected shape (batch, {', '.join(map(str, want[0]))}) and dtype {want[1]}"
         )
     return value
+
+
+def _frozen(still: Tensor, after: Any, before: Any) -> Any:
+    """``after``, but ``before`` where a row stands still."""
+
+    def kept() -> Any:
+        return tree.map_structure(lambda new, old: ops.where(rows(still, new), old, new), after, before)
+
+    return ops.cond(ops.any(still), kept, lambda: after)  # most batches have no such row, and pay nothing
 
 
 def _whole(attack: Steps, state: State, count: int) -> State:
