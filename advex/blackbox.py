@@ -81,7 +81,7 @@ class Answers(Forward):
         return np.log(np.maximum(scores, TINY)) if self.head == "probabilities" else scores
 
 
-class Question(Exception):
+class Question(BaseException):  # no error: nothing that catches errors may stop it
     """What a search needs to know before it can go on: the scores of the ``live`` rows, (batch,) of bool, of ``point``."""
 
     def __init__(self, point: Tensor, live: Tensor) -> None:

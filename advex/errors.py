@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 __all__ = [
     "AdvexError",
@@ -15,6 +16,7 @@ __all__ = [
     "InvalidInput",
     "InvalidType",
     "ModelWarning",
+    "UserCodeError",
 ]
 
 
@@ -38,6 +40,10 @@ class AttackError(AdvexError, RuntimeError):
     """An attack broke its contract: another shape, another dtype, changed weights."""
 
 
+class UserCodeError(AdvexError, RuntimeError):
+    """Code given to advex, such as ``preprocess`` or a loss, failed: the message names it, ``__cause__`` is its error."""
+
+
 class ImageError(AdvexError, ValueError):
     """A file that is not an image advex can use."""
 
@@ -52,6 +58,33 @@ class AdvexWarning(UserWarning):
 
 class ModelWarning(AdvexWarning):
     """Something about the model, the data or the settings that makes the figures doubtful."""
+
+
+COMPILED = (
+    "It is called with tensors and compiled: write it with keras.ops, without NumPy, float(), .numpy(), or an if that asks a"
+    " tensor"
+)
+
+
+@contextlib.contextmanager
+def blaming(what: str, hint: str = COMPILED) -> Iterator[None]:
+    """Say which part of the user's own code has failed, where its error alone would not.
+
+    Args:
+        what: the argument it came from, such as "preprocess".
+        hint: what can be done.
+
+    Raises:
+        UserCodeError: in place of whatever the block raised, unless that is advex's own.
+    """
+    try:
+        yield
+    except AdvexError:
+        raise
+    except Exception as problem:
+        lines = str(problem).strip().splitlines() or ["no message"]
+        text = lines[0] if len(lines[0]) <= 200 else f"{lines[0][:197]}..."
+        raise UserCodeError(f"{what} failed with {type(problem).__name__}: {text.rstrip('.')}. {hint}") from problem
 
 
 def nearest(word: str, known: Iterable[str], count: int = 1) -> list[str]:
