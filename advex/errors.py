@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import re
 from collections.abc import Iterable, Iterator
 
 __all__ = [
@@ -82,8 +83,10 @@ def blaming(what: str, hint: str = COMPILED) -> Iterator[None]:
     except AdvexError:
         raise
     except Exception as problem:
-        lines = str(problem).strip().splitlines() or ["no message"]
-        text = lines[0] if len(lines[0]) <= 200 else f"{lines[0][:197]}..."
+        # Keras puts the message into colours, behind a line that says which layer was called.
+        lines = [line for line in re.sub(r"\x1b\[\d*m", "", str(problem)).splitlines() if line.strip()]
+        text = " ".join(lines[:2] if lines[:1] and lines[0].startswith("Exception encountered") else lines[:1]) or "no message"
+        text = text if len(text) <= 240 else f"{text[:237]}..."
         raise UserCodeError(f"{what} failed with {type(problem).__name__}: {text.rstrip('.')}. {hint}") from problem
 
 

@@ -108,9 +108,10 @@ class Judge:
         broken = np.asarray(np.isnan(logits).any(axis=1))
         prediction = np.where(broken, 0, logits.argmax(axis=1))
         probability = _backend.to_numpy(ops.max(self.forward.probabilities(tensor), axis=1))
-        now = goal.bound({name: ops.convert_to_tensor(values[every]) for name, values in goal.rows().items()}) if goal else None
-        reached = np.zeros(len(logits), bool)
-        if now is not None:
+        now, reached = None, np.zeros(len(logits), bool)
+        if goal is not None:
+            rows = {name: ops.convert_to_tensor(values[every]) for name, values in goal.rows().items()}
+            now = goal.bound(rows).of(self.forward.independent)
             reached = _backend.to_numpy(now.reached(tensor, self.forward.slack))
         labels = getattr(now, "labels", None)
         single = labels is not None and len(labels.shape) == 1

@@ -68,10 +68,7 @@ class Problem:
         self.epsilon: Tensor = shared["epsilon"]
         self.budget = budget.bound(self.epsilon) if budget.limited else budget
         self.span: Tensor = shared["span"]
-        # A row that only fills the batch up, or has left it, goes on being computed. It stands still (see ``still``), and
-        # no attack ever sees a step behind its last one: a look-up by step cannot walk off the end of its table.
-        self.step: Tensor = ops.minimum(state["step"], steps - 1)
-        self.still: Tensor = ops.logical_or(state["invalid"], state["step"] >= steps)
+        self.step: Tensor = state["step"]
         self.run: Tensor = state["run"]
         self.lower: Tensor = state["bounds"]["lower"] if state["bounds"] else shared["lower"]
         self.upper: Tensor = state["bounds"]["upper"] if state["bounds"] else shared["upper"]

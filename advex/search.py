@@ -16,7 +16,7 @@ import numpy as np
 from keras import ops, tree
 
 from advex import _backend
-from advex._arrays import Array, Tensor, rows
+from advex._arrays import Array, Tensor
 from advex._grid import Grid
 from advex._version import VERSION
 from advex.blackbox import Given, Question
@@ -172,7 +172,7 @@ class Search:
     # Rows on their way in.
 
     def rows(self, entries: Array, room: int) -> State:
-        """The first state of the ``entries``, filled up, to ``room`` at most, with rows that count as finished."""
+        """The first state of the ``entries``, filled up, to ``room`` at most, with copies of the first that nobody looks at."""
         padding = min(-len(entries) % self.even, room - len(entries)) if _backend.RAGGED else self.batch - len(entries)
         every, places = self._split(np.concatenate([entries, np.zeros(padding, entries.dtype)]))
         x = self.x[every]
@@ -319,7 +319,6 @@ class Search:
                 done = attack.done(problem, x, memory)
             done = state["done"] if done is None else _alike(attack, "done", done, state["done"])
             after = problem.outcome()
-            x, memory = _frozen(problem.still, (x, memory), (state["x"], state["memory"]))
             return {**after, "x": x, "memory": memory, "step": state["step"] + 1, "idle": after["idle"] + 1, "done": done}
 
         return self._compiled("step", attack, state, advance)
@@ -384,8 +383,6 @@ class Search:
                     self._counted(state, slots, overtaken)
                 slots = np.where(ended | overtaken, -1, slots)
                 waiting = waiting[~self._overtaken(waiting)]
-                if not (_backend.RAGGED or self.classifier.symbolic):  # nobody is asked about rows that have left
-                    state = {**state, "invalid": ops.convert_to_tensor(_host(state["invalid"]) | (slots < 0))}
                 state, slots = self._compacted(state, slots, len(waiting))
                 ended = over = np.zeros(0, bool)
             left = len(waiting) + int((slots >= 0).sum())
@@ -410,7 +407,7 @@ class Search:
         """The state after ``init``, with what earlier parts of the attack have handed on."""
         if not self.pool[0].begin:
             return state
-        every = np.zeros(_count(state), "int64")
+        every = np.full(_count(state), self._split(entries)[0][0])  # what fills up is a copy of the first entry
         every[: len(entries)] = self._split(entries)[0]
         carried = {name: ops.convert_to_tensor(values[every]) for name, values in self.carried.items()}
         return {**state, "memory": {**state["memory"], **carried}}
@@ -439,21 +436,25 @@ class Search:
         return tree.map_structure(lambda leaf: _backend.gather(leaf, places), both), slots
 
     def _compacted(self, state: State, slots: Array, waiting: int) -> tuple[State | None, Array]:
-        """Places of rows that have left, removed: at once where shapes are free, by halves at the end where they are not."""
+        """Seats of rows that have left, removed: at once where shapes are free, by halves at the end where they are not.
+
+        A seat that stays empty holds a copy of one that is taken, and steps along with it. So no attack ever meets a row that
+        is beyond its last step, or in any other state that no live row is in.
+        """
         live = np.flatnonzero(slots >= 0)
-        if len(live) == 0 and (_backend.RAGGED or not waiting):
-            return None, slots[:0]
-        if _backend.RAGGED:
-            size = len(live) + -len(live) % self.even
-            keep = np.concatenate([live, np.flatnonzero(slots < 0)[: size - len(live)]])
+        if not len(live):
+            return (state, slots) if waiting and not _backend.RAGGED else (None, slots[:0])
+        size = len(live) + -len(live) % self.even if _backend.RAGGED else power_of_two(len(live))
+        if size >= len(slots) or (waiting and not _backend.RAGGED):
+            keep = np.where(slots >= 0, np.arange(len(slots)), live[0])
+            slots = slots.copy()
         else:
-            size = power_of_two(len(live))
-            if waiting or size >= len(slots):
-                return state, slots
-            keep = np.concatenate([live, np.flatnonzero(slots < 0)[: size - len(live)]])
-        if len(keep) == len(slots):
+            keep = np.concatenate([live, np.repeat(live[:1], size - len(live))])
+            slots = np.where(np.arange(size) < len(live), slots[keep], -1)
+        if (slots >= 0).all() and len(keep) == _count(state):
             return state, slots
-        return tree.map_structure(lambda leaf: _backend.gather(leaf, keep), state), slots[keep]
+        state = tree.map_structure(lambda leaf: _backend.gather(leaf, keep), state)
+        return {**state, "invalid": ops.convert_to_tensor(_host(state["invalid"]) | (slots < 0))}, slots
 
     def _judged(self, state: State, slots: Array, over: Array, finish: Callable[[State], State]) -> State:
         """The last point of the rows that are out of steps, looked at like every other."""
@@ -545,15 +546,6 @@ def _blaming(attack: Steps, part: str) -> contextlib.AbstractContextManager[None
     kind = type(getattr(attack, "attack", attack))
     own = kind.__module__.split(".")[0] == "advex"
     return contextlib.nullcontext() if own else blaming(f"{kind.__name__}.{part}")
-
-
-def _frozen(still: Tensor, after: Any, before: Any) -> Any:
-    """``after``, but ``before`` where a row stands still."""
-
-    def kept() -> Any:
-        return tree.map_structure(lambda new, old: ops.where(rows(still, new), old, new), after, before)
-
-    return ops.cond(ops.any(still), kept, lambda: after)  # most batches have no such row, and pay nothing
 
 
 def _whole(attack: Steps, state: State, count: int) -> State:
@@ -662,7 +654,7 @@ def search(
     sample = grid.working(x[:CHECKED])
     forward = classifier.forward(sample)
     if goal is not None:
-        goal = goal.check(len(x), forward.classes).of(forward.independent)
+        goal = goal.check(len(x), forward.classes)
     judge = Judge(classifier, grid, batch, sample)
     ranked = min(1 + max((stage.aim for stage in stages if stage.aim is not None), default=-1), forward.classes - 1)
     before = judge(x, goal, ranked)
@@ -680,7 +672,7 @@ def search(
                 classifier.forget()
                 forward = classifier.forward(sample)
                 if goal is not None:
-                    goal = goal.check(len(x), forward.classes).of(forward.independent)
+                    goal = goal.check(len(x), forward.classes)
                 judge = Judge(classifier, grid, batch, sample)
                 before = judge(x, goal, ranked)
                 old, more = stale(classifier, judge, x[some], before["logits"][some])
@@ -688,7 +680,8 @@ def search(
         spent += forward.fold(ops.convert_to_tensor(sample), before["logits"][: len(sample)])
     own = goal is None
     if goal is None:
-        goal = Untargeted(before["prediction"]).check(len(x), forward.classes).of(forward.independent)
+        goal = Untargeted(before["prediction"]).check(len(x), forward.classes)
+    goal = goal.of(forward.independent)  # a black box has shown by now what its scores are
     _demand_attackable(before)
     labels = goal.labels if isinstance(goal, Untargeted) and not own else None
     said = _about_the_start(before, labels, forward.classes, budget, grid) + ([forward.note] if forward.doubtful else [])
