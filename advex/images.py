@@ -335,13 +335,19 @@ def sheet(rows: Sequence[Sequence[tuple[Array, str]]], headings: Sequence[str] =
     def wrapped(caption: str) -> list[str]:
         return [part for line in caption.split("\n") for part in _broken(line, side, ruler, font)]
 
+    def drawn(pixels: Array) -> tuple[int, int]:
+        height, width = pixels.shape[:2]
+        scale = side / max(height, width)
+        return max(1, round(width * scale)), max(1, round(height * scale))
+
+    tall = max([drawn(pixels)[1] for row in rows for pixels, _ in row], default=side)  # no white above and below flat pictures
     captions = [[wrapped(caption) for _, caption in row] for row in rows]
     titles = [wrapped(heading) for heading in headings]
     top = gap + line_height * max(map(len, titles), default=0)
     heights = []
     for start in range(0, len(rows), across):
         lines = max((len(caption) for row in captions[start : start + across] for caption in row), default=0)
-        heights.append(side + line_height * lines + 2 * gap)
+        heights.append(tall + line_height * lines + 2 * gap)
     width = across * (block + between) - between + 2 * gap
     canvas = Image.new("RGB", (width, top + sum(heights) + 2), "white")
     draw = ImageDraw.Draw(canvas)
@@ -354,13 +360,12 @@ def sheet(rows: Sequence[Sequence[tuple[Array, str]]], headings: Sequence[str] =
         upper = top + sum(heights[: index // across])
         for column, (pixels, _) in enumerate(row):
             image = picture(pixels).convert("RGB")
-            scale = side / max(image.size)
-            method = Image.Resampling.NEAREST if scale >= 2 else Image.Resampling.BICUBIC
-            image = image.resize((max(1, round(image.width * scale)), max(1, round(image.height * scale))), method)
+            method = Image.Resampling.NEAREST if side >= 2 * max(image.size) else Image.Resampling.BICUBIC
+            image = image.resize(drawn(pixels), method)
             left = gap + (index % across) * (block + between) + column * (side + gap)
-            canvas.paste(image, (left + (side - image.width) // 2, upper + (side - image.height) // 2))
+            canvas.paste(image, (left + (side - image.width) // 2, upper + (tall - image.height) // 2))
             for number, words in enumerate(captions[index][column]):
-                draw.text((left, upper + side + 2 + line_height * number), words, fill="black", font=font)
+                draw.text((left, upper + tall + 2 + line_height * number), words, fill="black", font=font)
     return canvas
 
 
