@@ -399,6 +399,14 @@ def test_a_sheet_shows_every_pixel_of_small_pictures():
     assert np.array_equal(sheet[10:122:8, 10:122:8], pixels)
 
 
+def test_a_sheet_has_no_white_bands_around_flat_pictures():
+    flat, square = np.zeros((8, 64), "uint8"), np.zeros((64, 64), "uint8")
+    low, high = (images.sheet([[(pixels, "a")]] * 3, side=128) for pixels in (flat, square))
+    assert high.height - low.height == 3 * (128 - 16)
+    for sheet, rows in ((low, 3 * 16), (high, 3 * 128)):
+        assert (np.asarray(sheet)[:, 100] == 0).all(axis=-1).sum() == rows  # beyond the caption
+
+
 def test_a_sheet_grows_with_its_captions_and_folds_its_rows():
     row = [(colours(), "cat\n90%"), (colours(), "dog")]
     one = images.sheet([row], ("before", "after"))
