@@ -314,6 +314,23 @@ def test_a_point_that_cannot_be_pulled_in_is_given_up():
     assert (settled[1] == x[1]).all()
 
 
+@pytest.mark.parametrize("dtype", KINDS[:-1])
+@pytest.mark.parametrize("box", [(0.0, 0.3), (0.1, 0.7), (-1.1, 2.2)])
+def test_a_value_beyond_the_end_of_the_box_is_outside_within_any_budget(dtype, box):
+    """One unit of the dtype is enough; the end itself, as the dtype has it, is inside."""
+    grid = Grid(np.dtype(dtype), box)
+    for end, way in zip(box, (-np.inf, np.inf), strict=True):
+        last = np.asarray([[end, sum(box) / 2]], grid.exact)
+        beyond = last.copy()
+        beyond[0, 0] = np.nextafter(last[0, 0], np.asarray(way, grid.exact))
+        for budget in (advex.Linf(0.4), advex.L2(0.4), advex.L1(0.4), advex.L0(2), advex.L2()):
+            assert grid.within(last.astype(dtype), last.astype(dtype), budget).all()
+            assert not grid.within(beyond.astype(dtype), last.astype(dtype), budget).any()
+            if budget.limited and not isinstance(budget, advex.L0):
+                settled = grid.settled(beyond.astype(dtype), last.astype(dtype), budget)
+                assert inside(settled, last.astype(dtype), budget, box)
+
+
 def exactly(levels, original, box, budget):
     """The distance of a file from an input in rational numbers (L2: its square), without any of advex's arithmetic."""
     low, span = Fraction(box[0]), Fraction(box[1]) - Fraction(box[0])

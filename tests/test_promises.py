@@ -114,13 +114,13 @@ def test_costs_are_those_of_an_independent_counter(attack, top, batch):
 
 @backends
 def test_costs_of_a_row_do_not_depend_on_its_neighbours():
-    # In L2: where a gradient of 1e-9 is rounded to -1e-9, by another batch size or processor, a step along signs goes the other way.
-    model, x = network(), pictures(9)
+    # No gradient of this model is near 0, where another batch size or processor could turn a step along signs round.
+    model, (x, _) = linear_model(), linear_data(9)
     attack = advex.PGD(steps=6)
-    whole = attack(model, x, None, advex.L2(0.4))
-    assert len(set(whole.gradients)) > 1
-    for row in (0, 5):
-        alone = attack(model, x[row : row + 1], None, advex.L2(0.4))
+    whole = attack(model, x, None, advex.Linf(0.1))
+    assert len(set(whole.gradients)) > 2
+    for row in range(0, 9, 4):
+        alone = attack(model, x[row : row + 1], None, advex.Linf(0.1))
         assert alone.gradients[0] == whole.gradients[row]
         assert alone.queries[0] == whole.queries[row]
         assert alone.success[0] == whole.success[row]
@@ -414,11 +414,7 @@ def at_the_edge(budget):
     return model, x, np.zeros(5, int)
 
 
-HAIRS = [advex.L2(0.3), advex.L1(1.0)]
-
-
-@backends
-@pytest.mark.parametrize("budget", HAIRS, ids=repr)
+@pytest.mark.parametrize("budget", [pytest.param(advex.L2(0.3), marks=backends), advex.L1(1.0)], ids=repr)
 def test_a_hair_beyond_the_budget_is_pulled_in_and_counts(budget):
     model, x, labels = at_the_edge(budget)
     result = Beyond()(model, x, labels, budget)
@@ -429,7 +425,7 @@ def test_a_hair_beyond_the_budget_is_pulled_in_and_counts(budget):
     assert not Beyond(hair=1e-2)(model, x, labels, budget).success.any()  # more than a hair is no rounding error
 
 
-@pytest.mark.parametrize("budget", [*HAIRS, advex.Linf(0.1), advex.L0(3)], ids=repr)
+@pytest.mark.parametrize("budget", [advex.L2(0.3), advex.L1(1.0), advex.Linf(0.1), advex.L0(3)], ids=repr)
 def test_what_is_left_outside_at_the_end_does_not_count(budget, monkeypatch):
     """The last word asks for the budget once more, whatever was done to the points before it."""
     model, x, labels = at_the_edge(budget)
@@ -444,7 +440,6 @@ def test_what_is_left_outside_at_the_end_does_not_count(budget, monkeypatch):
     assert set(result.broken_by) == {""}
 
 
-@backends
 @pytest.mark.parametrize(("share", "counts"), [(0.25, False), (16, True)])
 def test_a_margin_within_rounding_errors_never_counts(share, counts):
     """Logits of 1,000 are known to some 1e-4: what crosses by less may not cross elsewhere. Of 12 elements each adds its part."""
@@ -452,7 +447,7 @@ def test_a_margin_within_rounding_errors_never_counts(share, counts):
     weights = np.stack([np.zeros(12), np.full(12, 2 * crossing / 12)], axis=1)
     model = linear_model(weights, [1000.0, 1000.0 - crossing])
     x = np.full((3, 12), 0.25, "float32")
-    result = advex.PGD(steps=5, loss=advex.losses.margin)(model, x, np.zeros(3, int), advex.Linf(0.45))
+    result = advex.FGSM(loss=advex.losses.margin)(model, x, np.zeros(3, int), advex.Linf(0.45))
     # 0.25 + 0.45 is above the middle: in real numbers the boundary is crossed, by 0.4 times ``crossing``.
     margin = answers(model, np.full((1, 12), 0.7, "float32")) @ [-1.0, 1.0]
     assert margin[0] > 0
