@@ -10,7 +10,7 @@ import numpy as np
 from keras import ops
 
 from advex._arrays import Array, Tensor, flattened, rows
-from advex.budgets import Budget, Linf
+from advex.budgets import L0, L1, L2, Budget, Linf
 
 HALVES = {np.dtype("float16"): "float16", np.dtype(ml_dtypes.bfloat16): "bfloat16"}
 ACCEPTED = {np.dtype("uint8"), np.dtype("float32"), np.dtype("float64"), *HALVES}
@@ -41,8 +41,9 @@ class Grid:
         if not self.levels:
             return x.astype(self.exact).astype("float32")
         low, span = np.float32(self.box[0]), np.float32(self.span)
-        # Multiplied before it is divided: exact in the boxes (0, 1), (-1, 1) and (0, 255).
-        return low + x.astype("float32") * span / np.float32(255)
+        # Multiplied before it is divided: exact in the boxes (0, 1), (-1, 1) and (0, 255). In others the sum may end a unit
+        # above the box, as in (0.1, 0.7).
+        return np.minimum(low + x.astype("float32") * span / np.float32(255), np.float32(self.box[1]))
 
     def returned(self, x: Array) -> Array:
         """Float32 values in the model's units that lie on the grid, in the user's dtype."""
@@ -147,3 +148,111 @@ class Grid:
             return (x0 + np.trunc(delta)).clip(0, 255).astype("uint8")
         low, high = (np.asarray(end, self.exact) for end in self.box)
         return np.clip((self._wide(x0) + delta).astype(self.exact), low, high).astype(self.dtype)
+
+
+class EightBit:
+    """The values that an 8-bit file can hold for one float input, and how far they are from that input: exactly.
+
+    Level k stands for ``low + k / 255 * (high - low)``. Distances are taken from the input as it was given, not from the
+    level next to it. Sums in float64 decide where they can; where they are too near the limit to tell, rational numbers do.
+
+    Args:
+        original: one input of floats, without its batch axis.
+        box: lowest and highest legal value.
+        budget: what the file is to be inside of.
+    """
+
+    CLOSE = 1e-4  # of a level: what float32 makes of ``k / 255``, however it was computed, is nearer
+
+    def __init__(self, original: Array, box: tuple[float, float], budget: Budget) -> None:
+        self.original, self.box, self.budget = original.astype("float64"), box, budget
+        self.start = self._scaled(original)
+        self.nearest = np.clip(np.rint(self.start), 0, 255).astype("uint8")
+        # Half precision knows 255 levels only roughly: an input is on one if no number of its dtype is nearer to it.
+        spacing = np.spacing(np.abs(original) if original.dtype in HALVES else np.float32(0)).astype("float64")
+        self.close = np.maximum(self.CLOSE, 0.5 * spacing * 255 / (box[1] - box[0]))
+
+    def rounded(self, x: Array) -> Array:
+        """The levels to write for the point ``x``: rounded towards the original, and inside the budget if any way leads there."""
+        whole = self._towards(self._scaled(x))
+        if self.within(whole) or not self.within(self.nearest):
+            return whole
+        # What did not move sits up to half a level off: then the rest has to move less.
+        best, inside, outside = self.nearest, 0.0, 1.0
+        for _ in range(12):
+            share = (inside + outside) / 2
+            levels = self._towards(self.start + share * (self._scaled(x) - self.start))
+            if self.within(levels):
+                best, inside = levels, share
+            else:
+                outside = share
+        return best
+
+    def size(self, levels: Array) -> float:
+        """The distance of the levels from the input, in units of the box's range (``L0``: elements that changed)."""
+        if isinstance(self.budget, L0):
+            return float(np.count_nonzero(np.abs(levels - self.start) > self.close))
+        size = self.budget.measure(self._change(levels)[None])[0]
+        return float(size / (self.box[1] - self.box[0])) if self.budget.homogeneous else float(size)
+
+    def within(self, levels: Array) -> bool:
+        """Whether the levels are inside the budget as it was typed: the exact distance, rounded to float64, against epsilon."""
+        if not self.budget.limited:
+            return True
+        size, epsilon = self.size(levels), self.budget.epsilon
+        if not isinstance(self.budget, L1 | L2 | Linf) or abs(size - epsilon) > self._error(epsilon):
+            return bool(size <= epsilon)
+        pairs = np.stack([levels.ravel().astype("float64"), self.original.ravel()])
+        if isinstance(self.budget, Linf):  # the largest decide
+            change = np.abs(self._change(levels)).ravel() / (self.box[1] - self.box[0])
+            pairs = pairs[:, change >= epsilon - self._error(epsilon)]
+        pairs, counts = np.unique(pairs, axis=1, return_counts=True)
+        exact = [self._exact(int(level), float(value)) for level, value in pairs.T]
+        limit = _typed(epsilon)
+        if isinstance(self.budget, Linf):
+            return max(exact, default=Fraction(0)) <= limit
+        power = 2 if isinstance(self.budget, L2) else 1
+        total = sum((change**power * int(count) for change, count in zip(exact, counts, strict=True)), Fraction(0))
+        return total <= limit**power
+
+    def _towards(self, end: Array) -> Array:
+        """Rounded towards the original: uint8."""
+        start, close = self.start, self.CLOSE  # what is a level but for rounding errors is that level
+        levels = np.where(end > start, np.floor(end + close), np.where(end < start, np.ceil(end - close), np.rint(end)))
+        passed = np.where(end > start, levels < start, levels > start)  # less than a level away: stay where the original is
+        levels = np.clip(np.where(passed & (end != start), np.rint(start), levels), 0, 255)
+        if isinstance(self.budget, Linf) and self.budget.limited:
+            # An input a hair below its level cannot go up by as many levels as one on it.
+            size = np.abs(self._change(levels)) / (self.box[1] - self.box[0])
+            over = size > self.budget.epsilon + self._error(self.budget.epsilon)
+            unsure = np.nonzero(np.abs(size - self.budget.epsilon) <= self._error(self.budget.epsilon))
+            pairs, back = np.unique(np.stack([levels[unsure], self.original[unsure]]), axis=1, return_inverse=True)
+            limit = _typed(self.budget.epsilon)
+            beyond = np.array([self._exact(int(level), float(value)) > limit for level, value in pairs.T], bool)
+            over[unsure] = beyond[back.ravel()]
+            nearer = levels - np.sign(levels - start)
+            levels = np.where(over & (np.abs(nearer - start) < np.abs(levels - start)), nearer, levels)
+        return levels.astype("uint8")
+
+    def _scaled(self, values: Array) -> Array:
+        """Values in levels, float64."""
+        return (values.astype("float64") - self.box[0]) / (self.box[1] - self.box[0]) * 255
+
+    def _change(self, levels: Array) -> Array:
+        return self.box[0] + levels.astype("float64") / 255 * (self.box[1] - self.box[0]) - self.original
+
+    def _error(self, epsilon: float) -> float:
+        """More than float64 can have lost in a distance of about ``epsilon``."""
+        low, high = self.box
+        each = np.full((1, *self.original.shape), 2.0**-50 * max(abs(low), abs(high)) / (high - low))
+        return float(self.budget.measure(each)[0]) + 1e-11 * epsilon
+
+    def _exact(self, level: int, value: float) -> Fraction:
+        """How far one level is from one value, in units of the box's range."""
+        low, high = Fraction(self.box[0]), Fraction(self.box[1])
+        return abs(Fraction(level, 255) - (Fraction(value) - low) / (high - low))
+
+
+def _typed(epsilon: float) -> Fraction:
+    """The largest number that a float64 rounds to ``epsilon``: 8 of 255 levels are inside 8 / 255, however that was rounded."""
+    return Fraction(epsilon) + Fraction(float(np.spacing(np.float64(epsilon)))) / 2

@@ -497,6 +497,7 @@ class _Batch:
                 record.after, record.confidence = written.after, written.confidence
                 record.levels, record.distance = written.levels, float(result.distance[index])
                 record.verified, record.output = written.verified, str(written.path)
+                record.notes += [written.reason] if written.reason else []
                 after = f"{written.after}\n{written.confidence:.1%}"
                 fate = f"max {plural(written.levels, 'level')}"
             original, adversarial = x[row], result.x[index]

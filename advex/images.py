@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import secrets
 import stat
@@ -19,8 +20,13 @@ from advex.errors import ImageError, InvalidInput
 
 LARGEST = 64_000_000  # pixels; more is taken for a decompression bomb
 
+SMALL, THIN, THINNEST = 8, 4, 50
+"""Sides below 8 pixels, and sides more than 4 or 50 times as long as the other, speak against a picture: see ``is_image``."""
+
 FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "QOI", "TIFF", "WEBP")
 """What is read. Pillow knows more, but some of those start other programs (EPS) or take any file for theirs (TGA)."""
+
+GREY = ("1", "L", "I", "I;16", "I;16L", "I;16B", "I;16N")
 
 UPRIGHT = {  # the EXIF orientation -> what undoes it
     2: "FLIP_LEFT_RIGHT",
@@ -46,7 +52,8 @@ def read(path: str | Path, *, channels: int = 3, size: tuple[int, int] | None = 
     """Read one image file as 8-bit pixels.
 
     The picture is turned upright as its EXIF data say; transparency is laid on white; palettes, CMYK and 16-bit values are
-    converted; of an animation the first frame is taken. Whatever was done is in ``notes``.
+    converted; of an animation the first frame is taken; colour profiles and gammas are not applied. Whatever was done, and
+    what the file says and was not done, is in ``notes``.
 
     Args:
         path: a file in one of ``FORMATS``, whatever its name.
@@ -65,7 +72,7 @@ def read(path: str | Path, *, channels: int = 3, size: tuple[int, int] | None = 
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     write(Path(folder, "grey.png"), np.zeros((4, 6), "uint8"))
         ...     read(Path(folder, "grey.png"), size=(2, 2)).notes
-        ('resized from 6 x 4',)
+        ('cropped from 6 x 4 to the central 4 x 4 and resized to 2 x 2',)
     """
     from PIL import Image, UnidentifiedImageError
 
@@ -114,6 +121,7 @@ def _decoded(path: Path, channels: int, size: tuple[int, int] | None, notes: lis
             notes.append("first of several frames")
         deep = any(";16" in str(tile[-1]) for tile in opened.tile)
         opened.load()
+        notes += _unapplied(opened)
         image, kind = opened.copy(), opened.format
         try:
             turn = UPRIGHT.get(opened.getexif().get(0x0112, 1))
@@ -124,27 +132,72 @@ def _decoded(path: Path, channels: int, size: tuple[int, int] | None, notes: lis
         image = image.transpose(Image.Transpose[turn])
         notes.append("turned upright")
     if image.mode.startswith("I;16") or (image.mode == "I" and kind in ("PNG", "PPM")):
+        if "transparency" in image.info:
+            notes.append("transparency not applied")
         image = Image.fromarray(np.clip(np.rint(np.asarray(image, "float64") / 257), 0, 255).astype("uint8"))
         deep = True
     elif image.mode in ("I", "F"):
         raise ImageError(f"{path}: 32 bits per pixel whose white is unknown; save it with 8 or 16 bits")
     if deep:
         notes.append("16 bits cut to 8")
+    mode = image.mode
     if image.has_transparency_data:
         image = image.convert("RGBA")
         if image.getchannel("A").getextrema()[0] < 255:
             notes.append("transparency laid on white")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
+        mode = {"LA": "L", "La": "L"}.get(mode, "RGB")
+    if mode == "LAB":  # Pillow knows no way from it to grey
+        image = image.convert("RGB")
+    if mode not in GREY and (channels == 1 or mode != "RGB"):
+        notes.append(f"converted from {mode}" + (" to grey" if channels == 1 and _coloured(image) else ""))
     wanted = "RGB" if channels == 3 else "L"
     if image.mode != wanted:
-        if (image.mode, wanted) not in (("L", "RGB"), ("1", "L"), ("1", "RGB")):
-            notes.append(f"converted from {image.mode}")
         image = image.convert(wanted)
     if size is not None and (image.height, image.width) != size:
-        notes.append(f"resized from {image.width} x {image.height}")
-        image = image.crop(_middle(image.size, (size[1], size[0]))).resize((size[1], size[0]), Image.Resampling.BICUBIC)
+        image = _fitted(image, size, notes)
     pixels = np.array(image, "uint8")
     return pixels if pixels.ndim == 3 else pixels[..., None]
+
+
+def _unapplied(image: Any) -> Iterator[str]:
+    """What a file says about its colours beyond their numbers, all of which is left out: in words."""
+    if profile := image.info.get("icc_profile"):
+        try:
+            from PIL import ImageCms
+
+            name = ImageCms.getProfileDescription(ImageCms.ImageCmsProfile(io.BytesIO(profile))).strip()
+        except Exception:  # Pillow without its colour management, or a profile that is none
+            name = "unreadable"
+        if "srgb" not in name.lower() and "61966" not in name:  # the number of the standard
+            yield f"colour profile not applied ({name or 'without a name'})"
+    gamma = image.info.get("gamma")
+    if gamma and "srgb" not in image.info and abs(gamma - 1 / 2.2) > 0.01:
+        yield f"gamma not applied ({gamma:g})"
+
+
+def _coloured(image: Any) -> bool:
+    """Whether a picture has anything but shades of grey."""
+    red, *others = np.moveaxis(np.asarray(image.convert("RGB")), -1, 0)
+    return any((other != red).any() for other in others)
+
+
+def _fitted(image: Any, size: tuple[int, int], notes: list[str]) -> Any:
+    """The central part of a picture in another size, (height, width); ``notes`` is added to."""
+    from PIL import Image
+
+    before, middle = image.size, _middle(image.size, (size[1], size[0]))
+    part = (middle[2] - middle[0], middle[3] - middle[1])
+    cropped = part != before
+    resized = part != (size[1], size[0])
+    enlarged = " (enlarged)" if part[0] < size[1] or part[1] < size[0] else ""
+    to = f"{size[1]} x {size[0]}{enlarged}"
+    if cropped:
+        rest = f" and resized to {to}" if resized else ""
+        notes.append(f"cropped from {before[0]} x {before[1]} to the central {part[0]} x {part[1]}{rest}")
+    else:
+        notes.append(f"resized from {before[0]} x {before[1]} to {to}")
+    return image.crop(middle).resize((size[1], size[0]), Image.Resampling.BICUBIC)
 
 
 def _middle(size: tuple[int, int], shape: tuple[int, int]) -> tuple[int, int, int, int]:
@@ -226,8 +279,34 @@ def _named(temporary: Path, path: Path, taken: str) -> None:
 
 
 def is_image(x: Array) -> bool:
-    """Whether ``x`` (n, ...) is a batch of grey or colour pictures."""
-    return x.ndim == 3 or (x.ndim == 4 and x.shape[-1] in (1, 3))
+    """Whether ``x`` (n, ...) is a batch of grey or colour pictures, which can be drawn and written as files.
+
+    The one rule that ``Result.save`` and ``show``, run files, reports and the doctor go by:
+
+    * (n, height, width, 1), (n, height, width, 3) and, in ``uint8``, (n, height, width) are pictures, but for strips: a side of
+      one pixel, a side below 8 pixels and the other more than 4 times as long, or any side 50 times as long as the other;
+    * (n, height, width) floats are pictures if both sides are at least 8 and neither is more than 4 times the other: a series
+      (n, steps, channels) has as many axes.
+
+    Example:
+        >>> is_image(np.zeros((8, 28, 28), "float32")), is_image(np.zeros((8, 100, 3), "float32"))
+        (True, False)
+    """
+    return not no_picture(x)
+
+
+def no_picture(x: Array) -> str:
+    """Why ``x`` (n, ...) is no batch of pictures; empty if it is one. The rule is that of ``is_image``."""
+    what = f"x of shape {x.shape} and dtype {x.dtype}"
+    if x.ndim not in (3, 4) or (x.ndim == 4 and x.shape[-1] not in (1, 3)):
+        return f"{what} is neither (n, height, width) nor (n, height, width, 1 or 3)"
+    shorter, longer = sorted(x.shape[1:3])
+    strip = shorter < 2 or longer > THINNEST * shorter or (shorter < SMALL and longer > THIN * shorter)
+    ambiguous = x.ndim == 3 and x.dtype != np.uint8
+    if strip or (ambiguous and (shorter < SMALL or longer > THIN * shorter)):
+        series = " is taken for series, (n, steps, channels):" if x.ndim == 3 else " holds strips:"
+        return f"{what}{series} as pictures they would be {x.shape[2]} wide and {x.shape[1]} high"
+    return ""
 
 
 def enlarged(before: Array, after: Array, factor: int = 10) -> Array:
@@ -256,13 +335,19 @@ def sheet(rows: Sequence[Sequence[tuple[Array, str]]], headings: Sequence[str] =
     def wrapped(caption: str) -> list[str]:
         return [part for line in caption.split("\n") for part in _broken(line, side, ruler, font)]
 
+    def drawn(pixels: Array) -> tuple[int, int]:
+        height, width = pixels.shape[:2]
+        scale = side / max(height, width)
+        return max(1, round(width * scale)), max(1, round(height * scale))
+
+    tall = max([drawn(pixels)[1] for row in rows for pixels, _ in row], default=side)  # no white above and below flat pictures
     captions = [[wrapped(caption) for _, caption in row] for row in rows]
     titles = [wrapped(heading) for heading in headings]
     top = gap + line_height * max(map(len, titles), default=0)
     heights = []
     for start in range(0, len(rows), across):
         lines = max((len(caption) for row in captions[start : start + across] for caption in row), default=0)
-        heights.append(side + line_height * lines + 2 * gap)
+        heights.append(tall + line_height * lines + 2 * gap)
     width = across * (block + between) - between + 2 * gap
     canvas = Image.new("RGB", (width, top + sum(heights) + 2), "white")
     draw = ImageDraw.Draw(canvas)
@@ -275,13 +360,12 @@ def sheet(rows: Sequence[Sequence[tuple[Array, str]]], headings: Sequence[str] =
         upper = top + sum(heights[: index // across])
         for column, (pixels, _) in enumerate(row):
             image = picture(pixels).convert("RGB")
-            scale = side / max(image.size)
-            method = Image.Resampling.NEAREST if scale >= 2 else Image.Resampling.BICUBIC
-            image = image.resize((max(1, round(image.width * scale)), max(1, round(image.height * scale))), method)
+            method = Image.Resampling.NEAREST if side >= 2 * max(image.size) else Image.Resampling.BICUBIC
+            image = image.resize(drawn(pixels), method)
             left = gap + (index % across) * (block + between) + column * (side + gap)
-            canvas.paste(image, (left + (side - image.width) // 2, upper + (side - image.height) // 2))
+            canvas.paste(image, (left + (side - image.width) // 2, upper + (tall - image.height) // 2))
             for number, words in enumerate(captions[index][column]):
-                draw.text((left, upper + side + 2 + line_height * number), words, fill="black", font=font)
+                draw.text((left, upper + tall + 2 + line_height * number), words, fill="black", font=font)
     return canvas
 
 

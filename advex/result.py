@@ -15,12 +15,14 @@ from keras import ops
 
 from advex import _backend, images
 from advex._arrays import Array
-from advex._grid import Grid
+from advex._grid import EightBit, Grid
 from advex._settings import helpful
 from advex.budgets import Budget
 from advex.classifier import Classifier
 from advex.errors import InvalidInput, InvalidType
 from advex.goals import Goal
+
+SIDE, SHORTER, LONGEST = 112, 28, 448  # pixels: the longer side of what is drawn; the shorter one at least; the longer at most
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,11 @@ class SavedImage:
     levels: int
     """Largest change of any element, in grey levels, measured on the file."""
     verified: bool
-    """Whether the file, read back, reaches the goal inside the budget."""
+    """Whether the file, read back, reaches the goal, and is inside the budget measured from the input as it was given."""
+    distance: float
+    """How far the file is from that input, in the budget's norm, in units of the box's range."""
+    reason: str
+    """Why the file is not verified; empty where it is."""
 
     def __getitem__(self, name: str) -> Any:
         if name not in self.keys():
@@ -92,7 +98,7 @@ class Result:
         whole, real = np.zeros(0, "int64"), np.zeros(0, "float64")
         return cls(
             classifier=classifier,
-            original=x,
+            original=x.copy(),
             goal=goal,
             budget=budget,
             x=x.copy(),
@@ -133,7 +139,10 @@ class Result:
     ) -> list[SavedImage]:
         """Write PNG files, read each back and judge it again.
 
-        Float inputs are rounded to 8 bits towards the original, so that the file stays inside the budget.
+        Float inputs are rounded to 8 bits towards the original, and kept inside the budget where that can be done. A file
+        counts as verified only if it is itself within epsilon of the input that was given, in exact arithmetic: what rounding
+        the input costs is part of the distance. Where that alone is more than epsilon (small budgets in ``L1`` and ``L2``;
+        ``L0``, as soon as more elements than it allows lie between two levels), no file can be verified, and ``reason`` says so.
 
         Args:
             folder: where to; made if it does not exist.
@@ -150,10 +159,8 @@ class Result:
         """
         if rows not in ("success", "all"):
             raise InvalidInput(f"rows must be 'success' or 'all'; received {rows!r}")
-        if len(self) and not images.is_image(self.x):
-            raise InvalidInput(
-                f"only pictures can be saved, (n, height, width) or (n, height, width, 1 or 3); x is {self.x.shape}"
-            )
+        if len(self) and (reason := images.no_picture(self.x)):
+            raise InvalidInput(f"only pictures can be saved: {reason}; np.save('adversarial.npy', result.x) keeps the arrays")
         if "\0" in str(folder):
             raise InvalidInput(f"folder must be the name of a folder; received {folder!r}")
         chosen = np.arange(len(self)) if rows == "all" else np.flatnonzero(self.success)
@@ -194,36 +201,45 @@ class Result:
         pixels, original = self._pixels(row), self._eight_bit(self.original[row])
         images.write(path, pixels, overwrite=True)
         back = images.read(path, channels=1 if pixels.ndim == 2 or pixels.shape[-1] == 1 else 3).pixels.reshape(pixels.shape)
-        prediction, confidence, verified = self._judged_file(back, row)
+        prediction, confidence, verified, distance, reason = self._judged_file(back, row)
         levels = int(np.abs(back.astype("int16") - original.astype("int16")).max(initial=0))
         before, after = self.classifier.caption(int(self.before[row])), self.classifier.caption(prediction)
-        return SavedImage(path, row, before, after, confidence, levels, verified)
+        return SavedImage(path, row, before, after, confidence, levels, verified, distance, reason)
 
-    def _judged_file(self, pixels: Array, row: int) -> tuple[int, float, bool]:
-        """Prediction, probability and success of 8-bit pixels, by the model; success needs the budget to hold as well."""
+    def _judged_file(self, pixels: Array, row: int) -> tuple[int, float, bool, float, str]:
+        """8-bit pixels judged by the model: prediction, its probability, whether they reach the goal inside the budget, their
+        distance from the input, and why not.
+        """
         grid = Grid(np.dtype("uint8"), self.classifier.box)
         goal = self.goal.bound({name: ops.convert_to_tensor(values[row : row + 1]) for name, values in self.goal.rows().items()})
         working = grid.working(pixels[None])
         logits = self.classifier.judge(working)(ops.convert_to_tensor(working))
         probability = _backend.to_numpy(ops.softmax(logits))[0]
         reached = bool(_backend.to_numpy(goal.reached(logits, self.classifier.forward(working).slack))[0])
-        if self.original.dtype == np.uint8 or not self.budget.homogeneous:  # L0: rounding the original itself is no change
-            near = bool(grid.within(pixels[None], self._eight_bit(self.original[row])[None], self.budget)[0])
-        else:  # a float original need not lie on a level: the file is compared with the original itself
-            span, low = self.classifier.box[1] - self.classifier.box[0], self.classifier.box[0]
-            exact = low + pixels[None].astype("float64") / 255 * span
-            size = self.budget.measure(exact - self.original[row : row + 1].astype("float64"))[0]
-            size = size / span
-            # An element that did not move may sit half a level off the grid.
-            slack = self._off_grid(row)
-            near = not self.budget.limited or bool(size <= self.budget.epsilon * (1 + 1e-6) + slack)
-        return int(probability.argmax()), float(probability.max()), reached and near
+        prediction = int(probability.argmax())
+        distance, reason = self._measured(pixels, row)
+        if not reached:
+            now = f"the file does not reach the goal: the model takes it for {self.classifier.caption(prediction)}"
+            reason = f"{now}; {reason}" if reason else now
+        return prediction, float(probability.max()), not reason, distance, reason
 
-    def _off_grid(self, row: int) -> float:
-        """The size of what rounding the original itself to 8 bits changes."""
-        low, high = self.classifier.box
-        values = (self.original[row : row + 1].astype("float64") - low) / (high - low)
-        return float(self.budget.measure(values - np.rint(values * 255) / 255)[0])
+    def _measured(self, pixels: Array, row: int) -> tuple[float, str]:
+        """How far 8-bit pixels are from the input as it was given, and what is wrong with that."""
+        budget, original = self.budget, self.original[row]
+        if original.dtype == np.uint8:
+            grid = Grid(original.dtype, self.classifier.box)
+            distance = float(grid.distance(pixels[None], original[None], budget)[0])
+            inside, start = bool(grid.within(pixels[None], original[None], budget)[0]), 0.0
+        else:
+            file = EightBit(original, self.classifier.box, budget)
+            distance, inside, start = file.size(pixels), file.within(pixels), file.size(file.nearest)
+        if inside:
+            return distance, ""
+        far = f"{distance:.6g} from the input" if budget.homogeneous else f"{distance:.0f} elements differ from the input"
+        reason = f"the file is outside the budget: {far}, epsilon is {budget.epsilon:.6g}"
+        if start > 0:
+            reason += f"; rounding the input itself to 8 bits already costs {start:.6g}"
+        return distance, reason
 
     def _eight_bit(self, values: Array) -> Array:
         """One input in levels, rounded to nearest."""
@@ -233,18 +249,10 @@ class Result:
         return np.clip(np.rint((values.astype("float64") - low) / (high - low) * 255), 0, 255).astype("uint8")
 
     def _pixels(self, row: int) -> Array:
-        """One adversarial input in levels: what moved is rounded towards the original."""
+        """One adversarial input in levels: rounded towards the original, inside the budget where that can be."""
         if self.x.dtype == np.uint8:
             return self.x[row]
-        low, high = self.classifier.box
-        start = (self.original[row].astype("float64") - low) / (high - low) * 255
-        end = (self.x[row].astype("float64") - low) / (high - low) * 255
-        # A value that is a level but for rounding errors is that level.
-        nearest, close = np.rint(end), 1e-4
-        towards = np.where(end > start, np.floor(end + close), np.where(end < start, np.ceil(end - close), nearest))
-        passed = np.where(end > start, towards < start, towards > start)  # less than a level away: stay where the original is
-        levels = np.where(passed & (end != start), np.rint(start), towards)
-        return np.clip(levels, 0, 255).astype("uint8")
+        return EightBit(self.original[row], self.classifier.box, self.budget).rounded(self.x[row])
 
     def show(self, rows: Sequence[int] | None = None, limit: int = 8) -> Any:
         """Pictures as one ``PIL.Image``: original, adversarial and their difference x10, with predictions.
@@ -253,9 +261,10 @@ class Result:
             rows: which; default the first successes, then the others.
             limit: at most so many.
         """
-        if not images.is_image(self.x):
+        if reason := images.no_picture(self.x):
             raise InvalidInput(
-                f"only pictures can be shown, (n, height, width) or (n, height, width, 1 or 3); x is {self.x.shape}"
+                f"only pictures can be shown: {reason}; draw lines instead, such as matplotlib's"
+                " plt.plot(result.perturbation[0].ravel())"
             )
         if rows is None:
             order = np.argsort(~self.success, kind="stable")
@@ -277,7 +286,10 @@ class Result:
                     (difference, f"max {np.abs(change).max(initial=0):.3g} levels{fate}"),
                 ]
             )
-        return images.sheet(lines, ("original", "adversarial", "difference x10"))
+        # The shorter side is to be seen as well: strips are drawn larger.
+        height, width = self.x.shape[1:3]
+        side = int(np.clip(SHORTER * max(height, width) / min(height, width), SIDE, LONGEST))
+        return images.sheet(lines, ("original", "adversarial", "difference x10"), side=side)
 
     def _repr_html_(self) -> str:
         head = f"<p>{_escaped(repr(self))}</p>"
@@ -298,7 +310,9 @@ class Result:
             text += f", {wrong} of them wrong before"
         if self.info.get("invalid"):
             text += f", {len(self.info['invalid'])} invalid"
-        return f"{text}, {self.gradients.mean():.1f} gradients each)"
+        if self.gradients.any():
+            return f"{text}, {self.gradients.mean():.1f} gradients each)"
+        return f"{text}, {self.queries.mean():.1f} queries each)"  # a black box, or an attack that only asks
 
 
 def _escaped(text: str) -> str:

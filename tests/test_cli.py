@@ -129,7 +129,10 @@ def test_attack_a_folder(here, place, capsys):
         assert [NAMES[answer] for answer in answers] == [entry["before"], entry["after"]]
         assert entry["before"] != entry["after"]
         assert entry["verified"]
-        resized = {"p4.png": ["resized from 30 x 40"], "p5.png": ["resized from 12 x 9"]}
+        resized = {
+            "p4.png": ["cropped from 30 x 40 to the central 30 x 30 and resized to 16 x 16"],
+            "p5.png": ["cropped from 12 x 9 to the central 9 x 9 and resized to 16 x 16 (enlarged)"],
+        }
         assert entry["notes"] == resized.get(Path(entry["file"]).name, [])
 
 
@@ -137,7 +140,7 @@ def test_the_table(here, place, capsys):
     assert here(place / "photos", "--epsilon", "16/255") == 0
     said = capsys.readouterr()
     assert "6 of 6 images fooled by PGD (40 steps) within Linf(16/255)" in said.out
-    assert "p4.png: resized from 30 x 40" in said.out
+    assert "p4.png: cropped from 30 x 40" in said.out
     assert "adversarial/contact_sheet.png" in said.out
     assert "Traceback" not in said.err
     header, *lines = [line for line in said.out.splitlines() if "verified" in line or line.strip().startswith("p0.png")]
@@ -541,7 +544,7 @@ def test_attack_a_model_by_name(place, tmp_path, monkeypatch, capsys):
     assert report["settings"]["box"] == [0, 255]
     assert report["settings"]["head"] == "softmax"
     assert entry["before"].startswith("name_")
-    assert entry["notes"] == ["resized from 30 x 40"]
+    assert entry["notes"] == ["cropped from 30 x 40 to the central 30 x 30 and resized to 224 x 224 (enlarged)"]
     assert code == (0 if entry["status"] == "fooled" else 1)
 
 

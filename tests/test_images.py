@@ -108,7 +108,7 @@ def test_plain_pictures_come_as_they_are(tmp_path):
     assert picture.notes == ()
     grey = images.read(tmp_path / "a.png", channels=1)
     assert grey.pixels.shape == (6, 8, 1)
-    assert grey.notes == ("converted from RGB",)
+    assert grey.notes == ("converted from RGB to grey",)
 
 
 def test_a_wrong_suffix_is_noted(tmp_path):
@@ -199,9 +199,80 @@ def test_other_sizes_are_cropped_to_the_middle_and_resized(tmp_path):
     picture = images.read(tmp_path / "a.png", size=(10, 10))
     assert picture.pixels.shape == (10, 10, 3)
     assert (picture.pixels == 255).all()
-    assert picture.notes == ("resized from 60 x 20",)
     square = Image.fromarray(wide).crop((20, 0, 40, 20)).resize((7, 7), Image.Resampling.BICUBIC)
     assert np.array_equal(images.read(tmp_path / "a.png", size=(7, 7)).pixels, np.asarray(square))
+
+
+@pytest.mark.parametrize(
+    ("size", "note"),
+    [
+        ((10, 10), "cropped from 60 x 20 to the central 20 x 20 and resized to 10 x 10"),
+        ((20, 20), "cropped from 60 x 20 to the central 20 x 20"),
+        ((20, 40), "cropped from 60 x 20 to the central 40 x 20"),
+        ((5, 15), "resized from 60 x 20 to 15 x 5"),
+        ((40, 120), "resized from 60 x 20 to 120 x 40 (enlarged)"),
+        ((60, 15), "cropped from 60 x 20 to the central 5 x 20 and resized to 15 x 60 (enlarged)"),
+    ],
+)
+def test_what_another_size_costs_is_said(tmp_path, size, note):
+    Image.fromarray(colours(20, 60)).save(tmp_path / "a.png")
+    assert images.read(tmp_path / "a.png", size=size).notes == (note,)
+
+
+@pytest.mark.parametrize(
+    ("mode", "channels", "notes"),
+    [
+        ("RGB", 1, ("converted from RGB to grey",)),
+        ("CMYK", 1, ("converted from CMYK to grey",)),
+        ("YCbCr", 3, ("converted from YCbCr",)),
+        ("LAB", 1, ("colour profile not applied (Lab identity built-in)", "converted from LAB to grey")),
+        ("L", 1, ()),
+        ("L", 3, ()),
+        ("1", 1, ()),
+    ],
+)
+def test_lost_colours_are_said(tmp_path, mode, channels, notes):
+    """Also where Pillow itself knows no way, from LAB to grey."""
+    Image.fromarray(colours()).convert(mode).save(tmp_path / "a.tiff")
+    assert images.read(tmp_path / "a.tiff", channels=channels).notes == notes
+
+
+def test_grey_stays_grey_whatever_stands_beside_it(tmp_path):
+    """A file of greys loses no colour, with an alpha channel or stored as RGB."""
+    grey = Image.fromarray(colours()[..., 0])
+    grey.convert("LA").save(tmp_path / "la.png")
+    grey.convert("RGB").save(tmp_path / "rgb.png")
+    for name, notes in (("la.png", ()), ("rgb.png", ("converted from RGB",))):
+        picture = images.read(tmp_path / name, channels=1)
+        assert picture.notes == notes
+        assert np.array_equal(picture.pixels[..., 0], colours()[..., 0])
+
+
+def test_colour_profiles_and_gammas_that_are_not_applied(tmp_path):
+    from PIL import ImageCms, PngImagePlugin
+
+    def profile(name):
+        return ImageCms.ImageCmsProfile(ImageCms.createProfile(name)).tobytes()
+
+    image = Image.fromarray(colours())
+    cases = [
+        (profile("XYZ"), "colour profile not applied (XYZ identity built-in)"),
+        (b"none", "colour profile not applied (unreadable)"),
+    ]
+    for number, (code, note) in enumerate([*cases, (profile("sRGB"), None), (None, None)]):
+        path = tmp_path / f"{number}.png"
+        image.save(path, icc_profile=code)
+        assert images.read(path).notes == (() if note is None else (note,))
+    for gamma, notes in ((1.0, ("gamma not applied (1)",)), (0.45455, ())):
+        chunk = PngImagePlugin.PngInfo()
+        chunk.add(b"gAMA", struct.pack(">I", round(gamma * 100_000)))
+        image.save(tmp_path / "g.png", pnginfo=chunk)
+        assert images.read(tmp_path / "g.png").notes == notes
+
+
+def test_a_transparent_grey_of_16_bits_is_said(tmp_path):
+    Image.fromarray(np.array([[0, 65_535]], "uint16")).save(tmp_path / "a.png", transparency=0)
+    assert images.read(tmp_path / "a.png", channels=1).notes == ("transparency not applied", "16 bits cut to 8")
 
 
 # Written.
@@ -285,6 +356,38 @@ def test_round_trip(tmp_path, shape):
 # Laid out.
 
 
+@pytest.mark.parametrize(
+    ("shape", "eight", "floats"),
+    [
+        ((9, 28, 28), True, True),
+        ((9, 32, 100), True, True),
+        ((9, 6, 6), True, False),  # (n, steps, channels)?
+        ((9, 100, 12), True, False),
+        ((9, 100, 1), False, False),
+        ((9, 1, 100), False, False),
+        ((9, 100, 3), False, False),
+        ((9, 1000, 12), False, False),
+        ((9, 28, 28, 1), True, True),
+        ((9, 2, 2, 3), True, True),
+        ((9, 32, 1024, 1), True, True),  # a line of text
+        ((9, 100, 1, 1), False, False),
+        ((9, 1, 100, 3), False, False),
+        ((9, 1, 1, 3), False, False),
+        ((9, 2, 128, 1), False, False),  # two channels of a radio signal
+        ((9, 8, 500, 1), False, False),
+        ((9, 28, 28, 2), False, False),
+        ((9, 784), False, False),
+        ((9, 4, 28, 28, 3), False, False),
+        ((9, 0, 28, 1), False, False),
+    ],
+)
+def test_what_is_taken_for_pictures(shape, eight, floats):
+    for dtype, expected in (("uint8", eight), ("float32", floats), ("float16", floats), ("float64", floats)):
+        x = np.zeros(shape, dtype)
+        assert images.is_image(x) is expected
+        assert expected or str(shape) in images.no_picture(x)
+
+
 def test_difference_on_middle_grey():
     before, after = np.array([[[0, 100, 255]]], "uint8"), np.array([[[2, 100, 0]]], "uint8")
     assert images.enlarged(before, after).tolist() == [[[148, 128, 0]]]
@@ -294,6 +397,14 @@ def test_a_sheet_shows_every_pixel_of_small_pictures():
     pixels = colours(14, 14)
     sheet = np.asarray(images.sheet([[(pixels, "a")]], side=112))
     assert np.array_equal(sheet[10:122:8, 10:122:8], pixels)
+
+
+def test_a_sheet_has_no_white_bands_around_flat_pictures():
+    flat, square = np.zeros((8, 64), "uint8"), np.zeros((64, 64), "uint8")
+    low, high = (images.sheet([[(pixels, "a")]] * 3, side=128) for pixels in (flat, square))
+    assert high.height - low.height == 3 * (128 - 16)
+    for sheet, rows in ((low, 3 * 16), (high, 3 * 128)):
+        assert (np.asarray(sheet)[:, 100] == 0).all(axis=-1).sum() == rows  # beyond the caption
 
 
 def test_a_sheet_grows_with_its_captions_and_folds_its_rows():

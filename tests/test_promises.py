@@ -12,6 +12,7 @@ import pytest
 from keras import layers, ops
 
 import advex
+from advex._grid import Grid
 from advex.errors import AttackError, ModelWarning
 from advex.testing import inside, linear_data, linear_model, small_network
 
@@ -113,11 +114,13 @@ def test_costs_are_those_of_an_independent_counter(attack, top, batch):
 
 @backends
 def test_costs_of_a_row_do_not_depend_on_its_neighbours():
-    model, x = network(), pictures(9)
+    # No gradient of this model is near 0, where another batch size or processor could turn a step along signs round.
+    model, (x, _) = linear_model(), linear_data(9)
     attack = advex.PGD(steps=6)
-    whole = attack(model, x, None, advex.Linf(0.05))
-    for row in (0, 5):
-        alone = attack(model, x[row : row + 1], None, advex.Linf(0.05))
+    whole = attack(model, x, None, advex.Linf(0.1))
+    assert len(set(whole.gradients)) > 2
+    for row in range(0, 9, 4):
+        alone = attack(model, x[row : row + 1], None, advex.Linf(0.1))
         assert alone.gradients[0] == whole.gradients[row]
         assert alone.queries[0] == whole.queries[row]
         assert alone.success[0] == whole.success[row]
@@ -386,6 +389,73 @@ def test_edits_in_place_are_caught(what):
     with pytest.raises(AttackError, match="edited in place"):
         Edits()(network(), x, None, advex.L2(1))
     assert (x == before).all()
+
+
+# Hairs: what rounding may do is undone, and never counted.
+
+
+@dataclass(frozen=True, kw_only=True)
+class Beyond(Cheat):
+    """Goes straight up, and farther than epsilon by a share of it."""
+
+    hair: float = 5e-7
+    steps: int = 1
+
+    def step(self, problem, x, memory):
+        count = int(np.prod(x.shape[1:]))
+        each = count if isinstance(problem.budget, advex.L1) else count**0.5
+        return problem.x0 + problem.epsilon * (1 + self.hair) / each, memory
+
+
+def at_the_edge(budget):
+    """A model and inputs that anything upwards breaks, and nothing else does."""
+    model = linear_model(np.stack([np.zeros(12), np.ones(12)], 1), [0.0, -6.0])
+    x = np.full((5, 12), 0.5, "float32") - np.linspace(1e-3, 2e-3, 5, dtype="float32")[:, None]
+    return model, x, np.zeros(5, int)
+
+
+@pytest.mark.parametrize("budget", [pytest.param(advex.L2(0.3), marks=backends), advex.L1(1.0)], ids=repr)
+def test_a_hair_beyond_the_budget_is_pulled_in_and_counts(budget):
+    model, x, labels = at_the_edge(budget)
+    result = Beyond()(model, x, labels, budget)
+    assert result.success.all()
+    assert inside(result.x, x, budget)
+    assert (result.distance > 0.9999 * budget.epsilon).all()
+    assert result.info["fragile"] == []
+    assert not Beyond(hair=1e-2)(model, x, labels, budget).success.any()  # more than a hair is no rounding error
+
+
+@pytest.mark.parametrize("budget", [advex.L2(0.3), advex.L1(1.0), advex.Linf(0.1), advex.L0(3)], ids=repr)
+def test_what_is_left_outside_at_the_end_does_not_count(budget, monkeypatch):
+    """The last word asks for the budget once more, whatever was done to the points before it."""
+    model, x, labels = at_the_edge(budget)
+    monkeypatch.setattr(Grid, "settled", lambda self, x, x0, budget: np.minimum(x0 + np.float32(0.2), 1))
+    attack = advex.FGSM() if isinstance(budget, advex.L0) else advex.PGD(steps=4)
+    with pytest.warns(ModelWarning, match="5 successes did not survive the final judgement"):
+        result = attack(model, x, labels, budget)
+    assert not result.success.any()
+    assert result.info["fragile"] == [0, 1, 2, 3, 4]
+    assert (result.x == x).all()
+    assert np.isinf(result.distance).all()
+    assert set(result.broken_by) == {""}
+
+
+@pytest.mark.parametrize(("share", "counts"), [(0.25, False), (16, True)])
+def test_a_margin_within_rounding_errors_never_counts(share, counts):
+    """Logits of 1,000 are known to some 1e-4: what crosses by less may not cross elsewhere. Of 12 elements each adds its part."""
+    crossing = share * 1e-6 * 1000
+    weights = np.stack([np.zeros(12), np.full(12, 2 * crossing / 12)], axis=1)
+    model = linear_model(weights, [1000.0, 1000.0 - crossing])
+    x = np.full((3, 12), 0.25, "float32")
+    result = advex.FGSM(loss=advex.losses.margin)(model, x, np.zeros(3, int), advex.Linf(0.45))
+    # 0.25 + 0.45 is above the middle: in real numbers the boundary is crossed, by 0.4 times ``crossing``.
+    margin = answers(model, np.full((1, 12), 0.7, "float32")) @ [-1.0, 1.0]
+    assert margin[0] > 0
+    assert result.success.all() == result.success.any() == counts
+    goal = advex.Untargeted([0]).bound({"labels": ops.convert_to_tensor([0], dtype="int32")})
+    for above, reached in ((0.5, False), (2.0, True)):
+        logits = ops.convert_to_tensor(np.array([[1.0, 1 + above * 1e-6 * 1.0]], "float32"))
+        assert bool(ops.convert_to_numpy(goal.reached(logits))[0]) == reached
 
 
 def test_an_attack_without_a_step_cannot_be_made():

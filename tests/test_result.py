@@ -1,10 +1,14 @@
 """Results: their fields, their files, their pictures."""
 
 import base64
+import dataclasses
 import errno
 import io
+import itertools
 import os
 import re
+import warnings
+from fractions import Fraction
 
 import keras
 import numpy as np
@@ -86,6 +90,22 @@ def test_repr(eight):
     assert "robust" not in repr(eight)
 
 
+@pytest.mark.parametrize("rows", ["some wrong", "all wrong"])
+def test_a_result_without_gradients_speaks_of_queries(rows):
+    x, labels = linear_data(8)
+    labels[: 2 if rows == "some wrong" else 8] ^= 1
+    for attack in (advex.SquareAttack(steps=5), advex.PGD(steps=5)):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", advex.errors.ModelWarning)  # the labels
+            result = attack(linear_model(), x, labels, advex.Linf(0.01))
+        word = "gradients" if result.gradients.any() else "queries"
+        assert word == ("gradients" if isinstance(attack, advex.PGD) and rows == "some wrong" else "queries")
+        said = f"{getattr(result, word).mean():.1f} {word} each"
+        assert repr(result).endswith(f", {said})")
+        assert f", {said})</p>" in result._repr_html_()
+        assert repr(result).count(" each") == 1
+
+
 def test_repr_counts_what_was_wrong_before():
     x, labels = linear_data(8)
     labels[:2] = 1 - labels[:2]
@@ -135,7 +155,8 @@ def test_saved_eight_bit_files_are_what_was_found(eight, model, tmp_path):
 
 def test_records_are_read_by_attribute_and_by_key(eight, tmp_path):
     record = eight.save(tmp_path)[0]
-    assert list(record.keys()) == ["path", "index", "before", "after", "confidence", "levels", "verified"]
+    names = ["path", "index", "before", "after", "confidence", "levels", "verified", "distance", "reason"]
+    assert list(record.keys()) == names
     assert dict(record) == {name: getattr(record, name) for name in record.keys()}  # noqa: SIM118
     with pytest.raises(KeyError):
         record["pixels"]
@@ -148,8 +169,13 @@ def test_saved_float_inputs_are_rounded_towards_the_original(floats, model, tmp_
     for record in records:
         with Image.open(record.path) as image:
             pixels = np.asarray(image)
-        assert np.abs(pixels.astype("float64") / 255 - FLOAT[record.index]).max() <= 24 / 255 + 0.5 / 255 + 1e-6
+        assert np.abs(pixels.astype("float64") / 255 - FLOAT[record.index]).max() <= 24 / 255
+        assert record.distance == pytest.approx(np.abs(pixels / 255 - FLOAT[record.index]).max(), rel=1e-12)
         assert record.levels <= 24
+        # Every element between where it was and where the attack took it, or where the original itself is rounded to.
+        start, end = FLOAT[record.index] * 255.0, floats.x[record.index] * 255.0
+        low, high = np.minimum(start, end) - 1e-3, np.maximum(start, end) + 1e-3
+        assert (((pixels >= low) & (pixels <= high)) | (pixels == np.rint(start))).all()
         now = predictions(model, pixels[None] / np.float32(255))[0]
         assert record.after == str(now)
         assert not record.verified or now != floats.before[record.index]
@@ -157,27 +183,73 @@ def test_saved_float_inputs_are_rounded_towards_the_original(floats, model, tmp_
     assert sum(record.verified for record in records) >= 1
 
 
-@pytest.mark.parametrize("budget", [advex.L2(1.0), advex.L1(8), advex.L0(12)], ids=repr)
-@pytest.mark.parametrize("kind", ["uint8", "float32"])
-def test_files_within_the_other_norms(model, tmp_path, budget, kind):
-    x = EIGHT if kind == "uint8" else (EIGHT / 255).astype("float32")
-    result = advex.FGSM()(model, x, None, budget)
-    for record in result.save(tmp_path):
-        with Image.open(record.path) as image:
-            delta = (np.asarray(image).astype("float64") - EIGHT[record.index]) / (255 if budget.homogeneous else 1)
-        size = budget.measure(delta[None])[0]
-        assert not record.verified or size <= budget.epsilon * (1 + 1e-6)
-        assert kind == "float32" or record.verified
+def exact(pixels, original, budget, box):
+    """Whether a file is inside the budget that was typed, measured from the input, in rational numbers."""
+    low, span = Fraction(box[0]), Fraction(box[1]) - Fraction(box[0])
+    pairs = zip(pixels.ravel(), original.ravel(), strict=True)
+    if original.dtype == np.uint8:
+        change = [Fraction(abs(int(level) - int(start)), 255) for level, start in pairs]
+    else:
+        change = [abs(Fraction(int(level), 255) - (Fraction(float(start)) - low) / span) for level, start in pairs]
+    limit = Fraction(budget.epsilon) * (1 + Fraction(1, 2**52))
+    if isinstance(budget, advex.L2):
+        return sum((c * c for c in change), Fraction(0)) <= limit * limit
+    return (max(change) if isinstance(budget, advex.Linf) else sum(change, Fraction(0))) <= limit
 
 
-def test_an_l0_budget_is_counted_on_the_file(model, tmp_path):
-    """A float image off the grid: what rounding alone changes is no change, what the attack changes counts."""
-    result = advex.FGSM()(model, FLOAT, None, advex.L0(12))
-    start = np.clip(np.rint(FLOAT * 255.0), 0, 255)
-    for record in result.save(tmp_path):
+@pytest.fixture(scope="module")
+def boxed(model):
+    return advex.Classifier(model, box=(0.1, 0.7), preprocess=lambda x: (x - 0.1) / 0.6)
+
+
+@pytest.mark.parametrize("budget", [advex.Linf(24 / 255), advex.L2(1.0), advex.L1(8), advex.L1(0.05), advex.L2(0.01)], ids=repr)
+@pytest.mark.parametrize("kind", ["uint8", "levels", "between", "float16", "box"])
+def test_a_verified_file_is_inside_the_budget_that_was_typed(model, boxed, tmp_path, budget, kind):
+    """Exactly, measured from the input that was given, which need not lie on a level; and else the reason is said."""
+    box = (0.1, 0.7) if kind == "box" else (0.0, 1.0)
+    x = {"uint8": EIGHT, "levels": (EIGHT / 255).astype("float32"), "between": FLOAT}.get(kind, FLOAT.astype("float16"))
+    if kind == "box":
+        x = np.float32(0.1) + FLOAT * np.float32(0.599)
+    result = advex.FGSM()(boxed if kind == "box" else model, x, None, budget)
+    records = result.save(tmp_path, rows="all")
+    for record in records:
         with Image.open(record.path) as image:
-            changed = (np.asarray(image) != start[record.index]).sum()
-        assert changed <= 12 or not record.verified
+            pixels = np.asarray(image)
+        near = exact(pixels, x[record.index], budget, box)
+        assert near or not record.verified
+        assert near == ("outside the budget" not in record.reason)
+        assert bool(record.reason) != record.verified
+        # In memory each row is inside: so is its file, but where the input itself cannot be written inside.
+        start = np.clip(np.rint((x[record.index].astype("float64") - box[0]) / (box[1] - box[0]) * 255), 0, 255)
+        cannot = kind != "uint8" and not exact(start, x[record.index], budget, box)
+        assert near != cannot
+        if cannot:
+            cost = budget.measure((box[0] + start / 255 * (box[1] - box[0]) - x[record.index].astype("float64"))[None])[0]
+            cost /= box[1] - box[0]
+            assert f"rounding the input itself to 8 bits already costs {cost:.6g}" in record.reason
+            assert f"{record.distance:.6g} from the input, epsilon is {budget.epsilon:g}" in record.reason
+    if kind == "uint8":
+        assert all(record.verified for record in records if result.success[record.index])
+    if budget.epsilon >= 1:
+        assert any(record.verified for record in records)
+
+
+@pytest.mark.parametrize("kind", ["uint8", "levels", "between"])
+def test_an_l0_budget_is_counted_on_the_file(model, tmp_path, kind):
+    """Of an image off the grid every element is moved by being written: more than the budget allows, and said."""
+    x = {"uint8": EIGHT, "levels": (EIGHT / 255).astype("float32"), "between": FLOAT}[kind]
+    result = advex.FGSM()(model, x, None, advex.L0(12))
+    assert result.success.any()
+    for record in result.save(tmp_path):
+        if kind == "between":
+            assert not record.verified
+            assert record.distance > 100
+            assert re.search(r"\d{3} elements differ from the input, epsilon is 12; rounding .* costs \d{3}$", record.reason)
+            continue
+        with Image.open(record.path) as image:
+            changed = (np.asarray(image) != EIGHT[record.index]).sum()
+        assert changed == record.distance <= 12
+        assert record.verified or "does not reach the goal" in record.reason
 
 
 def test_a_file_that_is_not_adversarial_is_not_verified(eight, model, tmp_path):
@@ -186,6 +258,17 @@ def test_a_file_that_is_not_adversarial_is_not_verified(eight, model, tmp_path):
     assert len(records) == 8
     assert not any(record.verified for record in records)
     assert all(record.levels == 0 for record in records)
+    assert all(record.distance == 0 for record in records)
+    assert all(record.reason == f"the file does not reach the goal: the model takes it for {record.before}" for record in records)
+
+
+def test_files_of_a_budget_without_a_limit(model, tmp_path):
+    result = advex.DeepFool()(model, FLOAT, None, advex.L2())
+    for record in result.save(tmp_path):
+        with Image.open(record.path) as image:
+            size = np.linalg.norm(np.asarray(image) / 255 - FLOAT[record.index])
+        assert record.distance == pytest.approx(size)
+        assert record.verified == (record.after != record.before)
 
 
 def test_grey_pictures(tmp_path):
@@ -280,6 +363,57 @@ def test_show_a_row_that_does_not_exist(eight, row):
         eight.show(rows=[row])
 
 
+def of_shape(result, shape, dtype):
+    """A result with other arrays in it: what is drawn does not ask the model."""
+    x = np.zeros((len(result), *shape), dtype)
+    return dataclasses.replace(result, original=x, x=x.copy())
+
+
+@pytest.mark.parametrize("shape", [(100, 1), (100, 3), (1000, 12), (100, 1, 1), (1, 100, 3), (2, 128, 1), (12,), (3, 4, 5, 6, 3)])
+@pytest.mark.parametrize("dtype", ["uint8", "float32"])
+def test_series_are_neither_saved_nor_drawn_as_pictures(floats, tmp_path, monkeypatch, shape, dtype):
+    if (shape, dtype) == ((1000, 12), "uint8"):
+        shape = (1000, 4)
+    result = of_shape(floats, shape, dtype)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(advex.errors.InvalidInput, match=re.escape(str(result.x.shape))) as refused:
+        result.save("out")
+    assert not list(tmp_path.iterdir())
+    exec(re.search(r"np\.save\(.*?\)", str(refused.value)).group(), {"np": np, "result": result})  # as the user would type it
+    assert np.array_equal(np.load("adversarial.npy"), result.x)
+    with pytest.raises(advex.errors.InvalidInput, match="only pictures can be shown") as refused:
+        result.show()
+    assert "<img" not in result._repr_html_()
+    recipe = re.search(r"plt\.plot\((.*)\)$", str(refused.value)).group(1)
+    assert eval(recipe, {"result": result}).ndim == 1
+
+
+@pytest.mark.parametrize(
+    ("shape", "dtype"),
+    [
+        *itertools.product(
+            [(28, 28), (28, 28, 1), (2, 8, 3), (16, 256, 3), (300, 8, 1), (1, 1, 3), (0, 4, 3)], ["uint8", "float32"]
+        ),
+        ((64, 16), "float64"),
+        ((5, 7), "uint8"),
+        ((40, 40, 3), "float16"),
+    ],
+)
+def test_what_is_drawn_can_be_seen(floats, shape, dtype):
+    """In a notebook nothing raises, and no side of a picture is drawn thinner than a few pixels."""
+    result = of_shape(floats, shape, dtype)
+    html = result._repr_html_()
+    if min(shape[:2]) < 2:
+        assert "<img" not in html
+        return
+    code = re.search(r'src="data:image/png;base64,([^"]+)"', html).group(1)
+    with Image.open(io.BytesIO(base64.b64decode(code))) as image:
+        shades = np.asarray(image.convert("RGB"))
+    grey = (shades == 128).all(axis=-1)  # the difference of two equal pictures
+    assert grey.any(axis=0).sum() >= 8
+    assert grey.any(axis=1).sum() >= 8 * len(result)
+
+
 @pytest.mark.backends
 def test_html(eight):
     html = eight._repr_html_()
@@ -313,3 +447,19 @@ def test_tabular():
 def test_a_result_cannot_be_changed_by_assignment(eight):
     with pytest.raises(AttributeError):
         eight.success = np.ones(8, bool)
+
+
+def test_the_arrays_of_a_result_share_no_memory(model):
+    """An edit of one changes no other, nor what the user gave, nor another result."""
+    for x, goal in ((EIGHT.copy(), None), (FLOAT.copy(), np.arange(8, dtype="int32") % 4), (EIGHT[:0].copy(), None)):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", advex.errors.AdvexWarning)
+            results = [advex.PGD(steps=2)(model, x, goal, EPSILON) for _ in range(2)]
+        arrays = [("given", x)] + ([("labels", goal)] if goal is not None else [])
+        for number, result in enumerate(results):
+            named = [(f.name, getattr(result, f.name)) for f in dataclasses.fields(result)]
+            arrays += [(f"{name} {number}", value) for name, value in named if isinstance(value, np.ndarray)]
+            arrays += [(f"goal {number}", result.goal.labels), (f"perturbation {number}", result.perturbation)]
+        assert len(arrays) >= 25
+        for (one, first), (other, second) in itertools.combinations(arrays, 2):
+            assert not np.shares_memory(first, second), (one, other)

@@ -38,8 +38,7 @@ def galleries(evaluation: Evaluation) -> dict[str, Any]:
 
 
 def _pictures(pair: Pair) -> bool:
-    shape = pair.before.shape
-    return images.is_image(pair.before[None]) and min(shape[:2]) > 1
+    return images.is_image(pair.before[None])
 
 
 def _listed(evaluation: Evaluation, ends: dict[str, list[Pair]]) -> list[dict[str, Any]]:
