@@ -214,8 +214,9 @@ class Result:
         goal = self.goal.bound({name: ops.convert_to_tensor(values[row : row + 1]) for name, values in self.goal.rows().items()})
         working = grid.working(pixels[None])
         logits = self.classifier.judge(working)(ops.convert_to_tensor(working))
-        probability = _backend.to_numpy(ops.softmax(logits))[0]
-        reached = bool(_backend.to_numpy(goal.reached(logits, self.classifier.forward(working).slack))[0])
+        forward = self.classifier.forward(working)
+        probability = _backend.to_numpy(forward.probabilities(logits))[0]
+        reached = bool(_backend.to_numpy(goal.reached(logits, forward.slack))[0])
         prediction = int(probability.argmax())
         distance, reason = self._measured(pixels, row)
         if not reached:
