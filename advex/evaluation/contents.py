@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copyreg
 import dataclasses
 import dis
 import enum
@@ -34,8 +35,13 @@ UNTOLD = {  # of a class: what follows from the rest, or says nothing about what
     *("__annotate_func__", "__annotations_cache__", "__dataclass_fields__", "__dataclass_params__", "__match_args__"),
     *("__abstractmethods__", "_abc_impl", "__parameters__", "__orig_bases__", "__firstlineno__", "__static_attributes__"),
 }
-UNASKED = {"optimizer", "history", "stop_training", "name", "input_spec", "seed", "seed_generator", "_torch_params"}
+UNASKED = {
+    *("optimizer", "history", "stop_training", "stop_evaluating", "stop_predicting", "_epoch_iterator", "_eval_epoch_iterator"),
+    *("name", "input_spec", "seed", "seed_generator", "_torch_params"),
+}
 """Attributes of layers that say how a model is trained or called, not what it answers."""
+
+MADE = 1 << 9  # the flag of types that a class statement has made, Py_TPFLAGS_HEAPTYPE
 
 PLAIN = (type(None), bool, int, float, complex, str, bytes, np.generic)
 
@@ -119,6 +125,12 @@ def _origin(module: str | None) -> str:
     file = getattr(sys.modules.get(module or "") or sys.modules.get(root), "__file__", None)
     folders = {sysconfig.get_paths()[name] for name in ("purelib", "platlib")}
     return "installed" if file and any(Path(file).is_relative_to(folder) for folder in folders) else "own"
+
+
+def _home(kind: type) -> str:
+    """Whose a class is; one that was made by ``exec`` without a module says that it is built in."""
+    made = kind.__module__ == "builtins" and kind.__flags__ & MADE
+    return "own" if made else _origin(kind.__module__)
 
 
 def _called(thing: Any) -> bytes:
@@ -275,6 +287,11 @@ class _Parts:
     def _compound(self, thing: Any, path: str) -> None:
         if isinstance(thing, np.ndarray):
             self._array(thing, path)
+            if type(thing) not in (np.ndarray, np.memmap):  # such as a masked one
+                self.put(path, _called(type(thing)))
+                self._attributes(thing, path)
+        elif isinstance(thing, memoryview):
+            self._array(np.asarray(thing), path)
         elif isinstance(thing, type):
             self._class(thing, path)
         elif isinstance(thing, types.FunctionType):
@@ -305,7 +322,7 @@ class _Parts:
             self._array(np.asarray(_backend.to_numpy(getattr(thing, "value", thing) if _is_variable(thing) else thing)), path)
         elif isinstance(thing, Mapping | list | set | deque):
             self._within(thing, path)
-            if type(thing).__module__ not in ("builtins", "collections", "types"):
+            if _home(type(thing)) in ("own", "installed"):
                 self._attributes(thing, path)
         elif inspect.isroutine(thing):
             self.put(path, b"routine", _called(thing))
@@ -330,9 +347,9 @@ class _Parts:
                 self.walk(cell.cell_contents, f"{path}.{name}")
             except ValueError:
                 self.put(f"{path}.{name}", b"not yet")
-        for name, value in sorted(vars(function).items()):
-            self.walk(value, f"{path}.{name}")
         if origin == "own":
+            for name, value in sorted(vars(function).items()):
+                self.walk(value, f"{path}.{name}")
             self._globals(function, path)
 
     def _globals(self, function: types.FunctionType, path: str) -> None:
@@ -353,7 +370,7 @@ class _Parts:
                 self.walk(value, where)
 
     def _class(self, kind: type, path: str) -> None:
-        origins = [(base, _origin(base.__module__)) for base in kind.__mro__ if base is not object]
+        origins = [(base, _home(base)) for base in kind.__mro__ if base is not object]
         self.put(path, b"class", _called(kind))
         for base, origin in origins:
             if base is not kind:
@@ -378,11 +395,15 @@ class _Parts:
             self.walk(inner, f"{path}.function")
         elif root == "keras" and hasattr(thing, "get_config") and _origin(kind.__module__) == "house":
             self.put(path, _called(kind))
-            self.walk({name: value for name, value in thing.get_config().items() if name != "name"}, f"{path}.settings")
+            for name, value in [*sorted(thing.get_config().items()), *sorted(vars(thing).items())]:
+                if name not in ("name", "_auto_config") and _simple(value):
+                    self.walk(value, f"{path}.{name}")
         elif hasattr(kind, "__array__"):
             self._array(np.asarray(thing), path)
-        elif _origin(kind.__module__) == "standard" and root not in VALUES and not dataclasses.is_dataclass(thing):
+        elif _home(kind) == "standard" and not dataclasses.is_dataclass(thing):
             self.put(path, _called(kind))
+            if root in VALUES:
+                self._reduced(thing, path)
         else:
             self.walk(kind, f"{path}.class")
             if not self._attributes(thing, path):
@@ -403,7 +424,8 @@ class _Parts:
     def _reduced(self, thing: Any, path: str) -> None:
         """An object of C: what pickle would keep of it."""
         try:
-            kept = thing.__reduce_ex__(4)
+            special = copyreg.dispatch_table.get(type(thing))
+            kept = special(thing) if special is not None else thing.__reduce_ex__(4)
         except Exception:  # a lock, a socket, a generator: it belongs to the process
             self.put(path, b"a", _called(type(thing)))
             return

@@ -356,9 +356,9 @@ class Runner:
             few = slice(0, min(LOOKED_AT, len(block)))
             now, again = (clean(self.plan, block.x[few], before.labels[few]) for _ in range(2))
             was, close = before.confidence[few], CLOSE
-            alike: Array = np.asarray(np.isclose(now.confidence, was, rtol=0, atol=close, equal_nan=True))
+            alike: Any = np.isclose(now.confidence, was, rtol=0, atol=close, equal_nan=True)
             same = (now.prediction == before.prediction[few]) | (before.status[few] == "invalid")
-            alike = np.logical_and(alike, same)
+            alike &= same
             random = not np.allclose(now.confidence, again.confidence, rtol=0, atol=close, equal_nan=True)
         else:
             one, other = (self._numbers(self.answers(block)) for _ in range(2))
