@@ -289,7 +289,11 @@ def test_another_model_with_equal_weights_is_refused(tmp_path):
     labels = ops.convert_to_numpy(first(x)).argmax(1)
     evaluated(run, model=first, data=(x, labels))
     evaluated(run, model=model([]), data=(x, labels))  # the same with other automatic names
-    for last in ([keras.layers.Rescaling(-1.0)], [keras.layers.Lambda(lambda z: z[:, ::-1])], [keras.layers.Activation("relu")]):
+    for last in (
+        [keras.layers.Rescaling(-1.0)],
+        [keras.layers.Lambda(lambda z: ops.flip(z, 1))],
+        [keras.layers.Activation("relu")],
+    ):
         with pytest.raises(InvalidInput, match=r"Changed: model "):
             evaluated(run, model=model(last), data=(x, labels))
 
@@ -513,6 +517,17 @@ def test_kept_inputs_are_looked_at_when_they_are_shown(whole, tmp_path):
         with pytest.raises(InvalidInput, match="input kept of example"):
             show()
     assert not (tmp_path / "page.html").exists()
+
+
+def test_a_wrong_distance_does_not_choose_other_pictures(whole, tmp_path):
+    path = tmp_path / "run.advex"
+    path.write_bytes(whole[0])
+    database = sqlite3.connect(path)
+    with database:
+        database.execute("UPDATE pictures SET distance = 1e9 WHERE place = 'nearest' AND attack = 0")
+    database.close()
+    with pytest.raises(InvalidInput, match="input kept of example"):
+        Evaluation.load(path).pairs()
 
 
 def test_a_file_that_is_damaged_later_is_looked_at_again(whole, tmp_path):

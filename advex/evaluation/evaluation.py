@@ -462,13 +462,12 @@ class Evaluation:
                 " ORDER BY p.distance, p.example",
                 (place,),
             )
+            for example, attack, distance, before, after, *_ in rows:  # all: a wrong distance would let others be chosen
+                store.sealed(place, attack, example, seal(distance, before, after))
         best: dict[int, tuple[Any, ...]] = {}
         for row in rows:
             best.setdefault(row[0], row)
         chosen = list(best.values())[:PICTURES] if place == "nearest" else list(best.values())[::-1][:PICTURES]
-        with self._open() as store:
-            for example, attack, distance, before, after, *_ in chosen:
-                store.sealed(place, attack, example, seal(distance, before, after))
         for example, attack, distance, before, after, prediction, confidence in chosen:
             made.append(
                 Pair(
