@@ -23,7 +23,7 @@ from advex._arrays import Array
 from advex.errors import InvalidInput
 from advex.evaluation.pieces import PICTURES, Clean, Plan, Verdicts, attacked, clean, write_clean, write_verdicts
 from advex.evaluation.source import Block, Source
-from advex.evaluation.store import packed, unpacked
+from advex.evaluation.store import packed, seal, unpacked
 from advex.images import replacing
 
 if TYPE_CHECKING:
@@ -32,6 +32,10 @@ if TYPE_CHECKING:
 CLEAN = ("label", "prediction", "confidence", "status")
 VERDICT = ("status", "distance", "prediction", "confidence", "gradients", "queries", "broken_by")
 ALIKE = ("KERAS_BACKEND", "TF_CPP_MIN_LOG_LEVEL", "TF_ENABLE_ONEDNN_OPTS", "OPENBLAS_CORETYPE", "PYTHONPATH")
+
+
+class Damaged(InvalidInput):
+    """A part whose content is not what was written."""
 
 
 def fill(runner: Runner, source: Source, workers: int, stop: Callable[[], bool]) -> None:
@@ -51,10 +55,11 @@ def fill(runner: Runner, source: Source, workers: int, stop: Callable[[], bool])
 
     def block(number: int) -> Block:
         rows = slice(number * plan.block, (number + 1) * plan.block)
-        return Block(number, rows.start, x[rows], labels[rows])
+        part = Block(number, rows.start, np.array(x[rows]), np.array(labels[rows]))
+        runner.demand_unchanged(part)
+        return part
 
-    def take(number: int) -> None:
-        part = block(number)
+    def take(number: int, part: Block) -> None:
         before, found = read_part(folder / name_of(number), plan, part, mark)
         with store.transaction():
             write_clean(store, part, before)
@@ -65,8 +70,12 @@ def fill(runner: Runner, source: Source, workers: int, stop: Callable[[], bool])
     known = {number for (number,) in store.rows("SELECT id FROM blocks")}
     waiting = [number for number in range(-(-len(x) // plan.block)) if number not in known]
     for number in [number for number in waiting if (folder / name_of(number)).exists()]:
-        take(number)
-        waiting.remove(number)
+        try:
+            take(number, block(number))
+        except Damaged:  # by what stopped the run, perhaps: it is done again
+            (folder / name_of(number)).unlink()
+        else:
+            waiting.remove(number)
     if not waiting:
         return
     folder.mkdir(exist_ok=True)
@@ -83,7 +92,7 @@ def fill(runner: Runner, source: Source, workers: int, stop: Callable[[], bool])
             num_cpus=1,
         )
         for row in done.iter_rows():
-            take(int(row["block"]))
+            take(int(row["block"]), block(int(row["block"])))
             if stop():
                 raise KeyboardInterrupt
 
@@ -103,7 +112,7 @@ class Worker:
             path = self.folder / name_of(number)
             if not path.exists():  # another worker may have done it before it was killed
                 rows = slice(number * self.plan.block, (number + 1) * self.plan.block)
-                block = Block(number, rows.start, self.x[rows], self.labels[rows])
+                block = Block(number, rows.start, np.array(self.x[rows]), np.array(self.labels[rows]))
                 before = clean(self.plan, block.x, block.labels)
                 found = [attacked(self.plan, name, block.x, before) for name in self.plan.attacks]
                 write_part(path, self.plan, block, before, found, self.mark)
@@ -137,12 +146,13 @@ def write_part(path: Path, plan: Plan, block: Block, before: Clean, found: list[
         columns[f"{name}.adversarial"] = [
             packed(verdicts.x[place[row]]) if place.get(row) in kept else None for row in range(count)
         ]
-    about = {
+    about: dict[str, Any] = {
         "run": mark,
         "digest": block.digest,
         "clean": [before.queries, before.seconds],
         "work": [[verdicts.checks, verdicts.seconds, verdicts.warnings] for verdicts in found],
     }
+    about["sum"] = _sum(about, columns)
     table = pyarrow.table(columns).replace_schema_metadata({"advex": json.dumps(about)})
     with replacing(path, overwrite=True) as handle:
         parquet.write_table(table, handle)
@@ -152,15 +162,11 @@ def read_part(path: Path, plan: Plan, block: Block, mark: str) -> tuple[Clean, l
     """What ``write_part`` has written.
 
     Raises:
-        InvalidInput: the file belongs to another run.
+        InvalidInput: the file belongs to another run. Damaged: it was cut, or bits flipped.
     """
-    from pyarrow import parquet
-
-    table = parquet.read_table(path)
-    about = json.loads((table.schema.metadata or {}).get(b"advex", b"{}"))
-    if about.get("run") != mark or about.get("digest") != block.digest:
+    about, columns = _checked_part(path)
+    if about["run"] != mark or about["digest"] != block.digest:
         raise InvalidInput(f"{path} belongs to another run: remove {path.parent}, or give another run file")
-    columns = {name: table.column(name).to_pylist() for name in table.column_names}
     label, prediction, confidence, status = (columns[name] for name in CLEAN)
     before = Clean(
         np.asarray(label, "int32"),
@@ -180,6 +186,29 @@ def read_part(path: Path, plan: Plan, block: Block, mark: str) -> tuple[Clean, l
         arrays: dict[str, Any] = {column: np.asarray(own[column], kinds.get(column, "int64")) for column in VERDICT}
         found.append(Verdicts(rows=rows, x=x, checks=checks, seconds=seconds, warnings=warnings, **arrays))
     return before, found
+
+
+def _checked_part(path: Path) -> tuple[dict[str, Any], dict[str, list[Any]]]:
+    """What is in a file, once its checksum was found right."""
+    from pyarrow import parquet
+
+    try:
+        table = parquet.read_table(path)
+        about = json.loads((table.schema.metadata or {})[b"advex"])
+        columns = {name: table.column(name).to_pylist() for name in table.column_names}
+        whole = about.pop("sum") == _sum(about, columns)
+    except FileNotFoundError:
+        raise
+    except Exception as problem:  # of whatever kind pyarrow has for what is no Parquet file
+        raise Damaged(f"{path} is damaged ({type(problem).__name__}): remove it, and call again") from None
+    if not whole:
+        raise Damaged(f"{path} is damaged: remove it, and call again")
+    return about, columns
+
+
+def _sum(about: dict[str, Any], columns: dict[str, list[Any]]) -> str:
+    """The checksum of a part."""
+    return seal(json.dumps(about, sort_keys=True), sorted(columns.items())).hex()
 
 
 def _kept(plan: Plan, found: Verdicts) -> set[int]:

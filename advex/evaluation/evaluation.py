@@ -20,7 +20,7 @@ from advex.errors import InvalidInput
 from advex.evaluation.curves import Curve
 from advex.evaluation.doctor import Diagnosis, Finding
 from advex.evaluation.pieces import PICTURES
-from advex.evaluation.store import Store, unpacked
+from advex.evaluation.store import Store, checked_path, seal, unpacked
 from advex.images import replacing
 
 POINTS = 200  # of a curve, in JSON
@@ -96,6 +96,7 @@ class Evaluation:
     def __init__(self, path: Path | None, store: Store | None = None) -> None:
         self.path = path
         self._store = store
+        self._verified: tuple[Any, ...] | None = None
 
     @classmethod
     @helpful
@@ -103,9 +104,9 @@ class Evaluation:
         """The evaluation in a run file, finished or not.
 
         Raises:
-            InvalidInput: no such file, not a run file, or one that is being written.
+            InvalidInput: no such file, not a run file, a damaged one, or one that is being written. OSError: it cannot be read.
         """
-        found = cls(Path(path))
+        found = cls(checked_path(path, "path"))
         with found._open() as store:
             if store.fact("identity") is None:
                 raise InvalidInput(f"{path} holds no run yet")
@@ -114,7 +115,7 @@ class Evaluation:
     # Reading.
 
     def _open(self) -> _Reading:
-        return _Reading(self._store, self.path)
+        return _Reading(self)
 
     @functools.cached_property
     def facts(self) -> dict[str, Any]:
@@ -432,7 +433,10 @@ class Evaluation:
         number = self._number(attack)
         with self._open() as store:
             found = store.rows("SELECT adversarial FROM verdicts WHERE attack = ? AND example = ?", (number, int(example)))
-        return unpacked(found[0][0], self._shape) if found and found[0][0] is not None else None
+            if not found or found[0][0] is None:
+                return None
+            store.sealed("input", number, int(example), seal(found[0][0]))
+        return unpacked(found[0][0], self._shape)
 
     @property
     def _shape(self) -> list[int]:
@@ -458,6 +462,8 @@ class Evaluation:
                 " ORDER BY p.distance, p.example",
                 (place,),
             )
+            for example, attack, distance, before, after, *_ in rows:  # all: a wrong distance would let others be chosen
+                store.sealed(place, attack, example, seal(distance, before, after))
         best: dict[int, tuple[Any, ...]] = {}
         for row in rows:
             best.setdefault(row[0], row)
@@ -604,18 +610,37 @@ class Evaluation:
 
 
 class _Reading:
-    """A store that is open, or one that is opened for the time of a question."""
+    """A store that is open, or one that is opened for the time of a question and verified if it has changed since."""
 
-    def __init__(self, store: Store | None, path: Path | None) -> None:
-        self.store, self.path = store, path
+    def __init__(self, evaluation: Evaluation) -> None:
+        self.evaluation, self.store, self.path = evaluation, evaluation._store, evaluation.path
 
     def __enter__(self) -> Store:
-        self.opened = self.store if self.store is not None else Store(self.path, write=False)
+        if self.store is not None or self.path is None:
+            self.opened = self.store if self.store is not None else Store(None, write=False)
+            return self.opened
+        self.opened = Store(self.path, write=False)
+        try:
+            with self.opened.named():
+                self.opened.database.execute("BEGIN")  # what was looked through is what is read
+            seen = _state(self.path)
+            if seen != self.evaluation._verified:
+                self.opened.verify()
+                self.evaluation._verified = seen
+        except BaseException:
+            self.opened.database.close()
+            raise
         return self.opened
 
     def __exit__(self, *_: Any) -> None:
         if self.store is None:
             self.opened.database.close()
+
+
+def _state(path: Path) -> tuple[Any, ...]:
+    """What changes whenever a file is written."""
+    about = path.stat()
+    return about.st_ino, about.st_size, about.st_mtime_ns
 
 
 def _share(part: Array, whole: Array) -> float | None:

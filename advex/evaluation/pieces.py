@@ -20,7 +20,7 @@ from advex.budgets import Budget
 from advex.classifier import Classifier
 from advex.errors import ModelWarning
 from advex.evaluation.source import Block
-from advex.evaluation.store import Store, packed
+from advex.evaluation.store import Store, packed, seal
 from advex.goals import Untargeted
 from advex.judging import Judge, even
 
@@ -52,6 +52,8 @@ class Clean:
     """ "correct", "wrong" or "invalid" (the model answers NaN)."""
     queries: int
     seconds: float
+    logits: Array | None = None
+    """Of the first rows."""
 
 
 @dataclass(frozen=True)
@@ -82,12 +84,13 @@ def clean(plan: Plan, x: Array, labels: Any) -> Clean:
     forward = plan.classifier.forward(sample)
     goal = Untargeted(labels).check(len(x), forward.classes)
     batch = plan.batch if _backend.RAGGED else min(plan.batch, len(x))
+    judge = Judge(plan.classifier, grid, batch, sample)
     with even(max(1, plan.batch // SIZES)):
-        before = Judge(plan.classifier, grid, batch, sample)(x, goal)
+        before = judge(x, goal)
     status = np.where(before["broken"], "invalid", np.where(before["reached"], "wrong", "correct"))
     confidence = np.where(before["broken"], np.nan, before["confidence"])
     forward.spent = 0  # a few rows per process, to look at the head: a run that was stopped must not look dearer
-    return Clean(goal.labels, before["prediction"], confidence, status, len(x), time.monotonic() - began)
+    return Clean(goal.labels, before["prediction"], confidence, status, len(x), time.monotonic() - began, judge.first)
 
 
 def attacked(plan: Plan, name: str, x: Array, before: Clean, progress: Callable[[int, int, int], Any] | bool = False) -> Verdicts:
@@ -133,6 +136,7 @@ def write_clean(store: Store, block: Block, before: Clean) -> None:
     store.insert("blocks", [(block.number, block.first, len(block), block.digest, before.queries, before.seconds)])
     numbers = range(block.first, block.first + len(block))
     store.insert("examples", zip(numbers, before.labels, before.prediction, before.confidence, before.status, strict=True))
+    store.seal_look(block.number)
 
 
 def write_verdicts(store: Store, plan: Plan, block: Block, attack: int, found: Verdicts) -> None:
@@ -141,6 +145,10 @@ def write_verdicts(store: Store, plan: Plan, block: Block, attack: int, found: V
     passes = found.gradients + found.queries
     share = found.seconds * passes / max(1, passes.sum())
     store.insert("work", [(block.number, attack, found.checks, found.seconds, json.dumps(found.warnings))])
+    inputs = [packed(x) if keep else None for x, keep in zip(found.x, kept, strict=True)]
+    for row, code in zip(found.rows, inputs, strict=True):
+        if code is not None:
+            store.seal("input", attack, block.first + int(row), seal(code))
     store.insert(
         "verdicts",
         (
@@ -155,11 +163,12 @@ def write_verdicts(store: Store, plan: Plan, block: Block, attack: int, found: V
                 found.queries[place],
                 share[place],
                 found.broken_by[place],
-                packed(found.x[place]) if kept[place] else None,
+                inputs[place],
             )
             for place, row in enumerate(found.rows)
         ),
     )
+    store.seal_work(attack, block.number)
     _write_pictures(store, block, attack, found)
 
 
@@ -181,11 +190,15 @@ def _write_pictures(store: Store, block: Block, attack: int, found: Verdicts) ->
         ]
         store.insert("pictures", rows)
         sign = "" if place == "nearest" else "-"
-        store.database.execute(
-            "DELETE FROM pictures WHERE place = ? AND attack = ? AND example NOT IN (SELECT example FROM pictures WHERE place = ?"  # noqa: S608
-            f" AND attack = ? ORDER BY {sign}distance, example LIMIT {PICTURES})",
-            (place, attack, place, attack),
-        )
+        ranked = f"SELECT example FROM pictures WHERE place = ? AND attack = ? ORDER BY {sign}distance, example"  # noqa: S608
+        examples = [example for (example,) in store.rows(ranked, (place, attack))]
+        for _, _, example, distance, before, after in rows:
+            store.seal(place, attack, example, seal(float(distance), before, after))
+        for example in examples[PICTURES:]:
+            store.database.execute(
+                "DELETE FROM pictures WHERE place = ? AND attack = ? AND example = ?", (place, attack, example)
+            )
+            store.seal(place, attack, example, None)
 
 
 def recalled(store: Store, block: Block) -> Clean:

@@ -20,27 +20,31 @@ import numpy as np
 from advex import _backend
 from advex import attacks as known
 from advex._arrays import Array
-from advex._settings import helpful, whole_number
+from advex._grid import Grid
+from advex._settings import helpful, switch, whole_number
 from advex._version import VERSION
 from advex.attacks import Attack
 from advex.attacks.base import checked_inputs
 from advex.budgets import Budget
 from advex.classifier import Classifier
-from advex.errors import AdvexWarning, GradientUnavailable, Interrupted, InvalidInput, InvalidType, ModelWarning
+from advex.errors import AdvexError, AdvexWarning, GradientUnavailable, Interrupted, InvalidInput, InvalidType, ModelWarning
 from advex.evaluation.doctor import EXAMPLES, Diagnosis
 from advex.evaluation.doctor import diagnose as look
 from advex.evaluation.evaluation import Evaluation
-from advex.evaluation.identity import backend_version, demand_same, identity
+from advex.evaluation.identity import About, about, backend_version, budget_text, demand_same
 from advex.evaluation.pieces import Clean, Plan, attacked, clean, held, recalled, write_clean, write_verdicts
 from advex.evaluation.progress import Report
 from advex.evaluation.source import Block, Source
-from advex.evaluation.store import Store
+from advex.evaluation.store import Store, checked_path
 from advex.goals import Untargeted
 from advex.search import Progress, default_batch
 
 BATCHES = 4  # of a block: rows can leave and others take their places
 SAMPLE_STEPS = 100  # of the attack that says how far a few examples are from the boundary
-CLOSE = 1e-3  # how much the confidence of a clean prediction may differ when a run goes on
+CLOSE = 1e-3  # of the largest logit: how much the model's answers may differ when a run goes on
+LOOKED_AT = 16  # rows whose answers are kept for that, fewer where there are many classes
+NUMBERS = 2**16  # of these answers at most
+PARTS = 10_000  # of functions and objects: more are not written down one by one
 KEEP = ("none", "success")
 
 Attacks = Attack | Sequence[Attack] | Mapping[str, Attack] | None
@@ -107,42 +111,55 @@ def evaluate(
     budget = _checked_budget(budget)
     named = named_attacks(attacks, classifier, budget)
     for attack in named.values():
+        whole_number(f"{type(attack).__name__}.steps", getattr(attack, "steps", None))
         attack.check(Untargeted(np.zeros(0, "int32")), budget)
-    if keep not in KEEP:
+        for stage in attack.stages(budget):
+            if stage.attack.needs_gradient and not classifier.symbolic:
+                raise GradientUnavailable(
+                    f"{stage.label} needs gradients, and {classifier!r} has none: use an attack that looks at scores alone,"
+                    " such as advex.SquareAttack()"
+                )
+    if not isinstance(keep, str) or keep not in KEEP:
         raise InvalidInput(f"keep must be 'none' or 'success'; received {keep!r}")
-    if engine not in ("local", "ray"):
+    if not isinstance(engine, str) or engine not in ("local", "ray"):
         raise InvalidInput(f"engine must be 'local' or 'ray'; received {engine!r}")
-    if isinstance(seed, bool) or not isinstance(seed, int | np.integer):
-        raise InvalidType(f"seed must be a whole number; received {seed!r}")
+    seed = _checked_seed(seed)
     batch_size = None if batch_size is None else whole_number("batch_size", batch_size)
     block = None if block is None else whole_number("block", block)
-    source = Source(data)
-    settings = {
-        "budget": repr(budget),
-        "seed": int(seed),
-        "batch_size": batch_size,
-        "block": block,
-        "keep": keep,
-    }
-    path = _checked_path(run)
     workers = whole_number("workers", workers)
+    switch("diagnose", diagnose)
+    if not (progress is None or isinstance(progress, bool) or callable(progress)):
+        raise InvalidType(f"progress must be True, False, None or a function; received {progress!r}")
+    path = _checked_path(run)
+    source = Source(data)
     if engine == "ray" and (path is None or source.arrays is None):
         raise InvalidInput(
             "engine='ray' needs a run file, and data as arrays that every worker can open:"
             " evaluate(model, (np.load('x.npy', mmap_mode='r'), labels), run='run.advex', engine='ray')"
         )
+    settings = {
+        "budget": budget_text(budget),
+        "seed": seed,
+        "batch_size": batch_size,
+        "block": block,
+        "keep": keep,
+    }
+    blocks = _rows(source, block, batch_size)
+    first = next(blocks, None)
+    digests = _examined(classifier, named, source, first)  # before there is a file: a refused call leaves none
+    there = path is not None and path.exists()
     store = Store(path, write=True)
+    runner = None
     try:
-        about = identity(classifier, named, settings) | {"data": source.digest}
-        runner = Runner(classifier, named, budget, settings, store, about, Report(progress, source.total), diagnose=diagnose)
+        what = about(classifier, named, settings | {"data": source.digest})
+        runner = Runner(classifier, named, budget, settings, store, what, Report(progress, source.total), diagnose=diagnose)
+        runner.digests = digests
         with _stopping() as stop, contextlib.closing(runner.report):
-            runner.run(source, stop, workers if engine == "ray" else 0)
-    except KeyboardInterrupt as problem:
-        how = _how_to_go_on(store, path)
-        store.close()
-        raise Interrupted(how) from problem
-    except BaseException:
-        store.close()
+            runner.run(source, first, blocks, stop, workers if engine == "ray" else 0)
+    except BaseException as problem:
+        how = _given_up(store, path, runner, remove=isinstance(problem, AdvexError) and not there)
+        if isinstance(problem, KeyboardInterrupt):
+            raise Interrupted(how) from problem
         raise
     if path is None:
         return Evaluation(None, store)
@@ -160,20 +177,21 @@ class Runner:
         budget: Budget,
         settings: dict[str, Any],
         store: Store,
-        about: dict[str, Any],
+        what: About,
         report: Report,
         *,
         diagnose: bool,
     ) -> None:
         self.diagnose = diagnose
         self.classifier, self.attacks, self.budget, self.settings = classifier, attacks, budget, settings
-        self.store, self.about, self.report = store, about, report
+        self.store, self.what, self.report = store, what, report
         self.plan: Plan | None = None
         self.patient = Patient()
         self.said: set[str] = set()
         self.reported: set[int] = set()
+        self.digests: list[str] = []
 
-    def run(self, source: Source, stop: Callable[[], bool], workers: int) -> None:
+    def run(self, source: Source, first: Block | None, blocks: Iterator[Block], stop: Callable[[], bool], workers: int) -> None:
         """All blocks of ``source``; of those that are recorded already only what is missing."""
         store = self.store
         before = store.fact("identity")
@@ -183,11 +201,11 @@ class Runner:
                 store.database.execute("DELETE FROM attacks")
             before = None
         if before is not None:
-            if None in (before["data"], self.about["data"]):  # a stream: each block is compared
-                self.about["data"] = before["data"]
-            demand_same(before, self.about, store.path)
-        blocks = _rows(source, self.settings["block"] if before is None else store.fact("block"), self.settings["batch_size"])
-        first = next(blocks, None)
+            state = store.fact("state", [])
+            now = self.what.identity(state)
+            if None in (before["data"], now["data"]):  # a stream: each block is compared
+                now["data"] = before["data"]
+            demand_same(before, now, store.path, self.what.changed(store.fact("parts", {}), state))
         if first is not None:
             self._begin(first, before)
             blocks = itertools.chain([first], blocks)
@@ -206,10 +224,24 @@ class Runner:
         if recorded != seen:
             _refuse_data(store, f"there were {recorded} rows, now there are {seen}")
         self._diagnosed(last=True, stop=stop)
-        if not finished:
+        moved = self.moved()
+        if not finished or moved:
             with store.transaction():
-                store.state({"finished": True})
+                store.state({"finished": True} | moved)
         store.finish()
+
+    def moved(self) -> dict[str, Any]:
+        """The facts that follow from what a run has changed by itself: a counter in a closure, a list that somebody fills.
+
+        That is no setting, and the run goes on with another value of it.
+        """
+        state = self.store.fact("state", [])
+        now = about(self.classifier, self.attacks, {})
+        if not (more := now.changed(self.what.parts, state)):
+            return {}
+        state = sorted({*state, *more})
+        kept = self.store.fact("identity")
+        return {"state": state, "identity": self.what.identity(state) | {"data": kept["data"]}}
 
     # The parts.
 
@@ -217,7 +249,8 @@ class Runner:
         """Settle what depends on the first rows; write down what the run is about, or compare it."""
         x = checked_inputs(self.classifier, block.x)
         batch = self.settings["batch_size"] or default_batch(x.shape[1:])
-        size = self.settings["block"] or self.store.fact("block") or BATCHES * batch
+        size = self.settings["block"] or BATCHES * batch
+        batch = min(batch, size)
         self.plan = Plan(self.classifier, self.attacks, self.budget, self.settings["seed"], size, batch, self.settings["keep"])
         kind = f"{x.dtype} {list(x.shape[1:])}"
         if before is None:
@@ -232,7 +265,9 @@ class Runner:
         self.store.insert("attacks", [(number, name, repr(attack)) for number, (name, attack) in enumerate(self.attacks.items())])
         self.store.state(
             {
-                "identity": self.about,
+                "identity": self.what.identity(),
+                "parts": self.what.parts if sum(map(len, self.what.parts.values())) <= PARTS else {},
+                "state": [],
                 "inputs": kind,
                 "block": self.plan.block if self.plan else None,
                 "batch": self.plan.batch if self.plan else None,
@@ -256,6 +291,7 @@ class Runner:
         """One block: the clean look, then one attack after the other."""
         assert self.plan is not None  # _begin was called
         store, plan = self.store, self.plan
+        self.demand_unchanged(block)
         recorded = store.rows("SELECT digest, rows FROM blocks WHERE id = ?", (block.number,))
         if recorded:
             if recorded[0] != (block.digest, len(block)):
@@ -270,8 +306,11 @@ class Runner:
             raise KeyboardInterrupt
         else:
             before = clean(plan, block.x, block.labels)
+            answers = self.answers(block) if block.number == 0 else None
             with store.transaction():
                 write_clean(store, block, before)
+                if answers is not None:
+                    store.state({"answers": answers})
         self.patient.add(block, before)
         self._diagnosed(last=False, stop=stop)  # before the long work: who sees its flags may want to stop
         done = {row[0] for row in store.rows("SELECT attack FROM work WHERE block = ?", (block.number,))}
@@ -293,16 +332,59 @@ class Runner:
             self.reported.add(block.number)
             self.report(len(block), held(self.store, block, len(self.plan.attacks)), worked=worked)
 
+    def answers(self, block: Block) -> dict[str, Any] | None:
+        """What the model itself says to the first rows: not what was compiled of it perhaps long ago."""
+        assert self.plan is not None  # _begin was called
+        grid = Grid(block.x.dtype, self.classifier.box)
+        points = grid.working(block.x[: min(LOOKED_AT, len(block))])
+        forward = self.classifier.forward(points)
+        points = points[: max(1, NUMBERS // max(1, forward.classes))]
+        if not self.classifier.symbolic:
+            return None  # a query is not asked for nothing: its first look is compared
+        ask = _backend.immediate(forward.exact)
+        if ask is None:
+            ask = _backend.compiled(forward.exact, [((None, *points.shape[1:]), "float32")], forward.variables)
+        logits = np.asarray(_backend.to_numpy(ask(keras.ops.convert_to_tensor(points))), "float64")
+        told = [[value if np.isfinite(value) else str(value) for value in row] for row in logits.tolist()]
+        return {"logits": told, "coarse": forward.coarse}
+
     def _compare(self, block: Block, before: Clean) -> None:
         """Raise unless the model answers to the first rows as it did when the run began."""
         assert self.plan is not None  # _begin was called
-        few = slice(0, min(16, len(block)))
-        now, again = (clean(self.plan, block.x[few], before.labels[few]) for _ in range(2))
-        alike = np.isclose(now.confidence, before.confidence[few], rtol=0, atol=CLOSE, equal_nan=True)
-        random = not np.allclose(now.confidence, again.confidence, rtol=0, atol=CLOSE, equal_nan=True)
+        known = self.store.fact("answers")
+        if known is None:
+            few = slice(0, min(LOOKED_AT, len(block)))
+            now, again = (clean(self.plan, block.x[few], before.labels[few]) for _ in range(2))
+            was, close = before.confidence[few], CLOSE
+            alike: Any = np.isclose(now.confidence, was, rtol=0, atol=close, equal_nan=True)
+            same = (now.prediction == before.prediction[few]) | (before.status[few] == "invalid")
+            alike &= same
+            random = not np.allclose(now.confidence, again.confidence, rtol=0, atol=close, equal_nan=True)
+        else:
+            one, other = (self._numbers(self.answers(block)) for _ in range(2))
+            kept = self._numbers(known)
+            close = (5e-2 if known["coarse"] else CLOSE) * max(float(np.abs(kept[np.isfinite(kept)]).max(initial=0)), 1e-6)
+            if one.shape != kept.shape:
+                alike, random = np.zeros(len(kept), bool), False
+            else:
+                alike = np.asarray(np.isclose(one, kept, rtol=0, atol=close, equal_nan=True)).all(axis=1)
+                random = not np.allclose(one, other, rtol=0, atol=close, equal_nan=True)
         if not alike.all() and not random:
             differ = f"{int((~alike).sum())} of the first {len(alike)} answers differ"
             demand_same({"model": "its answers to the first rows"}, {"model": differ}, self.store.path)
+
+    @staticmethod
+    def _numbers(answers: dict[str, Any] | None) -> Array:
+        return np.asarray([[float(value) for value in row] for row in (answers or {"logits": []})["logits"]], "float64")
+
+    def demand_unchanged(self, block: Block) -> None:
+        """Raise if the user's array is not what it was when the run began."""
+        if self.digests and block.digest != self.digests[block.number]:
+            last = block.first + len(block) - 1
+            raise InvalidInput(
+                f"rows {block.first} to {last} of data were changed by somebody while evaluate ran, and arrays of this size are"
+                " not copied: give a copy that nobody writes to"
+            )
 
     def _say(self, name: str, sentences: list[str]) -> None:
         """Each kind of warning once in a run; all of them are in the file."""
@@ -403,12 +485,60 @@ def _checked_budget(budget: Any) -> Budget:
 def _checked_path(run: Any) -> Path | None:
     if run is None:
         return None
-    if not isinstance(run, str | Path) or "\0" in str(run) or not str(run):
-        raise InvalidType(f"run must be the name of a file, such as 'run.advex'; received {run!r}")
-    path = Path(run)
+    path = checked_path(run)
     if not path.parent.is_dir():
         raise InvalidInput(f"run={str(run)!r}: there is no folder {path.parent}")
     return path
+
+
+def _checked_seed(seed: Any) -> int:
+    if isinstance(seed, bool) or not isinstance(seed, int | np.integer):
+        raise InvalidType(f"seed must be a whole number; received {seed!r}")
+    if not -(2**63) <= seed < 2**64:
+        raise InvalidInput(f"seed must be a whole number of at most 64 bits; received {seed!r}")
+    return int(seed)
+
+
+def _examined(classifier: Classifier, attacks: Mapping[str, Attack], source: Source, first: Block | None) -> list[str]:
+    """Raise what can be said against the data before anything is written; of arrays too large to be copied the digests.
+
+    Of data that come as a stream only the first block can be looked at.
+    """
+    if first is None:
+        return []
+    x = checked_inputs(classifier, first.x)
+    for attack in attacks.values():
+        for stage in attack.stages():
+            stage.attack.check_inputs(x.shape[1:])
+    classes = classifier.known_classes
+    Untargeted(first.labels).check(len(first), classes)
+    forward = classifier.forward(Grid(x.dtype, classifier.box).working(x[:LOOKED_AT]))  # builds the model, too
+    digests = []
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", AdvexWarning)  # the calls that follow say the same
+        for block in [first] if source.arrays is None else source.blocks(len(first)):
+            checked_inputs(classifier, block.x)
+            Untargeted(block.labels).check(len(block), forward.classes)
+            if source.arrays is not None and not source.copied:
+                digests.append(block.digest)
+    return digests
+
+
+def _given_up(store: Store, path: Path | None, runner: Runner | None, *, remove: bool) -> str:
+    """Close the run file after an error, and say how to go on; one that this call has made for nothing is taken away."""
+    how = _how_to_go_on(store, path)
+    with contextlib.suppress(AdvexError, OSError, ValueError, TypeError):
+        if runner is not None and store.fact("identity") is not None and (moved := runner.moved()):
+            with store.transaction():
+                store.state(moved)
+    empty = False
+    with contextlib.suppress(AdvexError, OSError):
+        empty = store.one("SELECT count(*) FROM work")[0] == 0
+    store.close()
+    if path is not None and remove and empty:
+        for name in (path, *(path.with_name(f"{path.name}-{part}") for part in ("wal", "shm"))):
+            name.unlink(missing_ok=True)
+    return how
 
 
 def named_attacks(attacks: Any, classifier: Classifier, budget: Budget) -> dict[str, Attack]:
@@ -419,11 +549,13 @@ def named_attacks(attacks: Any, classifier: Classifier, budget: Budget) -> dict[
         elif classifier.symbolic:
             attacks = [known.Verdict(), known.SquareAttack(steps=1000)]
         else:
-            attacks = [known.SquareAttack()]
+            attacks = [known.SquareAttack(steps=1000)]
     if isinstance(attacks, Attack):
         attacks = [attacks]
     if isinstance(attacks, Mapping):
-        named = {str(name): attack for name, attack in attacks.items()}
+        if odd := [name for name in attacks if not isinstance(name, str) or not name.isprintable()]:
+            raise InvalidType(f"the names of attacks must be text, such as 'PGD'; received {odd[0]!r}")
+        named = dict(attacks)
     elif isinstance(attacks, list | tuple):
         named = {}
         for attack in attacks:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -14,12 +15,17 @@ from advex import _backend
 from advex._arrays import Array
 from advex.errors import InvalidInput, InvalidType
 
+COPIED = 2**30  # bytes: arrays in memory up to this size are copied as a whole, of larger ones each block when its turn comes
+
 KINDS = "(x, labels), a tf.data.Dataset, a keras.utils.PyDataset, a torch DataLoader, or batches (x, labels)"
 
 
 @dataclass(frozen=True)
 class Block:
-    """Consecutive examples: the first one's number, inputs (n, ...), labels as they came (n, ...)."""
+    """Consecutive examples: the first one's number, inputs (n, ...), labels as they came (n, ...).
+
+    The arrays are copies: what others do to the user's own meanwhile changes nothing here.
+    """
 
     number: int
     first: int
@@ -29,7 +35,7 @@ class Block:
     def __len__(self) -> int:
         return len(self.x)
 
-    @property
+    @functools.cached_property
     def digest(self) -> str:
         """A hash of inputs and labels."""
         return digest(self.x, self.labels)
@@ -45,6 +51,7 @@ class Source:
 
     def __init__(self, data: Any) -> None:
         self.arrays: tuple[Array, Array] | None = None
+        self.copied = False  # whether these are ours alone
         if isinstance(data, tuple | list) and len(data) in (2, 3) and not _is_pair(data[0]):
             x, labels = _array("x", data[0]), _array("labels", data[1])
             if x.ndim < 2 or labels.ndim == 0:
@@ -52,7 +59,8 @@ class Source:
                     f"data must be {KINDS}; received arrays of shapes {x.shape} and {labels.shape}: is the batch axis missing?"
                 )
             _demand_alike(x, labels, "data")
-            self.arrays = (x, labels)
+            self.arrays = (_kept(x), _kept(labels))
+            self.copied = self.arrays[0] is not x and self.arrays[1] is not labels
         elif (
             isinstance(data, dict | str | bytes)
             or hasattr(data, "shape")
@@ -74,7 +82,7 @@ class Source:
         except (AttributeError, TypeError):
             return None
 
-    @property
+    @functools.cached_property
     def digest(self) -> str | None:
         """A hash of all examples, where they can be looked at twice."""
         return digest(*self.arrays) if self.arrays is not None else None
@@ -111,7 +119,7 @@ class Source:
             start = 0
             while start < len(x):
                 take = min(rows - waiting, len(x) - start)
-                held.append((x[start : start + take], labels[start : start + take]))
+                held.append((np.array(x[start : start + take]), np.array(labels[start : start + take])))
                 waiting, start = waiting + take, start + take
                 if waiting == rows:
                     yield _joined(number, number * rows, held)
@@ -149,6 +157,14 @@ def _array(name: str, values: Any) -> Array:
     if made.dtype.kind not in "fiubV":
         raise InvalidType(f"{name} must be an array of numbers; received {_described(values)}")
     return made
+
+
+def _kept(values: Array) -> Array:
+    """A copy, unless it would be too large or lies in a file."""
+    base: Any = values
+    while base is not None and not isinstance(base, np.memmap):
+        base = getattr(base, "base", None)
+    return values if base is not None or values.nbytes > COPIED else np.array(values)
 
 
 def _demand_alike(x: Array, labels: Array, name: str) -> None:
