@@ -52,8 +52,6 @@ class Clean:
     """ "correct", "wrong" or "invalid" (the model answers NaN)."""
     queries: int
     seconds: float
-    logits: Array | None = None
-    """Of the first rows."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +88,7 @@ def clean(plan: Plan, x: Array, labels: Any) -> Clean:
     status = np.where(before["broken"], "invalid", np.where(before["reached"], "wrong", "correct"))
     confidence = np.where(before["broken"], np.nan, before["confidence"])
     forward.spent = 0  # a few rows per process, to look at the head: a run that was stopped must not look dearer
-    return Clean(goal.labels, before["prediction"], confidence, status, len(x), time.monotonic() - began, judge.first)
+    return Clean(goal.labels, before["prediction"], confidence, status, len(x), time.monotonic() - began)
 
 
 def attacked(plan: Plan, name: str, x: Array, before: Clean, progress: Callable[[int, int, int], Any] | bool = False) -> Verdicts:

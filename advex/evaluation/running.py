@@ -37,6 +37,7 @@ from advex.evaluation.progress import Report
 from advex.evaluation.source import Block, Source
 from advex.evaluation.store import Store, checked_path
 from advex.goals import Untargeted
+from advex.judging import Judge
 from advex.search import Progress, default_batch
 
 BATCHES = 4  # of a block: rows can leave and others take their places
@@ -335,16 +336,12 @@ class Runner:
     def answers(self, block: Block) -> dict[str, Any] | None:
         """What the model itself says to the first rows: not what was compiled of it perhaps long ago."""
         assert self.plan is not None  # _begin was called
-        grid = Grid(block.x.dtype, self.classifier.box)
-        points = grid.working(block.x[: min(LOOKED_AT, len(block))])
-        forward = self.classifier.forward(points)
-        points = points[: max(1, NUMBERS // max(1, forward.classes))]
         if not self.classifier.symbolic:
             return None  # a query is not asked for nothing: its first look is compared
-        ask = _backend.immediate(forward.exact)
-        if ask is None:
-            ask = _backend.compiled(forward.exact, [((None, *points.shape[1:]), "float32")], forward.variables)
-        logits = np.asarray(_backend.to_numpy(ask(keras.ops.convert_to_tensor(points))), "float64")
+        grid, few = Grid(block.x.dtype, self.classifier.box), block.x[:LOOKED_AT]
+        judge = Judge(self.classifier, grid, LOOKED_AT, grid.working(few))
+        forward = judge.forward
+        logits = judge.logits(few[: max(1, NUMBERS // max(1, forward.classes))]).astype("float64")
         told = [[value if np.isfinite(value) else str(value) for value in row] for row in logits.tolist()]
         return {"logits": told, "coarse": forward.coarse}
 
