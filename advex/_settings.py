@@ -188,7 +188,7 @@ class _Called(ABCMeta):
         try:
             inspect.signature(cls.__init__).bind(None, *args, **kwargs)  # type: ignore[misc]
         except TypeError as problem:
-            cls.__new__(cls, *args, **kwargs)  # answers misspelt keywords and unusable values
+            cls.__new__(cls, *args, **kwargs)  # type: ignore[arg-type]  # answers misspelt keywords and unusable values
             raise InvalidType(f"{name}(): {problem}; it takes {', '.join(field.name for field in fields) or 'nothing'}") from None
         return super().__call__(*args, **kwargs)
 

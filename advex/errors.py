@@ -15,6 +15,7 @@ __all__ = [
     "InvalidInput",
     "InvalidType",
     "ModelWarning",
+    "UnknownName",
 ]
 
 
@@ -28,6 +29,10 @@ class InvalidInput(AdvexError, ValueError):
 
 class InvalidType(AdvexError, TypeError):
     """An argument of the wrong kind, or a keyword that does not exist."""
+
+
+class UnknownName(AdvexError, AttributeError):
+    """A name that advex does not have; the message says what it is called here, or that it is not there yet."""
 
 
 class GradientUnavailable(AdvexError, ValueError):

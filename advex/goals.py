@@ -6,13 +6,14 @@ import copy
 import dataclasses
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 from keras import ops
 
 from advex import _backend
 from advex._arrays import Array, Tensor
+from advex._others import unknown
 from advex._settings import Settings, shown
 from advex.errors import InvalidInput, InvalidType
 
@@ -285,3 +286,9 @@ class Targeted(_Labelled):
         labels = str(self.labels[0]) if self._single else f"{len(self.labels)} examples"  # type: ignore[attr-defined]
         highest = f"{float(np.max(self.confidence, initial=0)):g}"
         return f"Targeted({labels}, confidence={highest})" if float(highest) else f"Targeted({labels})"
+
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Any:
+        raise unknown(__name__, name, ("Goal", "Targeted", "Untargeted"))

@@ -92,7 +92,7 @@ def test_float64_beyond_float32():
         ((images() * 255).astype("int64"), InvalidType, ["x has dtype int64", "uint8", "astype('float32')"]),
         (images() > 0.5, InvalidType, ["x has dtype bool", "astype('float32')"]),
         (None, InvalidType, ["x must be an array", "NoneType"]),
-        ("photo.png", InvalidType, ["x has dtype <U9", "astype('float32')"]),
+        ("photo.png", InvalidType, ["x must be an array", "'photo.png'", "advex.images.read(path).pixels[None]"]),
         ({"image": images()}, InvalidInput, ["x must be one array", "['image']", "x[...]"]),
         ([[1.0, 2.0], [1.0]], InvalidInput, ["x must be one array", "list of shapes [(2,), (1,)]"]),
     ],
@@ -435,7 +435,9 @@ def test_several_outputs():
     image = keras.Input((12,))
     heads = keras.layers.Dense(2, name="a")(image), keras.layers.Dense(3, name="b")(image)
     for outputs in (list(heads), dict(zip("ab", heads, strict=True)), {"a": heads[0]}):
-        with pytest.raises(InvalidInput, match=r"several outputs \(\[.*keras\.Model\(model\.inputs, model\.outputs\[0\]\)"):
+        with pytest.raises(
+            InvalidInput, match=r"several outputs \(\[.*keras\.Model\(model\.inputs, model\.outputs?\[(0|'a')\]\)"
+        ):
             ATTACK(keras.Model(image, outputs), linear_data(4)[0], budget=BUDGET)
 
 
@@ -452,7 +454,7 @@ def test_several_outputs_of_a_subclassed_model():
 def test_several_inputs():
     inputs = [keras.Input((12,)), keras.Input((12,))]
     model = keras.Model(inputs, keras.layers.Dense(2)(ops.add(*inputs)))
-    with pytest.raises(InvalidInput, match=r"2 inputs; fix all but one: keras\.Model"):
+    with pytest.raises(InvalidInput, match=r"2 inputs, .*fix all but one: .*keras\.Model"):
         ATTACK(model, linear_data(4)[0], budget=BUDGET)
 
 

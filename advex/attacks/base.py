@@ -177,7 +177,9 @@ class Attack(Settings):
         )
         if foreign:
             _demand_untouched(self, classifier, before, x)
-        if result.info["head"] == "sigmoid" and any("One-hot" in note for note in result.goal.notes):
+        if result.info["head"] in ("sigmoid", "probabilities, one per class") and any(
+            "One-hot" in note for note in result.goal.notes
+        ):
             result.info["notes"].append(ONE_HOT_OR_SEVERAL)
         result.info["notes"] += _about_levels(x)
         return result
