@@ -94,13 +94,14 @@ def whole_number(name: str, value: Any, *, lowest: int = 1) -> int:
     whole = isinstance(value, numbers.Integral) or (math.isfinite(_as_float(value)) and value == math.floor(value))
     if not whole or value < lowest:
         raise InvalidInput(f"{name} must be a whole number of at least {lowest}; received {shown(value)}")
-    if value > LARGEST:
-        raise InvalidInput(f"{name} must be a whole number of at most {LARGEST}; received {shown(value)}")
     if not isinstance(value, numbers.Integral):
         raise InvalidType(
             f"{name} must be a whole number, not a {type(value).__name__}; received {shown(value)}: int({shown(value)})"
         )
-    return int(value)
+    number = int(value)
+    if number > LARGEST:
+        raise InvalidInput(f"{name} must be a whole number of at most {LARGEST}; received {shown(value)}")
+    return number
 
 
 def real_number(name: str, value: Any, *, lowest: float = 0.0, strict: bool = False) -> float:
@@ -166,6 +167,7 @@ CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "step_size": _number_or_schedule,
     "learning_rate": _number_or_schedule,
     "decay": real_number,
+    "rho": real_number,
     "loss": _callable,
 }
 

@@ -94,6 +94,14 @@ class Goal(Settings):
         return ()
 
 
+def axes_of(values: Any) -> int:
+    """How many axes ``values`` have; 1 where NumPy cannot tell: what they are is looked at elsewhere."""
+    try:
+        return int(np.ndim(values))
+    except Exception:  # ragged lists, or what an object that is no array raises
+        return 1
+
+
 def class_numbers(name: str, values: Any) -> tuple[Array, tuple[str, ...]]:
     """``values`` as one int32 class number per example, with a note if they had to be converted."""
     try:
@@ -243,7 +251,7 @@ class Targeted(_Labelled):
     targeted: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        single = np.ndim(self.labels) == 0
+        single = axes_of(self.labels) == 0
         if single and isinstance(self.labels, str | bytes):
             raise InvalidType(
                 f"Targeted needs class numbers, not names; received {shown(self.labels)}:"

@@ -277,7 +277,7 @@ class Walk:
     found: Array
 
 
-def check_attack(attack: Attack, budgets: tuple[Budget, ...] | None = None, seed: int = 0) -> None:
+def check_attack(attack: Any, budgets: tuple[Budget, ...] | None = None, seed: int = 0) -> None:
     """Put an attack through the contract that every attack of advex keeps.
 
     Checks: budget and box, exactly, for float32, float64 and uint8; dtype and shape; epsilon 0; success judged on the returned
@@ -298,6 +298,8 @@ def check_attack(attack: Attack, budgets: tuple[Budget, ...] | None = None, seed
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", AdvexWarning)
+        if not isinstance(attack, Attack):
+            raise InvalidType(f"check_attack needs an attack, such as advex.PGD(); received {shown(attack)}")
         everything: tuple[Budget, ...] = (Linf(0.02), L2(0.15), L1(0.7), L0(2))
         _check(attack, budgets or tuple(budget for budget in everything if _accepts(attack, budget)), seed)
 

@@ -20,7 +20,7 @@ from advex._settings import Settings, helpful, shown, whole_number
 from advex.budgets import Budget
 from advex.classifier import HOLD, Classifier
 from advex.errors import AdvexWarning, AttackError, GradientUnavailable, InvalidInput, InvalidType
-from advex.goals import Goal, Untargeted
+from advex.goals import Goal, Untargeted, axes_of
 from advex.problem import Problem
 from advex.result import Result
 from advex.search import Progress, Stage, search
@@ -240,11 +240,11 @@ def _demand_untouched(attack: Attack, classifier: Classifier, before: dict[str, 
 
 def _labelled(labels: Any, classifier: Classifier, x: Any) -> Goal:
     """Labels as a goal; one number for all is that of one example, which has perhaps no batch axis either."""
-    if np.ndim(labels) == 0 and isinstance(labels, int | float | np.number | np.ndarray) and not isinstance(labels, bool):
+    if axes_of(labels) == 0 and isinstance(labels, int | float | np.number | np.ndarray) and not isinstance(labels, bool):
         checked_inputs(classifier, x, "; and its label as a list, [label]")
         raise InvalidInput(
-            f"labels must have shape (n,), one for each example; received one number: [{labels}] for one example. The first axis"
-            f" of x, {np.shape(x)}, counts the examples: x[None] if that is one alone"
+            f"labels must have shape (n,), one for each example; received one number: [{shown(labels, 20)}] for one example. The"
+            f" first axis of x, {np.shape(x)}, counts the examples: x[None] if that is one alone"
         )
     return Untargeted(labels)
 
