@@ -107,7 +107,7 @@ def unknown(module: str, name: str, known: Iterable[str]) -> AttributeError:
             if form in words.split():
                 return UnknownName(f"{start}: {reason}")
     letters = sorted(_plain(name))
-    close = [entry for entry in public if sorted(_plain(entry)) == letters] or (
-        nearest(name, public, 2) if len(name) < 60 else []
-    )
-    return UnknownName(f"{start}" + (f"; did you mean {' or '.join(f'{module}.{entry}' for entry in close)}?" if close else ""))
+    close = [entry for entry in public if sorted(_plain(entry)) == letters]
+    close = close or (nearest(name, public, 2) if len(name) < 60 else [])
+    meant = " or ".join(f"{module}.{entry}" for entry in close)
+    return UnknownName(f"{start}; did you mean {meant}?" if close else f"{start}; dir({module}) lists what there is")

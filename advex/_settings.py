@@ -206,7 +206,7 @@ class Settings(metaclass=_Called):
     def __repr__(self) -> str:
         fields = dataclasses.fields(self)  # type: ignore[arg-type]
         shown = [(field.name, getattr(self, field.name)) for field in fields if field.repr]
-        parts = (f"{name}={getattr(value, '__name__', None) or repr(value)}" for name, value in shown)
+        parts = (f"{name}={getattr(value, '__name__', None) or shown(value, 10_000)}" for name, value in shown)
         return f"{type(self).__name__}({', '.join(parts)})"
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:

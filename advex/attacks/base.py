@@ -430,7 +430,7 @@ def _is_data(values: Any) -> bool:
     if isinstance(values, list | tuple):  # (x, labels), or a list of such pairs
         pairs = [entry for entry in values[:3] if isinstance(entry, tuple)]
         arrays = all(hasattr(part, "shape") for part in (pairs[0] if pairs else values[:3]))
-        short = len(values) == 2 and arrays and not pairs and len({len(np.shape(part)) for part in values}) == 2
+        short = len(values) == 2 and arrays and not pairs and np.ndim(values[0]) > 1 == np.ndim(values[1])
         return short or (len(pairs) == len(values[:3]) > 0 and all(len(pair) in (2, 3) for pair in pairs) and arrays)
     if hasattr(values, "shape") or hasattr(values, "__array__") or hasattr(values, "__array_interface__"):
         return False
