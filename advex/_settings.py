@@ -205,8 +205,8 @@ class Settings(metaclass=_Called):
 
     def __repr__(self) -> str:
         fields = dataclasses.fields(self)  # type: ignore[arg-type]
-        shown = [(field.name, getattr(self, field.name)) for field in fields if field.repr]
-        parts = (f"{name}={getattr(value, '__name__', None) or shown(value, 10_000)}" for name, value in shown)
+        settings = [(field.name, getattr(self, field.name)) for field in fields if field.repr]
+        parts = (f"{name}={getattr(value, '__name__', None) or shown(value, 10_000)}" for name, value in settings)
         return f"{type(self).__name__}({', '.join(parts)})"
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
