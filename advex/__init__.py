@@ -159,7 +159,7 @@ def __getattr__(name: str) -> Any:
     elif name in __all__:
         value = import_module(f"advex.{name}")
     else:
-        raise AttributeError(f"module 'advex' has no attribute {name!r}")
+        raise import_module("advex._others").unknown("advex", name, __all__)
     globals()[name] = value
     return value
 

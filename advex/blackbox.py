@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 from collections.abc import Callable, Hashable, Sequence
 from typing import Any, ClassVar
 
@@ -11,7 +12,7 @@ from keras import ops
 
 from advex import _backend
 from advex._arrays import Array, Tensor
-from advex._settings import helpful, whole_number
+from advex._settings import helpful, shown, whole_number
 from advex.classifier import SURE, TINY, Ask, Classifier, Forward, _box, _names
 from advex.errors import GradientUnavailable, InvalidInput, InvalidType
 
@@ -158,20 +159,29 @@ class BlackBox(Classifier):
     def __init__(self, predict: Callable[[Array], Any], classes: int | Sequence[str], box: tuple[float, float] = (0, 1)) -> None:
         if isinstance(predict, keras.Model | Classifier):
             raise InvalidType(f"{type(predict).__name__} needs no BlackBox: pass it to the attack as it is")
-        if not callable(predict):
+        if callable(getattr(predict, "predict_proba", None)) and not isinstance(predict, type):
             raise InvalidType(
-                f"predict must be a function of a NumPy array, (n, ...) -> scores (n, classes); received {predict!r}"
+                f"predict must be a function, and {type(predict).__name__} is an estimator:"
+                " advex.BlackBox(model.predict_proba, classes=len(model.classes_))"
             )
-        self.names = None if isinstance(classes, int | float | np.number) else _names(classes)
+        if not callable(predict) or isinstance(predict, type):
+            raise InvalidType(
+                f"predict must be a function of a NumPy array, (n, ...) -> scores (n, classes); received {shown(predict)}"
+            )
+        self.names = None if isinstance(classes, int | float | np.number | numbers.Number) else _names(classes)
         count = whole_number("classes", classes, lowest=2) if self.names is None else len(self.names)
         if count < 2:
-            raise InvalidInput(f"classes must name at least two classes; received {self.names}")
+            raise InvalidInput(f"classes must name at least two classes; received {shown(self.names)}")
         self.box, self.preprocess, self.predict = _box(box), None, predict
         self._answers = Answers(predict, count)
         self._kept: dict[Hashable, Any] = {}
 
     @property
     def input_shape(self) -> tuple[int | None, ...] | None:
+        return None
+
+    @property
+    def input_dtype(self) -> str | None:
         return None
 
     @property

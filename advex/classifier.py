@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+import os
 import types
 import weakref
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from keyword import iskeyword
 from typing import Any, ClassVar, TypeAlias
 
 import keras
@@ -14,7 +16,7 @@ from keras import ops
 
 from advex import _backend, folding
 from advex._arrays import Array, Tensor, flat
-from advex._settings import helpful, real_number
+from advex._settings import helpful, real_number, shown
 from advex.errors import InvalidInput, InvalidType, blaming
 
 TINY = 1e-37  # the smallest probability whose logarithm is taken
@@ -30,6 +32,12 @@ KEPT = 32  # compiled functions per model and preprocessing; the oldest goes
 PREPARED = 8  # ways of preprocessing for which functions are kept
 LASTING = ("forward", "canary")  # these stay: what the head is, and the trace that is older than all others
 PROBES = 16  # random inputs that must look like probabilities too before a guess is made
+
+KERAS_2 = ("tf_keras.", "keras.engine.", "keras.src.engine.", "tensorflow.python.keras.")  # modules of Keras 2
+FRAMEWORKS = {"tensorflow": "TensorFlow", "jax": "JAX", "torch": "torch"}
+TAKEN = {"x", "model", "hold", "keras", "values", "advex"}  # names that the recipe for several inputs uses itself
+# Constants of shape (1, ...) as often as there are rows, on every backend.
+HOLD = "hold = lambda values: keras.layers.Lambda(lambda x: keras.ops.repeat(values, keras.ops.shape(x)[0], axis=0))({})"
 
 SHAPES = ("Reshape", "Squeeze", "Flatten", "ExpandDims", "Identity")  # operations that leave the values alone
 
@@ -222,7 +230,7 @@ class Forward:
             raise _several(names)
         shape = tuple(answer.shape)
         if len(shape) not in (1, 2) or (len(shape) == 2 and shape[1] == 0):
-            raise InvalidInput(f"the model must answer with (batch, classes); it answered with shape {shape}")
+            raise _unclassified(shape)
         demand_rows(int(sample.shape[0]), shape)
         values = _backend.to_numpy(ops.cast(answer, "float32")).astype("float64").reshape(shape[0], -1)
         self.classes, self.spent = max(2, values.shape[1]), shape[0]
@@ -378,14 +386,12 @@ class Classifier:
         classes: Sequence[str] | None = None,
     ) -> None:
         if not isinstance(model, keras.Model):
-            hint = ": advex.BlackBox(function, classes=10) for a plain function" if callable(model) else ""
-            raise InvalidType(f"model must be a keras.Model or an advex.Classifier; received {type(model).__name__}{hint}")
+            kind = model.__name__ if isinstance(model, type) else type(model).__name__
+            raise InvalidType(f"model must be a keras.Model or an advex.Classifier; received {kind}{_way_in(model)}")
         if preprocess is not None and not callable(preprocess):
             raise InvalidType(f"preprocess must be a function of a tensor; received {type(preprocess).__name__}")
         if len(getattr(model, "inputs", None) or [0]) != 1:
-            raise InvalidInput(
-                f"the model has {len(model.inputs)} inputs; fix all but one: keras.Model(image, model([image, constant]))"
-            )
+            raise InvalidInput(_all_but_one(model))
         self.model, self.preprocess = model, preprocess
         self.box = _box(box)
         self.names = _names(classes)
@@ -403,6 +409,12 @@ class Classifier:
         """The model's input shape with the batch axis, where it is known."""
         inputs = getattr(self.model, "inputs", None)
         return tuple(inputs[0].shape) if inputs else None
+
+    @property
+    def input_dtype(self) -> str | None:
+        """The dtype that the model turns its input into, where its graph tells it."""
+        inputs = getattr(self.model, "inputs", None)
+        return str(inputs[0].dtype) if inputs else None
 
     @property
     def known_classes(self) -> int | None:
@@ -484,22 +496,101 @@ class Classifier:
 
 
 def _box(box: Any) -> tuple[float, float]:
+    if isinstance(box, str | bytes | dict | set):
+        raise InvalidType(f"box must be a pair (lowest, highest); received {shown(box)}")
     try:
         low, high = box
     except (TypeError, ValueError):
-        raise InvalidType(f"box must be a pair (lowest, highest); received {box!r}") from None
-    low, high = (real_number("box", end, lowest=-math.inf) for end in (low, high))
+        raise InvalidType(f"box must be a pair (lowest, highest); received {shown(box)}") from None
+    low, high = (real_number("each end of box", end, lowest=-math.inf) for end in (low, high))
     if not low < high:
-        raise InvalidInput(f"box must be (lowest, highest) with lowest < highest; received {box!r}")
+        raise InvalidInput(f"box must be (lowest, highest) with lowest < highest; received {shown(box)}")
+    if not np.float32(low) < np.float32(high):
+        raise InvalidInput(f"box must have room between its ends in float32, which the model works in; received {shown(box)}")
     return low, high
 
 
 def _names(classes: Any) -> list[str] | None:
     if classes is None:
         return None
-    if isinstance(classes, str) or not isinstance(classes, Iterable):
-        raise InvalidType(f"classes must be the list of the classes' names, in order; received {classes!r}")
-    return list(map(str, classes))
+    if isinstance(classes, dict):
+        raise InvalidType(
+            "classes must be the list of the classes' names, in order; received a dict:"
+            " [names[number] for number in sorted(names)] if its keys are the class numbers"
+        )
+    if isinstance(classes, str | bytes | set | frozenset) or not isinstance(classes, Iterable):
+        raise InvalidType(f"classes must be the list of the classes' names, in order; received {shown(classes)}")
+    try:
+        return list(map(str, classes))
+    except TypeError:  # an array without axes
+        raise InvalidType(f"classes must be the list of the classes' names, in order; received {shown(classes)}") from None
+
+
+def _way_in(model: Any) -> str:
+    """How that which is no Keras 3 model gets to be attacked: the end of the error's sentence."""
+    kind = model if isinstance(model, type) else type(model)
+    homes = [base.__module__ for base in kind.__mro__]
+    own = homes[0].startswith(KERAS_2)
+    layer = "keras.Sequential([keras.Input(x.shape[1:]), keras.layers.Lambda(model)])"
+    if isinstance(model, Classifier):
+        return ": its model is another's already: model.model"
+    if isinstance(model, type):
+        return f": make one, model = {kind.__name__}(...)" if issubclass(model, keras.Model | Classifier) else ""
+    if isinstance(model, str | os.PathLike):
+        return f": model = keras.models.load_model({str(model)!r})"
+    if any(home.startswith(KERAS_2) for home in homes):
+        route = (
+            "convert it: model.save('model.h5'), then model = keras.models.load_model('model.h5', compile=False)"
+            if own
+            else f"its subclasses cannot be converted; as a function on TensorFlow it keeps its gradients: model = {layer}"
+        )
+        return f", a Keras 2 model (tf_keras), and advex needs one of Keras 3: {route}"
+    if any(home.startswith("torch.nn.modules") for home in homes):
+        wrapped = "keras.Sequential([keras.Input(x.shape[1:]), keras.layers.TorchModuleWrapper(model)])"
+        asked = "advex.BlackBox(lambda x: model(torch.from_numpy(x)).detach().numpy(), classes=10)"
+        if _backend.NAME == "torch":
+            return f", a module of PyTorch: model = {wrapped}"
+        return f", a module of PyTorch: set KERAS_BACKEND=torch and model = {wrapped}; or without gradients {asked}"
+    if isinstance(model, keras.layers.Layer):
+        return ", a layer alone: model = keras.Sequential([keras.Input(x.shape[1:]), model])"
+    for name in ("predict_proba", "decision_function"):
+        if callable(getattr(model, name, None)):
+            return f": without gradients advex.BlackBox(model.{name}, classes=10), with its number of classes"
+    if isinstance(getattr(model, "signatures", None), Mapping) and not callable(model):
+        return (
+            ", a SavedModel without a call: keras.layers.TFSMLayer(folder, call_endpoint='serving_default') is a layer;"
+            " model = keras.Sequential([keras.Input(x.shape[1:]), layer])"
+        )
+    if callable(model):
+        return (
+            ": without gradients advex.BlackBox(model, classes=10) for a plain function of a NumPy array; a function of"
+            f" {FRAMEWORKS[_backend.NAME]} tensors keeps its gradients in model = {layer}"
+        )
+    return ""
+
+
+def _all_but_one(model: keras.Model) -> str:
+    """The error about several inputs: how to attack one of them while the others stay as they are."""
+    inputs = list(model.inputs)
+    structure = getattr(model, "_inputs_struct", None)
+    given = [str(tensor.name) for tensor in inputs]
+    usable = [name.isidentifier() and not iskeyword(name) and name not in TAKEN and given.count(name) == 1 for name in given]
+    names = [name if fine else f"input_{place}" for place, (name, fine) in enumerate(zip(given, usable, strict=True))]
+    floats = [place for place, tensor in enumerate(inputs) if "float" in str(tensor.dtype)] or [0]
+    chosen = max(floats, key=lambda place: len(inputs[place].shape))
+    held = {place: f"hold({name})" if place != chosen else name for place, name in enumerate(names)}
+    if isinstance(structure, dict) and all(isinstance(tensor, keras.KerasTensor) for tensor in structure.values()):
+        place = {id(tensor): number for number, tensor in enumerate(inputs)}
+        passed = "{" + ", ".join(f"{key!r}: {held[place[id(tensor)]]}" for key, tensor in structure.items()) + "}"
+    else:
+        passed = f"[{', '.join(held.values())}]"
+    others = [f"{names[place]} of shape {(1, *tensor.shape[1:])}" for place, tensor in enumerate(inputs) if place != chosen]
+    return (
+        f"the model has {len(inputs)} inputs, {', '.join(given)}; fix all but one: {' and '.join(others)},"
+        f" the same for every row (other values in each row are not possible yet): {names[chosen]} ="
+        f" keras.Input({tuple(inputs[chosen].shape[1:])}); {HOLD.format(names[chosen])};"
+        f" model = keras.Model({names[chosen]}, model({passed}))"
+    )
 
 
 def _check_outputs(model: keras.Model) -> None:
@@ -508,16 +599,38 @@ def _check_outputs(model: keras.Model) -> None:
     if not outputs:
         return
     structure = getattr(model, "_outputs_struct", None)
-    if len(outputs) > 1 or isinstance(structure, dict):
-        raise _several(list(structure) if isinstance(structure, dict) else list(range(len(outputs))))
+    if isinstance(structure, dict):
+        raise _several(list(structure), "output")
+    if len(outputs) > 1:
+        raise _several(list(range(len(outputs))), "outputs")
     if len(outputs[0].shape) not in (1, 2):
-        raise InvalidInput(
-            f"the model must answer with (batch, classes), but its output has shape {tuple(outputs[0].shape)}:"
-            " keras.layers.GlobalAveragePooling2D() or Flatten() at its end, or a model of the part that classifies"
+        raise _unclassified(tuple(outputs[0].shape))
+
+
+def _unclassified(shape: tuple[int | None, ...]) -> InvalidInput:
+    """The error for a model whose answer is no score for each class. Flatten() would make each pixel's scores a class."""
+    answer = f"the model must answer with (batch, classes), but its output has shape {shape}"
+    if len(shape) > 2 and all(size == 1 for size in shape[1:-1]):
+        return InvalidInput(
+            f"{answer}: one place with its classes is model = keras.Sequential([keras.Input(x.shape[1:]), model,"
+            f" keras.layers.Reshape(({shape[-1]},))])"
         )
+    if len(shape) == 3:
+        return InvalidInput(f"{answer}: a class for each part of a sequence, or boxes of a detector, are not supported yet")
+    if len(shape) > 3:
+        return InvalidInput(
+            f"{answer}: a class for each pixel (segmentation) is not supported yet; if these are the feature maps of a network"
+            " without its top (include_top=False), give the whole model, with the layers that classify"
+        )
+    return InvalidInput(f"{answer}, which has no classes")
 
 
-def _several(names: list[Any]) -> InvalidInput:
-    return InvalidInput(
-        f"the model has several outputs ({names}); attack one of them: keras.Model(model.inputs, model.outputs[0])"
+def _several(names: list[Any], graph: str = "") -> InvalidInput:
+    """The error about several outputs: how to attack the first; ``graph`` is the attribute that has them, where one has."""
+    first = repr(names[0]) if names else 0
+    recipe = (
+        f"model = keras.Model(model.inputs, model.{graph}[{first}])"  # keeps the graph, in which a softmax is found
+        if graph
+        else f"image = keras.Input(x.shape[1:]); model = keras.Model(image, model(image)[{first}])"
     )
+    return InvalidInput(f"the model has several outputs ({names}); attack one of them: {recipe}")

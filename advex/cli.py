@@ -17,6 +17,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from advex._settings import shown
 from advex._version import VERSION
 from advex.errors import AdvexError, AdvexWarning, ImageError, InvalidInput, nearest
 
@@ -39,7 +40,9 @@ ATTACKS = {
 }
 NORMS = {"linf": "Linf", "l2": "L2", "l1": "L1", "l0": "L0"}
 SHEET = "contact_sheet.png"
+NAMES = 2**24  # bytes of a file of class names
 SHIPPED = "No --model was given: the small classifier of clothes that ships with advex was attacked."
+LONGEST = 100  # characters of a whole number
 SHOWN = 60  # pictures on one contact sheet
 EPILOG = """\
 exit codes: 0 every image was fooled; 1 some were not, or could not be read; 2 wrong usage; 130 interrupted
@@ -113,7 +116,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt as problem:
         print(f"advex: {printable(str(problem) or 'interrupted')}", file=sys.stderr)
         return 130
-    except (AdvexError, OSError, ImportError) as problem:
+    except (AdvexError, OSError, ImportError, MemoryError) as problem:
         print(f"advex: {printable(str(problem))}", file=sys.stderr)
         return 2
 
@@ -147,15 +150,15 @@ def _parser() -> argparse.ArgumentParser:
     add("--epsilon", type=_number, metavar="E", help="largest change, as a fraction of the box: 2/255, 0.01 (2/255)")
     add("--target", metavar="NAME|INDEX", help="the class to reach; without it any other class will do")
     add("--confidence", type=_number, metavar="P", help="the probability to reach for the target, such as 0.8")
-    add("--steps", type=int, metavar="N", help="number of steps (the attack's own default)")
-    add("--restarts", type=int, default=1, metavar="N", help="pgd: random starts for each image (1)")
+    add("--steps", type=_whole, metavar="N", help="number of steps (the attack's own default)")
+    add("--restarts", type=_whole, default=1, metavar="N", help="pgd: random starts for each image (1)")
     add("--learning-rate", type=_number, metavar="R", help="gradient-ascent: factor of the gradient (0.1)")
-    add("--seed", type=int, default=0, metavar="N", help="decides all random numbers (0)")
+    add("--seed", type=_whole, default=0, metavar="N", help="decides all random numbers (0)")
     add("--out", type=Path, default=Path("adversarial"), metavar="DIR", help="where the pictures go (adversarial)")
     add("--overwrite", action="store_true", help="replace files in DIR")
     add("--json", action="store_true", help="print one JSON document instead of a table")
 
-    cli_evaluate.add_parsers(commands, _number)
+    cli_evaluate.add_parsers(commands, _number, _whole)
     return parser
 
 
@@ -165,7 +168,18 @@ def _number(text: str) -> float:
     try:
         return float(above) / float(below) if slash else float(text)
     except (ValueError, ZeroDivisionError):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number such as 2/255 or 0.01") from None
+        raise argparse.ArgumentTypeError(f"{shown(text)} is not a number such as 2/255 or 0.01") from None
+
+
+def _whole(text: str) -> int:
+    """A whole number that a machine can count to; Python itself refuses to read numbers of more than 4,300 digits."""
+    try:
+        number = int(text) if len(text) < LONGEST else 2**64
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{shown(text)} is not a whole number such as 10") from None
+    if not -(2**63) <= number < 2**64:
+        raise argparse.ArgumentTypeError(f"{shown(text, 20)} is not a whole number of at most 64 bits")
+    return number
 
 
 # What is asked for.
@@ -275,8 +289,16 @@ def _chosen_budget(options: argparse.Namespace) -> Budget:
 
 def class_names(path: Path) -> list[str]:
     """Class names from a JSON file: a list, or an object index -> name (or -> [identifier, name], as Keras has it)."""
+    if "\0" in str(path) or path.is_dir() or not path.exists():
+        raise InvalidInput(f"--classes {path}: {'a folder' if path.is_dir() else 'no such file'}; a JSON file of names is needed")
+    with path.open("rb") as handle:
+        raw = handle.read(NAMES + 1)
+    if len(raw) > NAMES:
+        raise InvalidInput(f"--classes {path}: larger than any list of names, {NAMES // 2**20} MB")
     try:
-        listed = json.loads(path.read_text(encoding="utf-8"))
+        listed = json.loads(raw.decode("utf-8-sig"), object_pairs_hook=_without_doubles)
+    except RecursionError:
+        raise InvalidInput(f"{path}: brackets in brackets without end; a list of names, or an object index -> name") from None
     except ValueError as problem:
         raise InvalidInput(f"{path}: not a JSON file ({problem})") from None
     if isinstance(listed, dict):
@@ -290,6 +312,15 @@ def class_names(path: Path) -> list[str]:
     if not all(isinstance(name, str) and name for name in listed):
         raise InvalidInput(f"{path}: every class needs a name, a text that is not empty")
     return listed
+
+
+def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object, whose last entry would win where two have the same key."""
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        keys = [key for key, _ in pairs]
+        raise ValueError(f"the key {shown(next(key for key in keys if keys.count(key) > 1), 40)} is there twice")
+    return made
 
 
 def class_number(word: str, names: Sequence[str] | None) -> int:
@@ -308,28 +339,31 @@ def class_number(word: str, names: Sequence[str] | None) -> int:
 
     names = names or []
     wanted = plain(word)
+    said = word if len(word) < LONGEST else f"{word[:LONGEST]}..."
+    if word.strip().isdecimal() and len(word.strip()) >= LONGEST:
+        raise InvalidInput(f"--target {said}: no model has so many classes")
     whole = [index for index, name in enumerate(names) if plain(name) == wanted]
     found = whole or [index for index, name in enumerate(names) if wanted in map(plain, name.split(","))]
     if word.strip().isdecimal() and int(word) not in found:
         if names and int(word) >= len(names) and not found:
-            raise InvalidInput(f"--target {word}: there are {len(names)} classes, 0 to {len(names) - 1}")
+            raise InvalidInput(f"--target {said}: there are {len(names)} classes, 0 to {len(names) - 1}")
         found.append(int(word))
     if len(found) > 1:
         listed = ", ".join(f"{index} ({names[index]})" if index < len(names) else str(index) for index in found)
         raise InvalidInput(
-            f"--target {word} is ambiguous: {listed}; give the index"
+            f"--target {said} is ambiguous: {listed}; give the index"
             if not word.strip().isdecimal()
-            else f"--target {word} is ambiguous: {listed}; give the whole name"
+            else f"--target {said} is ambiguous: {listed}; give the whole name"
         )
     if found:
         return found[0]
     if not names:
-        raise InvalidInput(f"--target {word}: the class names are not known; give an index, or --classes NAMES.json")
+        raise InvalidInput(f"--target {said}: the class names are not known; give an index, or --classes NAMES.json")
     synonyms = {plain(part): index for index, name in enumerate(names) for part in name.split(",")}
     close = [part for part in synonyms if wanted in part.split()][:3]
     close += [part for part in nearest(wanted, synonyms, 3) if part not in close]
     hint = ", ".join(f"{synonyms[part]} ({names[synonyms[part]]})" for part in close[:4])
-    raise InvalidInput(f"--target {word}: no such class" + (f"; the nearest: {hint}" if close else ""))
+    raise InvalidInput(f"--target {said}: no such class" + (f"; the nearest: {hint}" if close else ""))
 
 
 def chosen_model(options: argparse.Namespace, names: list[str] | None) -> Classifier:
@@ -513,31 +547,22 @@ class _Batch:
     def _looked_at(self, classifier: Classifier, x: Array, goal: Targeted | None) -> list[int]:
         """The rows that there is something to do for; the records of the others are filled."""
         import numpy as np
-        from keras import ops
 
-        from advex import _backend
         from advex._grid import Grid
+        from advex.judging import Judge
         from advex.search import default_batch
 
         grid = Grid(x.dtype, classifier.box)
-        judge = classifier.judge(grid.working(x[:16]))
-        step = default_batch(x.shape[1:])
-        parts = [judge(ops.convert_to_tensor(grid.working(x[start : start + step]))) for start in range(0, len(x), step)]
-        logits = np.concatenate([_backend.to_numpy(part) for part in parts])
-        classes = logits.shape[1]
-        silent = np.isnan(logits).any(axis=1)
-        reached = np.zeros(len(x), bool)
-        if goal is not None:
-            bound = goal.check(len(x), classes)
-            bound = bound.bound({name: ops.convert_to_tensor(values) for name, values in bound.rows().items()})
-            reached = _backend.to_numpy(bound.reached(ops.convert_to_tensor(logits))) & ~silent
-        probabilities = _backend.to_numpy(ops.softmax(ops.convert_to_tensor(logits)))
+        judge = Judge(classifier, grid, default_batch(x.shape[1:]), grid.working(x[:16]))
+        found = judge(x, None if goal is None else goal.check(len(x), judge.forward.classes))
+        silent, reached = found["broken"], found["reached"]
         for row in np.flatnonzero(silent).tolist():
             self.records[row].status, self.records[row].reason = "no answer", "the model answers NaN"
         for row in np.flatnonzero(reached).tolist():
-            record, label = self.records[row], int(logits[row].argmax())
+            record = self.records[row]
             record.status = "already the target"
-            record.before, record.before_confidence = classifier.caption(label), float(probabilities[row, label])
+            record.before = classifier.caption(int(found["prediction"][row]))
+            record.before_confidence = float(found["confidence"][row])
         return np.flatnonzero(~silent & ~reached).tolist()
 
 

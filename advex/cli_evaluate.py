@@ -47,7 +47,7 @@ The same call goes on with a run that was stopped. A folder holds one folder of 
 """
 
 
-def add_parsers(commands: Any, number: Any) -> None:
+def add_parsers(commands: Any, number: Any, whole: Any) -> None:
     """``evaluate`` and ``report`` for the parser of the command line."""
     layout = argparse.RawDescriptionHelpFormatter
     evaluate = commands.add_parser("evaluate", help="how far a model holds on a data set", epilog=EPILOG, formatter_class=layout)
@@ -59,14 +59,14 @@ def add_parsers(commands: Any, number: Any) -> None:
     add("--attack", action="append", metavar="NAME", help=f"{', '.join(ATTACKS)} (verdict and square); may be repeated")
     add("--norm", type=str.lower, choices=list(cli.NORMS), default="linf", help="how a change is measured (linf)")
     add("--epsilon", type=number, required=True, metavar="E", help="largest change: 8/255, or inf with --attack minimum-norm")
-    add("--steps", type=int, metavar="N", help="number of steps of every attack (their own defaults)")
-    add("--count", type=int, metavar="N", help="only the first N examples")
-    add("--batch-size", type=int, metavar="N", help="examples per step")
+    add("--steps", type=whole, metavar="N", help="number of steps of every attack (their own defaults)")
+    add("--count", type=whole, metavar="N", help="only the first N examples")
+    add("--batch-size", type=whole, metavar="N", help="examples per step")
     add(
         "--keep", choices=("none", "success"), default="none", help="success keeps every adversarial input in the run file (none)"
     )
-    add("--seed", type=int, default=0, metavar="N", help="decides all random numbers (0)")
-    add("--workers", type=int, metavar="N", help="processes, by Ray; data from an npz file only (this process alone)")
+    add("--seed", type=whole, default=0, metavar="N", help="decides all random numbers (0)")
+    add("--workers", type=whole, metavar="N", help="processes, by Ray; data from an npz file only (this process alone)")
     add("--no-doctor", action="store_true", help="leave out the checks of whether the figures can be trusted")
     add("--run", type=Path, metavar="FILE", help="keeps what was found; a run in it goes on (nothing is kept)")
     add("--json", action="store_true", help="print one JSON document instead of a table")

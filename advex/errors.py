@@ -17,6 +17,7 @@ __all__ = [
     "InvalidInput",
     "InvalidType",
     "ModelWarning",
+    "UnknownName",
     "UserCodeError",
 ]
 
@@ -31,6 +32,10 @@ class InvalidInput(AdvexError, ValueError):
 
 class InvalidType(AdvexError, TypeError):
     """An argument of the wrong kind, or a keyword that does not exist."""
+
+
+class UnknownName(AdvexError, AttributeError):
+    """A name that advex does not have; the message says what it is called here, or that it is not there yet."""
 
 
 class GradientUnavailable(AdvexError, ValueError):

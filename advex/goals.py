@@ -6,13 +6,15 @@ import copy
 import dataclasses
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 from keras import ops
 
+from advex import _backend
 from advex._arrays import Array, Tensor
-from advex._settings import Settings
+from advex._others import unknown
+from advex._settings import Settings, shown
 from advex.errors import InvalidInput, InvalidType, blaming
 
 FRAGILE = 1e-6
@@ -129,32 +131,76 @@ def _tidy(name: str, values: Array) -> Array:
     return values.astype("float32" if kind == "f" else bool)
 
 
+def axes_of(values: Any) -> int:
+    """How many axes ``values`` have; 1 where NumPy cannot tell: what they are is looked at elsewhere."""
+    try:
+        return int(np.ndim(values))
+    except Exception:  # ragged lists, or what an object that is no array raises
+        return 1
+
+
 def class_numbers(name: str, values: Any) -> tuple[Array, tuple[str, ...]]:
     """``values`` as one int32 class number per example, with a note if they had to be converted."""
     try:
-        array = np.asarray(values)
-    except (TypeError, ValueError):
+        array = np.asarray(_backend.to_numpy(values))
+    except Exception:  # what an object that is no array raises here may be anything
         array = np.asarray(None)
+    if array.dtype == bool and array.ndim == 2 and array.shape[1] > 1:
+        array = array.astype("int32")  # such as labels[:, None] == range(classes): one-hot
     if array.dtype == bool or array.dtype.kind not in "iuf":
-        raise InvalidType(f"{name} must be class numbers, shape (n,); received {type(values).__name__} of dtype {array.dtype}")
+        raise InvalidType(
+            f"{name} must be class numbers, shape (n,); received {type(values).__name__} of dtype {array.dtype}"
+            f"{_numbers_from(name, array)}"
+        )
     notes: tuple[str, ...] = ()
     if array.ndim == 2 and array.shape[1] == 1:
         array = array[:, 0]
     if array.ndim == 2 and array.shape[1] > 1:
-        one_hot = ((array == 0) | (array == 1)).all() and (array.sum(axis=1) == 1).all()
-        if not one_hot:
-            raise InvalidInput(f"{name} of shape {array.shape} are neither class numbers nor one-hot; pass labels.argmax(1)")
+        hot = (array == 0) | (array == 1)
+        if not (hot.all() and (array.sum(axis=1) == 1).all()):
+            raise InvalidInput(
+                f"{name} of shape {array.shape} are neither class numbers nor one-hot{_what_rows_are(name, array)}"
+            )
         array = array.argmax(axis=1)
         notes = (f"One-hot {name} were converted to class numbers.",)
+    if array.ndim == 0:
+        raise InvalidInput(f"{name} must have shape (n,), a class number for each example; received one number: [{array}]")
     if array.ndim != 1:
-        raise InvalidInput(f"{name} must have shape (n,); received shape {array.shape}")
+        pixels = ": a class for each pixel (segmentation) is not supported yet" if array.ndim > 2 else ""
+        raise InvalidInput(f"{name} must have shape (n,); received shape {array.shape}{pixels}")
     if array.dtype.kind == "f":
         whole = np.isfinite(array) & (array == np.round(array))
         if not whole.all():
             raise InvalidInput(f"{name} must be whole class numbers; received {array[~whole][:3].tolist()}")
     if len(array) and not -(2**31) <= array.min() <= array.max() < 2**31:
-        raise InvalidInput(f"{name} must be class numbers; received {array.max()}")
+        far = array.max() if array.max() >= 2**31 else array.min()
+        raise InvalidInput(f"{name} must be class numbers; received {far}")
     return array.astype("int32"), notes
+
+
+def _numbers_from(name: str, array: Array) -> str:
+    """How class numbers come from values that are none: the end of the error's sentence."""
+    if array.dtype == bool:
+        return f": np.asarray({name}).astype('int32') if True is class 1"
+    texts = array.size and all(isinstance(value, str | bytes) for value in array.ravel()[:100])
+    if array.dtype.kind in "SU" or (array.dtype == object and texts):
+        return f", names in place of numbers: [names.index(label) for label in {name}] with the names in the order of the classes"
+    return ""
+
+
+def _what_rows_are(name: str, array: Array) -> str:
+    """What rows of several numbers mean that are not one-hot: the end of the error's sentence."""
+    if ((array == 0) | (array == 1)).all():
+        return (
+            ": rows with no 1 or with several are several labels for one example (multi-label), which is not supported yet;"
+            " one class number for each example is needed, shape (n,)"
+        )
+    if ((array >= 0) & (array <= 1)).all():
+        return (
+            f", but soft labels or scores: np.asarray({name}).argmax(1) if each row stands for its largest; several labels for"
+            " one example (multi-label) are not supported yet"
+        )
+    return ": one class number for each example is needed, shape (n,)"
 
 
 @dataclass(frozen=True, eq=False)
@@ -178,7 +224,9 @@ class _Labelled(Goal):
             return tidy
         outside = (self.labels < 0) | (self.labels >= classes)
         if outside.any():
-            hint = ": are they 1-based? Subtract 1" if self.labels.min() >= 1 and self.labels.max() == classes else ""
+            hint = ": are they 1-based? Subtract 1: labels - 1" if self.labels.min() >= 1 and self.labels.max() == classes else ""
+            if classes == 2 and not hint:
+                hint = " (one output unit is taken for yes or no, 2 classes: regression is not supported yet)"
             raise InvalidInput(
                 f"the model has {classes} classes, 0 to {classes - 1}, but {outside.sum()} labels are outside,"
                 f" such as {self.labels[outside][0]}{hint}"
@@ -246,15 +294,21 @@ class Targeted(_Labelled):
     targeted: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        single = np.ndim(self.labels) == 0
-        if single and isinstance(self.labels, str):
-            raise InvalidType(f"Targeted needs class numbers, not names; received {self.labels!r}")
+        single = axes_of(self.labels) == 0
+        if single and isinstance(self.labels, str | bytes):
+            raise InvalidType(
+                f"Targeted needs class numbers, not names; received {shown(self.labels)}:"
+                f" names.index({shown(self.labels)}) with the names in the order of the classes"
+            )
         labels, notes = class_numbers("labels", [self.labels] if single else self.labels)
-        confidence = np.asarray(self.confidence)
+        try:
+            confidence = np.asarray(_backend.to_numpy(self.confidence))
+        except Exception:  # what an object that is no array raises here may be anything
+            confidence = np.asarray(None)
         if confidence.dtype.kind not in "iuf" or confidence.ndim > 1:
-            raise InvalidType(f"confidence must be a probability, or one per example; received {self.confidence!r}")
+            raise InvalidType(f"confidence must be a probability, or one per example; received {shown(self.confidence)}")
         if not ((confidence >= 0) & (confidence <= 1)).all():
-            raise InvalidInput(f"confidence must lie between 0 and 1; received {self.confidence!r}")
+            raise InvalidInput(f"confidence must lie between 0 and 1; received {shown(self.confidence)}")
         confidence = confidence.astype("float32")
         object.__setattr__(self, "_single", single)
         object.__setattr__(self, "labels", labels)
@@ -283,3 +337,9 @@ class Targeted(_Labelled):
         labels = str(self.labels[0]) if self._single else f"{len(self.labels)} examples"  # type: ignore[attr-defined]
         highest = f"{float(np.max(self.confidence, initial=0)):g}"
         return f"Targeted({labels}, confidence={highest})" if float(highest) else f"Targeted({labels})"
+
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Any:
+        raise unknown(__name__, name, ("Goal", "Targeted", "Untargeted"))

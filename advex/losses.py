@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 from keras import ops
 
 from advex._arrays import Tensor
+from advex._others import unknown
 from advex.errors import InvalidType
 from advex.goals import Goal, others, picked
 
@@ -79,3 +82,9 @@ def dlr(logits: Tensor, goal: Goal) -> Tensor:
     ordered, _ = ops.top_k(logits, needed)
     low = (ordered[:, 2] + ordered[:, 3]) / 2 if goal.targeted else ordered[:, 2]
     return goal.margin(logits) / (ordered[:, 0] - low + 1e-12)
+
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Any:
+        raise unknown(__name__, name, __all__)

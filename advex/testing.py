@@ -16,11 +16,13 @@ from keras import ops
 from advex import _backend
 from advex._arrays import Array
 from advex._grid import Grid
-from advex.attacks.base import Attack
+from advex._settings import shown
+from advex.attacks.base import Attack, checked_call
+from advex.attacks.wrappers import Ensemble, EveryTarget, Restarts
 from advex.budgets import L0, L1, L2, Budget, Linf
 from advex.classifier import Classifier
-from advex.errors import AdvexWarning, InvalidInput
-from advex.goals import Goal, Targeted, Untargeted
+from advex.errors import AdvexWarning, InvalidInput, InvalidType
+from advex.goals import Targeted, Untargeted
 from advex.problem import Problem
 from advex.result import Result
 from advex.search import Search, Stage
@@ -207,7 +209,7 @@ class _SpoiledError(Exception):
     """Raised by a progress function on purpose."""
 
 
-def walk(attack: Attack, model: keras.Model | Classifier, x: Array, goal: Goal, budget: Budget, seed: int = 0) -> Walk:
+def walk(attack: Any, model: keras.Model | Classifier, x: Any, goal: Any, budget: Budget, seed: int = 0) -> Walk:
     """The attack by a plain loop: all rows to the last step, nothing leaves, nothing is compiled.
 
     What the driver must agree with, and a way to look at an attack step by step.
@@ -215,18 +217,35 @@ def walk(attack: Attack, model: keras.Model | Classifier, x: Array, goal: Goal, 
     Args:
         attack: one without stages of its own (not ``Restarts``).
         model: as in a call of the attack.
-        x: float32 inputs in the box, or uint8.
-        goal: such as ``Untargeted(labels)``.
+        x: as in a call of the attack, at least one.
+        goal: true labels (n,), a ``Goal``, or None: the model's own predictions are left.
         budget: as in a call of the attack.
         seed: as in a call of the attack.
 
     Returns:
         A ``Walk``: the points after ``init`` and after every step, and which rows had a success.
+
+    Raises:
+        InvalidInput, InvalidType, GradientUnavailable: as in a call of the attack.
+
+    Example:
+        >>> import advex
+        >>> x, labels = linear_data(4)
+        >>> len(walk(advex.BIM(steps=5), linear_model(), x, labels, advex.Linf(0.1)).points)
+        6
     """
-    classifier = Classifier.of(model)
+    if not isinstance(attack, Attack) and not hasattr(type(attack), "step"):  # what a wrapper makes of one is no Attack
+        raise InvalidType(f"walk needs an attack, such as advex.PGD(); received {shown(attack)}")
+    if isinstance(attack, Ensemble | EveryTarget | Restarts):
+        raise InvalidInput(f"walk needs one attack without stages of its own; received {attack!r}: attack.stages()[0].attack")
+    classifier, x, goal, budget, seed = checked_call(attack, model, x, goal, budget, seed)
+    if not len(x) or not classifier.symbolic:
+        raise InvalidInput(f"walk needs a model and at least one input; received {classifier!r} and {len(x)} inputs")
     grid = Grid(x.dtype, classifier.box)
     forward = classifier.forward(grid.working(x[:16]))
-    goal = goal.check(len(x), forward.classes)
+    if goal is None:
+        goal = Untargeted(np.asarray(_backend.to_numpy(forward(ops.convert_to_tensor(grid.working(x))))).argmax(axis=1))
+    goal = goal.check(len(x), forward.classes).of(forward.independent)
     search = Search(classifier, grid, x, goal, budget, seed, len(x), lambda *_: None)
     shared = {name: ops.convert_to_tensor(value) for name, value in search.shared.items()}
     search.pool = [Stage(attack)]
@@ -258,7 +277,7 @@ class Walk:
     found: Array
 
 
-def check_attack(attack: Attack, budgets: tuple[Budget, ...] | None = None, seed: int = 0) -> None:
+def check_attack(attack: Any, budgets: tuple[Budget, ...] | None = None, seed: int = 0) -> None:
     """Put an attack through the contract that every attack of advex keeps.
 
     Checks: budget and box, exactly, for float32, float64 and uint8; dtype and shape; epsilon 0; success judged on the returned
@@ -279,6 +298,8 @@ def check_attack(attack: Attack, budgets: tuple[Budget, ...] | None = None, seed
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", AdvexWarning)
+        if not isinstance(attack, Attack):
+            raise InvalidType(f"check_attack needs an attack, such as advex.PGD(); received {shown(attack)}")
         everything: tuple[Budget, ...] = (Linf(0.02), L2(0.15), L1(0.7), L0(2))
         _check(attack, budgets or tuple(budget for budget in everything if _accepts(attack, budget)), seed)
 

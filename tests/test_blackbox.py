@@ -344,7 +344,7 @@ def test_bad_settings():
         BlackBox(Counting(), classes=2, box=(1, 0))
     with pytest.raises(InvalidType, match="did you mean 'classes'"):
         BlackBox(Counting(), class_names=2)
-    with pytest.raises(InvalidType, match=r"BlackBox\(function, classes=10\) for a plain function"):
+    with pytest.raises(InvalidType, match=r"BlackBox\(model, classes=10\) for a plain function"):
         SquareAttack()(Counting(), *data(), advex.Linf(0.1))
 
 

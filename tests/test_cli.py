@@ -420,6 +420,82 @@ def test_class_names_from_json(tmp_path):
             cli.class_names(path)
 
 
+@pytest.mark.parametrize(
+    ("content", "part"),
+    [
+        (b"[" * 100000, "brackets in brackets without end"),
+        (b'{"a":' * 100000, "brackets in brackets without end"),
+        (b'{"0": "a", "0": "b"}', "is there twice"),
+        (b"[1" + b"0" * 5000 + b"]", "not a JSON file"),
+        (b"\xff\xfe\x00", "not a JSON file"),
+        (b"[NaN, Infinity]", "every class needs a name"),
+        (b"null", "expected a list of names"),
+        (b"", "not a JSON file"),
+        (None, "a folder"),
+    ],
+)
+def test_files_of_names_that_are_none(content, part, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Image.fromarray(np.zeros((28, 28), "uint8")).save("a.png")
+    if content is None:
+        Path("n.json").mkdir()
+    else:
+        Path("n.json").write_bytes(content)
+    assert cli.main(["attack", "a.png", "--classes", "n.json"]) == 2
+    said = capsys.readouterr().err
+    assert part in said and said.count("\n") == 1 and len(said) < 300
+    assert listing(".") == ["a.png", "n.json"]
+
+
+def test_names_with_a_mark_of_their_encoding(tmp_path):
+    path = tmp_path / "n.json"
+    path.write_bytes(b"\xef\xbb\xbf" + json.dumps(["a", "b"]).encode())
+    assert cli.class_names(path) == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--target", "9" * 5000],
+        ["--target", "x" * 5000],
+        ["--steps", "9" * 5000],
+        ["--steps", "9" * 12],
+        ["--steps", "-" + "9" * 5000],
+        ["--seed", "9" * 5000],
+        ["--seed", str(2**64)],
+        ["--restarts", "9" * 30],
+        ["--epsilon", "1e400"],
+        ["--epsilon", "9" * 5000],
+        ["--epsilon", "1/1e-400"],
+        ["--epsilon", "nan"],
+        ["--norm", "l2", "--epsilon", "1e39"],
+        ["--confidence", "9" * 5000, "--target", "1"],
+        ["--learning-rate", "9" * 5000, "--attack", "gradient-ascent"],
+        ["--attack", "p" * 5000],
+        ["--classes", os.devnull],
+        ["--classes", "n\0ames.json"],
+        ["--out", "n\0o"],
+        ["--model", "m" * 5000 + ".keras"],
+        ["--model", "n\0ame.keras"],
+    ],
+    ids=lambda words: " ".join(words)[:24].replace("\0", "NUL"),
+)
+def test_options_beyond_all_measure(words, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Image.fromarray(np.zeros((28, 28), "uint8")).save("a.png")
+    assert cli.main(["attack", "a.png", *words]) == 2
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert said.startswith("advex") and len(said) < 6000
+    assert listing(".") == ["a.png"]
+
+
+@pytest.mark.parametrize("box", [("nan", "nan"), ("0", "1e400"), ("1", "0"), ("0", "1e300")])
+def test_a_box_that_is_none(box, place, capsys):
+    words = ["attack", str(place / "photos" / "p0.png"), "--model", str(place / "model.keras"), "--box", *box]
+    assert cli.main(words) == 2
+    assert "box must be" in capsys.readouterr().err
+
+
 def test_the_number_of_names_must_fit(here, place, capsys, tmp_path):
     (tmp_path / "few.json").write_text('["a", "b"]')
     words = ["attack", str(place / "photos" / "p0.png"), "--model", str(place / "model.keras"), "--classes", "few.json"]

@@ -12,7 +12,7 @@ import advex
 PACKAGE = Path(advex.__file__).parent
 
 LAYERS = [
-    {"errors", "_settings", "_arrays", "_version", "data"},
+    {"errors", "_settings", "_others", "_arrays", "_version", "data"},
     {"_backend"},
     {"graph", "goals", "losses", "budgets", "_grid", "images"},
     {"folding", "classifier", "problem", "result"},
@@ -23,6 +23,7 @@ LAYERS = [
 ]
 WITHIN = {  # arrows inside a layer, each to something below it
     ("_settings", "errors"),
+    ("_others", "errors"),
     ("losses", "goals"),
     ("_grid", "budgets"),
     ("classifier", "folding"),

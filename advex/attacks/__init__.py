@@ -1,5 +1,8 @@
 """Attacks: one algorithm per file, each ``init`` and ``step``."""
 
+from typing import TYPE_CHECKING, Any
+
+from advex._others import unknown
 from advex.attacks.alma import ALMA
 from advex.attacks.apgd import APGD
 from advex.attacks.autoattack import AutoAttack
@@ -57,3 +60,9 @@ __all__ = [
     "Verdict",
     "fine",
 ]
+
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Any:
+        raise unknown(__name__, name, __all__)

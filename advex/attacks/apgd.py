@@ -10,6 +10,7 @@ import numpy as np
 from keras import ops
 
 from advex._arrays import Tensor, flat, rows, unit
+from advex._settings import shown
 from advex.attacks.base import Attack
 from advex.budgets import L0, L1, L2, Budget
 from advex.errors import InvalidInput
@@ -64,6 +65,10 @@ def _lookup(step: Tensor, table: dict[int, Any], other: float) -> Tensor:
     return value
 
 
+def _at_least_1(radius: Any) -> bool:
+    return isinstance(radius, int | float) and radius >= 1
+
+
 @dataclass(frozen=True, kw_only=True)
 class APGD(Attack):
     """Ascent with momentum whose step starts at twice epsilon, halves at checkpoints and then goes on from the best point.
@@ -102,9 +107,10 @@ class APGD(Attack):
         super().check(goal, budget)
         if isinstance(budget, L0):
             raise InvalidInput("APGD has no L0 form; use Linf, L2 or L1")
-        if not isinstance(self.radii, tuple) or not self.radii or self.radii[-1] != 1 or min(self.radii) < 1:
+        if not isinstance(self.radii, tuple) or not self.radii or not all(map(_at_least_1, self.radii)) or self.radii[-1] != 1:
             raise InvalidInput(
-                f"radii must be a tuple of numbers of at least 1 that ends with 1, such as (3, 2, 1); received {self.radii}"
+                "radii must be a tuple of numbers of at least 1 that ends with 1, such as (3, 2, 1);"
+                f" received {shown(self.radii)}"
             )
 
     def init(self, problem: Problem) -> tuple[Tensor, Any]:

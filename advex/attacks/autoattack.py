@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from advex._arrays import Tensor
+from advex._settings import shown
 from advex.attacks.apgd import APGD
 from advex.attacks.base import Attack
 from advex.attacks.fab import FAB
@@ -77,8 +78,8 @@ class AutoAttack(Attack):
     version: str = "standard"
 
     def __post_init__(self) -> None:
-        if self.version not in VERSIONS:
-            raise InvalidInput(f"version must be one of {', '.join(map(repr, VERSIONS))}; received {self.version!r}")
+        if not isinstance(self.version, str) or self.version not in VERSIONS:
+            raise InvalidInput(f"version must be one of {', '.join(map(repr, VERSIONS))}; received {shown(self.version)}")
 
     def check(self, goal: Goal | None, budget: Budget) -> None:
         super().check(goal, budget)

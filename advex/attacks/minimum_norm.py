@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 from advex._arrays import Tensor
+from advex._settings import shown
 from advex.attacks.alma import ALMA
 from advex.attacks.base import Attack
 from advex.attacks.fab import FAB
@@ -88,11 +89,11 @@ class MinimumNorm(Attack):
             if norm not in NORMS:
                 close = nearest(norm, list(NORMS))
                 hint = f"; did you mean {close[0]!r}?" if close else ""
-                raise InvalidInput(f"MinimumNorm knows {', '.join(map(repr, NORMS))}; received {norm!r}{hint}")
+                raise InvalidInput(f"MinimumNorm knows {', '.join(map(repr, NORMS))}; received {shown(norm)}{hint}")
             return
         name = norm.__name__ if isinstance(norm, type) else type(norm).__name__
         if not isinstance(norm, Budget) and not (isinstance(norm, type) and issubclass(norm, Budget)):
-            raise InvalidType(f'MinimumNorm needs a norm, such as "L2"; received {norm!r}')
+            raise InvalidType(f'MinimumNorm needs a norm, such as "L2"; received {shown(norm)}')
         object.__setattr__(self, "norm", name)
         self.__post_init__()
 

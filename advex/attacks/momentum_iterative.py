@@ -8,6 +8,7 @@ from typing import Any
 from keras import ops
 
 from advex._arrays import Tensor, unit
+from advex._settings import helpful
 from advex.attacks.base import Attack, StepSize
 from advex.attacks.schedules import LinearDecay, at
 from advex.losses import cross_entropy
@@ -48,6 +49,7 @@ class MomentumIterative(Attack):
         return problem.move(x, velocity, at(self.step_size, problem)), velocity
 
 
+@helpful
 def fine(steps: int = 100) -> MomentumIterative:
     """The setting for very tight budgets and a demanded probability: momentum, with steps that decay from epsilon / 2 to 0.
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 from advex._arrays import Tensor
+from advex._settings import shown
 from advex.attacks.base import Attack
 from advex.budgets import Budget
 from advex.errors import InvalidInput, InvalidType, blaming
@@ -27,7 +28,7 @@ class Wrapper(Attack):
 
     def __post_init__(self) -> None:
         if not isinstance(self.attack, Attack):
-            raise InvalidType(f"{type(self).__name__} needs an attack, such as advex.PGD(); received {self.attack!r}")
+            raise InvalidType(f"{type(self).__name__} needs an attack, such as advex.PGD(); received {shown(self.attack)}")
 
     def check(self, goal: Goal | None, budget: Budget) -> None:
         self.attack.check(goal, budget)
@@ -126,7 +127,10 @@ class Ensemble(Attack):
     def __init__(self, *attacks: Attack) -> None:
         wrong = [attack for attack in attacks if not isinstance(attack, Attack)]
         if wrong or not attacks:
-            raise InvalidType(f"Ensemble needs attacks, such as Ensemble(advex.FGSM(), advex.PGD()); received {wrong or 'none'}")
+            raise InvalidType(
+                "Ensemble needs attacks, such as Ensemble(advex.FGSM(), advex.PGD());"
+                f" received {shown(wrong) if wrong else 'none'}"
+            )
         object.__setattr__(self, "attacks", attacks)
 
     def check(self, goal: Goal | None, budget: Budget) -> None:
@@ -208,7 +212,7 @@ class AveragedGradient(Wrapper):
     def __post_init__(self) -> None:
         super().__post_init__()
         if not all(map(callable, self._all())):
-            raise InvalidType(f"transforms must be functions (problem, x) -> x; received {self.transforms!r}")
+            raise InvalidType(f"transforms must be functions (problem, x) -> x; received {shown(self.transforms)}")
 
     def _all(self) -> tuple[Any, ...]:
         if self.transforms is None:

@@ -1,5 +1,8 @@
 """Norm balls: how far an input may be moved, each with its own geometry."""
 
+from typing import TYPE_CHECKING, Any
+
+from advex._others import unknown
 from advex.budgets.base import Budget
 from advex.budgets.l0 import L0
 from advex.budgets.l1 import L1
@@ -7,3 +10,9 @@ from advex.budgets.l2 import L2
 from advex.budgets.linf import Linf
 
 __all__ = ["L0", "L1", "L2", "Budget", "Linf"]
+
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Any:
+        raise unknown(__name__, name, __all__)
