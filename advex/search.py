@@ -24,7 +24,7 @@ from advex.budgets import Budget
 from advex.classifier import Classifier
 from advex.errors import AttackError, InvalidInput, ModelWarning, blaming
 from advex.goals import Goal, Untargeted, leaves
-from advex.judging import ALONE, CHECKED, EVEN, NEIGHBOURS, Judge, honesty, spread, stale
+from advex.judging import ALONE, CHECKED, EVEN, NEIGHBOURS, RANDOM, Judge, honesty, spread, stale
 from advex.losses import cross_entropy, dlr
 from advex.losses import spread as needed_classes
 from advex.problem import Problem, State
@@ -651,37 +651,15 @@ def search(
     if not _backend.RAGGED:  # a black box is never asked about more rows at once than was said
         batch = min(power_of_two(batch) if classifier.symbolic else batch, power_of_two(len(x)))
     x, start = x.copy(), None if start is None else start.copy()  # whatever becomes of the user's own arrays meanwhile
-    sample = grid.working(x[:CHECKED])
-    forward = classifier.forward(sample)
+    forward = classifier.forward(grid.working(x[:CHECKED]))
     if goal is not None:
         goal = goal.check(len(x), forward.classes)
-    judge = Judge(classifier, grid, batch, sample)
     ranked = min(1 + max((stage.aim for stage in stages if stage.aim is not None), default=-1), forward.classes - 1)
-    before = judge(x, goal, ranked)
-    odd, spent = "", 0
-    if classifier.symbolic:
-        some = spread(len(x), CHECKED)
-        odd, spent = honesty(judge, x[some], before["logits"][some])
-        if odd == NEIGHBOURS:
-            judge.singly, spent = True, spent + len(x)
-            before = judge(x, goal, ranked)
-        elif not odd:
-            old, more = stale(classifier, judge, x[some], before["logits"][some])
-            spent += more
-            if old:  # something in the model has been changed since it was compiled; or compilation changes its answer
-                classifier.forget()
-                forward = classifier.forward(sample)
-                if goal is not None:
-                    goal = goal.check(len(x), forward.classes)
-                judge = Judge(classifier, grid, batch, sample)
-                before = judge(x, goal, ranked)
-                old, more = stale(classifier, judge, x[some], before["logits"][some])
-                odd, spent = COMPILED if old else "", spent + more + len(x)
-        spent += forward.fold(ops.convert_to_tensor(sample), before["logits"][: len(sample)])
-    own = goal is None
-    if goal is None:
-        goal = Untargeted(before["prediction"]).check(len(x), forward.classes)
-    goal = goal.of(forward.independent)  # a black box has shown by now what its scores are
+    judge, before, odd, spent = _looked_at(classifier, grid, x, goal, batch, ranked)
+    forward, own = judge.forward, goal is None
+    goal = Untargeted(before["prediction"]) if goal is None else goal
+    # By now a black box has shown what its scores are, and a model that has changed what it is.
+    goal = goal.check(len(x), forward.classes).of(forward.independent)
     _demand_attackable(before)
     labels = goal.labels if isinstance(goal, Untargeted) and not own else None
     said = _about_the_start(before, labels, forward.classes, budget, grid) + ([forward.note] if forward.doubtful else [])
@@ -709,16 +687,16 @@ def search(
     # The final word: on the very array that is returned, by the model itself.
     clean, success, fragile = before["reached"], run.found.copy(), np.zeros(len(x), bool)
     moved = np.flatnonzero(success & ~clean)
-    part = goal.bound({name: values[moved] for name, values in goal.rows().items()})
-    after = judge(run.points[moved], part) if len(moved) else None
     run.queries[moved] += 1
-    if after is not None and classifier.symbolic and not odd:  # what shows only where the model is near its boundary
+    after = judge(run.points[moved], _part(goal, moved)) if len(moved) else None
+    if after is not None and classifier.symbolic and odd not in (NEIGHBOURS, RANDOM):
         few = spread(len(moved), ALONE)
         spent += len(few)
-        if forward.differs(judge.alone(run.points[moved[few]]), after["logits"][few]):
-            odd, judge.singly, spent = NEIGHBOURS, True, spent + len(x) + len(moved)
-            said.insert(0, odd)
-            before, after = judge(x, goal, ranked), judge(run.points[moved], part)
+        if forward.differs(judge.alone(run.points[moved[few]]), after["logits"][few]):  # it shows beside the boundary only
+            judge.singly, spent = True, spent + len(x) + len(moved)
+            said.insert(0, NEIGHBOURS)
+            before = judge(x, goal, ranked)
+            after = judge(run.points[moved], _part(goal, moved))
             fragile |= clean & ~before["reached"]  # never attacked
             clean, success = before["reached"], (success & ~clean) | before["reached"]
     prediction, confidence = before["prediction"].copy(), before["confidence"].copy()
@@ -785,6 +763,38 @@ def search(
         broken_by=run.broken_by.astype(str),
         info=info,
     )
+
+
+def _looked_at(
+    classifier: Classifier, grid: Grid, x: Array, goal: Goal | None, batch: int, ranked: int
+) -> tuple[Judge, dict[str, Array], str, int]:
+    """The first look at the inputs, and at the model: what judges, what it says, what is odd about the model, queries spent."""
+    sample = grid.working(x[:CHECKED])
+    judge = Judge(classifier, grid, batch, sample)
+    before = judge(x, goal, ranked)
+    if not classifier.symbolic:
+        return judge, before, "", 0
+    some = spread(len(x), CHECKED)
+    odd, spent = honesty(judge, x[some], before["logits"][some])
+    if odd == NEIGHBOURS:
+        judge.singly, spent = True, spent + len(x)
+        before = judge(x, goal, ranked)
+    elif not odd:
+        old, more = stale(classifier, judge, x[some], before["logits"][some])
+        spent += more
+        if old:  # something in the model has been changed since it was compiled; or compilation changes its answer
+            classifier.forget()
+            judge = Judge(classifier, grid, batch, sample)
+            before = judge(x, goal, ranked)
+            old, more = stale(classifier, judge, x[some], before["logits"][some])
+            odd, spent = COMPILED if old else "", spent + more + len(x)
+    spent += judge.forward.fold(ops.convert_to_tensor(sample), before["logits"][: len(sample)])
+    return judge, before, odd, spent
+
+
+def _part(goal: Goal, rows: Array) -> Goal:
+    """The goal of some of its examples."""
+    return goal.bound({name: values[rows] for name, values in goal.rows().items()})
 
 
 def _possible(stages: list[Stage], goal: Goal, ranked: int, notes: list[str]) -> list[Stage]:
