@@ -12,10 +12,11 @@ from keras import ops
 from advex import _backend
 from advex._arrays import Array, Tensor
 from advex._settings import helpful, whole_number
-from advex.classifier import TINY, Ask, Classifier, Forward, _box, _names
+from advex.classifier import SURE, TINY, Ask, Classifier, Forward, _box, _names
 from advex.errors import GradientUnavailable, InvalidInput, InvalidType
 
 NO_GRADIENT = "a BlackBox has no gradient: an attack on it may call problem.logits and problem.margin, nothing else"
+MANY = 8  # rows of scores between 0 and 1 that are taken for probabilities without summing to 1
 NEAR = 2e-2  # of 1: rows that sum to it are probabilities, perhaps rounded ones
 
 
@@ -25,7 +26,7 @@ class Answers(Forward):
     def __init__(self, predict: Callable[[Array], Any], classes: int) -> None:
         self._predict, self.classes = predict, classes
         self.head, self.note = "", ""
-        self.coarse, self.shaky, self.folded, self.spent = False, False, False, 0
+        self.coarse, self.folded, self.independent, self.spent = False, False, False, 0
         self._bare = False
 
     @property
@@ -66,22 +67,31 @@ class Answers(Forward):
     def _logits(self, scores: Array) -> Array:
         known = scores[np.isfinite(scores).all(axis=1)]
         probable = bool((known >= 0).all() and (np.abs(known.sum(axis=1) - 1) < NEAR).all())
+        between = bool((known >= 0).all() and (known <= 1).all())
         if not self.head and len(known):
-            self.head = "probabilities" if probable else "logits"
+            self.independent = between and not probable and len(known) >= MANY
+            self.head = "probabilities" if probable else "probabilities, one per class" if self.independent else "logits"
             if probable:
                 self.note = "The function answers with probabilities; advex works with their logarithms."
+            if self.independent:
+                self.note = (
+                    "The function answers with numbers from 0 to 1 that do not sum to 1: taken for a probability of its own for"
+                    " each class; advex works with their log-odds."
+                )
             if probable and len(known) > 1 and ((known == 0) | (known == 1)).all():
                 self._bare = True
                 self.note = "The function answers with zeros and ones only, which say no more than a class: no way can be seen."
-        elif self.head == "probabilities" and not probable:
+        elif (self.head == "probabilities" and not probable) or (self.independent and not between):
             raise InvalidInput(
                 "predict answered with probabilities at first and now with something else: it must return either probabilities,"
-                " which are not negative and sum to 1, or logits"
+                " which are not negative and sum to 1 (or, one for each class, lie between 0 and 1), or logits"
             )
+        if self.independent:
+            return np.log(np.maximum(scores, TINY)) - np.log1p(-np.minimum(scores, np.float32(SURE)))
         return np.log(np.maximum(scores, TINY)) if self.head == "probabilities" else scores
 
 
-class Question(Exception):
+class Question(BaseException):  # no error: nothing that catches errors may stop it
     """What a search needs to know before it can go on: the scores of the ``live`` rows, (batch,) of bool, of ``point``."""
 
     def __init__(self, point: Tensor, live: Tensor) -> None:
@@ -96,7 +106,8 @@ class Given(Forward):
     """
 
     def __init__(self, classes: int, answers: Sequence[Tensor]) -> None:
-        self._left, self.classes, self.coarse, self.folded = list(answers), classes, False, False
+        self._left, self.classes = list(answers), classes
+        self.coarse, self.folded, self.independent = False, False, False
 
     def __call__(self, x: Tensor, live: Tensor | None = None) -> Tensor:
         if live is None:

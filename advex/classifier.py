@@ -15,15 +15,21 @@ from keras import ops
 from advex import _backend, folding
 from advex._arrays import Array, Tensor, flat
 from advex._settings import helpful, real_number
-from advex.errors import InvalidInput, InvalidType
+from advex.errors import InvalidInput, InvalidType, blaming
 
 TINY = 1e-37  # the smallest probability whose logarithm is taken
+SURE = 1 - 2.0**-24  # the largest one below 1 in float32
 FOLDED = 4e-6  # of the largest logit: what folding may change
+
+ITSELF = "Does it run by itself, model(x[:1]), and compiled, model.predict(x[:1])?"
 
 Ask: TypeAlias = Callable[[keras.Model, Any], Any]
 
 _COMPILED: weakref.WeakKeyDictionary[keras.Model, dict[Hashable, Any]] = weakref.WeakKeyDictionary()
-KEPT = 32  # compiled functions per model; the oldest goes
+KEPT = 32  # compiled functions per model and preprocessing; the oldest goes
+PREPARED = 8  # ways of preprocessing for which functions are kept
+LASTING = ("forward", "canary")  # these stay: what the head is, and the trace that is older than all others
+PROBES = 16  # random inputs that must look like probabilities too before a guess is made
 
 SHAPES = ("Reshape", "Squeeze", "Flatten", "ExpandDims", "Identity")  # operations that leave the values alone
 
@@ -132,6 +138,36 @@ def _before_activation(model: keras.Model) -> tuple[str, Callable[[Tensor, Ask],
     return None
 
 
+def _ends_known(model: keras.Model | None) -> bool:
+    """Whether the graph says that the last layer's activation is none that makes probabilities."""
+    last = _last(model) if model is not None else None
+    if last is None:
+        return False
+    if isinstance(last[0], keras.Model):
+        return _ends_known(last[0])
+    activation = getattr(last[0], "activation", None)
+    makers = (keras.activations.sigmoid, keras.activations.hard_sigmoid, keras.activations.softmax, keras.activations.sparsemax)
+    return activation in vars(keras.activations).values() and activation not in makers
+
+
+def _probable(values: Array) -> bool:
+    """Whether all of them can be probabilities."""
+    return bool(np.isfinite(values).all() and (values >= 0).all() and (values <= 1 + 1e-5).all())
+
+
+def demand_rows(asked: int, shape: tuple[Any, ...]) -> None:
+    """Raise unless a model has given one answer to each input.
+
+    Raises:
+        InvalidInput: it gave more, or fewer.
+    """
+    if not shape or shape[0] != asked:
+        raise InvalidInput(
+            f"the model must answer with one row for each input; for {asked} inputs it answered with shape {tuple(shape)}. If an"
+            " input has several parts, such as the frames of a clip, let the model end in their mean"
+        )
+
+
 class Forward:
     """From inputs in the model's units to logits (batch, classes). Holds the model weakly, so that it can be cached with it."""
 
@@ -144,31 +180,42 @@ class Forward:
         self.classes = 0
         self.coarse = False
         """Whether the model computes in half precision."""
-        self.shaky = False
-        """Whether two answers to the same input were found to differ; looked at where compilation would hide it."""
+        self.independent = False
+        """Whether each class has a probability of its own (a sigmoid unit each), which need not sum to 1."""
         self.spent = 0
         """Passes that looking at the head has cost and nobody has accounted for yet."""
         self.folded = False
         """Whether calls fold batch normalisation away; set where that was seen to change nothing that matters."""
 
     def _prepared(self, x: Tensor) -> Tensor:
-        # A copy: torch lets a preprocessing that is written in place, x -= mean, edit the data of the search.
-        return x if self._preprocess is None else self._preprocess(ops.copy(x))
+        if self._preprocess is None:
+            return x
+        with blaming("preprocess"):
+            # A copy: torch lets a preprocessing that is written in place, x -= mean, edit the data of the search.
+            made = self._preprocess(ops.copy(x))
+        if not ops.is_tensor(made):
+            raise InvalidType(
+                f"preprocess must return a tensor; it returned {type(made).__name__}. NumPy has no gradients: write it with"
+                " keras.ops, such as lambda x: (x - mean) / std"
+            )
+        return made
 
     def raw(self, x: Tensor, ask: Ask = _ask) -> Any:
         """What the model itself answers."""
         model = self._model()
         if model is None:
             raise ReferenceError("the model is gone: keep a reference to it while it is attacked")
-        return ask(model, _structured(model, self._prepared(x)))
+        prepared = _structured(model, self._prepared(x))
+        with blaming(f"the model {model.name!r}", ITSELF):
+            return ask(model, prepared)
 
     def variables(self) -> list[keras.Variable]:
         """All that the forward pass reads."""
         model = self._model()
         return [*(model.variables if model is not None else []), *getattr(self._preprocess, "variables", [])]
 
-    def detect(self, sample: Tensor) -> None:
-        """Find out what the model's outputs are, from its graph and from its answer to a few inputs."""
+    def detect(self, sample: Tensor, box: tuple[float, float] = (0.0, 1.0)) -> None:
+        """Find out what the model's outputs are, from its graph and from its answer to a few inputs of the ``box``."""
         answer = self.raw(sample)
         if isinstance(answer, dict | list | tuple):
             names = list(answer) if isinstance(answer, dict) else list(range(len(answer)))
@@ -176,15 +223,12 @@ class Forward:
         shape = tuple(answer.shape)
         if len(shape) not in (1, 2) or (len(shape) == 2 and shape[1] == 0):
             raise InvalidInput(f"the model must answer with (batch, classes); it answered with shape {shape}")
+        demand_rows(int(sample.shape[0]), shape)
         values = _backend.to_numpy(ops.cast(answer, "float32")).astype("float64").reshape(shape[0], -1)
         self.classes, self.spent = max(2, values.shape[1]), shape[0]
         model = self._model()
         halves = {layer.compute_dtype for layer in (_layers(model) if model is not None else [])} & {"float16", "bfloat16"}
         self.coarse = bool(halves)
-        if _backend.immediate(self.raw) is None:
-            again = _backend.to_numpy(ops.cast(self.raw(sample), "float32")).astype("float64").reshape(values.shape)
-            self.shaky = self.differs(again, values)
-            self.spent += shape[0]
         found = _before_activation(model) if model is not None else None
         units = values.shape[1]
         if found is not None:
@@ -201,21 +245,47 @@ class Forward:
                 self._recovered = inner
                 self.head = kind if units > 1 or kind == "softmax" else "sigmoid, one unit"
                 self.note = f"The model ends in {kind}; advex works with the logits before it."
+                if kind == "sigmoid" and units > 1:
+                    self.independent = True
+                    self.note += " Each class has a probability of its own; the largest is the prediction."
                 return
-        probable = np.isfinite(values).all() and (values >= 0).all() and (values <= 1 + 1e-5).all()
+        probable = _probable(values)
         if units == 1:
             linear = model is not None and _ends_linear(model)
             self.head = "probability, one unit" if probable and not linear else "logit, one unit"
             if self.head.startswith("probability"):
-                self.note = "The model answers with one probability; advex works with its logarithms, which saturate."
+                self.note = (
+                    "The model has one output unit between 0 and 1: taken for the probability of class 1 (binary). advex works"
+                    " with its logarithms, which saturate."
+                )
+            else:
+                self.note = (
+                    "The model has one output unit without a sigmoid: taken for the logit of a binary classifier, class 1 above"
+                    " 0. A regression, whose output is a number, is not supported yet."
+                )
         elif probable and (np.abs(values.sum(1) - 1) < (2e-2 if self.coarse else 1e-5)).all():
             self.head = "probabilities"
             self.note = (
                 "The model answers with probabilities whose logits could not be recovered; advex works with their logarithms,"
                 " whose gradients vanish where a probability underflows. Give the model without its softmax if you can."
             )
+        elif probable and not _ends_known(model) and self._probable_everywhere(sample, box):
+            self.independent = True
+            self.head = "probabilities, one per class"
+            self.note = (
+                "The model answers with numbers from 0 to 1 that do not sum to 1: taken for a probability of its own for each"
+                " class. advex works with their log-odds, which saturate. Give the model without its sigmoids if you can."
+            )
         else:
             self.head = "logits"
+
+    def _probable_everywhere(self, sample: Tensor, box: tuple[float, float]) -> bool:
+        """Whether random inputs, too, are answered with numbers from 0 to 1."""
+        shape = (PROBES, *map(int, sample.shape[1:]))
+        noise = np.random.default_rng(0).uniform(*box, size=shape).astype("float32")
+        self.spent += PROBES
+        answer = self.raw(ops.convert_to_tensor(noise))
+        return _probable(_backend.to_numpy(ops.cast(answer, "float32")).astype("float64"))
 
     def differs(self, one: Array, other: Array) -> bool:
         """Whether two answers of the model to the same inputs differ by more than rounding errors."""
@@ -257,13 +327,21 @@ class Forward:
 
     def _asked(self, x: Tensor, ask: Ask) -> Tensor:
         answer = self._recovered(self._prepared(x), ask) if self._recovered is not None else self.raw(x, ask)
+        if isinstance(x.shape[0], int) and isinstance(answer.shape[0], int):
+            demand_rows(int(x.shape[0]), tuple(answer.shape))
         answer = flat(ops.cast(answer, "float32"))
+        if self.independent and self.doubtful:
+            return ops.log(ops.maximum(answer, TINY)) - ops.log1p(-ops.minimum(answer, SURE))
         if answer.shape[1] == 1:
             if self.doubtful:
                 answer = ops.concatenate([1 - answer, answer], axis=1)
             else:
                 return ops.concatenate([ops.zeros_like(answer), answer], axis=1)
         return ops.log(ops.maximum(answer, TINY)) if self.doubtful else answer
+
+    def probabilities(self, logits: Tensor) -> Tensor:
+        """What the model itself calls the probability of each class: (batch, classes)."""
+        return ops.sigmoid(logits) if self.independent else ops.softmax(logits)
 
 
 class Classifier:
@@ -343,23 +421,28 @@ class Classifier:
 
         def make() -> Forward:
             forward = Forward(self.model, self.preprocess)
-            forward.detect(ops.convert_to_tensor(sample))
+            forward.detect(ops.convert_to_tensor(sample), self.box)
             self._check_names(forward.classes)
             return forward
 
-        return self.compiled("forward", make)  # type: ignore[return-value]
+        return self.compiled(("forward",), make)  # type: ignore[return-value]
 
     def kept(self) -> dict[Hashable, Any]:
-        """What was compiled for this very model; emptied when its layers or their plain attributes have changed."""
-        kept = _COMPILED.setdefault(self.model, {})
+        """What was compiled for this very model and preprocessing; all of it goes when layers or plain attributes change."""
+        groups = _COMPILED.setdefault(self.model, {})
         mark = _mark(self.model)
-        if kept.get("mark") != mark:
-            kept.clear()
-            kept["mark"] = mark
-        return kept
+        if groups.get("mark") != mark:
+            groups.clear()
+            groups["mark"] = mark
+        name = ("preprocess", _identity(self.preprocess))
+        own: dict[Hashable, Any] = groups.pop(name, {})
+        groups[name] = own  # the one used last is the last to go
+        for oldest in [name for name in groups if name != "mark"][:-PREPARED]:
+            del groups[oldest]
+        return own
 
     def forget(self) -> None:
-        """Drop all that was compiled for this model."""
+        """Drop all that was compiled for this model and preprocessing."""
         self.kept().clear()
 
     def compiled(self, key: Hashable, make: Callable[[], Callable[..., Any]]) -> Callable[..., Any]:
@@ -368,23 +451,28 @@ class Classifier:
             hash(key)
         except TypeError:
             return make()
-        key = (_identity(self.preprocess), key)
-        if key not in self.kept():
+        kept = self.kept()
+        if key not in kept:
             made = make()
-            kept = self.kept()  # its mark may have changed: the first call builds a model
+            kept = self.kept()  # the mark may have changed: the first call builds a model
             kept[key] = made
-            for oldest in [name for name in kept if name != "mark"][:-KEPT]:
+            passing = [name for name in kept if not (isinstance(name, tuple) and name[0] in LASTING)]
+            for oldest in passing[:-KEPT]:
                 del kept[oldest]
             return made
-        found: Callable[..., Any] = self.kept()[key]
+        found: Callable[..., Any] = kept[key]
         return found
 
     def judge(self, sample: Array) -> Callable[[Tensor], Tensor]:
-        """The compiled forward pass: a tensor in the model's units -> logits."""
+        """The model itself, called as its user would call it: a tensor in the model's units -> logits. Nothing is compiled."""
+        return _backend.immediate(self.forward(sample).exact)
+
+    def canary(self, sample: Array) -> Callable[[Tensor], Tensor]:
+        """The forward pass as it was compiled before everything else: where it answers as the model does, no trace is stale."""
         forward = self.forward(sample)
         shape = (None, *sample.shape[1:])
         return self.compiled(
-            ("judge", sample.shape[1:]), lambda: _backend.compiled(forward.exact, [(shape, "float32")], forward.variables)
+            ("canary", sample.shape[1:]), lambda: _backend.compiled(forward.exact, [(shape, "float32")], forward.variables)
         )
 
     def caption(self, label: int) -> str:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Iterator
 
 __all__ = [
     "AdvexError",
@@ -15,6 +17,7 @@ __all__ = [
     "InvalidInput",
     "InvalidType",
     "ModelWarning",
+    "UserCodeError",
 ]
 
 
@@ -38,6 +41,10 @@ class AttackError(AdvexError, RuntimeError):
     """An attack broke its contract: another shape, another dtype, changed weights."""
 
 
+class UserCodeError(AdvexError, RuntimeError):
+    """Code given to advex, such as ``preprocess`` or a loss, failed: the message names it, ``__cause__`` is its error."""
+
+
 class ImageError(AdvexError, ValueError):
     """A file that is not an image advex can use."""
 
@@ -52,6 +59,35 @@ class AdvexWarning(UserWarning):
 
 class ModelWarning(AdvexWarning):
     """Something about the model, the data or the settings that makes the figures doubtful."""
+
+
+COMPILED = (
+    "It is called with tensors and compiled: write it with keras.ops, without NumPy, float(), .numpy(), or an if that asks a"
+    " tensor"
+)
+
+
+@contextlib.contextmanager
+def blaming(what: str, hint: str = COMPILED) -> Iterator[None]:
+    """Say which part of the user's own code has failed, where its error alone would not.
+
+    Args:
+        what: the argument it came from, such as "preprocess".
+        hint: what can be done.
+
+    Raises:
+        UserCodeError: in place of whatever the block raised, unless that is advex's own.
+    """
+    try:
+        yield
+    except AdvexError:
+        raise
+    except Exception as problem:
+        # Keras puts the message into colours, behind a line that says which layer was called.
+        lines = [line for line in re.sub(r"\x1b\[\d*m", "", str(problem)).splitlines() if line.strip()]
+        text = " ".join(lines[:2] if lines[:1] and lines[0].startswith("Exception encountered") else lines[:1]) or "no message"
+        text = text if len(text) <= 240 else f"{text[:237]}..."
+        raise UserCodeError(f"{what} failed with {type(problem).__name__}: {text.rstrip('.')}. {hint}") from problem
 
 
 def nearest(word: str, known: Iterable[str], count: int = 1) -> list[str]:

@@ -13,17 +13,23 @@ from keras import ops
 
 from advex._arrays import Array, Tensor
 from advex._settings import Settings
-from advex.errors import InvalidInput, InvalidType
+from advex.errors import InvalidInput, InvalidType, blaming
 
 FRAGILE = 1e-6
 """A margin below this fraction of the largest logit may differ from machine to machine: it never counts as crossed."""
 
-FAR = 1e30  # stands for infinity where an infinity would make NaN gradients
+INFINITY = float("inf")
+LARGEST = 3e38  # what float32 holds
 
 
 def class_mask(labels: Tensor, logits: Tensor) -> Tensor:
     """True at each example's own class: shape (batch, classes)."""
-    return ops.expand_dims(labels, 1) == ops.arange(logits.shape[1], dtype="int32")
+    return ops.expand_dims(ops.cast(labels, "int32"), 1) == ops.arange(logits.shape[1], dtype="int32")
+
+
+def others(logits: Tensor, labels: Tensor) -> Tensor:
+    """The logits, minus infinity at each example's own class: no finite number is below every logit."""
+    return ops.where(class_mask(labels, logits), -INFINITY, logits)
 
 
 def picked(logits: Tensor, labels: Tensor) -> Tensor:
@@ -33,14 +39,15 @@ def picked(logits: Tensor, labels: Tensor) -> Tensor:
 
 def best_other(logits: Tensor, labels: Tensor) -> Tensor:
     """Each example's largest logit among the classes that are not its own: shape (batch,)."""
-    return ops.max(ops.where(class_mask(labels, logits), -FAR, logits), axis=1)
+    return ops.max(others(logits, labels), axis=1)
 
 
 def _largest(logits: Tensor) -> Tensor:
     """Each example's largest absolute logit, shape (batch,); classes masked out by -1e9 or -inf do not take part."""
     top = ops.max(logits, axis=1, keepdims=True)
     masked = logits < top - 1e4 * (1 + ops.abs(top))
-    return ops.max(ops.abs(ops.where(masked, top, logits)), axis=1)
+    size = ops.max(ops.abs(ops.where(masked, top, logits)), axis=1)
+    return ops.minimum(size, LARGEST)  # a logit that overflowed crosses like any other
 
 
 class Goal(Settings):
@@ -52,32 +59,50 @@ class Goal(Settings):
 
     targeted: ClassVar[bool] = False
     """Whether ``labels`` are classes to reach (True) or to leave (False); ``losses.cross_entropy`` asks."""
+    independent = False
+    """Whether each class has a probability of its own, a sigmoid unit each; set from the model, see ``of``."""
 
     @abstractmethod
     def margin(self, logits: Tensor) -> Tensor:
         """How far the decision boundary is crossed: (batch, classes) -> (batch,); above 0 = crossed."""
+
+    def probabilities(self, logits: Tensor) -> Tensor:
+        """What the model itself calls the probability of each class: (batch, classes), softmax or a sigmoid for each."""
+        return ops.sigmoid(logits) if self.independent else ops.softmax(logits)
+
+    def of(self, independent: bool) -> Self:
+        """This goal for a model whose classes have probabilities of their own, or share one."""
+        if independent == self.independent:
+            return self
+        twin = copy.copy(self)
+        object.__setattr__(twin, "independent", independent)
+        return twin
 
     def reached(self, logits: Tensor, slack: float = 1.0) -> Tensor:
         """Whether each example has succeeded: (batch,) of bool. NaN never has.
 
         The margin must exceed ``slack`` times the noise of the arithmetic, 1e-6 of the largest logit.
         """
-        return self.margin(logits) > slack * FRAGILE * _largest(logits)
+        with blaming(f"{type(self).__name__}.margin"):
+            margin = self.margin(logits)
+        return margin > slack * FRAGILE * _largest(logits)
 
     def check(self, count: int, classes: int | None) -> Self:
         """This goal, tidied up for ``count`` examples, or an error that says what is wrong with it.
 
         ``classes`` is None as long as only the model itself, not yet called, could tell their number.
         """
-        for name, values in self.rows().items():
+        tidy = {name: _tidy(f"{type(self).__name__}.{name}", values) for name, values in self.rows().items()}
+        for name, values in tidy.items():
             if len(values) != count:
                 raise InvalidInput(f"{type(self).__name__}.{name} has {len(values)} entries for {count} examples")
-        return self
+        return self.bound(tidy)
 
     def rows(self) -> dict[str, Array]:
         """The fields with one entry per example."""
         fields = dataclasses.fields(self)  # type: ignore[arg-type]
-        return {field.name: value for field in fields if isinstance(value := getattr(self, field.name), np.ndarray)}
+        values = {field.name: getattr(self, field.name) for field in fields}
+        return {name: value for name, value in values.items() if isinstance(value, np.ndarray) and value.ndim}
 
     def bound(self, rows: dict[str, Any]) -> Self:
         """A copy whose per-example fields are ``rows``."""
@@ -90,6 +115,18 @@ class Goal(Settings):
     def notes(self) -> tuple[str, ...]:
         """What was done to the values given, in sentences."""
         return ()
+
+
+def _tidy(name: str, values: Array) -> Array:
+    """A copy of one entry per example, of the types that models and losses work with: int32, float32, bool."""
+    kind = values.dtype.kind
+    if kind in "iu":
+        if len(values) and not -(2**31) <= int(values.min()) <= int(values.max()) < 2**31:
+            raise InvalidInput(f"{name} holds whole numbers beyond 32 bits, such as {values.max()}")
+        return values.astype("int32")
+    if kind not in "fb":
+        raise InvalidType(f"{name} must hold numbers, one entry per example; received an array of {values.dtype}")
+    return values.astype("float32" if kind == "f" else bool)
 
 
 def class_numbers(name: str, values: Any) -> tuple[Array, tuple[str, ...]]:
@@ -136,8 +173,9 @@ class _Labelled(Goal):
     def check(self, count: int, classes: int | None) -> Self:
         if len(self.labels) != count:
             raise InvalidInput(f"x has {count} examples but there are {len(self.labels)} labels")
+        tidy = Goal.check(self, count, classes)  # the fields of a class derived from this one, too
         if classes is None:
-            return self
+            return tidy
         outside = (self.labels < 0) | (self.labels >= classes)
         if outside.any():
             hint = ": are they 1-based? Subtract 1" if self.labels.min() >= 1 and self.labels.max() == classes else ""
@@ -145,7 +183,7 @@ class _Labelled(Goal):
                 f"the model has {classes} classes, 0 to {classes - 1}, but {outside.sum()} labels are outside,"
                 f" such as {self.labels[outside][0]}{hint}"
             )
-        return self
+        return tidy
 
 
 @dataclass(frozen=True, eq=False)
@@ -165,6 +203,11 @@ class Towards(Goal):
 
     def margin(self, logits: Tensor) -> Tensor:
         return picked(logits, self.labels) - picked(logits, self.away)
+
+
+def leaves(goal: Goal) -> bool:
+    """Whether any class but the label is a success: not so for a goal derived from ``Untargeted`` with a margin of its own."""
+    return isinstance(goal, Untargeted) and type(goal).margin is Untargeted.margin
 
 
 class Untargeted(_Labelled):
@@ -231,7 +274,7 @@ class Targeted(_Labelled):
         return picked(logits, self.labels) - best_other(logits, self.labels)
 
     def reached(self, logits: Tensor, slack: float = 1.0) -> Tensor:
-        probability = picked(ops.softmax(logits), self.labels)
+        probability = picked(self.probabilities(logits), self.labels)
         demanded = ops.minimum(self.confidence + slack * FRAGILE, 1.0)
         enough = ops.logical_or(self.confidence <= 0, probability >= demanded)
         return ops.logical_and(Goal.reached(self, logits, slack), enough)

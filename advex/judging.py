@@ -1,4 +1,4 @@
-"""Judging: the one compiled forward pass, and whether the model answers honestly."""
+"""Judging: what the model itself answers, and whether it answers honestly."""
 
 from __future__ import annotations
 
@@ -10,15 +10,24 @@ import numpy as np
 from keras import ops
 
 from advex import _backend
-from advex._arrays import Array, Tensor
+from advex._arrays import Array
 from advex._grid import Grid
-from advex.classifier import Classifier, Forward
+from advex.classifier import Classifier, demand_rows
 from advex.goals import Goal
 from advex.losses import SATURATED, log_odds
+
+CHECKED = 16  # rows used for the checks of the model's honesty
+ALONE = 4  # of them, and of the successes, that are asked about one by one
 
 EVEN: ContextVar[int] = ContextVar("advex_even", default=1)
 """Batches are filled up to a multiple of so many rows. Kernels remember something for every size they have seen: long evaluations
 keep the number of sizes small. What fills a batch up is computed, and counted by nobody."""
+
+RANDOM = "The model answers differently to the same input: it is random at inference. Successes may be luck."
+NEIGHBOURS = (
+    "The model's answer to an input depends on the rest of its batch, or on the place in it. Every input was judged alone; the"
+    " attack searched in batches, and may have missed successes."
+)
 
 
 @contextlib.contextmanager
@@ -31,88 +40,127 @@ def even(rows: int) -> Iterator[None]:
         EVEN.reset(token)
 
 
+def spread(count: int, most: int) -> Array:
+    """At most ``most`` of the numbers below ``count``, evenly spread."""
+    return np.unique(np.linspace(0, max(0, count - 1), min(count, most)).round().astype("int64"))[:count]
+
+
 class Judge:
-    """Predictions of arrays of the user's kind, in batches, by the one compiled forward pass."""
+    """Answers of the model itself to arrays of the user's kind, in batches; nothing that was compiled takes part.
+
+    Attributes:
+        singly: whether each input is asked about in a batch of its own.
+    """
 
     def __init__(self, classifier: Classifier, grid: Grid, batch: int, sample: Array) -> None:
-        self.grid, self.batch = grid, batch
-        self.padded = classifier.symbolic
+        self.grid, self.symbolic = grid, classifier.symbolic
+        self.fixed, self.batch = classifier.symbolic and not _backend.RAGGED, batch
+        self.forward = classifier.forward(sample)
         self.run = classifier.judge(sample)
-        self.slack = classifier.forward(sample).slack
-        self.first: Array = np.zeros((0, 0))  # the first logits that were computed
+        self.singly = False
+
+    def size(self, count: int) -> int:
+        """In batches of how many ``count`` inputs are asked about: one of two sizes, where each new one is dear."""
+        return CHECKED if self.fixed and count <= 4 * CHECKED else self.batch
+
+    def filled(self, points: Array, size: int) -> Array:
+        """``points`` with copies of the first one, up to a number that is welcome."""
+        if not self.symbolic:
+            return points
+        missing = size - len(points) if self.fixed else -len(points) % EVEN.get()
+        return np.concatenate([points, np.repeat(points[:1], missing, axis=0)])
 
     def logits(self, x: Array) -> Array:
-        """One batch at most; padded where shapes must not change."""
-        points = self.grid.working(x)
-        if self.padded and len(points) < self.batch:
-            missing = -len(points) % EVEN.get() if _backend.RAGGED else self.batch - len(points)
-            points = np.concatenate([points, np.repeat(points[:1], missing, axis=0)])
-        logits = _backend.to_numpy(self.run(ops.convert_to_tensor(points)))[: len(x)]
-        if not len(self.first):
-            self.first = logits
+        """(n, ...) -> (n, classes)."""
+        if self.singly:
+            return self.alone(x)
+        size = self.size(len(x))
+        parts = [x[start : start + size] for start in range(0, len(x), size)]
+        return np.concatenate([self._asked(self.filled(self.grid.working(part), size))[: len(part)] for part in parts])
+
+    def alone(self, x: Array) -> Array:
+        """The same, each input in a batch of its own."""
+        return np.concatenate([self._asked(self.grid.working(x[row : row + 1])) for row in range(len(x))])
+
+    def _asked(self, points: Array) -> Array:
+        logits = _backend.to_numpy(self.run(ops.convert_to_tensor(points)))
+        demand_rows(len(points), logits.shape)
         return logits
 
     def __call__(self, x: Array, goal: Goal | None, ranked: int = 0) -> dict[str, Array]:
-        """Per row: prediction, its probability, whether the goal is reached, whether logits are NaN, whether they saturate.
+        """Per row: logits, prediction, its probability, whether the goal is reached, whether logits are NaN or saturate.
 
         With ``ranked``, also that many classes but the predicted one, the likeliest first: (n, ranked).
         """
+        logits, size = self.logits(x), self.size(len(x))
         parts: list[dict[str, Array]] = []
-        for start in range(0, len(x), self.batch):
-            rows = slice(start, min(start + self.batch, len(x)))
-            logits = self.logits(x[rows])
-            broken = np.asarray(np.isnan(logits).any(axis=1))
-            prediction = np.where(broken, 0, logits.argmax(axis=1))
-            probability = _backend.to_numpy(ops.max(ops.softmax(ops.convert_to_tensor(logits)), axis=1))
-            now = goal.bound(_tensors(goal, rows)) if goal is not None else None
-            reached = (
-                _backend.to_numpy(now.reached(ops.convert_to_tensor(logits), self.slack))
-                if now is not None
-                else np.zeros(len(logits), bool)
-            )
-            labels = getattr(now, "labels", None)
-            single = labels is not None and len(labels.shape) == 1
-            odds = _backend.to_numpy(log_odds(ops.convert_to_tensor(logits), labels)) if single else np.zeros(len(logits))
-            parts.append(
-                {
-                    "prediction": prediction.astype("int64"),
-                    "confidence": probability,
-                    "reached": reached & ~broken,
-                    "broken": broken,
-                    "saturated": np.asarray(odds < SATURATED),
-                    "ranking": np.argsort(-logits, axis=1, kind="stable")[:, 1 : ranked + 1].astype("int32"),
-                }
-            )
+        for start in range(0, len(x), size):
+            every = np.arange(start, min(start + size, len(x)))
+            count = len(every)
+            if self.fixed:  # the few operations after the model are compiled for each size, too
+                every = np.concatenate([every, np.repeat(every[:1], size - count)])
+            part = self._judged(logits[every], goal, every, ranked)
+            parts.append({name: values[:count] for name, values in part.items()})
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
+    def _judged(self, logits: Array, goal: Goal | None, every: Array, ranked: int) -> dict[str, Array]:
+        tensor = ops.convert_to_tensor(logits)
+        broken = np.asarray(np.isnan(logits).any(axis=1))
+        prediction = np.where(broken, 0, logits.argmax(axis=1))
+        probability = _backend.to_numpy(ops.max(self.forward.probabilities(tensor), axis=1))
+        now, reached = None, np.zeros(len(logits), bool)
+        if goal is not None:
+            rows = {name: ops.convert_to_tensor(values[every]) for name, values in goal.rows().items()}
+            now = goal.bound(rows).of(self.forward.independent)
+            reached = _backend.to_numpy(now.reached(tensor, self.forward.slack))
+        labels = getattr(now, "labels", None)
+        single = labels is not None and len(labels.shape) == 1
+        odds = _backend.to_numpy(log_odds(tensor, labels)) if single else np.zeros(len(logits))
+        return {
+            "logits": logits,
+            "prediction": prediction.astype("int64"),
+            "confidence": probability,
+            "reached": reached & ~broken,
+            "broken": broken,
+            "saturated": np.asarray(odds < SATURATED),
+            "ranking": np.argsort(-logits, axis=1, kind="stable")[:, 1 : ranked + 1].astype("int32"),
+        }
 
-def _tensors(goal: Goal, rows: slice) -> dict[str, Tensor]:
-    return {name: ops.convert_to_tensor(values[rows]) for name, values in goal.rows().items()}
 
+def honesty(judge: Judge, x: Array, together: Array) -> tuple[str, int]:
+    """Does the model answer alike twice, alone, and in another place with other neighbours?
 
-def honesty(forward: Forward, judge: Judge, x: Array) -> tuple[list[str], bool, int]:
-    """Does the model answer alike twice, alone and in a batch, compiled and not?
+    Args:
+        judge: as it has judged so far.
+        x: a few inputs.
+        together: the logits that it has for them, from a batch with others.
 
-    Returns what is wrong, in sentences; whether the compiled model answers differently from the model; queries spent.
+    Returns:
+        What is wrong, a sentence or nothing; queries spent.
     """
-    differs = forward.differs
-    direct = _backend.immediate(forward.exact)
+    every, few = np.arange(len(x)), spread(len(x), ALONE)
+    elsewhere = np.empty_like(together)
+    for half in (every[1::2][::-1], every[::2][::-1]):
+        if len(half):
+            elsewhere[half] = judge.logits(x[half])
+    alone, spent = judge.alone(x[few]), len(x) + len(few)
+    differs = judge.forward.differs
+    if not (differs(elsewhere, together) or differs(alone, together[few])):
+        return "", spent
+    random = differs(judge.logits(x), judge.logits(x))
+    return RANDOM if random else NEIGHBOURS, spent + 2 * len(x)
 
-    def ask(rows: Array) -> Array:
-        if direct is None:
-            return judge.logits(rows)
-        return _backend.to_numpy(direct(ops.convert_to_tensor(judge.grid.working(rows))))
 
-    compiled = judge.first[: len(x)]
-    once, twice, alone = ask(x), ask(x), ask(x[:1])
-    spent = 2 * len(x) + 1
-    if forward.shaky or differs(once, twice):
-        return (
-            ["The model answers differently to the same input: it is random at inference. Successes may be luck."],
-            False,
-            spent,
-        )
-    if differs(once[:1], alone):
-        odd = "The model's answer to an input depends on the rest of its batch. Successes may not survive alone."
-        return [odd], False, spent
-    return [], differs(once[: len(compiled)], compiled), spent
+def stale(classifier: Classifier, judge: Judge, x: Array, true: Array) -> tuple[bool, int]:
+    """Does what was compiled for the model answer otherwise than the model itself, whose logits are ``true``? Queries spent."""
+    if not _backend.TRACED:
+        return False, 0
+    return judge.forward.differs(compiled_answers(classifier, judge, x), true), len(x)
+
+
+def compiled_answers(classifier: Classifier, judge: Judge, x: Array) -> Array:
+    """What the oldest compiled function answers to a few inputs: (n, classes)."""
+    points = judge.grid.working(x)
+    run, size = classifier.canary(points[:1]), judge.size(len(points))
+    parts = [judge.filled(points[start : start + size], size) for start in range(0, len(points), size)]
+    return np.concatenate([_backend.to_numpy(run(ops.convert_to_tensor(part))) for part in parts])[: len(points)]

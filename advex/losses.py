@@ -6,7 +6,7 @@ from keras import ops
 
 from advex._arrays import Tensor
 from advex.errors import InvalidType
-from advex.goals import FAR, Goal, class_mask, picked
+from advex.goals import Goal, others, picked
 
 __all__ = ["confidence", "cross_entropy", "dlr", "margin"]
 
@@ -23,8 +23,7 @@ def _labels(goal: Goal, loss: str) -> Tensor:
 
 def log_odds(logits: Tensor, labels: Tensor) -> Tensor:
     """log of the odds against each example's class, ``log((1 - p) / p)``: shape (batch,)."""
-    others = ops.where(class_mask(labels, logits), -FAR, logits)
-    return ops.logsumexp(others, axis=1) - picked(logits, labels)
+    return ops.logsumexp(others(logits, labels), axis=1) - picked(logits, labels)
 
 
 def cross_entropy(logits: Tensor, goal: Goal) -> Tensor:
@@ -41,7 +40,10 @@ def cross_entropy(logits: Tensor, goal: Goal) -> Tensor:
     Returns:
         Shape (batch,), in nats.
     """
-    u = log_odds(logits, _labels(goal, "cross_entropy"))
+    labels = _labels(goal, "cross_entropy")
+    u = log_odds(logits, labels)
+    if goal.targeted and goal.independent:  # the target must beat the other units, and its own sigmoid must rise
+        u = ops.logaddexp(u, -picked(logits, labels))
     value = ops.where(u > SATURATED, ops.softplus(ops.maximum(u, SATURATED)), u - SATURATED)
     return -value if goal.targeted else value
 
@@ -53,7 +55,7 @@ def margin(logits: Tensor, goal: Goal) -> Tensor:
 
 def confidence(logits: Tensor, goal: Goal) -> Tensor:
     """The raw probability of the target (targeted), or minus that of the label (untargeted): what the old tutorials climb."""
-    probability = picked(ops.softmax(logits), _labels(goal, "confidence"))
+    probability = picked(goal.probabilities(logits), _labels(goal, "confidence"))
     return probability if goal.targeted else -probability
 
 

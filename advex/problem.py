@@ -13,15 +13,15 @@ from advex._arrays import Tensor, axes, flat, rows
 from advex._grid import Grid
 from advex.budgets import Budget
 from advex.classifier import Forward
-from advex.errors import AttackError, GradientUnavailable
+from advex.errors import AttackError, GradientUnavailable, blaming
 from advex.goals import Goal, Towards
 
 State: TypeAlias = dict[str, Any]
 Loss: TypeAlias = Callable[[Tensor, Goal], Tensor]
 
 NO_GRADIENT = (
-    "the model has no gradient with respect to its input: something in it is not differentiable (rounding, argmax,"
-    " a look-up). Use a black-box attack, or replace that part by a layer whose gradient passes straight through"
+    "the model has no gradient with respect to its input: something in it, or in its preprocess, is not differentiable (NumPy,"
+    " rounding, argmax, a look-up). Use a black-box attack, or replace that part by one whose gradient passes straight through"
 )
 
 LITTLE = 1e-3  # a smaller gain is none
@@ -123,7 +123,8 @@ class Problem:
 
         def evaluate(point: Tensor) -> tuple[Tensor, Tensor]:
             logits = self._forward(point if through is None else through(point))
-            value = loss(logits, self.goal)
+            with blaming(f"the loss {getattr(loss, '__name__', type(loss).__name__)}"):
+                value = ops.convert_to_tensor(loss(logits, self.goal))
             if len(value.shape) != 1:
                 raise AttackError(f"a loss must return one value per example, shape (batch,); it returned {tuple(value.shape)}")
             return value, logits

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import sys
@@ -21,16 +22,20 @@ from advex._version import VERSION
 from advex.blackbox import Given, Question
 from advex.budgets import Budget
 from advex.classifier import Classifier
-from advex.errors import AttackError, InvalidInput, ModelWarning
-from advex.goals import Goal, Untargeted
-from advex.judging import EVEN, Judge, honesty
-from advex.losses import cross_entropy, dlr, spread
+from advex.errors import AttackError, InvalidInput, ModelWarning, blaming
+from advex.goals import Goal, Untargeted, leaves
+from advex.judging import ALONE, CHECKED, EVEN, NEIGHBOURS, Judge, honesty, spread, stale
+from advex.losses import cross_entropy, dlr
+from advex.losses import spread as needed_classes
 from advex.problem import Problem, State
 from advex.result import Result
 
-CHECKED = 16  # rows used for the checks of the model's honesty
 PATIENCE = 2.0  # seconds before a bar appears by itself
 REFILL = 8  # fresh rows join when one place in so many is free
+COMPILED = (
+    "The compiled model answers differently from the model itself: the search, which is compiled, may miss successes. Those"
+    " that are counted were judged by the model itself."
+)
 BURST = 3  # steps between two looks at the state, on an accelerator
 
 
@@ -131,6 +136,7 @@ class Search:
         start: Array | None = None,
     ) -> None:
         self.classifier, self.grid, self.x, self.goal, self.budget, self.seed = classifier, grid, x, goal, budget, seed
+        self.forward = classifier.forward(grid.working(x[:CHECKED]))  # once: it never changes in the middle of a call
         self.report = report
         self.batch, self.start = batch, start
         self.even = EVEN.get() if classifier.symbolic else 1  # a black box is asked about nothing that is not needed
@@ -166,7 +172,7 @@ class Search:
     # Rows on their way in.
 
     def rows(self, entries: Array, room: int) -> State:
-        """The first state of the ``entries``, filled up, to ``room`` at most, with rows that count as finished."""
+        """The first state of the ``entries``, filled up, to ``room`` at most, with copies of the first that nobody looks at."""
         padding = min(-len(entries) % self.even, room - len(entries)) if _backend.RAGGED else self.batch - len(entries)
         every, places = self._split(np.concatenate([entries, np.zeros(padding, entries.dtype)]))
         x = self.x[every]
@@ -201,6 +207,26 @@ class Search:
             state["aim"] = self.ranking[every, np.array([stage.aim for stage in self.pool])[places]]
         return tree.map_structure(ops.convert_to_tensor, state)
 
+    def unseeded(self, stages: list[Stage]) -> list[str]:
+        """Sentences about transforms that draw random numbers of their own: asked twice for the same, they answer differently."""
+        said = []
+        for transform in {id(one): one for stage in stages for one in getattr(stage.attack, "transforms", ())}.values():
+            self.pool = [stages[0]]
+            state = self.rows(np.arange(min(len(self.x), self.batch, CHECKED)), self.batch)
+            shared = {name: ops.convert_to_tensor(value) for name, value in self.shared.items()}
+            looks = []
+            for _ in range(2):
+                problem = Problem(self.forward, self.grid, self.goal, self.budget, stages[0].attack.rounds, state, shared)
+                with blaming("transforms"):
+                    looks.append(_host(ops.convert_to_tensor(transform(problem, problem.x0))))
+            if not np.array_equal(looks[0], looks[1], equal_nan=True):
+                name = getattr(transform, "__name__", type(transform).__name__)
+                said.append(
+                    f"The transform {name} draws random numbers of its own: the same seed does not give the same result. Let it"
+                    " draw from problem.uniform, as in lambda problem, x: x * problem.uniform((1, 1, 1))."
+                )
+        return said
+
     def _split(self, entries: Array) -> tuple[Array, Array]:
         """Row, and place of the stage in the pool, of each entry."""
         return entries % len(self.x), entries // len(self.x)
@@ -214,7 +240,7 @@ class Search:
         """
         if self.classifier.symbolic:
             return self._part(name, attack, state, function)
-        forward = self.classifier.forward(self._sample())
+        forward = self.forward
         parts: list[Any] = []
 
         def call(state: State) -> State:
@@ -231,7 +257,7 @@ class Search:
 
     def _part(self, name: str, attack: Steps, state: State, function: Callable[[Problem, State], State], answers: int = 0) -> Any:
         """``function``, compiled, with the answers to so many questions given beforehand."""
-        forward = self.classifier.forward(self._sample())
+        forward = self.forward
         leaves = tree.flatten(state)
         structure = tree.map_structure(lambda _: 0, state)
         shared_names = sorted(self.shared)
@@ -268,14 +294,12 @@ class Search:
     def _static(self) -> tuple[Any, ...]:
         goal, budget = self.shell, self.budget
         settings = tuple((field.name, getattr(goal, field.name)) for field in dataclasses.fields(goal))  # type: ignore[arg-type]
-        return (type(goal), settings, budget.bound(None), budget.limited)
-
-    def _sample(self) -> Array:
-        return self.grid.working(self.x[: min(len(self.x), CHECKED)])
+        return (type(goal), settings, goal.independent, budget.bound(None), budget.limited)
 
     def _init(self, attack: Steps) -> Callable[[State], State]:
         def init(problem: Problem, _: State) -> State:
-            x, memory = attack.init(problem)
+            with _blaming(attack, "init"):
+                x, memory = attack.init(problem)
             memory = () if memory is None else tree.map_structure(ops.convert_to_tensor, _ordered(memory))
             x = _alike(attack, "x", x, problem.x0)
             return {**problem.outcome(), "x": x, "memory": memory}
@@ -287,10 +311,12 @@ class Search:
 
     def _advance(self, attack: Steps, state: State) -> Callable[[State], State]:
         def advance(problem: Problem, state: State) -> State:
-            x, memory = attack.step(problem, state["x"], state["memory"])
+            with _blaming(attack, "step"):
+                x, memory = attack.step(problem, state["x"], state["memory"])
             x = _alike(attack, "x", x, state["x"])
             memory = _same_memory(attack, () if memory is None else _ordered(memory), state["memory"])
-            done = attack.done(problem, x, memory)
+            with _blaming(attack, "done"):
+                done = attack.done(problem, x, memory)
             done = state["done"] if done is None else _alike(attack, "done", done, state["done"])
             after = problem.outcome()
             return {**after, "x": x, "memory": memory, "step": state["step"] + 1, "idle": after["idle"] + 1, "done": done}
@@ -357,8 +383,6 @@ class Search:
                     self._counted(state, slots, overtaken)
                 slots = np.where(ended | overtaken, -1, slots)
                 waiting = waiting[~self._overtaken(waiting)]
-                if not (_backend.RAGGED or self.classifier.symbolic):  # nobody is asked about rows that have left
-                    state = {**state, "invalid": ops.convert_to_tensor(_host(state["invalid"]) | (slots < 0))}
                 state, slots = self._compacted(state, slots, len(waiting))
                 ended = over = np.zeros(0, bool)
             left = len(waiting) + int((slots >= 0).sum())
@@ -383,7 +407,7 @@ class Search:
         """The state after ``init``, with what earlier parts of the attack have handed on."""
         if not self.pool[0].begin:
             return state
-        every = np.zeros(_count(state), "int64")
+        every = np.full(_count(state), self._split(entries)[0][0])  # what fills up is a copy of the first entry
         every[: len(entries)] = self._split(entries)[0]
         carried = {name: ops.convert_to_tensor(values[every]) for name, values in self.carried.items()}
         return {**state, "memory": {**state["memory"], **carried}}
@@ -412,21 +436,25 @@ class Search:
         return tree.map_structure(lambda leaf: _backend.gather(leaf, places), both), slots
 
     def _compacted(self, state: State, slots: Array, waiting: int) -> tuple[State | None, Array]:
-        """Places of rows that have left, removed: at once where shapes are free, by halves at the end where they are not."""
+        """Seats of rows that have left, removed: at once where shapes are free, by halves at the end where they are not.
+
+        A seat that stays empty holds a copy of one that is taken, and steps along with it. So no attack ever meets a row that
+        is beyond its last step, or in any other state that no live row is in.
+        """
         live = np.flatnonzero(slots >= 0)
-        if len(live) == 0 and (_backend.RAGGED or not waiting):
-            return None, slots[:0]
-        if _backend.RAGGED:
-            size = len(live) + -len(live) % self.even
-            keep = np.concatenate([live, np.flatnonzero(slots < 0)[: size - len(live)]])
+        if not len(live):
+            return (state, slots) if waiting and not _backend.RAGGED else (None, slots[:0])
+        size = len(live) + -len(live) % self.even if _backend.RAGGED else power_of_two(len(live))
+        if size >= len(slots) or (waiting and not _backend.RAGGED):
+            keep = np.where(slots >= 0, np.arange(len(slots)), live[0])
+            slots = slots.copy()
         else:
-            size = power_of_two(len(live))
-            if waiting or size >= len(slots):
-                return state, slots
-            keep = np.concatenate([live, np.flatnonzero(slots < 0)[: size - len(live)]])
-        if len(keep) == len(slots):
+            keep = np.concatenate([live, np.repeat(live[:1], size - len(live))])
+            slots = np.where(np.arange(size) < len(live), slots[keep], -1)
+        if (slots >= 0).all() and len(keep) == _count(state):
             return state, slots
-        return tree.map_structure(lambda leaf: _backend.gather(leaf, keep), state), slots[keep]
+        state = tree.map_structure(lambda leaf: _backend.gather(leaf, keep), state)
+        return {**state, "invalid": ops.convert_to_tensor(_host(state["invalid"]) | (slots < 0))}, slots
 
     def _judged(self, state: State, slots: Array, over: Array, finish: Callable[[State], State]) -> State:
         """The last point of the rows that are out of steps, looked at like every other."""
@@ -511,6 +539,13 @@ def _alike(attack: Steps, name: str, value: Tensor, like: Tensor) -> Tensor:
             f" expected shape (batch, {', '.join(map(str, want[0]))}) and dtype {want[1]}"
         )
     return value
+
+
+def _blaming(attack: Steps, part: str) -> contextlib.AbstractContextManager[None]:
+    """Name the part of an attack that fails, if the attack is the user's own."""
+    kind = type(getattr(attack, "attack", attack))
+    own = kind.__module__.split(".")[0] == "advex"
+    return contextlib.nullcontext() if own else blaming(f"{kind.__name__}.{part}")
 
 
 def _whole(attack: Steps, state: State, count: int) -> State:
@@ -615,6 +650,7 @@ def search(
     batch = batch_size or default_batch(x.shape[1:])
     if not _backend.RAGGED:  # a black box is never asked about more rows at once than was said
         batch = min(power_of_two(batch) if classifier.symbolic else batch, power_of_two(len(x)))
+    x, start = x.copy(), None if start is None else start.copy()  # whatever becomes of the user's own arrays meanwhile
     sample = grid.working(x[:CHECKED])
     forward = classifier.forward(sample)
     if goal is not None:
@@ -622,32 +658,42 @@ def search(
     judge = Judge(classifier, grid, batch, sample)
     ranked = min(1 + max((stage.aim for stage in stages if stage.aim is not None), default=-1), forward.classes - 1)
     before = judge(x, goal, ranked)
-    odd, stale, spent = honesty(forward, judge, x[:CHECKED]) if classifier.symbolic else ([], False, 0)
-    if stale:  # something in the model has been changed since it was compiled; or compilation changes its answer
-        classifier.forget()
-        forward = classifier.forward(sample)
-        judge = Judge(classifier, grid, judge.batch, sample)
-        before = judge(x, goal, ranked)
-        odd, stale, more = honesty(forward, judge, x[:CHECKED])
-        spent += more + len(x)
-        if stale:
-            odd = ["The compiled model answers differently from the model itself. Successes may not survive outside advex."]
+    odd, spent = "", 0
     if classifier.symbolic:
-        seen = judge.first[: len(sample)]
-        spent += forward.fold(ops.convert_to_tensor(sample[: len(seen)]), seen)
-    spent, forward.spent = spent + forward.spent, 0
+        some = spread(len(x), CHECKED)
+        odd, spent = honesty(judge, x[some], before["logits"][some])
+        if odd == NEIGHBOURS:
+            judge.singly, spent = True, spent + len(x)
+            before = judge(x, goal, ranked)
+        elif not odd:
+            old, more = stale(classifier, judge, x[some], before["logits"][some])
+            spent += more
+            if old:  # something in the model has been changed since it was compiled; or compilation changes its answer
+                classifier.forget()
+                forward = classifier.forward(sample)
+                if goal is not None:
+                    goal = goal.check(len(x), forward.classes)
+                judge = Judge(classifier, grid, batch, sample)
+                before = judge(x, goal, ranked)
+                old, more = stale(classifier, judge, x[some], before["logits"][some])
+                odd, spent = COMPILED if old else "", spent + more + len(x)
+        spent += forward.fold(ops.convert_to_tensor(sample), before["logits"][: len(sample)])
     own = goal is None
     if goal is None:
         goal = Untargeted(before["prediction"]).check(len(x), forward.classes)
-    _demand_attackable(before, goal)
+    goal = goal.of(forward.independent)  # a black box has shown by now what its scores are
+    _demand_attackable(before)
     labels = goal.labels if isinstance(goal, Untargeted) and not own else None
-    said = odd + _about_the_start(before, labels, forward.classes, budget, grid) + ([forward.note] if forward.doubtful else [])
+    said = _about_the_start(before, labels, forward.classes, budget, grid) + ([forward.note] if forward.doubtful else [])
+    said = [odd, *said] if odd else said
     info["notes"] += [forward.note] if forward.note and not forward.doubtful else []
     info["notes"] += goal.notes
     if not classifier.symbolic:
         info["notes"].append("A black box is asked for nothing beyond the attack: the checks of its honesty were left out.")
     if own:
         info["notes"].append("No labels were given: the model's own predictions are attacked, right or wrong.")
+    if goal.targeted and before["reached"].any():
+        info["notes"].append(f"{int(before['reached'].sum())} of {len(x)} targets are what the model predicts already.")
 
     run = Search(classifier, grid, x, goal, budget, seed, batch, _Report(progress, len(x)), start)
     run.queries += 1
@@ -655,34 +701,47 @@ def search(
     run.size[before["reached"]] = 0
     run.broken_by[before["reached"]] = "clean"
     run.ranking = before["ranking"]
-    for pool in _pools(_possible(stages, goal, ranked, info["notes"]), classifier.symbolic and budget.limited):
+    possible = _possible(stages, goal, ranked, info["notes"])
+    said += run.unseeded(possible)
+    for pool in _pools(possible, classifier.symbolic and budget.limited):
         run.run(pool)
 
-    # The final word: on the very array that is returned.
-    moved = np.flatnonzero(run.found & ~before["reached"])
+    # The final word: on the very array that is returned, by the model itself.
+    clean, success, fragile = before["reached"], run.found.copy(), np.zeros(len(x), bool)
+    moved = np.flatnonzero(success & ~clean)
+    part = goal.bound({name: values[moved] for name, values in goal.rows().items()})
+    after = judge(run.points[moved], part) if len(moved) else None
+    run.queries[moved] += 1
+    if after is not None and classifier.symbolic and not odd:  # what shows only where the model is near its boundary
+        few = spread(len(moved), ALONE)
+        spent += len(few)
+        if forward.differs(judge.alone(run.points[moved[few]]), after["logits"][few]):
+            odd, judge.singly, spent = NEIGHBOURS, True, spent + len(x) + len(moved)
+            said.insert(0, odd)
+            before, after = judge(x, goal, ranked), judge(run.points[moved], part)
+            fragile |= clean & ~before["reached"]  # never attacked
+            clean, success = before["reached"], (success & ~clean) | before["reached"]
     prediction, confidence = before["prediction"].copy(), before["confidence"].copy()
-    success, fragile = run.found.copy(), np.zeros(len(x), bool)
-    if len(moved):
-        part = goal.bound({name: values[moved] for name, values in goal.rows().items()})
-        after = judge(run.points[moved], part)
-        run.queries[moved] += 1
-        holds = after["reached"] & grid.within(run.points[moved], x[moved], budget)
-        success[moved] = holds
-        fragile[moved] = ~holds
+    if after is not None:
+        holds = (after["reached"] & grid.within(run.points[moved], x[moved], budget)) & ~clean[moved]
+        success[moved] = holds | clean[moved]
+        fragile[moved] = ~(holds | clean[moved])
         prediction[moved[holds]] = after["prediction"][holds]
         confidence[moved[holds]] = after["confidence"][holds]
         run.points[moved[~holds]] = x[moved[~holds]]
-        run.broken_by[moved[~holds]] = ""
+    run.broken_by[~success] = ""
+    run.broken_by[clean] = "clean"
+    spent, forward.spent = spent + forward.spent, 0
 
     distance = np.where(success, 0.0, np.inf)
-    changed = np.flatnonzero(success & ~before["reached"])
+    changed = np.flatnonzero(success & ~clean)
     distance[changed] = grid.distance(run.points[changed], x[changed], budget)
     if budget.limited:  # the points are inside, checked exactly: a quotient may still round up
         distance[changed] = np.minimum(distance[changed], budget.epsilon)
 
     losses = [getattr(stage.attack, "loss", None) for stage in stages]
     needed = max(
-        (4 if stage.aim is not None else spread(goal) for stage in stages if dlr is getattr(stage.attack, "loss", None)),
+        (4 if stage.aim is not None else needed_classes(goal) for stage in stages if dlr is getattr(stage.attack, "loss", None)),
         default=0,
     )
     if forward.classes < needed:
@@ -703,7 +762,7 @@ def search(
         "fragile": np.flatnonzero(fragile).tolist(),
         "invalid": np.flatnonzero(invalid).tolist(),
         "suspicious": np.flatnonzero(run.doubt).tolist(),
-        "clean_wrong": int(before["reached"].sum()),
+        "clean_wrong": int(clean.sum()),
         "checks": {"queries": spent},
         "stages": run.account,
     }
@@ -711,7 +770,7 @@ def search(
         warnings.warn(sentence, ModelWarning, stacklevel=4)
     return Result(
         classifier=classifier,
-        original=x.copy(),  # the user's own array may change
+        original=x,
         goal=goal,
         budget=budget,
         x=run.points,
@@ -729,8 +788,10 @@ def search(
 
 
 def _possible(stages: list[Stage], goal: Goal, ranked: int, notes: list[str]) -> list[Stage]:
-    """The stages that make sense for the goal and the number of classes; a goal with a target has no other to try."""
-    if goal.targeted:
+    """The stages that make sense for goal and number of classes: to leave a label, one class after another can be tried."""
+    if not leaves(goal):
+        if not goal.targeted and any(stage.aim for stage in stages):
+            notes.append(f"{type(goal).__name__} has a margin of its own: it was pursued in place of one class after another.")
         return [dataclasses.replace(stage, aim=None) for stage in stages if not stage.aim]
     kept = [stage for stage in stages if stage.aim is None or stage.aim < ranked]
     if len(kept) < len(stages):
@@ -756,7 +817,7 @@ def _pools(stages: list[Stage], shared: bool) -> list[list[Stage]]:
     return pools
 
 
-def _demand_attackable(before: dict[str, Array], goal: Goal) -> None:
+def _demand_attackable(before: dict[str, Array]) -> None:
     """Raise if something about the clean inputs makes the attack meaningless."""
     count = len(before["broken"])
     if before["broken"].any():
@@ -764,11 +825,6 @@ def _demand_attackable(before: dict[str, Array], goal: Goal) -> None:
         raise InvalidInput(
             f"the model answers NaN for {len(bad)} of {count} clean inputs, first at {bad[:5].tolist()}:"
             " nothing can be said about them; leave them out, or mend the model"
-        )
-    if goal.targeted and before["reached"].any():
-        raise InvalidInput(
-            f"{int(before['reached'].sum())} of {count} targets are what the model predicts already;"
-            " choose another class for them, or leave them out"
         )
 
 

@@ -14,13 +14,15 @@ Each backend module offers the same names:
     ``function(*tensors)`` compiled; ``signature`` is a list of (shape with None, dtype); ``variables`` are the
     ``keras.Variable`` objects that the function reads.
 ``immediate(function)``
-    ``function`` of one tensor without compilation; None where that would take longer than to compile it.
+    ``function`` of one tensor, called anew each time: nothing that was compiled before takes part.
 ``gather(tensor, index)``, ``concatenate(tensors)``
     Along the first axis, eagerly.
 ``to_numpy(tensor)``
     A NumPy array of the same values, perhaps of the same memory.
 ``RAGGED``
     True if batches may change size at no cost; False if a new shape means a new compilation.
+``TRACED``
+    True if what is compiled is a trace of the first call, which later changes of Python values do not reach.
 ``accelerated()``
     True if looking at a result makes an accelerator wait.
 """
@@ -31,6 +33,7 @@ _name = keras.backend.backend()
 if _name == "tensorflow":
     from advex._backend.tensorflow import (
         RAGGED,
+        TRACED,
         accelerated,
         compiled,
         concatenate,
@@ -44,6 +47,7 @@ if _name == "tensorflow":
 elif _name == "jax":
     from advex._backend.jax import (
         RAGGED,
+        TRACED,
         accelerated,
         compiled,
         concatenate,
@@ -57,6 +61,7 @@ elif _name == "jax":
 elif _name == "torch":
     from advex._backend.torch import (
         RAGGED,
+        TRACED,
         accelerated,
         compiled,
         concatenate,
@@ -77,6 +82,7 @@ NAME: str = _name
 __all__ = [
     "NAME",
     "RAGGED",
+    "TRACED",
     "accelerated",
     "compiled",
     "concatenate",

@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 RAGGED = True
+TRACED = True
 
 
 def value_and_gradient(function: Callable[[Any], tuple[Any, Any]], x: Any) -> tuple[Any, Any, Any]:
@@ -75,7 +76,7 @@ def accelerated() -> bool:
     return bool(tf.config.list_logical_devices("GPU"))
 
 
-def immediate(function: Callable[[Any], Any]) -> Callable[[Any], Any] | None:
+def immediate(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
     return function
 
 

@@ -13,6 +13,7 @@ import torch
 from advex.errors import AttackError
 
 RAGGED = True
+TRACED = False
 
 
 def _watched(tensor: Any) -> Any:
@@ -78,7 +79,7 @@ def accelerated() -> bool:
     return torch.cuda.is_available()
 
 
-def immediate(function: Callable[[Any], Any]) -> Callable[[Any], Any] | None:
+def immediate(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
     return torch.no_grad()(function)
 
 

@@ -13,7 +13,7 @@ from advex.attacks.base import Attack
 from advex.attacks.hyperplane import classes_at_start, linearised
 from advex.budgets import L0, Budget
 from advex.errors import InvalidInput
-from advex.goals import FAR, Goal
+from advex.goals import INFINITY, Goal
 from advex.problem import Problem
 
 TINY = 1e-5  # of the box's range: the distance from the original that counts where an example is still nearer
@@ -120,7 +120,7 @@ class FAB(Attack):
             x0, budget = problem.x0, problem.budget
             noise = budget.bound(1.0).sample(problem)
             reach = problem.epsilon if budget.limited else 0.1 * budget.size(ops.ones_like(x0) * problem.span)
-            radius = 0.5 * ops.minimum(ops.where(distance > 0, distance, FAR), reach)
+            radius = 0.5 * ops.minimum(ops.where(distance > 0, distance, INFINITY), reach)
             start = x0 + noise * rows(radius / ops.maximum(budget.size(noise), 1e-30), x0)
             return ops.where(rows(fresh, x0), ops.clip(start, *problem.box), ahead)
 

@@ -42,6 +42,6 @@ class GradientAscent(Attack):
 
     def step(self, problem: Problem, x: Tensor, memory: Any) -> tuple[Tensor, Any]:
         _, gradient = problem.gradient(x, self.loss)
-        rate = at(self.learning_rate, problem)
+        rate = at(self.learning_rate, problem, "learning_rate")
         rate = rows(rate, x) if len(getattr(rate, "shape", ())) == 1 else rate
         return problem.project(x + rate * gradient), memory

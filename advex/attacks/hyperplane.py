@@ -8,7 +8,7 @@ from typing import Any
 from keras import ops
 
 from advex._arrays import Tensor
-from advex.goals import FAR, Goal, Targeted, Untargeted, class_mask
+from advex.goals import Goal, Targeted, leaves, others, picked
 from advex.losses import log_odds
 from advex.problem import Problem
 
@@ -19,13 +19,14 @@ def boundary(logits: Tensor, goal: Goal) -> Tensor:
     if not isinstance(goal, Targeted):
         return margin
     demanded = ops.clip(goal.confidence, 1e-7, 1 - 1e-7)
-    surplus = -log_odds(logits, goal.labels) - ops.log(demanded / (1 - demanded))
+    own = picked(logits, goal.labels) if goal.independent else -log_odds(logits, goal.labels)
+    surplus = own - ops.log(demanded / (1 - demanded))
     return ops.where(goal.confidence > 0, ops.minimum(margin, surplus), margin)
 
 
 def classes_at_start(problem: Problem, count: int) -> dict[str, Tensor]:
     """The memory that ``linearised`` needs if it is to look at ``count`` classes alone: the likeliest of the clean input."""
-    if not (isinstance(problem.goal, Untargeted) and count < problem.classes - 1):
+    if not (leaves(problem.goal) and count < problem.classes - 1):
         return {}
     return {"classes": _likeliest(problem, problem.logits(problem.x0), count)}
 
@@ -33,11 +34,11 @@ def classes_at_start(problem: Problem, count: int) -> dict[str, Tensor]:
 def linearised(problem: Problem, x: Tensor, memory: dict[str, Tensor]) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
     """Value and gradient of what is to become positive, (batch,) and (batch, ...), and the memory for the next step.
 
-    Without a target: the logit of the wrong class whose hyperplane is nearest in the budget's norm, minus that of the label.
+    To leave the label: the logit of the wrong class whose hyperplane is nearest in the budget's norm, minus that of the label.
     """
-    if not isinstance(problem.goal, Untargeted) or problem.classes == 2:
+    if not leaves(problem.goal) or problem.classes == 2:
         return *problem.gradient(x, boundary), memory
-    label = ops.expand_dims(problem.goal.labels, 1)
+    label = ops.expand_dims(problem.goal.labels, 1)  # type: ignore[attr-defined]
     wrong = memory.get("classes")
     if wrong is None:
         wrong = (label + ops.arange(1, problem.classes, dtype="int32")) % problem.classes
@@ -55,5 +56,5 @@ def linearised(problem: Problem, x: Tensor, memory: dict[str, Tensor]) -> tuple[
 
 
 def _likeliest(problem: Problem, logits: Tensor, count: int) -> Any:
-    wrong = ops.where(class_mask(problem.goal.labels, logits), -FAR, logits)  # type: ignore[attr-defined]
+    wrong = others(logits, problem.goal.labels)  # type: ignore[attr-defined]
     return ops.cast(ops.top_k(wrong, count)[1], "int32")

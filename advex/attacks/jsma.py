@@ -12,7 +12,7 @@ from advex._settings import switch, whole_number
 from advex.attacks.base import Attack
 from advex.budgets import L0, Budget
 from advex.errors import InvalidInput, InvalidType
-from advex.goals import FAR, Goal, Targeted, Untargeted, class_mask, picked
+from advex.goals import INFINITY, Goal, Targeted, leaves, others, picked
 from advex.problem import Problem
 
 
@@ -58,8 +58,9 @@ class JSMA(Attack):
         super().check(goal, budget)
         if not isinstance(budget, L0):
             raise InvalidInput(f"JSMA works in L0 alone; received {budget!r}")
-        if goal is not None and not isinstance(goal, Untargeted | Targeted):
-            raise InvalidType(f"JSMA needs labels or a target; {type(goal).__name__} has none")
+        if goal is not None and not (leaves(goal) or type(goal) is Targeted):
+            own = f"{type(goal).__name__} has a margin of its own"
+            raise InvalidType(f"JSMA needs labels or a target; {own}: use advex.SigmaZero(), which follows any margin")
 
     def init(self, problem: Problem) -> tuple[Tensor, Any]:
         return problem.x0, {"over": ops.zeros_like(problem.found), "target": self._target(problem, problem.logits(problem.x0))}
@@ -68,7 +69,7 @@ class JSMA(Attack):
         labels = problem.goal.labels  # type: ignore[attr-defined]
         if problem.goal.targeted:
             return labels
-        return ops.cast(ops.argmax(ops.where(class_mask(labels, logits), -FAR, logits), axis=1), "int32")
+        return ops.cast(ops.argmax(others(logits, labels), axis=1), "int32")
 
     def step(self, problem: Problem, x: Tensor, memory: Any) -> tuple[Tensor, Any]:
         target = memory["target"]
@@ -82,10 +83,10 @@ class JSMA(Attack):
         way = flat(ops.where(free, end - x, 0.0))
         add, rest = flat(up) * way, flat(other) * way
         count = min(self.candidates, way.shape[1])
-        best, index = ops.top_k(ops.where(way != 0, add - rest, -FAR), count)
+        best, index = ops.top_k(ops.where(way != 0, add - rest, -INFINITY), count)
         add, rest = (ops.take_along_axis(values, index, axis=1) for values in (add, rest))
         chosen = ops.zeros_like(way)
-        for one in self._pair(add, rest, best > -FAR / 2) if self.pairs else self._one(add, rest):
+        for one in self._pair(add, rest, best > -INFINITY) if self.pairs else self._one(add, rest):
             at = ops.take_along_axis(ops.cast(index, "int32"), ops.expand_dims(one, 1), axis=1)
             chosen = ops.maximum(chosen, ops.one_hot(at[:, 0], way.shape[1]))
         ahead = ops.where(ops.reshape(chosen, ops.shape(x)) > 0, end, x)

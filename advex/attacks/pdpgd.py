@@ -14,7 +14,7 @@ from advex.attacks.base import Attack
 from advex.attacks.hyperplane import boundary
 from advex.attacks.schedules import cosine
 from advex.budgets import L0, L1, L2
-from advex.goals import FAR
+from advex.goals import INFINITY
 from advex.problem import Loss, Problem
 
 FIRST, SECOND, TINY = 0.9, 0.999, 1e-12  # Adam's
@@ -91,7 +91,7 @@ class PDPGD(Attack):
 
     def init(self, problem: Problem) -> tuple[Tensor, Any]:
         zeros, one = ops.zeros_like(problem.x0), ops.ones_like(problem.progress)
-        return problem.start, {"mean": zeros, "square": zeros, "price": self.price * one, "reach": FAR * one}
+        return problem.start, {"mean": zeros, "square": zeros, "price": self.price * one, "reach": INFINITY * one}
 
     def step(self, problem: Problem, x: Tensor, memory: Any) -> tuple[Tensor, Any]:
         _, gradient = problem.gradient(x, self.loss)
@@ -103,7 +103,7 @@ class PDPGD(Attack):
         largest = ops.max(flat(ops.abs(x - problem.x0)), axis=1)
         reach = ops.where(problem.reached, ops.minimum(memory["reach"], largest), memory["reach"])
         sparse = isinstance(problem.budget, L0 | L1)
-        near = ops.where(problem.progress < 0.5, FAR, FINE * reach) if sparse else FINE * reach
+        near = ops.where(problem.progress < 0.5, INFINITY, FINE * reach) if sparse else FINE * reach
         size = ops.minimum(self.step_size * problem.span, near) * cosine(1.0, END, problem)
         kick = ops.power(KICK, problem.progress if sparse else ops.ones_like(problem.progress))
         now = price * ops.where(problem.reached, kick, 1 / kick)

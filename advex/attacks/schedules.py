@@ -9,6 +9,7 @@ from typing import Any
 from keras import ops
 
 from advex._settings import Settings, real_number
+from advex.errors import blaming
 from advex.problem import Problem
 
 
@@ -33,9 +34,12 @@ class LinearDecay(Settings):
         return self.start * (1 - progress)
 
 
-def at(size: Any, problem: Problem) -> Any:
-    """The step size of each example now: a number, or (batch,)."""
-    return size(problem.progress) if callable(size) else size
+def at(size: Any, problem: Problem, name: str = "step_size") -> Any:
+    """The step size of each example now: a number, or (batch,). ``name``: of the setting, for errors."""
+    if not callable(size):
+        return size
+    with blaming(name):
+        return size(problem.progress)
 
 
 def cosine(start: Any, end: Any, problem: Problem) -> Any:

@@ -14,7 +14,7 @@ from advex.attacks.base import Attack
 from advex.attacks.wrappers import APART
 from advex.budgets import L0, Budget, Linf
 from advex.errors import InvalidInput
-from advex.goals import FAR, Goal, Towards, Untargeted, class_mask
+from advex.goals import INFINITY, Goal, Towards, leaves, others
 from advex.losses import cross_entropy, dlr
 from advex.problem import Problem
 from advex.search import Stage
@@ -81,7 +81,7 @@ def _climbed(logits: Tensor, goal: Goal, loss: Tensor, target: Tensor) -> Tensor
     """What each example's run climbs: margin, cross-entropy, or the margin over a target as a ratio."""
     value = goal.margin(logits)
     # A goal of another kind has its target, or knows best.
-    pursued = Towards(target, goal.labels) if isinstance(goal, Untargeted) else goal
+    pursued = Towards(target, goal.labels) if leaves(goal) else goal  # type: ignore[attr-defined]
     value = ops.where(ops.equal(loss, RATIO), dlr(logits, pursued), value)
     value = ops.where(ops.equal(loss, OVER), pursued.margin(logits), value)
     if hasattr(goal, "labels"):
@@ -131,8 +131,8 @@ class Cascade(Attack):
             "slope": ops.zeros_like(x),  # gradient of the margin at x0
             "steep": zeros,  # its size
             "start": zeros,  # margin there
-            "best": zeros - FAR,
-            "gap": zeros + FAR,  # by how much epsilon is too small, by the most hopeful gradient
+            "best": zeros - INFINITY,
+            "gap": zeros + INFINITY,  # by how much epsilon is too small, by the most hopeful gradient
             "order": ops.zeros_like(ops.expand_dims(problem.step, 1))
             + ops.convert_to_tensor(ranks),  # wrong classes, the likeliest first
         }
@@ -195,7 +195,7 @@ def _order(problem: Problem, count: int) -> Tensor:
     logits = problem.answer
     labels = getattr(problem.goal, "labels", None)
     if labels is not None:
-        logits = ops.where(class_mask(labels, logits), -FAR, logits)
+        logits = others(logits, labels)
     return ops.cast(ops.top_k(logits, count)[1], "int32")
 
 

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from advex._arrays import Tensor
 from advex.attacks.base import Attack
 from advex.budgets import Budget
-from advex.errors import InvalidInput, InvalidType
+from advex.errors import InvalidInput, InvalidType, blaming
 from advex.goals import Goal
 from advex.problem import Loss, Problem
 from advex.search import Stage
@@ -153,6 +153,11 @@ class Ensemble(Attack):
 Transform = Callable[[Problem, Tensor], Tensor]
 
 
+def _transformed(transform: Transform, problem: Problem, x: Tensor) -> Tensor:
+    with blaming(f"the transform {getattr(transform, '__name__', type(transform).__name__)}"):
+        return transform(problem, x)
+
+
 class _Averaged:
     """A problem whose gradient is a mean; everything else is that of the problem within."""
 
@@ -168,7 +173,7 @@ class _Averaged:
             through = None
             if self._transforms:
                 transform = self._transforms[number % len(self._transforms)]
-                through = lambda point, transform=transform: transform(self._problem, point)  # noqa: E731
+                through = lambda point, transform=transform: _transformed(transform, self._problem, point)  # noqa: E731
             value, gradient = self._problem.gradient(x, loss, through)
             values.append(value)
             gradients.append(gradient)

@@ -26,11 +26,11 @@ from advex.budgets import L0, L1, L2, Budget, Linf
 from advex.classifier import Classifier
 from advex.errors import AdvexWarning, GradientUnavailable, InvalidInput, InvalidType
 from advex.goals import FRAGILE, Goal, Untargeted, picked
-from advex.judging import Judge, honesty
+from advex.judging import CHECKED, Judge, compiled_answers, stale
 from advex.losses import cross_entropy, log_odds, margin
 from advex.problem import NO_GRADIENT, Problem
 from advex.result import Result
-from advex.search import CHECKED, default_batch, power_of_two
+from advex.search import default_batch, power_of_two
 
 __all__ = ["Diagnosis", "Finding", "diagnose"]
 
@@ -465,13 +465,12 @@ class _Examination:
         Untargeted(labels).check(len(x), forward.classes)
         self.judge = Judge(self.classifier, self.grid, self.batch, sample)
         if self.classifier.symbolic:
-            self.judge(x[: min(CHECKED, self.batch)], None)
-            _, stale, spent = honesty(forward, self.judge, x[:CHECKED])
-            self.queries += spent + min(CHECKED, len(x)) + forward.spent
-            forward.spent = 0
-            if stale:  # something in the model has been changed since it was compiled
+            old, spent = stale(self.classifier, self.judge, x[:CHECKED], self._logits(x[:CHECKED]))
+            if old:  # something in the model has been changed since it was compiled
                 self.classifier.forget()
                 self.judge = Judge(self.classifier, self.grid, self.batch, sample)
+            self.queries += spent + self.judge.forward.spent
+            self.judge.forward.spent = 0
         chosen: list[int] = []
         for start in range(0, len(x), self.batch):
             part = self.judge(x[start : start + self.batch], None)
@@ -487,20 +486,14 @@ class _Examination:
         return self.classifier.forward(self.grid.working(self.x[:CHECKED]))
 
     def _logits(self, x: Array) -> Array:
-        """By the compiled model, batch by batch."""
+        """By the model itself as it is called by hand, batch by batch; a random model draws anew."""
         self.queries += len(x)
-        return np.concatenate([self.judge.logits(x[start : start + self.batch]) for start in range(0, len(x), self.batch)])
+        return self.judge.logits(x)
 
-    def _fresh(self, x: Array) -> Array:
-        """By the model itself as it is called by hand, where that is affordable; a random model draws anew."""
-        direct = _backend.immediate(self.forward.exact) if self.classifier.symbolic else None
-        if direct is None:
-            if not (self.random and self.classifier.symbolic):
-                return self._logits(x)
-            direct = self.forward.exact
+    def _alone(self, x: Array) -> Array:
+        """Likewise, each input in a batch of its own."""
         self.queries += len(x)
-        parts = [x[start : start + self.batch] for start in range(0, len(x), self.batch)]
-        return np.concatenate([_backend.to_numpy(direct(ops.convert_to_tensor(self.grid.working(part)))) for part in parts])
+        return self.judge.alone(x)
 
     def _function(self, name: Hashable, function: Callable[[Tensor, Tensor], Any]) -> Callable[[Tensor, Tensor], Any]:
         """``function`` of points and labels, compiled once per model."""
@@ -555,18 +548,15 @@ class _Examination:
     # D4, D5, D6: answers.
 
     def _random_model(self) -> Finding:
-        symbolic = self.classifier.symbolic
-        count = self.n if not symbolic or _backend.immediate(self.forward.exact) is not None else min(self.n, CHECKED)
-        self.random = True  # until it is known: ask the model itself
-        answers = [self._fresh(self.x[:count]).astype("float64") for _ in range(FORWARDS)]
+        answers = [self._logits(self.x).astype("float64") for _ in range(FORWARDS)]
         every = np.stack([logits / np.maximum(np.linalg.norm(logits, axis=1, keepdims=True), 1e-30) for logits in answers])
         spread = np.linalg.norm(every - every[0], axis=2).max(axis=0)
         flips = np.stack([logits.argmax(axis=1) for logits in answers])
         flipped = int((flips != flips[0]).any(axis=0).sum())
         largest = float(spread.max(initial=0))
         self.random = bool(largest > RANDOM or flipped or np.isnan(largest))
-        found = f"{FORWARDS} answers to {count} inputs differ by up to {largest:.2g} (normalised logits); {flipped} classes flip"
-        return _judgement("D4", self.random, found, spread=largest, flips=flipped, examples=count)
+        found = f"{FORWARDS} answers to {self.n} inputs differ by up to {largest:.2g} (normalised logits); {flipped} classes flip"
+        return _judgement("D4", self.random, found, spread=largest, flips=flipped, examples=self.n)
 
     def _batch_dependent(self) -> Finding:
         together = self._logits(self.x)
@@ -574,7 +564,7 @@ class _Examination:
         shuffled = np.empty_like(together)
         shuffled[order] = self._logits(self.x[order])
         few = min(self.n, CHECKED)
-        alone = np.concatenate([self._logits(self.x[row : row + 1]) for row in range(few)])
+        alone = self._alone(self.x[:few])
         scale = max(float(np.abs(together).max(initial=0)), 1e-6)
         by_order = float(np.abs(shuffled - together).max(initial=0)) / scale
         by_company = float(np.abs(alone - together[:few]).max(initial=0)) / scale
@@ -822,16 +812,19 @@ class _Examination:
 
     def _luck(self) -> Finding:
         points, labels = self._successes()
-        again = float(np.mean([self._fresh(points).argmax(axis=1) != labels for _ in range(LOOKS)]))
+        again = float(np.mean([self._logits(points).argmax(axis=1) != labels for _ in range(LOOKS)]))
         first, mean = len(points) / self.n, again * len(points) / self.n
         found = f"{first:.1%} of the examples fall at first sight, {mean:.1%} in the mean of {LOOKS} fresh looks"
         return _judgement("D13", first - mean > LUCK, found, first=first, mean=mean)
 
     def _fragile(self) -> Finding:
         points, labels = self._successes()
-        together, itself = self._logits(points), self._fresh(points)
-        alone = np.concatenate([self._logits(points[row : row + 1]) for row in range(len(points))])
-        verdicts = np.stack([logits.argmax(axis=1) != labels for logits in (together, itself, alone)])
+        together, alone = self._logits(points), self._alone(points)
+        answers = [together, alone]
+        if self.classifier.symbolic:
+            self.queries += len(points)
+            answers.append(compiled_answers(self.classifier, self.judge, points))
+        verdicts = np.stack([logits.argmax(axis=1) != labels for logits in answers])
         changing = (verdicts != verdicts[0]).any(axis=0)
         ordered = np.sort(together, axis=1)
         tie = ordered[:, -1] - ordered[:, -2] <= FRAGILE * np.abs(together).max(axis=1)
