@@ -95,7 +95,7 @@ ENTRIES = {
         f"AutoAttack {version}": Entry(advex.AutoAttack(version), alike=False, long=version != "standard", budgets=WIDE)
         for version in VERSIONS
     },
-    "Verdict": Entry(advex.Verdict(), alike=False, budgets=NEAR, waiting=8),
+    "Verdict": Entry(advex.Verdict(), alike=False, budgets=NEAR, waiting=16),  # its runs side by side wait,
 }
 
 
@@ -148,22 +148,22 @@ def covering(cells: Iterable[Cell], wanted: Callable[[Cell], set[Any]]) -> list[
     return sorted(chosen, key=CELLS.index)
 
 
-def pairs(cell: Cell) -> set[Any]:
-    """Every attack with every norm, limit and kind; every norm with every limit and kind; every limit with every kind."""
-    return set(itertools.combinations((("attack", cell.name), ("norm", cell.norm), cell.limited, cell.kind), 2))
+def wanted(cell: Cell) -> set[Any]:
+    """Every attack; beside it every norm with every limit and kind, and every limit with every kind.
+
+    On JAX, where each cell is seconds of compiling, one entry of each class of attacks is enough.
+    """
+    name = type(cell.entry.attack).__name__ if BACKEND == "jax" else cell.name
+    return {name, *itertools.combinations((("norm", cell.norm), cell.limited, cell.kind), 2)}
 
 
-def sparse_pairs(cell: Cell) -> set[Any]:
-    """Every attack; beside it the pairs of norm, limit and kind."""
-    return {cell.name, *itertools.combinations((("norm", cell.norm), cell.limited, cell.kind), 2)}
-
-
-def chosen() -> list[Cell]:
-    """All cells, or those of ``make test``: on JAX, where compiling takes seconds, each attack once or twice."""
+def chosen(backend: str = BACKEND) -> list[Cell]:
+    """All cells, or those of ``make test``: a covering one, another on every backend, as nearly all of it is the same code."""
     if WHOLE:
         return CELLS
     quick = [cell for cell in CELLS if not cell.entry.long or (cell.limited and " " not in cell.name)]
-    return covering(quick, sparse_pairs if BACKEND == "jax" else pairs)
+    begin = ("tensorflow", "jax", "torch").index(backend) * len(quick) // 3
+    return covering([*quick[begin:], *quick[:begin]], wanted)
 
 
 @pytest.fixture(scope="module")
@@ -239,7 +239,9 @@ def demand_contract(result: advex.Result, cell: Cell, attack: advex.Attack, mode
     assert (result.queries[rest] >= 2).all() and (result.queries <= most(attack, cell.budget)).all()
     gradients = any(stage.attack.needs_gradient for stage in attack.stages(cell.budget))
     assert ((result.gradients[rest] > 0) == gradients).all()
-    assert (result.x[0] == result.x[1]).all() and result.queries[0] == result.queries[1]
+    near = 1e-5 * (255 if cell.kind == "uint8" else 1)  # kernels round the rows of a batch differently
+    assert np.abs(result.x[0].astype("float64") - result.x[1]).max() <= near and result.success[0] == result.success[1]
+    assert result.queries[0] == result.queries[1] or not one_by_one(attack, cell.budget)
     assert not result.info["invalid"]
 
 
@@ -300,11 +302,13 @@ def test_the_matrix_is_complete():
     assert norms - {"Budget"} == set(TIGHT) == set(WIDE)
     assert {cell.name for cell in CELLS} == set(ENTRIES)
     part = chosen()
-    assert {cell.name for cell in part} >= {type(entry.attack).__name__ for entry in ENTRIES.values()} & set(ENTRIES)
+    assert {type(cell.entry.attack) for cell in part} == {type(entry.attack) for entry in ENTRIES.values()}
     assert {(cell.norm, cell.limited, cell.kind) for cell in CELLS} == set(
         itertools.product(TIGHT, (True, False), ("uint8", "float32"))
     )
-    assert {cell.norm for cell in part} == set(TIGHT)
+    assert set().union(*map(wanted, part)) >= set().union(*map(wanted, CELLS)) - {
+        name for name, entry in ENTRIES.items() if entry.long
+    }
 
 
 @pytest.mark.parametrize("cell", [cell for cell in EVERY if not _accepted(cell)][:: 1 if WHOLE else 7], ids=str)
