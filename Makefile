@@ -3,6 +3,8 @@
 # make bench        what a step costs beside the bare gradient, and beside other libraries where they can be installed;
 #                   AutoAttack and Verdict beside the reference implementation (half an hour); memory of an evaluation
 # make check-peers  FGSM and BIM against Foolbox's, example by example
+# make matrix       every attack in every norm, with and without a limit, in every way of calling, on the three backends; make test
+#                   runs a part of it
 # make formulas     the smallest changes of 1,000 inputs of a linear model against the formula (two minutes; 200 in make test)
 
 PYTHON ?= python3
@@ -14,7 +16,7 @@ PARALLEL := -n $(WORKERS) --dist worksteal
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: demo test lint types bench check-peers formulas clean
+.PHONY: demo test lint types bench check-peers formulas matrix clean
 
 # The small environment: what a user installs who wants a report.
 $(VENV)/user: pyproject.toml
@@ -55,6 +57,11 @@ check-peers: $(VENV)/user
 
 formulas: $(VENV)/developer
 	ADVEX_CASES=1000 $(BIN)/python -m pytest tests/test_minimum.py -k formula $(PARALLEL)
+
+matrix: $(VENV)/developer
+	ADVEX_MATRIX=all KERAS_BACKEND=tensorflow $(BIN)/python -m pytest tests/test_matrix.py tests/test_defaults.py $(PARALLEL)
+	ADVEX_MATRIX=all KERAS_BACKEND=torch $(BIN)/python -m pytest tests/test_matrix.py $(PARALLEL)
+	ADVEX_MATRIX=all KERAS_BACKEND=jax $(BIN)/python -m pytest tests/test_matrix.py $(PARALLEL)
 
 clean:
 	rm -rf $(VENV) .venv-peers build dist *.egg-info
