@@ -175,6 +175,12 @@ CHECKS: dict[str, Callable[[str, Any], Any]] = {
 class _Called(ABCMeta):
     """Answers a constructor that is called with too much or too little, as Python would, but says what to do."""
 
+    @property
+    def __signature__(cls) -> inspect.Signature:
+        """That of the constructor, for help, completion and whoever else asks."""
+        whole = inspect.signature(cls.__init__)  # type: ignore[misc]
+        return whole.replace(parameters=list(whole.parameters.values())[1:], return_annotation=inspect.Signature.empty)
+
     def __call__(cls, *args: Any, **kwargs: Any) -> Any:
         name = cls.__name__
         if missing := sorted(getattr(cls, "__abstractmethods__", ())):

@@ -295,9 +295,9 @@ class Forward:
         answer = self.raw(ops.convert_to_tensor(noise))
         return _probable(_backend.to_numpy(ops.cast(answer, "float32")).astype("float64"))
 
-    def differs(self, one: Array, other: Array) -> bool:
-        """Whether two answers of the model to the same inputs differ by more than rounding errors."""
-        scale = max(float(np.abs(one[np.isfinite(one)]).max(initial=0)), 1e-6)
+    def differs(self, one: Array, other: Array, scale: float = 1e-6) -> bool:
+        """Whether two answers of the model to the same inputs differ by more than rounding errors of logits of this ``scale``."""
+        scale = max(float(np.abs(one[np.isfinite(one)]).max(initial=0)), scale)
         return not np.allclose(one, other, rtol=0, atol=(5e-2 if self.coarse else 1e-4) * scale, equal_nan=True)
 
     @property

@@ -53,11 +53,29 @@ class Judge:
     """
 
     def __init__(self, classifier: Classifier, grid: Grid, batch: int, sample: Array) -> None:
-        self.grid, self.symbolic = grid, classifier.symbolic
+        self.grid, self.symbolic, self.shape = grid, classifier.symbolic, sample.shape[1:]
         self.fixed, self.batch = classifier.symbolic and not _backend.RAGGED, batch
         self.forward = classifier.forward(sample)
         self.run = classifier.judge(sample)
         self.singly = False
+        self.spent, self._scale = 0, 0.0
+
+    def differs(self, one: Array, other: Array) -> bool:
+        """Whether two answers to the same inputs differ by more than rounding errors.
+
+        On the boundary all logits may be next to nothing, and their rounding errors are not: then random inputs tell what size
+        the model's logits have. They are counted in ``spent``.
+        """
+        if not self.forward.differs(one, other):
+            return False
+        if not self._scale:
+            low, high = (0, 255) if self.grid.levels else self.grid.box
+            shape = (CHECKED, *self.shape)
+            noise = np.random.default_rng(0).uniform(low, high, shape).astype(self.grid.dtype)
+            logits = self.logits(noise)
+            self.spent += CHECKED
+            self._scale = max(float(np.abs(logits[np.isfinite(logits)]).max(initial=0)), 1e-6)
+        return self.forward.differs(one, other, self._scale)
 
     def size(self, count: int) -> int:
         """In batches of how many ``count`` inputs are asked about: one of two sizes, where each new one is dear."""
@@ -144,10 +162,9 @@ def honesty(judge: Judge, x: Array, together: Array) -> tuple[str, int]:
         if len(half):
             elsewhere[half] = judge.logits(x[half])
     alone, spent = judge.alone(x[few]), len(x) + len(few)
-    differs = judge.forward.differs
-    if not (differs(elsewhere, together) or differs(alone, together[few])):
+    if not (judge.differs(elsewhere, together) or judge.differs(alone, together[few])):
         return "", spent
-    random = differs(judge.logits(x), judge.logits(x))
+    random = judge.differs(judge.logits(x), judge.logits(x))
     return RANDOM if random else NEIGHBOURS, spent + 2 * len(x)
 
 
@@ -155,7 +172,7 @@ def stale(classifier: Classifier, judge: Judge, x: Array, true: Array) -> tuple[
     """Does what was compiled for the model answer otherwise than the model itself, whose logits are ``true``? Queries spent."""
     if not _backend.TRACED:
         return False, 0
-    return judge.forward.differs(compiled_answers(classifier, judge, x), true), len(x)
+    return judge.differs(compiled_answers(classifier, judge, x), true), len(x)
 
 
 def compiled_answers(classifier: Classifier, judge: Judge, x: Array) -> Array:

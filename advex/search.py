@@ -692,7 +692,7 @@ def search(
     if after is not None and classifier.symbolic and odd not in (NEIGHBOURS, RANDOM):
         few = spread(len(moved), ALONE)
         spent += len(few)
-        if forward.differs(judge.alone(run.points[moved[few]]), after["logits"][few]):  # it shows beside the boundary only
+        if judge.differs(judge.alone(run.points[moved[few]]), after["logits"][few]):  # it shows beside the boundary only
             judge.singly, spent = True, spent + len(x) + len(moved)
             said.insert(0, NEIGHBOURS)
             before = judge(x, goal, ranked)
@@ -709,7 +709,7 @@ def search(
         run.points[moved[~holds]] = x[moved[~holds]]
     run.broken_by[~success] = ""
     run.broken_by[clean] = "clean"
-    spent, forward.spent = spent + forward.spent, 0
+    spent, forward.spent = spent + judge.spent + forward.spent, 0
 
     distance = np.where(success, 0.0, np.inf)
     changed = np.flatnonzero(success & ~clean)
@@ -784,6 +784,7 @@ def _looked_at(
         spent += more
         if old:  # something in the model has been changed since it was compiled; or compilation changes its answer
             classifier.forget()
+            spent += judge.spent
             judge = Judge(classifier, grid, batch, sample)
             before = judge(x, goal, ranked)
             old, more = stale(classifier, judge, x[some], before["logits"][some])

@@ -321,7 +321,7 @@ def test_warnings_are_lines_and_are_in_the_document(here, place, capsys):
         (["--out", "a\0b"], "not a folder's name"),
         (["nowhere.png"], "no such file"),
         (["."], "no image files"),
-        (["--seed", "x"], "invalid int"),
+        (["--seed", "x"], "'x' is not a whole number"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )

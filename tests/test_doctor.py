@@ -505,7 +505,7 @@ def test_warnings_inside_stay_inside():
             raise ZeroDivisionError
 
     model = keras.Sequential([Broken()])
-    with pytest.raises(ZeroDivisionError):
+    with pytest.raises(advex.errors.UserCodeError, match="ZeroDivisionError"):
         diagnose(model, x, labels, advex.Linf(0.05))
     assert warnings.filters == filters
 

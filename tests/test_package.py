@@ -1,6 +1,7 @@
 """The house: who imports whom, what is public, what an import costs."""
 
 import ast
+import inspect
 import subprocess
 import sys
 from pathlib import Path
@@ -125,3 +126,9 @@ def test_the_embedded_default_is_as_good_as_said(embedded, fashion):
     assert (model.predict(images / 255.0, verbose=0).argmax(1) == labels).all()
     x, y = fashion
     assert (model.predict(x / 255.0, verbose=0).argmax(1) == y).mean() > 0.89  # 92.5 % of all 10,000; 500 of them here
+
+
+def test_signatures_are_those_of_the_constructors():
+    assert list(inspect.signature(advex.PGD).parameters) == ["steps", "step_size", "loss"]
+    assert inspect.signature(advex.FMN).parameters["steps"].default == 100
+    assert list(inspect.signature(advex.Targeted).parameters) == ["labels", "confidence"]
