@@ -130,5 +130,5 @@ def test_the_embedded_default_is_as_good_as_said(embedded, fashion):
 
 def test_signatures_are_those_of_the_constructors():
     assert list(inspect.signature(advex.PGD).parameters) == ["steps", "step_size", "loss"]
-    assert inspect.signature(advex.FMN).parameters["steps"].default == 100
+    assert inspect.signature(advex.FMN).parameters["steps"].default == 300
     assert list(inspect.signature(advex.Targeted).parameters) == ["labels", "confidence"]

@@ -36,7 +36,7 @@ def attacked(model, x):
     classifier = advex.Classifier.of(model)
     point = ops.convert_to_tensor(Grid(x.dtype, classifier.box).working(x))
     forward = classifier.forward(point)
-    _, gradient, _ = _backend.value_and_gradient(lambda point: (forward(point)[:, 0], None), point)
+    _, gradient, _ = _backend.value_and_gradient(lambda point: (forward(point)[:, 0], ()), point)
     assert (np.abs(_backend.to_numpy(gradient)).sum(axis=tuple(range(1, x.ndim))) > 0).all()
     return None
 
