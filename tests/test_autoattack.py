@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -50,6 +51,7 @@ def test_contract(attack, budgets, contract):
     contract(attack, budgets)
 
 
+@pytest.mark.skipif("ADVEX_MATRIX" not in os.environ, reason="minutes: make matrix; a cell of test_matrix.py has it in make test")
 def test_contract_of_verdict(monkeypatch):
     # On TensorFlow alone: JAX compiles and torch runs for minutes. test_verdict_on_every_backend runs there.
     # AutoAttack's part for suspicious examples is short here; its members have tests of their own.
