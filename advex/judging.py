@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 
 import numpy as np
@@ -17,12 +17,13 @@ from advex.goals import Goal
 from advex.losses import SATURATED, log_odds
 
 CHECKED = 16  # rows used for the checks of the model's honesty
-ALONE = 4  # of them, and of the successes, that are asked about one by one
+ALONE = 3  # of them, and of the successes, that are asked about one by one
 
 EVEN: ContextVar[int] = ContextVar("advex_even", default=1)
 """Batches are filled up to a multiple of so many rows. Kernels remember something for every size they have seen: long evaluations
 keep the number of sizes small. What fills a batch up is computed, and counted by nobody."""
 
+STALE = "stale"  # of ``honesty``: what was compiled answers otherwise than the model itself
 RANDOM = "The model answers differently to the same input: it is random at inference. Successes may be luck."
 NEIGHBOURS = (
     "The model's answer to an input depends on the rest of its batch, or on the place in it. Every input was judged alone; the"
@@ -145,27 +146,60 @@ class Judge:
         }
 
 
-def honesty(judge: Judge, x: Array, together: Array) -> tuple[str, int]:
+def honesty(classifier: Classifier, judge: Judge, x: Array, together: Array) -> tuple[str, int]:
     """Does the model answer alike twice, alone, and in another place with other neighbours?
 
+    Where a compiled function takes any number of rows, most of it is asked of that, which is quicker, and tells at the same time
+    whether the function is stale. Only what then looks odd is asked of the model itself.
+
     Args:
+        classifier: the model.
         judge: as it has judged so far.
         x: a few inputs.
         together: the logits that it has for them, from a batch with others.
 
     Returns:
-        What is wrong, a sentence or nothing; queries spent.
+        What is wrong, a sentence or nothing (``STALE`` is no sentence); queries spent.
     """
     every, few = np.arange(len(x)), spread(len(x), ALONE)
-    elsewhere = np.empty_like(together)
-    for half in (every[1::2][::-1], every[::2][::-1]):
-        if len(half):
-            elsewhere[half] = judge.logits(x[half])
-    alone, spent = judge.alone(x[few]), len(x) + len(few)
-    if not (judge.differs(elsewhere, together) or judge.differs(alone, together[few])):
+
+    def odd(ask: Callable[[Array], Array]) -> bool:
+        elsewhere = np.empty_like(together)
+        for half in (every[1::2][::-1], every[::2][::-1]):
+            if len(half):
+                elsewhere[half] = ask(x[half])
+        alone = np.concatenate([ask(x[row : row + 1]) for row in few])
+        return judge.differs(elsewhere, together) or judge.differs(alone, together[few])
+
+    def itself(part: Array) -> Array:
+        return judge.alone(part) if len(part) == 1 else judge.logits(part)
+
+    spent = len(x) + len(few)
+    if _backend.TRACED and _backend.RAGGED:
+        middle = few[len(few) // 2 :][:1]
+        spent += 1
+        if not (
+            odd(lambda part: compiled_answers(classifier, judge, part)) or judge.differs(itself(x[middle]), together[middle])
+        ):
+            return "", spent
+        spent += len(x) + len(few)
+        if not odd(itself):
+            return STALE, spent
+    elif not odd(itself):
         return "", spent
     random = judge.differs(judge.logits(x), judge.logits(x))
     return RANDOM if random else NEIGHBOURS, spent + 2 * len(x)
+
+
+def alike(classifier: Classifier, judge: Judge, x: Array, together: Array) -> tuple[bool, int]:
+    """Whether a few more inputs are answered alone as they were ``together`` with others; queries spent."""
+    few = spread(len(x), ALONE)
+    if _backend.TRACED and _backend.RAGGED:  # quicker; the model itself has the last word
+        quick = np.concatenate([compiled_answers(classifier, judge, x[row : row + 1]) for row in few])
+        if not judge.differs(quick, together[few]):
+            return True, len(few)
+        return not judge.differs(judge.alone(x[few]), together[few]), 2 * len(few)
+    return not judge.differs(judge.alone(x[few]), together[few]), len(few)
 
 
 def stale(classifier: Classifier, judge: Judge, x: Array, true: Array) -> tuple[bool, int]:

@@ -24,7 +24,7 @@ from advex.budgets import Budget
 from advex.classifier import Classifier
 from advex.errors import AttackError, InvalidInput, ModelWarning, blaming
 from advex.goals import Goal, Untargeted, leaves
-from advex.judging import ALONE, CHECKED, EVEN, NEIGHBOURS, RANDOM, Judge, honesty, spread, stale
+from advex.judging import CHECKED, EVEN, NEIGHBOURS, RANDOM, STALE, Judge, alike, honesty, spread, stale
 from advex.losses import cross_entropy, dlr
 from advex.losses import spread as needed_classes
 from advex.problem import Problem, State
@@ -690,9 +690,9 @@ def search(
     run.queries[moved] += 1
     after = judge(run.points[moved], _part(goal, moved)) if len(moved) else None
     if after is not None and classifier.symbolic and odd not in (NEIGHBOURS, RANDOM):
-        few = spread(len(moved), ALONE)
-        spent += len(few)
-        if judge.differs(judge.alone(run.points[moved[few]]), after["logits"][few]):  # it shows beside the boundary only
+        same, more = alike(classifier, judge, run.points[moved], after["logits"])
+        spent += more
+        if not same:  # it shows beside the boundary only
             judge.singly, spent = True, spent + len(x) + len(moved)
             said.insert(0, NEIGHBOURS)
             before = judge(x, goal, ranked)
@@ -775,20 +775,20 @@ def _looked_at(
     if not classifier.symbolic:
         return judge, before, "", 0
     some = spread(len(x), CHECKED)
-    odd, spent = honesty(judge, x[some], before["logits"][some])
+    odd, spent = honesty(classifier, judge, x[some], before["logits"][some])
     if odd == NEIGHBOURS:
         judge.singly, spent = True, spent + len(x)
         before = judge(x, goal, ranked)
-    elif not odd:
+    if not odd and not _backend.RAGGED:
         old, more = stale(classifier, judge, x[some], before["logits"][some])
-        spent += more
-        if old:  # something in the model has been changed since it was compiled; or compilation changes its answer
-            classifier.forget()
-            spent += judge.spent
-            judge = Judge(classifier, grid, batch, sample)
-            before = judge(x, goal, ranked)
-            old, more = stale(classifier, judge, x[some], before["logits"][some])
-            odd, spent = COMPILED if old else "", spent + more + len(x)
+        odd, spent = STALE if old else "", spent + more
+    if odd == STALE:  # something in the model has been changed since it was compiled; or compilation changes its answer
+        classifier.forget()
+        spent += judge.spent
+        judge = Judge(classifier, grid, batch, sample)
+        before = judge(x, goal, ranked)
+        old, more = stale(classifier, judge, x[some], before["logits"][some])
+        odd, spent = COMPILED if old else "", spent + more + len(x)
     spent += judge.forward.fold(ops.convert_to_tensor(sample), before["logits"][: len(sample)])
     return judge, before, odd, spent
 
