@@ -45,6 +45,13 @@ def spread(count: int, most: int) -> Array:
     return np.unique(np.linspace(0, max(0, count - 1), min(count, most)).round().astype("int64"))[:count]
 
 
+def telling(count: int, most: int, size: int) -> Array:
+    """The same, with both sides of the border between the first two batches of ``size``: the place there may be special."""
+    if count <= max(most, size):
+        return spread(count, most)
+    return np.unique(np.concatenate([spread(count, most - 2), [size - 1, size]]))
+
+
 class Judge:
     """Answers of the model itself to arrays of the user's kind, in batches; nothing that was compiled takes part.
 
