@@ -112,16 +112,6 @@ def _last(model: keras.Model) -> tuple[keras.Operation, keras.KerasTensor] | Non
     return None
 
 
-def _ends_linear(model: keras.Model) -> bool:
-    """Whether the model is known to end in a layer without an activation."""
-    last = _last(model)
-    if last is None:
-        return False
-    if isinstance(last[0], keras.Model):
-        return _ends_linear(last[0])
-    return getattr(last[0], "activation", None) is keras.activations.linear
-
-
 def _before_activation(model: keras.Model) -> tuple[str, Callable[[Tensor, Ask], Tensor]] | None:
     """The name of the final softmax or sigmoid of a functional or sequential model, and the model without it."""
     last = _last(model)
@@ -138,8 +128,8 @@ def _before_activation(model: keras.Model) -> tuple[str, Callable[[Tensor, Ask],
         if isinstance(layer, keras.layers.Softmax):
             return ("softmax", until) if layer.axis in (-1, 1) else None
         if getattr(layer, "activation", None) in names:
-            twin = _with_linear_activation(layer)
-            return names[layer.activation], lambda x, ask: twin(until(x, ask))
+            # The twin is made anew each time: the layer may have been given another class or other variables meanwhile.
+            return names[layer.activation], lambda x, ask: _with_linear_activation(layer)(until(x, ask))
         return None
     if type(layer).__name__ in ("Softmax", "Sigmoid"):  # keras.ops.softmax and keras.ops.sigmoid in a functional model
         return type(layer).__name__.lower(), until
@@ -259,8 +249,9 @@ class Forward:
                 return
         probable = _probable(values)
         if units == 1:
-            linear = model is not None and _ends_linear(model)
-            self.head = "probability, one unit" if probable and not linear else "logit, one unit"
+            # A few logits may lie between 0 and 1 by chance: where the graph tells nothing, random inputs do.
+            between = probable and not _ends_known(model) and self._probable_everywhere(sample, box)
+            self.head = "probability, one unit" if between else "logit, one unit"
             if self.head.startswith("probability"):
                 self.note = (
                     "The model has one output unit between 0 and 1: taken for the probability of class 1 (binary). advex works"
@@ -294,6 +285,19 @@ class Forward:
         self.spent += PROBES
         answer = self.raw(ops.convert_to_tensor(noise))
         return _probable(_backend.to_numpy(ops.cast(answer, "float32")).astype("float64"))
+
+    def suits(self, logits: Array) -> bool:
+        """Whether the model's answers still look like those of the head that was found: a model may have changed since.
+
+        ``logits``, (n, classes), are what became of its answers. False: it is worth another look.
+        """
+        known = logits[np.isfinite(logits).all(axis=1)].astype("float64")
+        if self.doubtful and self.independent:
+            return bool((known <= np.log(SURE) - np.log1p(-SURE) + 1e-3).all())  # beyond it a number was above 1
+        if self.doubtful:
+            return bool((np.abs(np.exp(np.minimum(known, 99)).sum(axis=1) - 1) < 5e-2).all())
+        units = known[:, 1:] if self.head.endswith("one unit") else known
+        return not len(known) or not _probable(units) or _ends_known(self._model())
 
     def differs(self, one: Array, other: Array, scale: float = 1e-6) -> bool:
         """Whether two answers of the model to the same inputs differ by more than rounding errors of logits of this ``scale``."""
@@ -438,6 +442,22 @@ class Classifier:
             return forward
 
         return self.compiled(("forward",), make)  # type: ignore[return-value]
+
+    def renewed(self, sample: Array, logits: Array) -> bool:
+        """Whether the head is another one than it was, by another look where ``logits`` make it doubtful: then all that was
+        compiled goes. Nothing else shows that where nothing is compiled.
+        """
+        known = self.forward(sample)
+        if known.suits(logits):
+            return False
+        fresh = Forward(self.model, self.preprocess)
+        fresh.detect(ops.convert_to_tensor(sample), self.box)
+        if fresh.head == known.head:
+            known.spent += fresh.spent
+            return False
+        self.forget()
+        self.compiled(("forward",), lambda: fresh)
+        return True
 
     def kept(self) -> dict[Hashable, Any]:
         """What was compiled for this very model and preprocessing; all of it goes when layers or plain attributes change."""

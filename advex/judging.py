@@ -46,6 +46,13 @@ def spread(count: int, most: int) -> Array:
     return np.unique(np.linspace(0, max(0, count - 1), min(count, most)).round().astype("int64"))[:count]
 
 
+def telling(count: int, most: int, size: int) -> Array:
+    """The same, with both sides of the border between the first two batches of ``size``: the place there may be special."""
+    if count <= max(most, size):
+        return spread(count, most)
+    return np.unique(np.concatenate([spread(count, most - 2), [size - 1, size]]))
+
+
 class Judge:
     """Answers of the model itself to arrays of the user's kind, in batches; nothing that was compiled takes part.
 
@@ -193,7 +200,7 @@ def honesty(classifier: Classifier, judge: Judge, x: Array, together: Array) -> 
 
 def alike(classifier: Classifier, judge: Judge, x: Array, together: Array) -> tuple[bool, int]:
     """Whether a few more inputs are answered alone as they were ``together`` with others; queries spent."""
-    few = spread(len(x), ALONE)
+    few = telling(len(x), ALONE, judge.size(len(x)))
     if _backend.TRACED and _backend.RAGGED:  # quicker; the model itself has the last word
         quick = np.concatenate([compiled_answers(classifier, judge, x[row : row + 1]) for row in few])
         if not judge.differs(quick, together[few]):

@@ -24,7 +24,7 @@ from advex.budgets import Budget
 from advex.classifier import Classifier
 from advex.errors import AttackError, InvalidInput, ModelWarning, blaming
 from advex.goals import Goal, Untargeted, leaves
-from advex.judging import CHECKED, EVEN, NEIGHBOURS, RANDOM, STALE, Judge, alike, honesty, spread, stale
+from advex.judging import CHECKED, EVEN, NEIGHBOURS, RANDOM, STALE, Judge, alike, honesty, stale, telling
 from advex.losses import cross_entropy, dlr
 from advex.losses import spread as needed_classes
 from advex.problem import Problem, State
@@ -774,8 +774,13 @@ def _looked_at(
     before = judge(x, goal, ranked)
     if not classifier.symbolic:
         return judge, before, "", 0
-    some = spread(len(x), CHECKED)
+    again = 0
+    if classifier.renewed(sample, before["logits"]):
+        judge, again = Judge(classifier, grid, batch, sample), len(x)
+        before = judge(x, goal, ranked)
+    some = telling(len(x), CHECKED, judge.size(len(x)))
     odd, spent = honesty(classifier, judge, x[some], before["logits"][some])
+    spent += again
     if odd == NEIGHBOURS:
         judge.singly, spent = True, spent + len(x)
         before = judge(x, goal, ranked)

@@ -100,6 +100,25 @@ def test_no_false_success_of_a_model_that_depends_on_neighbours_or_place(odd):
     assert result.broken_by[7] == "clean" and result.distance[7] == 0
 
 
+@everywhere
+def test_the_last_place_of_a_full_batch():
+    """Only the row before the border of two batches is answered otherwise, wherever that border is."""
+
+    class Last(layers.Layer):
+        def call(self, x):
+            count = ops.sum(ops.ones_like(x[:, :1]))
+            place = ops.cumsum(ops.ones_like(x[:, :1]), axis=0)
+            return ops.where(ops.logical_and(place == count, count > 63.5), -x, x)
+
+    model = keras.Sequential([keras.Input((12,)), top(), Last()])
+    x = np.random.default_rng(300).uniform(size=(300, 12)).astype("float32")
+    labels = alone(model, x).argmax(1)
+    result = advex.FGSM()(model, x, labels, BUDGET, batch_size=64)
+    assert "depends on the rest of its batch, or on the place in it" in said(result)
+    assert (result.before == labels).all()
+    assert not (result.success & (alone(model, result.x).argmax(1) == labels)).any()
+
+
 def test_what_shows_only_beside_the_boundary_is_found_at_the_end():
     """Clean inputs are answered alike in every company; among adversarial ones the neighbours count."""
 
@@ -211,6 +230,71 @@ def test_a_model_that_has_changed_is_not_answered_from_a_stale_trace(make):
     assert result.info["warnings"] == []
 
 
+class Flagged(keras.Model):
+    """Ends in a softmax, or does not, as an inner object says that no mark of the layers shows."""
+
+    def __init__(self):
+        super().__init__()
+        self.top, self.told = top(), (type("Settings", (), {"soft": False})(),)
+
+    def call(self, x):
+        logits = self.top(x) - 6.0  # all below 0: what was taken for a probability would be none
+        return ops.softmax(logits) if self.told[0].soft else logits
+
+
+@everywhere
+@pytest.mark.parametrize("first", [False, True])
+def test_a_head_that_has_changed_is_looked_at_again(first):
+    model = Flagged()
+    model.told[0].soft = first
+    QUICK(model, X, None, BUDGET)
+    model.told[0].soft = not first
+    labels = alone(model, X).argmax(1)
+    result = QUICK(model, X, labels, BUDGET)
+    answers = alone(model, result.x)
+    own = answers if not first else ops.convert_to_numpy(ops.softmax(answers))
+    assert result.info["head"] == ("logits" if first else "probabilities")
+    assert (result.before == labels).all() and (result.prediction == answers.argmax(1)).all()
+    np.testing.assert_allclose(result.confidence, own.max(1), atol=1e-5)
+
+
+@everywhere
+def test_a_head_that_has_changed_is_looked_at_again_by_evaluations():
+    model = Flagged()
+    model.told[0].soft = True
+    QUICK(model, X, None, BUDGET)
+    model.told[0].soft = False
+    labels = alone(model, X).argmax(1)
+    found = advex.evaluate(model, (X, labels), QUICK, BUDGET, diagnose=False, progress=False)
+    assert found.clean_accuracy == 1
+    if keras.backend.backend() == "torch":  # where it takes no compiling
+        model.told[0].soft = True
+        QUICK(model, X, None, BUDGET)
+        model.told[0].soft = False
+        assert advex.evaluation.diagnose(model, X[:8], labels[:8], BUDGET).examples == 8
+
+
+@everywhere
+@pytest.mark.parametrize("nested", [False, True])
+def test_a_last_layer_that_was_given_another_class(nested):
+    """As reloading a module in a notebook does; the softmax, once recovered, is not that of the old class."""
+
+    class Reversed(layers.Dense):
+        def call(self, x, training=None):
+            return super().call(-x)
+
+    inner = keras.Sequential([keras.Input((12,)), top(activation="softmax")])
+    last = inner.layers[-1]
+    model = keras.Sequential([keras.Input((12,)), inner]) if nested else inner
+    QUICK(model, X, None, BUDGET)
+    last.__class__ = Reversed
+    labels = alone(model, X).argmax(1)
+    result = QUICK(model, X, labels, BUDGET)
+    answers = alone(model, result.x)
+    assert (result.before == labels).all() and (result.prediction == answers.argmax(1)).all()
+    np.testing.assert_allclose(result.confidence, answers.max(1), atol=1e-5)
+
+
 def test_a_preprocessing_that_has_changed():
     state = {"sign": 1.0}
     model = keras.Sequential([keras.Input((12,)), top()])
@@ -313,6 +397,29 @@ def test_logits_between_0_and_1_by_chance_are_no_probabilities():
     by_chance = x[((answers >= 0) & (answers <= 1)).all(1)]
     assert 1 <= len(by_chance) < 200
     assert advex.FGSM()(model, by_chance, None, BUDGET).info["head"] == "logits"
+
+
+@pytest.mark.parametrize("kind", ["subclassed", "relu"])
+def test_one_logit_between_0_and_1_by_chance_is_no_probability(kind):
+    class Plain(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.top = top(WEIGHTS[:, :1])
+
+        def call(self, x):
+            return self.top(x)
+
+    model = Plain()
+    if kind == "relu":
+        model = keras.Sequential([keras.Input((12,)), top(WEIGHTS[:, :1], activation="relu")])
+    last = model.layers[-1]
+    last.set_weights([WEIGHTS[:, :1], -np.median(X @ WEIGHTS[:, :1], axis=0)])
+    answers = alone(model, X)[:, 0]
+    x = X[(answers > 0.05) & (answers < 0.45)][:1]  # class 1, which half a probability would not be
+    assert len(x)
+    result = advex.FGSM()(model, x, [1], BUDGET)
+    assert result.info["head"] == "logit, one unit"
+    assert result.before.tolist() == [1] and result.broken_by[0] != "clean"
 
 
 @pytest.mark.parametrize("activation", [None, "sigmoid"])

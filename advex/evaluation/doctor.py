@@ -465,7 +465,11 @@ class _Examination:
         Untargeted(labels).check(len(x), forward.classes)
         self.judge = Judge(self.classifier, self.grid, self.batch, sample)
         if self.classifier.symbolic:
-            old, spent = stale(self.classifier, self.judge, x[:CHECKED], self._logits(x[:CHECKED]))
+            first = self._logits(x[:CHECKED])
+            if self.classifier.renewed(sample, first):
+                self.judge = Judge(self.classifier, self.grid, self.batch, sample)
+                first = self._logits(x[:CHECKED])
+            old, spent = stale(self.classifier, self.judge, x[:CHECKED], first)
             if old:  # something in the model has been changed since it was compiled
                 self.classifier.forget()
                 self.judge = Judge(self.classifier, self.grid, self.batch, sample)

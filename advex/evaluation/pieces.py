@@ -85,6 +85,9 @@ def clean(plan: Plan, x: Array, labels: Any) -> Clean:
     judge = Judge(plan.classifier, grid, batch, sample)
     with even(max(1, plan.batch // SIZES)):
         before = judge(x, goal)
+        if plan.classifier.symbolic and plan.classifier.renewed(sample, before["logits"]):
+            judge = Judge(plan.classifier, grid, batch, sample)
+            forward, before = judge.forward, judge(x, goal)
     status = np.where(before["broken"], "invalid", np.where(before["reached"], "wrong", "correct"))
     confidence = np.where(before["broken"], np.nan, before["confidence"])
     forward.spent = 0  # a few rows per process, to look at the head: a run that was stopped must not look dearer
