@@ -207,6 +207,8 @@ class Runner:
             if None in (before["data"], now["data"]):  # a stream: each block is compared
                 now["data"] = before["data"]
             demand_same(before, now, store.path, self.what.changed(store.fact("parts", {}), state))
+            # Equal, but perhaps in another order, and the file knows attacks by their numbers.
+            self.attacks = {name: self.attacks[name] for (name,) in store.rows("SELECT name FROM attacks ORDER BY id")}
         if first is not None:
             self._begin(first, before)
             blocks = itertools.chain([first], blocks)
