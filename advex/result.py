@@ -16,7 +16,7 @@ from keras import ops
 from advex import _backend, images
 from advex._arrays import Array
 from advex._grid import EightBit, Grid
-from advex._settings import helpful
+from advex._settings import helpful, shown
 from advex.budgets import Budget
 from advex.classifier import Classifier
 from advex.errors import InvalidInput, InvalidType
@@ -158,11 +158,11 @@ class Result:
             OSError: the folder cannot be written.
         """
         if rows not in ("success", "all"):
-            raise InvalidInput(f"rows must be 'success' or 'all'; received {rows!r}")
+            raise InvalidInput(f"rows must be 'success' or 'all'; received {shown(rows)}")
         if len(self) and (reason := images.no_picture(self.x)):
             raise InvalidInput(f"only pictures can be saved: {reason}; np.save('adversarial.npy', result.x) keeps the arrays")
         if "\0" in str(folder):
-            raise InvalidInput(f"folder must be the name of a folder; received {folder!r}")
+            raise InvalidInput(f"folder must be the name of a folder; received {shown(folder)}")
         chosen = np.arange(len(self)) if rows == "all" else np.flatnonzero(self.success)
         folder = Path(folder)
         paths = self._paths(folder, names, chosen, overwrite)
@@ -273,7 +273,7 @@ class Result:
         lines = []
         for row in rows:
             if isinstance(row, bool) or not -len(self) <= row < len(self):
-                raise InvalidType(f"rows must be numbers below {len(self)}; received {row!r}")
+                raise InvalidType(f"rows must be numbers below {len(self)}; received {shown(row)}")
             original, adversarial = self._eight_bit(self.original[row]), self._eight_bit(self.x[row])
             span = 255 if self.x.dtype == np.uint8 else self.classifier.box[1] - self.classifier.box[0]
             change = self.perturbation[row].astype("float64") / span * 255

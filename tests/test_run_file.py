@@ -356,6 +356,45 @@ def test_models_are_more_than_their_weights():
         assert of(model) == before
 
 
+class Clipped(keras.layers.Layer):
+    """A layer whose attribute is called as those that Keras needs for training only."""
+
+    def __init__(self, constraint):
+        super().__init__()
+        self.kernel_constraint = constraint
+
+    def call(self, x):
+        return self.kernel_constraint(x)
+
+
+@pytest.mark.backends
+def test_models_from_a_file_are_what_they_were(tmp_path):
+    rows = np.random.default_rng(0).random((6, 8, 8, 1)).astype("float32")
+    known = keras.layers.Normalization()
+    known.adapt(rows)
+    layers = [known, keras.layers.RandomContrast(0.1), keras.layers.Conv2D(2, 3), keras.layers.Flatten(), keras.layers.Dense(2)]
+    model = keras.Sequential([keras.Input((8, 8, 1)), *layers])
+    model.save(tmp_path / "model.keras")
+    again = keras.models.load_model(tmp_path / "model.keras")
+    assert changed(model_parts(model), model_parts(again)) == []
+    model.load_weights(tmp_path / "model.keras")
+    assert changed(model_parts(model), model_parts(again)) == []
+    x = keras.Input((8, 3))
+    model = keras.Model(x, ops.clip(keras.layers.LSTM(4)(x) * 2.0, 0, 1)[:, 1:])
+    model.save(tmp_path / "other.keras")
+    again = keras.models.load_model(tmp_path / "other.keras")
+    assert changed(model_parts(model), model_parts(again)) == []
+
+
+def test_a_function_by_the_name_of_a_constraint_is_one():
+    one, other = (keras.Sequential([keras.Input((4,)), Clipped(scaled_one(scale))]) for scale in (1, 2))
+    assert changed(model_parts(one), model_parts(other))
+
+
+def scaled_one(value):
+    return lambda x: x * value
+
+
 # Another run.
 
 
@@ -710,6 +749,12 @@ def flat():
 BAD = {
     "seed": ({"seed": 2**70}, InvalidInput, "at most 64 bits"),
     "negative seed": ({"seed": -(2**63) - 1}, InvalidInput, "at most 64 bits"),
+    **{
+        f"{name} of 5,000 digits": ({name: 10**5000}, AdvexError, "thousands of digits")
+        for name in ("attacks", "budget", "seed", "keep", "progress", "engine")
+    },
+    "attack of 5,000 digits": ({"attacks": [10**5000]}, InvalidType, "thousands of digits"),
+    "name of 5,000 digits": ({"attacks": {10**5000: advex.FGSM()}}, InvalidType, "thousands of digits"),
     "diagnose": ({"diagnose": "no"}, InvalidType, "diagnose must be True or False"),
     "progress": ({"progress": 3}, InvalidType, "progress must be"),
     "keep": ({"keep": np.zeros(3)}, InvalidInput, "keep must be"),

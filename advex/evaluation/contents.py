@@ -37,14 +37,18 @@ UNTOLD = {  # of a class: what follows from the rest, or says nothing about what
 UNASKED = {
     *("optimizer", "history", "stop_training", "stop_evaluating", "stop_predicting", "_epoch_iterator", "_eval_epoch_iterator"),
     *("name", "input_spec", "seed", "seed_generator", "_torch_params"),
+    *("_build_input_shape", "is_awq_calibrated", "is_gptq_calibrated"),  # a layer has them once its weights were read from a file
+    *("_dropout_mask", "_recurrent_dropout_mask"),  # cells have them once they were called
 }
-"""Attributes of layers that say how a model is trained or called, not what it answers."""
+"""Attributes of layers that say how a model is trained, called or loaded, not what it answers."""
+
+TRAINING = (keras.initializers.Initializer, keras.regularizers.Regularizer, keras.constraints.Constraint)
 
 BUILT = (
     *(types.BuiltinFunctionType, types.WrapperDescriptorType, types.MethodWrapperType, types.MethodDescriptorType),
     *(types.ClassMethodDescriptorType, types.GetSetDescriptorType, types.MemberDescriptorType),
 )
-"""Functions and descriptors of C. Not ``inspect.isroutine``: whatever has ``__get__`` is one to it, ``tf.function`` and ``jax.jit``."""
+"""Functions and descriptors of C. Not ``inspect.isroutine``, to which ``tf.function`` and ``jax.jit`` are routines, too."""
 
 DERIVED = ("fwd", "bwd", "jvp")  # attributes of functions whose derivative somebody gave, ``jax.custom_vjp``
 
@@ -53,8 +57,8 @@ MADE = 1 << 9  # the flag of types that a class statement has made, Py_TPFLAGS_H
 PLAIN = (type(None), bool, int, float, complex, str, bytes, np.generic)
 
 VALUES = {
-    *("argparse", "array", "collections", "configparser", "datetime", "decimal", "fractions", "functools", "itertools", "operator"),
-    *("pathlib", "random", "re", "statistics", "string", "types", "uuid"),
+    *("argparse", "array", "collections", "configparser", "datetime", "decimal", "fractions", "functools", "itertools"),
+    *("operator", "pathlib", "random", "re", "statistics", "string", "types", "uuid"),
 }
 """Modules of the standard library whose objects are values; others (locks, files, loggers) belong to a process."""
 
@@ -508,12 +512,13 @@ class _Parts:
                 continue
             for name, value in sorted(vars(layer).items()):
                 known = model_base if isinstance(layer, keras.Model) else base
-                kind = name.rpartition("_")[2]
-                if name in known or name in UNASKED or kind in ("initializer", "regularizer", "constraint"):
+                if name in known or (name in UNASKED and not (own and name == "seed" and isinstance(value, int))):
                     continue
+                if isinstance(value, TRAINING) or (not own and name.endswith(("initializer", "regularizer", "constraint"))):
+                    continue  # of the user's own layers anything may be called so: a function that clips
                 if name.startswith(("_self_", "_tf_", "_jax_", "_compile")) or (not own and not _simple(value)):
                     continue
-                self.walk(value, f"{spot}.{name}")
+                self.walk(value if own else _tuples(value), f"{spot}.{name}")
 
     def _wiring(self, model: Any, path: str) -> None:
         """How the operations of a functional model are connected."""
@@ -537,16 +542,23 @@ class _Parts:
             spot = f"{path}.graph[{number}]"
             self.put(spot, repr(place[id(operation)]).encode())
             arguments = keras.tree.map_structure(token, (node.arguments.args, node.arguments.kwargs))
-            self._within(arguments, f"{spot}.inputs")
+            self._within(_tuples(arguments), f"{spot}.inputs")
             if not isinstance(operation, keras.layers.Layer):
                 self._class(type(operation), f"{spot}.class")
                 for name, value in sorted(vars(operation).items()):
                     if name not in _bare()[0] and _simple(value):
-                        self.walk(value, f"{spot}.{name}")
+                        self.walk(_tuples(value), f"{spot}.{name}")
             elif id(operation) in self.met:
                 self.put(spot, self.met[id(operation)][0].encode())
         for name in ("inputs", "outputs"):
             self._within(keras.tree.map_structure(token, list(getattr(model, name))), f"{path}.{name}")
+
+
+def _tuples(value: Any) -> Any:
+    """``value`` with a tuple for each list: which of them it was, a file of Keras does not tell."""
+    if isinstance(value, list | tuple):
+        return tuple(map(_tuples, value))
+    return {name: _tuples(entry) for name, entry in value.items()} if type(value) is dict else value
 
 
 def _is_variable(thing: Any) -> bool:
