@@ -10,7 +10,7 @@ import keras
 import numpy as np
 
 from advex._arrays import Array, Tensor
-from advex._settings import helpful, whole_number
+from advex._settings import helpful, shown, whole_number
 from advex.attacks import Attack
 from advex.attacks.base import checked_inputs
 from advex.budgets import Budget
@@ -67,9 +67,9 @@ class RobustAccuracy(keras.callbacks.Callback):
     ) -> None:
         super().__init__()
         if not isinstance(attack, Attack):
-            raise InvalidType(f"attack must be an attack, such as advex.PGD(steps=10); received {attack!r}")
+            raise InvalidType(f"attack must be an attack, such as advex.PGD(steps=10); received {shown(attack)}")
         if not isinstance(budget, Budget):
-            raise InvalidType(f"budget must be such as advex.Linf(8/255); received {budget!r}")
+            raise InvalidType(f"budget must be such as advex.Linf(8/255); received {shown(budget)}")
         attack.check(None, budget)
         batches = list(Source(data).batches())
         if not batches:

@@ -48,6 +48,15 @@ class Picture:
     notes: tuple[str, ...] = ()
 
 
+def encodable(name: str) -> bool:
+    """Whether a file can be called so: no half of a surrogate pair, which no file system knows."""
+    try:
+        os.fsencode(name)
+    except UnicodeError:
+        return False
+    return True
+
+
 def read(path: str | Path, *, channels: int = 3, size: tuple[int, int] | None = None) -> Picture:
     """Read one image file as 8-bit pixels.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
@@ -16,7 +16,7 @@ from keras import ops
 from advex import _backend, images
 from advex._arrays import Array
 from advex._grid import EightBit, Grid
-from advex._settings import helpful
+from advex._settings import helpful, shown, switch, whole_number
 from advex.budgets import Budget
 from advex.classifier import Classifier
 from advex.errors import InvalidInput, InvalidType
@@ -157,12 +157,12 @@ class Result:
             InvalidInput: not pictures; a name that is taken, doubled or points out of the folder.
             OSError: the folder cannot be written.
         """
-        if rows not in ("success", "all"):
-            raise InvalidInput(f"rows must be 'success' or 'all'; received {rows!r}")
+        if not isinstance(rows, str) or rows not in ("success", "all"):
+            raise InvalidInput(f"rows must be 'success' or 'all'; received {shown(rows)}")
         if len(self) and (reason := images.no_picture(self.x)):
             raise InvalidInput(f"only pictures can be saved: {reason}; np.save('adversarial.npy', result.x) keeps the arrays")
-        if "\0" in str(folder):
-            raise InvalidInput(f"folder must be the name of a folder; received {folder!r}")
+        switch("overwrite", overwrite)
+        _demand_folder(folder)
         chosen = np.arange(len(self)) if rows == "all" else np.flatnonzero(self.success)
         folder = Path(folder)
         paths = self._paths(folder, names, chosen, overwrite)
@@ -173,7 +173,12 @@ class Result:
         if names is None:
             given = [f"{row:05d}.png" for row in chosen]
         else:
-            listed = [str(name) for name in names]
+            if isinstance(names, str | bytes) or not isinstance(names, Iterable):
+                raise InvalidType(f"names must be file names, one for each row; received {shown(names)}")
+            entries = list(names)
+            if odd := [name for name in entries if not isinstance(name, str | os.PathLike)]:
+                raise InvalidType(f"names must be file names, such as 'cat.png'; received {shown(odd[0])}")
+            listed = [str(name) for name in entries]
             if len(listed) == len(self):
                 given = [listed[row] for row in chosen]
             elif len(listed) == len(chosen):
@@ -183,8 +188,9 @@ class Result:
         seen: set[str] = set()
         paths = []
         for name in given:
-            if not name or "\0" in name or name in (".", "..") or Path(name).name != name or "\\" in name:
-                raise InvalidInput(f"{name!r} is not a plain file name")
+            plain = name and "\0" not in name and name not in (".", "..") and Path(name).name == name and "\\" not in name
+            if not plain or not images.encodable(name):
+                raise InvalidInput(f"{shown(name)} is not a plain file name")
             name = name if name.lower().endswith(".png") else f"{name}.png"
             if name.casefold() in seen:
                 raise InvalidInput(f"two rows would be saved as {name!r}")
@@ -267,13 +273,16 @@ class Result:
                 f"only pictures can be shown: {reason}; draw lines instead, such as matplotlib's"
                 " plt.plot(result.perturbation[0].ravel())"
             )
+        limit = whole_number("limit", limit, lowest=0)
+        if rows is not None and not isinstance(rows, Sequence | np.ndarray | range):
+            raise InvalidType(f"rows must be numbers below {len(self)}, such as [0]; received {shown(rows)}")
         if rows is None:
             order = np.argsort(~self.success, kind="stable")
             rows = [int(row) for row in order[:limit]]
         lines = []
         for row in rows:
-            if isinstance(row, bool) or not -len(self) <= row < len(self):
-                raise InvalidType(f"rows must be numbers below {len(self)}; received {row!r}")
+            if isinstance(row, bool) or not isinstance(row, int | np.integer) or not -len(self) <= row < len(self):
+                raise InvalidType(f"rows must be numbers below {len(self)}; received {shown(row)}")
             original, adversarial = self._eight_bit(self.original[row]), self._eight_bit(self.x[row])
             span = 255 if self.x.dtype == np.uint8 else self.classifier.box[1] - self.classifier.box[0]
             change = self.perturbation[row].astype("float64") / span * 255
@@ -314,6 +323,13 @@ class Result:
         if self.gradients.any():
             return f"{text}, {self.gradients.mean():.1f} gradients each)"
         return f"{text}, {self.queries.mean():.1f} queries each)"  # a black box, or an attack that only asks
+
+
+def _demand_folder(folder: Any) -> None:
+    if not isinstance(folder, str | os.PathLike):
+        raise InvalidType(f"folder must be the name of a folder, such as 'adversarial'; received {shown(folder)}")
+    if "\0" in str(folder) or not images.encodable(str(folder)):
+        raise InvalidInput(f"folder must be the name of a folder; received {shown(folder)}")
 
 
 def _escaped(text: str) -> str:

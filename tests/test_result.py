@@ -463,3 +463,24 @@ def test_the_arrays_of_a_result_share_no_memory(model):
         assert len(arrays) >= 25
         for (one, first), (other, second) in itertools.combinations(arrays, 2):
             assert not np.shares_memory(first, second), (one, other)
+
+
+ODD = (1, 2.5, -9, 10**5000, "\ud800", "\0", {}, object(), np.array(["a"]), b"x", True)
+
+
+@pytest.mark.parametrize("odd", ODD, ids=range(len(ODD)))
+def test_odd_arguments_are_answered(eight, odd, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    calls = [
+        lambda: eight.save(odd),
+        lambda: eight.save("b", names=[odd] * len(eight), rows="all"),
+        lambda: eight.save("c", rows=odd),
+        lambda: eight.save("d", overwrite="no"),
+        lambda: eight.show(rows=[1.5]),
+        lambda: eight.show(limit="many"),
+    ]
+    calls += [lambda: eight.save("e", names=odd)]
+    calls += [] if isinstance(odd, dict) else [lambda: eight.show(rows=odd)]
+    for call in calls:
+        with pytest.raises(advex.errors.AdvexError):
+            call()

@@ -1,5 +1,7 @@
 """Run files do not lie: a run is about code, closures and wiring; what is damaged is never shown; a refusal leaves no file."""
 
+import argparse
+import array
 import collections
 import dataclasses
 import functools
@@ -93,6 +95,60 @@ class Hidden(advex.Attack):
         return problem.project(x + self.scale * problem.epsilon), memory
 
 
+class Named(collections.namedtuple("Named", "a")):
+    """A tuple with something of its own."""
+
+
+class Wrapper:
+    """A decorator of the user's own, which knows the function by the usual name, and may be put into a class."""
+
+    def __init__(self, function, scale):
+        functools.update_wrapper(self, function)
+        self.scale = scale
+
+    def __call__(self, logits, goal):
+        return self.scale * self.__wrapped__(logits, goal)
+
+    def __get__(self, owner, kind=None):
+        return self if owner is None else functools.partial(self, owner)
+
+
+class Private:
+    __slots__ = ("__value",)
+
+    def __init__(self, value):
+        self.__value = value
+
+    def __call__(self, logits):
+        return logits * self.__value
+
+
+def marked(thing, mark):
+    thing.mark = mark
+    return thing
+
+
+def compiled(function):
+    """As the backend compiles functions; eagerly, as none is called here."""
+    if keras.backend.backend() == "jax":
+        import jax
+
+        return jax.jit(function)
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        return tf.function(function)
+    import torch
+
+    return torch.no_grad()(function)
+
+
+def module(value):
+    made = types.ModuleType("settings_of_the_user")
+    made.scale = value
+    return made
+
+
 SET = frozenset("abcdefgh")
 OTHERS = [
     (1, 1.0),
@@ -114,6 +170,19 @@ OTHERS = [
     (types.SimpleNamespace(a=1), types.SimpleNamespace(a=2)),
     (np.random.default_rng(1), np.random.default_rng(2)),
     (np.ma.array([1, 2], mask=[0, 1]), np.ma.array([1, 2], mask=[1, 0])),
+    (argparse.Namespace(scale=1), argparse.Namespace(scale=2)),
+    (array.array("d", [1]), array.array("d", [2])),
+    (collections.defaultdict(scaled(1)), collections.defaultdict(scaled(2))),
+    (collections.deque([1], 2), collections.deque([1], 3)),
+    (functools.cache(lambda x: x * 1), functools.cache(lambda x: x * 2)),
+    (marked(functools.partial(scaled, 1), 1), marked(functools.partial(scaled, 1), 2)),
+    (Wrapper(scaled(1), 1), Wrapper(scaled(1), 2)),
+    (Wrapper(scaled(1), 1), Wrapper(scaled(2), 1)),
+    (Private(1), Private(2)),
+    (marked(Named(1), 1), marked(Named(1), 2)),
+    (module(1), module(2)),
+    (keras.layers.Lambda(functools.partial(ops.multiply, 1.0)), keras.layers.Lambda(functools.partial(ops.multiply, 2.0))),
+    (keras.layers.Activation(Private(1)), keras.layers.Activation(Private(2))),
 ]
 
 
@@ -125,7 +194,36 @@ def test_values_in_closures_and_objects(pair):
         assert what(within(one)) != what(within(other))
 
 
+@pytest.mark.backends
+def test_compiled_functions_are_what_they_compile():
+    one, other = (compiled(lambda x: x * 1), compiled(lambda x: x * 2))
+    assert what(scaled(one)) == what(scaled(one)) != what(scaled(other))
+    if keras.backend.backend() == "jax":
+        import jax
+
+        assert what(scaled(jax.random.key(1))) == what(scaled(jax.random.key(1))) != what(scaled(jax.random.key(2)))
+
+        def given(slope):
+            function = jax.custom_vjp(lambda x: x)
+            function.defvjp(lambda x: (x, None), lambda _, change: (change * slope,))
+            return function
+
+        assert what(given(1.0)) == what(given(1.0)) != what(given(2.0))
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        assert what(scaled(tf.data.Dataset.range(3)))  # its tensor has no numbers
+
+
 CODE = {
+    "method of a tuple": (
+        "import typing\nclass T(typing.NamedTuple):\n a: int = 1\n def m(self): return 1\nf = T()",
+        "import typing\nclass T(typing.NamedTuple):\n a: int = 1\n def m(self): return 2\nf = T()",
+    ),
+    "method of an enum": (
+        "import enum\nclass T(enum.Enum):\n A = 1\n def m(self): return 1\nf = T.A",
+        "import enum\nclass T(enum.Enum):\n A = 1\n def m(self): return 2\nf = T.A",
+    ),
     "constant": ("def f(x): return x * 2", "def f(x): return x * 3"),
     "inner": ("def f(x): return [y * 2 for y in (lambda: x)()]", "def f(x): return [y * 3 for y in (lambda: x)()]"),
     "operation": ("def f(x): return x + 2", "def f(x): return x - 2"),
@@ -258,6 +356,45 @@ def test_models_are_more_than_their_weights():
         assert of(model) == before
 
 
+class Clipped(keras.layers.Layer):
+    """A layer whose attribute is called as those that Keras needs for training only."""
+
+    def __init__(self, constraint):
+        super().__init__()
+        self.kernel_constraint = constraint
+
+    def call(self, x):
+        return self.kernel_constraint(x)
+
+
+@pytest.mark.backends
+def test_models_from_a_file_are_what_they_were(tmp_path):
+    rows = np.random.default_rng(0).random((6, 8, 8, 1)).astype("float32")
+    known = keras.layers.Normalization()
+    known.adapt(rows)
+    layers = [known, keras.layers.RandomContrast(0.1), keras.layers.Conv2D(2, 3), keras.layers.Flatten(), keras.layers.Dense(2)]
+    model = keras.Sequential([keras.Input((8, 8, 1)), *layers])
+    model.save(tmp_path / "model.keras")
+    again = keras.models.load_model(tmp_path / "model.keras")
+    assert changed(model_parts(model), model_parts(again)) == []
+    model.load_weights(tmp_path / "model.keras")
+    assert changed(model_parts(model), model_parts(again)) == []
+    x = keras.Input((8, 3))
+    model = keras.Model(x, ops.clip(keras.layers.LSTM(4)(x) * 2.0, 0, 1)[:, 1:])
+    model.save(tmp_path / "other.keras")
+    again = keras.models.load_model(tmp_path / "other.keras")
+    assert changed(model_parts(model), model_parts(again)) == []
+
+
+def test_a_function_by_the_name_of_a_constraint_is_one():
+    one, other = (keras.Sequential([keras.Input((4,)), Clipped(scaled_one(scale))]) for scale in (1, 2))
+    assert changed(model_parts(one), model_parts(other))
+
+
+def scaled_one(value):
+    return lambda x: x * value
+
+
 # Another run.
 
 
@@ -266,6 +403,19 @@ def loss_of(scale):
         return scale * goal.margin(logits)
 
     return mine
+
+
+def test_attacks_in_another_order_go_on_under_their_own_names(tmp_path):
+    run, one, two = tmp_path / "run.advex", advex.FGSM(), advex.PGD(steps=3)
+
+    def stop(done, total, held):
+        raise RuntimeError("of the user")
+
+    with pytest.raises(RuntimeError, match="of the user"):
+        evaluated(run, {"one": one, "two": two}, progress=stop)
+    found, whole = evaluated(run, {"two": two, "one": one}), evaluated(None, {"one": one, "two": two})
+    for mixed, right in zip(found.attacks, whole.attacks, strict=True):
+        assert (mixed.name, mixed.broken, mixed.gradients) == (right.name, right.broken, right.gradients)
 
 
 def test_another_loss_of_the_same_name_is_refused(tmp_path):
@@ -599,6 +749,12 @@ def flat():
 BAD = {
     "seed": ({"seed": 2**70}, InvalidInput, "at most 64 bits"),
     "negative seed": ({"seed": -(2**63) - 1}, InvalidInput, "at most 64 bits"),
+    **{
+        f"{name} of 5,000 digits": ({name: 10**5000}, AdvexError, "thousands of digits")
+        for name in ("attacks", "budget", "seed", "keep", "progress", "engine")
+    },
+    "attack of 5,000 digits": ({"attacks": [10**5000]}, InvalidType, "thousands of digits"),
+    "name of 5,000 digits": ({"attacks": {10**5000: advex.FGSM()}}, InvalidType, "thousands of digits"),
     "diagnose": ({"diagnose": "no"}, InvalidType, "diagnose must be True or False"),
     "progress": ({"progress": 3}, InvalidType, "progress must be"),
     "keep": ({"keep": np.zeros(3)}, InvalidInput, "keep must be"),

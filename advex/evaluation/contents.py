@@ -8,13 +8,12 @@ import dis
 import enum
 import functools
 import hashlib
-import inspect
 import struct
 import sys
 import sysconfig
 import types
 import warnings
-from collections import OrderedDict, deque
+from collections import OrderedDict, defaultdict, deque
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -38,14 +37,29 @@ UNTOLD = {  # of a class: what follows from the rest, or says nothing about what
 UNASKED = {
     *("optimizer", "history", "stop_training", "stop_evaluating", "stop_predicting", "_epoch_iterator", "_eval_epoch_iterator"),
     *("name", "input_spec", "seed", "seed_generator", "_torch_params"),
+    *("_build_input_shape", "is_awq_calibrated", "is_gptq_calibrated"),  # a layer has them once its weights were read from a file
+    *("_dropout_mask", "_recurrent_dropout_mask"),  # cells have them once they were called
 }
-"""Attributes of layers that say how a model is trained or called, not what it answers."""
+"""Attributes of layers that say how a model is trained, called or loaded, not what it answers."""
+
+TRAINING = (keras.initializers.Initializer, keras.regularizers.Regularizer, keras.constraints.Constraint)
+
+BUILT = (
+    *(types.BuiltinFunctionType, types.WrapperDescriptorType, types.MethodWrapperType, types.MethodDescriptorType),
+    *(types.ClassMethodDescriptorType, types.GetSetDescriptorType, types.MemberDescriptorType),
+)
+"""Functions and descriptors of C. Not ``inspect.isroutine``, to which ``tf.function`` and ``jax.jit`` are routines, too."""
+
+DERIVED = ("fwd", "bwd", "jvp")  # attributes of functions whose derivative somebody gave, ``jax.custom_vjp``
 
 MADE = 1 << 9  # the flag of types that a class statement has made, Py_TPFLAGS_HEAPTYPE
 
 PLAIN = (type(None), bool, int, float, complex, str, bytes, np.generic)
 
-VALUES = {"collections", "datetime", "decimal", "fractions", "itertools", "operator", "pathlib", "random", "re", "types", "uuid"}
+VALUES = {
+    *("argparse", "array", "collections", "configparser", "datetime", "decimal", "fractions", "functools", "itertools"),
+    *("operator", "pathlib", "random", "re", "statistics", "string", "types", "uuid"),
+}
 """Modules of the standard library whose objects are values; others (locks, files, loggers) belong to a process."""
 
 
@@ -219,6 +233,7 @@ class _Parts:
             return
         if isinstance(thing, tuple | frozenset):  # equal ones may or may not be one object: not by where they were met
             self._within(thing, path)
+            self._beyond(thing, path)
             return
         if id(thing) in self.met:
             self.put(path, b"as", self.met[id(thing)][0].encode())
@@ -233,17 +248,26 @@ class _Parts:
         finally:
             self.depth -= 1
 
+    def _beyond(self, thing: Any, path: str) -> None:
+        """What the user's own kind of number, text or tuple has besides its value: methods, attributes."""
+        if _home(type(thing)) == "own":
+            self.walk(type(thing), f"{path}.class")
+            self._attributes(thing, path)
+
     def _plain(self, thing: Any, path: str) -> bool:
         """Put down a value without parts; whether it was one."""
         if isinstance(thing, enum.Enum):
-            self.put(path, b"enum", _called(type(thing)), thing.name.encode())
+            self.put(path, b"enum", _called(type(thing)), str(thing.name).encode())
             self.walk(thing.value, f"{path}.value")
+            if _home(type(thing)) == "own":  # the methods of its members
+                self.walk(type(thing), f"{path}.class")
         elif isinstance(thing, np.generic):
             self._array(np.asarray(thing), path)
         elif thing is None or isinstance(thing, bool | int | float | complex | str | bytes | bytearray | types.EllipsisType):
             value = thing.hex() if isinstance(thing, float) else bytes(thing) if isinstance(thing, bytearray) else thing
             self.put(path, type(thing).__name__.encode(), repr(value).encode(errors="surrogatepass"))
-        elif isinstance(thing, types.ModuleType):
+            self._beyond(thing, path)
+        elif isinstance(thing, types.ModuleType) and (thing.__name__ == "__main__" or not is_own(thing.__name__)):
             self.put(path, b"module", thing.__name__.encode())
         elif isinstance(thing, range | slice):
             self.put(path, repr(thing).encode())
@@ -258,6 +282,19 @@ class _Parts:
             return
         content = hashlib.blake2b(np.ascontiguousarray(values).tobytes(), digest_size=16).digest()
         self.put(path, b"array", f"{values.dtype}{values.shape}".encode(), content)
+
+    def _tensor(self, thing: Any, path: str) -> None:
+        """Put down a tensor by its values; those of handles, data sets and random keys are no numbers."""
+        try:
+            values = np.asarray(_backend.to_numpy(thing))
+        except Exception:  # of whatever kind a framework has for it
+            self.put(path, b"a", _called(type(thing)), str(getattr(thing, "dtype", "")).encode())
+            if _backend.NAME == "jax" and "key" in str(getattr(thing, "dtype", "")):
+                import jax
+
+                self._array(np.asarray(jax.random.key_data(thing)), path)
+            return
+        self._array(values, path)
 
     def _within(self, things: Any, path: str) -> None:
         """Put down a container: values as one part, other things one by one."""
@@ -292,6 +329,11 @@ class _Parts:
                 self._attributes(thing, path)
         elif isinstance(thing, memoryview):
             self._array(np.asarray(thing), path)
+        elif isinstance(thing, types.ModuleType):  # the user's own, handed on as a whole: a file of settings
+            self.put(path, b"module", thing.__name__.encode())
+            for name, value in sorted(vars(thing).items()):
+                if not (name.startswith("__") or isinstance(value, types.ModuleType)):
+                    self.walk(value, f"{path}.{name}")
         elif isinstance(thing, type):
             self._class(thing, path)
         elif isinstance(thing, types.FunctionType):
@@ -303,6 +345,7 @@ class _Parts:
             self.put(path, b"partial")
             for name in ("func", "args", "keywords"):
                 self.walk(getattr(thing, name), f"{path}.{name}")
+            self._attributes(thing, path)
         elif isinstance(thing, staticmethod | classmethod):
             self.put(path, type(thing).__name__.encode())
             self.walk(thing.__func__, f"{path}.function")
@@ -319,12 +362,15 @@ class _Parts:
         elif isinstance(thing, keras.KerasTensor):
             self.put(path, b"symbol", repr((thing.shape, thing.dtype)).encode())
         elif isinstance(thing, keras.Variable) or keras.ops.is_tensor(thing):
-            self._array(np.asarray(_backend.to_numpy(getattr(thing, "value", thing) if _is_variable(thing) else thing)), path)
+            self._tensor(getattr(thing, "value", thing) if _is_variable(thing) else thing, path)
         elif isinstance(thing, Mapping | list | set | deque):
             self._within(thing, path)
             if _home(type(thing)) in ("own", "installed"):
                 self._attributes(thing, path)
-        elif inspect.isroutine(thing):
+            elif isinstance(thing, defaultdict | deque):
+                self.walk(getattr(thing, "default_factory", None), f"{path}.default_factory")
+                self.walk(getattr(thing, "maxlen", None), f"{path}.maxlen")
+        elif isinstance(thing, BUILT):
             self.put(path, b"routine", _called(thing))
             self.walk(getattr(thing, "__self__", None), f"{path}.self")
         else:
@@ -390,16 +436,18 @@ class _Parts:
         kind = type(thing)
         root = kind.__module__.partition(".")[0]
         inner = getattr(thing, "python_function", None) or getattr(thing, "__wrapped__", None)
-        if inner is not None and callable(thing):  # compiled or cached functions
+        if inner is not None and callable(thing) and _home(kind) != "own":  # compiled or cached functions
             self.put(path, _called(kind))
             self.walk(inner, f"{path}.function")
+            for name in DERIVED:
+                self.walk(vars(thing).get(name) if hasattr(thing, "__dict__") else None, f"{path}.{name}")
         elif root == "keras" and hasattr(thing, "get_config") and _origin(kind.__module__) == "house":
             self.put(path, _called(kind))
             for name, value in [*sorted(thing.get_config().items()), *sorted(vars(thing).items())]:
                 if name not in ("name", "_auto_config") and _simple(value):
                     self.walk(value, f"{path}.{name}")
         elif hasattr(kind, "__array__"):
-            self._array(np.asarray(thing), path)
+            self._tensor(thing, path)
         elif _home(kind) == "standard" and not dataclasses.is_dataclass(thing):
             self.put(path, _called(kind))
             if root in VALUES:
@@ -411,7 +459,11 @@ class _Parts:
 
     def _attributes(self, thing: Any, path: str) -> bool:
         """Put down the attributes of an object; whether it has any place for them."""
-        slots = [name for base in type(thing).__mro__ for name in _listed(base.__dict__.get("__slots__", ()))]
+        slots = [
+            f"_{base.__name__.lstrip('_')}{name}" if name.startswith("__") and not name.endswith("__") else name  # as Python does
+            for base in type(thing).__mro__
+            for name in _listed(base.__dict__.get("__slots__", ()))
+        ]
         names = sorted({*getattr(thing, "__dict__", {}), *slots} - {"__dict__", "__weakref__"})
         for name in names:
             try:
@@ -460,12 +512,13 @@ class _Parts:
                 continue
             for name, value in sorted(vars(layer).items()):
                 known = model_base if isinstance(layer, keras.Model) else base
-                kind = name.rpartition("_")[2]
-                if name in known or name in UNASKED or kind in ("initializer", "regularizer", "constraint"):
+                if name in known or (name in UNASKED and not (own and name == "seed" and isinstance(value, int))):
                     continue
+                if isinstance(value, TRAINING) or (not own and name.endswith(("initializer", "regularizer", "constraint"))):
+                    continue  # of the user's own layers anything may be called so: a function that clips
                 if name.startswith(("_self_", "_tf_", "_jax_", "_compile")) or (not own and not _simple(value)):
                     continue
-                self.walk(value, f"{spot}.{name}")
+                self.walk(value if own else _tuples(value), f"{spot}.{name}")
 
     def _wiring(self, model: Any, path: str) -> None:
         """How the operations of a functional model are connected."""
@@ -489,16 +542,23 @@ class _Parts:
             spot = f"{path}.graph[{number}]"
             self.put(spot, repr(place[id(operation)]).encode())
             arguments = keras.tree.map_structure(token, (node.arguments.args, node.arguments.kwargs))
-            self._within(arguments, f"{spot}.inputs")
+            self._within(_tuples(arguments), f"{spot}.inputs")
             if not isinstance(operation, keras.layers.Layer):
                 self._class(type(operation), f"{spot}.class")
                 for name, value in sorted(vars(operation).items()):
                     if name not in _bare()[0] and _simple(value):
-                        self.walk(value, f"{spot}.{name}")
+                        self.walk(_tuples(value), f"{spot}.{name}")
             elif id(operation) in self.met:
                 self.put(spot, self.met[id(operation)][0].encode())
         for name in ("inputs", "outputs"):
             self._within(keras.tree.map_structure(token, list(getattr(model, name))), f"{path}.{name}")
+
+
+def _tuples(value: Any) -> Any:
+    """``value`` with a tuple for each list: which of them it was, a file of Keras does not tell."""
+    if isinstance(value, list | tuple):
+        return tuple(map(_tuples, value))
+    return {name: _tuples(entry) for name, entry in value.items()} if type(value) is dict else value
 
 
 def _is_variable(thing: Any) -> bool:
@@ -516,4 +576,8 @@ def _simple(value: Any) -> bool:
     if isinstance(value, list | tuple | set | frozenset):
         return all(map(_simple, value))
     plain = (bool, int, float, complex, str, bytes, np.ndarray, np.generic, types.FunctionType, keras.Variable)
-    return value is None or isinstance(value, plain) or keras.ops.is_tensor(value) or isinstance(value, keras.layers.Layer)
+    if value is None or isinstance(value, plain) or keras.ops.is_tensor(value) or isinstance(value, keras.layers.Layer):
+        return True
+    # What a Lambda or an Activation was given: a partial, a bound method, an object that is called, a compiled function.
+    given = isinstance(value, functools.partial | types.MethodType) or hasattr(value, "__wrapped__")
+    return callable(value) and (given or _home(type(value)) == "own")

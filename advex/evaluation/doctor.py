@@ -16,7 +16,7 @@ from keras import ops
 from advex import _backend, images
 from advex._arrays import Array, Tensor, flattened, rows
 from advex._grid import Grid
-from advex._settings import helpful, whole_number
+from advex._settings import helpful, shown, whole_number
 from advex.attacks.base import Attack, checked_inputs
 from advex.attacks.fgsm import FGSM
 from advex.attacks.pgd import PGD
@@ -285,9 +285,9 @@ def diagnose(
     """
     classifier = Classifier.of(model)
     if not isinstance(budget, Budget):
-        raise InvalidType(f"budget must be such as advex.Linf(8/255); received {budget!r}")
+        raise InvalidType(f"budget must be such as advex.Linf(8/255); received {shown(budget)}")
     if isinstance(seed, bool) or not isinstance(seed, int | np.integer):
-        raise InvalidType(f"seed must be a whole number; received {seed!r}")
+        raise InvalidType(f"seed must be a whole number; received {shown(seed)}")
     if batch_size is not None:
         batch_size = whole_number("batch_size", batch_size)
     x = checked_inputs(classifier, x)

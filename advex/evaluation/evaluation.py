@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from advex._arrays import Array
-from advex._settings import helpful
+from advex._settings import helpful, shown
 from advex.errors import InvalidInput
 from advex.evaluation.curves import Curve
 from advex.evaluation.doctor import Diagnosis, Finding
@@ -448,12 +448,12 @@ class Evaluation:
             return self.names.index(attack)
         if isinstance(attack, int) and not isinstance(attack, bool) and 0 <= attack < len(self.names):
             return attack
-        raise InvalidInput(f"there is no attack {attack!r} in this run; it has {', '.join(self.names)}")
+        raise InvalidInput(f"there is no attack {shown(attack)} in this run; it has {', '.join(self.names)}")
 
     def pairs(self, place: str = "nearest") -> list[Pair]:
         """The broken examples that are nearest to the boundary, or farthest from it: at most four, no example twice."""
         if place not in ("nearest", "farthest"):
-            raise InvalidInput(f"place must be 'nearest' or 'farthest'; received {place!r}")
+            raise InvalidInput(f"place must be 'nearest' or 'farthest'; received {shown(place)}")
         made: list[Pair] = []
         with self._open() as store:
             rows = store.rows(

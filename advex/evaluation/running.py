@@ -21,7 +21,7 @@ from advex import _backend
 from advex import attacks as known
 from advex._arrays import Array
 from advex._grid import Grid
-from advex._settings import helpful, switch, whole_number
+from advex._settings import helpful, shown, switch, whole_number
 from advex._version import VERSION
 from advex.attacks import Attack
 from advex.attacks.base import checked_inputs
@@ -121,16 +121,16 @@ def evaluate(
                     " such as advex.SquareAttack()"
                 )
     if not isinstance(keep, str) or keep not in KEEP:
-        raise InvalidInput(f"keep must be 'none' or 'success'; received {keep!r}")
+        raise InvalidInput(f"keep must be 'none' or 'success'; received {shown(keep)}")
     if not isinstance(engine, str) or engine not in ("local", "ray"):
-        raise InvalidInput(f"engine must be 'local' or 'ray'; received {engine!r}")
+        raise InvalidInput(f"engine must be 'local' or 'ray'; received {shown(engine)}")
     seed = _checked_seed(seed)
     batch_size = None if batch_size is None else whole_number("batch_size", batch_size)
     block = None if block is None else whole_number("block", block)
     workers = whole_number("workers", workers)
     switch("diagnose", diagnose)
     if not (progress is None or isinstance(progress, bool) or callable(progress)):
-        raise InvalidType(f"progress must be True, False, None or a function; received {progress!r}")
+        raise InvalidType(f"progress must be True, False, None or a function; received {shown(progress)}")
     path = _checked_path(run)
     source = Source(data)
     if engine == "ray" and (path is None or source.arrays is None):
@@ -207,6 +207,8 @@ class Runner:
             if None in (before["data"], now["data"]):  # a stream: each block is compared
                 now["data"] = before["data"]
             demand_same(before, now, store.path, self.what.changed(store.fact("parts", {}), state))
+            # Equal, but perhaps in another order, and the file knows attacks by their numbers.
+            self.attacks = {name: self.attacks[name] for (name,) in store.rows("SELECT name FROM attacks ORDER BY id")}
         if first is not None:
             self._begin(first, before)
             blocks = itertools.chain([first], blocks)
@@ -475,7 +477,7 @@ def _checked_budget(budget: Any) -> Budget:
     if budget is None:
         raise InvalidInput("evaluate needs a budget, such as advex.Linf(8/255)")
     if not isinstance(budget, Budget):
-        raise InvalidType(f"budget must be such as advex.Linf(8/255); received {budget!r}")
+        raise InvalidType(f"budget must be such as advex.Linf(8/255); received {shown(budget)}")
     return budget
 
 
@@ -490,9 +492,9 @@ def _checked_path(run: Any) -> Path | None:
 
 def _checked_seed(seed: Any) -> int:
     if isinstance(seed, bool) or not isinstance(seed, int | np.integer):
-        raise InvalidType(f"seed must be a whole number; received {seed!r}")
+        raise InvalidType(f"seed must be a whole number; received {shown(seed)}")
     if not -(2**63) <= seed < 2**64:
-        raise InvalidInput(f"seed must be a whole number of at most 64 bits; received {seed!r}")
+        raise InvalidInput(f"seed must be a whole number of at most 64 bits; received {shown(seed)}")
     return int(seed)
 
 
@@ -551,7 +553,7 @@ def named_attacks(attacks: Any, classifier: Classifier, budget: Budget) -> dict[
         attacks = [attacks]
     if isinstance(attacks, Mapping):
         if odd := [name for name in attacks if not isinstance(name, str) or not name.isprintable()]:
-            raise InvalidType(f"the names of attacks must be text, such as 'PGD'; received {odd[0]!r}")
+            raise InvalidType(f"the names of attacks must be text, such as 'PGD'; received {shown(odd[0])}")
         named = dict(attacks)
     elif isinstance(attacks, list | tuple):
         named = {}
@@ -560,11 +562,11 @@ def named_attacks(attacks: Any, classifier: Classifier, budget: Budget) -> dict[
             same = sum(known == name or known.startswith(f"{name} ") for known in named)
             named[f"{name} {same + 1}" if same else name] = attack
     else:
-        raise InvalidType(f"attacks must be one attack, a list of them, or names and attacks; received {attacks!r}")
+        raise InvalidType(f"attacks must be one attack, a list of them, or names and attacks; received {shown(attacks)}")
     wrong = [attack for attack in named.values() if not isinstance(attack, Attack)]
     if wrong or not named:
         hint = f": {wrong[0].__name__}() with its brackets" if wrong and isinstance(wrong[0], type) else ""
-        raise InvalidType(f"attacks must be attacks, such as advex.PGD(); received {wrong[0] if wrong else 'none'!r}{hint}")
+        raise InvalidType(f"attacks must be attacks, such as advex.PGD(); received {shown(wrong[0]) if wrong else 'none'}{hint}")
     return named
 
 

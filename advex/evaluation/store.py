@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 
 from advex._arrays import Array
+from advex._settings import shown
 from advex.errors import InvalidInput, InvalidType
 
 MARK = 0x61647678  # "advx": says whose database it is
@@ -75,12 +76,12 @@ def checked_path(run: Any, argument: str = "run") -> Path:
     except TypeError:
         name = None
     if not isinstance(name, str):
-        raise InvalidType(f"{argument} must be the name of a file, such as 'run.advex'; received {run!r}")
+        raise InvalidType(f"{argument} must be the name of a file, such as 'run.advex'; received {shown(run)}")
     if not name or "\0" in name or not _encodable(name):
-        raise InvalidInput(f"{argument} must be the name of a file, such as 'run.advex'; received {name!r}")
+        raise InvalidInput(f"{argument} must be the name of a file, such as 'run.advex'; received {shown(name)}")
     if name == ":memory:" or name.startswith("file:"):
         raise InvalidInput(
-            f"{argument} must be the name of a file, such as 'run.advex'; received {name!r}, which means something to SQLite"
+            f"{argument} must be the name of a file, such as 'run.advex'; received {shown(name)}, which means something to SQLite"
             " alone: run=None keeps nothing"
         )
     return Path(name)
