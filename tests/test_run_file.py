@@ -386,6 +386,16 @@ def test_models_from_a_file_are_what_they_were(tmp_path):
     assert changed(model_parts(model), model_parts(again)) == []
 
 
+def test_lambdas_from_a_file_are_their_code(tmp_path):
+    found = []
+    for number, function in enumerate((lambda x: x * 2, lambda x: x * 3)):
+        path, model = tmp_path / f"{number}.keras", keras.Sequential([keras.Input((4,)), keras.layers.Lambda(function)])
+        model.save(path)
+        found.append(model_parts(keras.models.load_model(path, safe_mode=False)))
+        assert changed(model_parts(model), found[-1]) == []
+    assert changed(*found)
+
+
 def test_a_function_by_the_name_of_a_constraint_is_one():
     one, other = (keras.Sequential([keras.Input((4,)), Clipped(scaled_one(scale))]) for scale in (1, 2))
     assert changed(model_parts(one), model_parts(other))

@@ -379,7 +379,8 @@ class _Parts:
     def _function(self, function: types.FunctionType, path: str) -> None:
         home = function.__globals__.get("__name__")  # where the code is; decorators give their functions others' names
         origin = _origin(home)
-        if origin in ("house", "standard"):
+        # Not a lambda: one that Keras read from a file has the globals of Keras, but the user's code.
+        if origin in ("house", "standard") and "<lambda>" not in function.__code__.co_qualname:
             self.put(path, b"function", f"{home}.{function.__code__.co_qualname}".encode())
         else:
             self.put(path, b"function", _code(function.__code__))
