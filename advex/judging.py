@@ -10,14 +10,14 @@ import numpy as np
 from keras import ops
 
 from advex import _backend
-from advex._arrays import Array
+from advex._arrays import Array, Tensor
 from advex._grid import Grid
 from advex.classifier import Classifier, demand_rows
 from advex.goals import Goal
 from advex.losses import SATURATED, log_odds
 
 CHECKED = 16  # rows used for the checks of the model's honesty
-ALONE = 3  # of them, and of the successes, that are asked about one by one
+ALONE = 2  # of them, and of the successes, that are asked about one by one
 
 EVEN: ContextVar[int] = ContextVar("advex_even", default=1)
 """Batches are filled up to a multiple of so many rows. Kernels remember something for every size they have seen: long evaluations
@@ -67,6 +67,7 @@ class Judge:
         self.run = classifier.judge(sample)
         self.singly = False
         self.spent, self._scale = 0, 0.0
+        self._compiled: Callable[[Tensor], Tensor] | None = None
 
     def differs(self, one: Array, other: Array) -> bool:
         """Whether two answers to the same inputs differ by more than rounding errors.
@@ -107,6 +108,14 @@ class Judge:
     def alone(self, x: Array) -> Array:
         """The same, each input in a batch of its own."""
         return np.concatenate([self._asked(self.grid.working(x[row : row + 1])) for row in range(len(x))])
+
+    def compiled_logits(self, classifier: Classifier, x: Array) -> Array:
+        """What the oldest function that was compiled for the model answers: (n, ...) -> (n, classes)."""
+        points, size = self.grid.working(x), self.size(len(x))
+        if self._compiled is None:
+            self._compiled = classifier.canary(points[:1])
+        parts = [self.filled(points[start : start + size], size) for start in range(0, len(points), size)]
+        return np.concatenate([_backend.to_numpy(self._compiled(ops.convert_to_tensor(part))) for part in parts])[: len(points)]
 
     def _asked(self, points: Array) -> Array:
         logits = _backend.to_numpy(self.run(ops.convert_to_tensor(points)))
@@ -153,7 +162,7 @@ class Judge:
         }
 
 
-def honesty(classifier: Classifier, judge: Judge, x: Array, together: Array) -> tuple[str, int]:
+def honesty(classifier: Classifier, judge: Judge, x: Array, together: Array, whole: bool) -> tuple[str, int]:
     """Does the model answer alike twice, alone, and in another place with other neighbours?
 
     Where a compiled function takes any number of rows, most of it is asked of that, which is quicker, and tells at the same time
@@ -164,17 +173,19 @@ def honesty(classifier: Classifier, judge: Judge, x: Array, together: Array) -> 
         judge: as it has judged so far.
         x: a few inputs.
         together: the logits that it has for them, from a batch with others.
+        whole: whether there are no other inputs: then only parts of them are other company.
 
     Returns:
         What is wrong, a sentence or nothing (``STALE`` is no sentence); queries spent.
     """
-    every, few = np.arange(len(x)), spread(len(x), ALONE)
+    every, few = np.arange(len(x)), spread(len(x), ALONE + 1)[-ALONE:]
+    halves = [every[1::2][::-1], every[::2][::-1]]
 
     def odd(ask: Callable[[Array], Array]) -> bool:
         elsewhere = np.empty_like(together)
-        for half in (every[1::2][::-1], every[::2][::-1]):
-            if len(half):
-                elsewhere[half] = ask(x[half])
+        for others in halves if whole else [np.concatenate(halves)]:
+            if len(others):
+                elsewhere[others] = ask(x[others])
         alone = np.concatenate([ask(x[row : row + 1]) for row in few])
         return judge.differs(elsewhere, together) or judge.differs(alone, together[few])
 
@@ -185,9 +196,7 @@ def honesty(classifier: Classifier, judge: Judge, x: Array, together: Array) -> 
     if _backend.TRACED and _backend.RAGGED:
         middle = few[len(few) // 2 :][:1]
         spent += 1
-        if not (
-            odd(lambda part: compiled_answers(classifier, judge, part)) or judge.differs(itself(x[middle]), together[middle])
-        ):
+        if not (odd(lambda part: judge.compiled_logits(classifier, part)) or judge.differs(itself(x[middle]), together[middle])):
             return "", spent
         spent += len(x) + len(few)
         if not odd(itself):
@@ -202,7 +211,7 @@ def alike(classifier: Classifier, judge: Judge, x: Array, together: Array) -> tu
     """Whether a few more inputs are answered alone as they were ``together`` with others; queries spent."""
     few = telling(len(x), ALONE, judge.size(len(x)))
     if _backend.TRACED and _backend.RAGGED:  # quicker; the model itself has the last word
-        quick = np.concatenate([compiled_answers(classifier, judge, x[row : row + 1]) for row in few])
+        quick = np.concatenate([judge.compiled_logits(classifier, x[row : row + 1]) for row in few])
         if not judge.differs(quick, together[few]):
             return True, len(few)
         return not judge.differs(judge.alone(x[few]), together[few]), 2 * len(few)
@@ -213,12 +222,4 @@ def stale(classifier: Classifier, judge: Judge, x: Array, true: Array) -> tuple[
     """Does what was compiled for the model answer otherwise than the model itself, whose logits are ``true``? Queries spent."""
     if not _backend.TRACED:
         return False, 0
-    return judge.differs(compiled_answers(classifier, judge, x), true), len(x)
-
-
-def compiled_answers(classifier: Classifier, judge: Judge, x: Array) -> Array:
-    """What the oldest compiled function answers to a few inputs: (n, classes)."""
-    points = judge.grid.working(x)
-    run, size = classifier.canary(points[:1]), judge.size(len(points))
-    parts = [judge.filled(points[start : start + size], size) for start in range(0, len(points), size)]
-    return np.concatenate([_backend.to_numpy(run(ops.convert_to_tensor(part))) for part in parts])[: len(points)]
+    return judge.differs(judge.compiled_logits(classifier, x), true), len(x)

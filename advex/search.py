@@ -779,7 +779,7 @@ def _looked_at(
         judge, again = Judge(classifier, grid, batch, sample), len(x)
         before = judge(x, goal, ranked)
     some = telling(len(x), CHECKED, judge.size(len(x)))
-    odd, spent = honesty(classifier, judge, x[some], before["logits"][some])
+    odd, spent = honesty(classifier, judge, x[some], before["logits"][some], whole=len(some) == len(x))
     spent += again
     if odd == NEIGHBOURS:
         judge.singly, spent = True, spent + len(x)

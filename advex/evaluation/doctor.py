@@ -26,7 +26,7 @@ from advex.budgets import L0, L1, L2, Budget, Linf
 from advex.classifier import Classifier
 from advex.errors import AdvexWarning, GradientUnavailable, InvalidInput, InvalidType
 from advex.goals import FRAGILE, Goal, Untargeted, picked
-from advex.judging import CHECKED, Judge, compiled_answers, stale
+from advex.judging import CHECKED, Judge, stale
 from advex.losses import cross_entropy, log_odds, margin
 from advex.problem import NO_GRADIENT, Problem
 from advex.result import Result
@@ -827,7 +827,7 @@ class _Examination:
         answers = [together, alone]
         if self.classifier.symbolic:
             self.queries += len(points)
-            answers.append(compiled_answers(self.classifier, self.judge, points))
+            answers.append(self.judge.compiled_logits(self.classifier, points))
         verdicts = np.stack([logits.argmax(axis=1) != labels for logits in answers])
         changing = (verdicts != verdicts[0]).any(axis=0)
         ordered = np.sort(together, axis=1)
