@@ -68,4 +68,6 @@ def immediate(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
 
 
 def to_numpy(tensor: Any) -> np.ndarray[Any, Any]:
+    if isinstance(tensor, jax.Array) and jax.dtypes.issubdtype(tensor.dtype, jax.dtypes.prng_key):
+        tensor = jax.random.key_data(tensor)  # of a random key: NumPy does not know them
     return np.asarray(tensor)

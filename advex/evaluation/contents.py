@@ -284,15 +284,11 @@ class _Parts:
         self.put(path, b"array", f"{values.dtype}{values.shape}".encode(), content)
 
     def _tensor(self, thing: Any, path: str) -> None:
-        """Put down a tensor by its values; those of handles, data sets and random keys are no numbers."""
+        """Put down a tensor by its values; those of handles and data sets are no numbers."""
         try:
             values = np.asarray(_backend.to_numpy(thing))
         except Exception:  # of whatever kind a framework has for it
             self.put(path, b"a", _called(type(thing)), str(getattr(thing, "dtype", "")).encode())
-            if _backend.NAME == "jax" and "key" in str(getattr(thing, "dtype", "")):
-                import jax
-
-                self._array(np.asarray(jax.random.key_data(thing)), path)
             return
         self._array(values, path)
 
