@@ -361,7 +361,7 @@ class Classifier:
 
     Args:
         model: any ``keras.Model`` with one input and one output: functional, sequential, subclassed, compiled or not. It may
-            end in logits, softmax or one sigmoid unit.
+            end in logits, softmax, one sigmoid unit, or one for each class.
         box: lowest and highest legal value of ``x``, before preprocessing.
         preprocess: applied to ``x`` before the model: a function of backend tensors, or a layer.
         classes: the names of the classes, for captions.
