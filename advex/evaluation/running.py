@@ -566,7 +566,7 @@ def named_attacks(attacks: Any, classifier: Classifier, budget: Budget) -> dict[
     wrong = [attack for attack in named.values() if not isinstance(attack, Attack)]
     if wrong or not named:
         hint = f": {wrong[0].__name__}() with its brackets" if wrong and isinstance(wrong[0], type) else ""
-        raise InvalidType(f"attacks must be attacks, such as advex.PGD(); received {shown(wrong[0]) if wrong else 'none'}{hint}")
+        raise InvalidType(f"attacks must be attacks, such as advex.PGD(); received {shown(wrong[0] if wrong else 'none')}{hint}")
     return named
 
 
