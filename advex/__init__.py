@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from advex.classifier import Classifier
     from advex.evaluation import Evaluation, evaluate
     from advex.goals import Goal, Targeted, Untargeted
-    from advex.graph import function, gradients
+    from advex.graph import function, gradients, jacobian, symbol, updates
     from advex.problem import Problem
     from advex.result import Result
 
@@ -102,9 +102,12 @@ __all__ = [
     "goals",
     "gradients",
     "images",
+    "jacobian",
     "losses",
+    "symbol",
     "testing",
     "unit",
+    "updates",
 ]
 
 _HOMES = {
@@ -145,7 +148,7 @@ _HOMES = {
     "classifier": ("Classifier",),
     "evaluation": ("Evaluation", "evaluate"),
     "goals": ("Goal", "Targeted", "Untargeted"),
-    "graph": ("function", "gradients"),
+    "graph": ("function", "gradients", "jacobian", "symbol", "updates"),
     "problem": ("Problem",),
     "result": ("Result",),
 }

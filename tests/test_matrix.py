@@ -270,7 +270,10 @@ def test_every_way_of_calling(cell, model, data):
     for name, tried, result in (("alone", attack, alone), ("behind", behind, follows)):
         said = {what: [rows[place][f"{name}.{what}"] for place in np.flatnonzero(right)] for what in SAID}
         assert [status == "broken" for status in said["status"]] == result.success[right].tolist()
-        assert said["broken_by"] == result.broken_by[right].tolist()
+        if cell.limited:
+            assert said["broken_by"] == result.broken_by[right].tolist()
+        else:  # of two members that come equally near, rounding decides, and with it the size of a batch
+            assert {*said["broken_by"], *result.broken_by[right]} <= {"", "clean", *(s.label for s in tried.stages(budget))}
         # How many runs side by side a row was in before one of them broke it depends on the room there was.
         same = ~result.success[right] | one_by_one(tried, budget)
         for what in ("gradients", "queries"):

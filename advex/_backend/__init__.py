@@ -8,8 +8,14 @@ Each backend module offers the same names:
 ``jacobian(function, x)``
     ``function(x)`` returns ``(values, extra)`` with values of shape (batch, k); returns ``(values, jacobian, extra)`` with the
     gradients of each column, (batch, k, ...), from one forward pass; None where there is no path.
-``gradients(function, tensors)``
-    Gradients of the sum of ``function(*tensors)``, one per tensor; None where there is no path. May be nested.
+``differentiate(run, groups, variables, known)``
+    ``run(tap)`` computes a dict of tensors and calls ``tap(key, tensor)``, going on with what it returns, where a tensor
+    appears that something is differentiated by. Returns the dict and, for each group (losses, keys), the gradients of the sum
+    of these losses by key, None where there is no path. ``variables`` are those that are differentiated by; ``known`` are
+    tensors whose shapes are known before. One pass, however many groups; may be nested.
+``program(compute, settle, signature)``
+    ``compute(*tensors)`` returns (answer, rest), then ``settle(rest)`` assigns variables: compiled as one. Layers' state is
+    kept: what they assign while ``compute`` runs is assigned after it. Returns answer, a list.
 ``compiled(function, signature, variables)``
     ``function(*tensors)`` compiled; ``signature`` is a list of (shape with None, dtype); ``variables`` are the
     ``keras.Variable`` objects that the function reads.
@@ -37,10 +43,11 @@ if _name == "tensorflow":
         accelerated,
         compiled,
         concatenate,
+        differentiate,
         gather,
-        gradients,
         immediate,
         jacobian,
+        program,
         to_numpy,
         value_and_gradient,
     )
@@ -51,10 +58,11 @@ elif _name == "jax":
         accelerated,
         compiled,
         concatenate,
+        differentiate,
         gather,
-        gradients,
         immediate,
         jacobian,
+        program,
         to_numpy,
         value_and_gradient,
     )
@@ -65,10 +73,11 @@ elif _name == "torch":
         accelerated,
         compiled,
         concatenate,
+        differentiate,
         gather,
-        gradients,
         immediate,
         jacobian,
+        program,
         to_numpy,
         value_and_gradient,
     )
@@ -86,10 +95,11 @@ __all__ = [
     "accelerated",
     "compiled",
     "concatenate",
+    "differentiate",
     "gather",
-    "gradients",
     "immediate",
     "jacobian",
+    "program",
     "to_numpy",
     "value_and_gradient",
 ]

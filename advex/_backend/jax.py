@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import functools
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
+import jax.extend
 import jax.numpy as jnp
 import keras
 import numpy as np
+
+from advex._backend.scope import Group, Run, Scope
 
 RAGGED = False
 TRACED = True
@@ -30,9 +34,61 @@ def jacobian(function: Callable[[Any], tuple[Any, Any]], x: Any) -> tuple[Any, A
     return values, jnp.moveaxis(found, 0, 1), extra
 
 
-def gradients(function: Callable[..., Any], tensors: Sequence[Any]) -> list[Any]:
-    found = jax.grad(lambda tensors: jnp.sum(function(*tensors)))(tuple(tensors))
-    return list(found)
+def differentiate(
+    run: Run, groups: Sequence[Group], variables: Mapping[int, Any], known: Mapping[int, Any]
+) -> tuple[dict[int, Any], list[dict[int, Any]]]:
+    changed: dict[int, Any] = {}
+    places = {key: (tensor.shape, tensor.dtype) for key, tensor in known.items()}
+    places |= {key: (variable.shape, variable.value.dtype) for key, variable in variables.items()}
+
+    def body(offsets: dict[int, Any], losses: Sequence[int]) -> tuple[Any, Any]:
+        """The sum of some losses, where zeros are added to what it is differentiated by; and all that was computed."""
+
+        def tap(key: int, value: Any) -> Any:
+            places[key] = (value.shape, value.dtype)
+            return value + offsets[key] if key in offsets else value
+
+        with Scope() as scope:
+            for key, variable in variables.items():
+                if key in offsets:
+                    scope.state_mapping[id(variable)] = variable.value + offsets[key]
+            values = run(tap)
+        changed.update(scope.changed)
+        total = sum(jnp.sum(values[loss]) for loss in losses)
+        return total, (values, {key: scope.state_mapping[key] for key in scope.changed})
+
+    def pulled(offsets: dict[int, Any], losses: Sequence[int]) -> tuple[Any, Any]:
+        total, pull, rest = jax.vjp(lambda offsets: body(offsets, losses), offsets, has_aux=True)
+        return pull(jnp.ones_like(total))[0], rest
+
+    if not all(key in places for _, keys in groups for key in keys):
+        jax.eval_shape(lambda: body({}, ()))  # how large are the tensors inside?
+    values, found = {}, []
+    for number, (losses, keys) in enumerate(groups):
+        offsets = {key: jnp.zeros(*places[key]) for key in keys}
+        trace, shapes = jax.make_jaxpr(functools.partial(pulled, losses=losses), return_shape=True)(offsets)
+        flat = jax.extend.core.jaxpr_as_fun(trace)(*jax.tree.leaves(offsets))
+        slopes, rest = jax.tree.unflatten(jax.tree.structure(shapes), flat)
+        dead = jax.tree.unflatten(jax.tree.structure(offsets), _untouched(trace.jaxpr, len(offsets)))
+        found.append({key: None if dead[key] else slopes[key] for key in keys})
+        if number == 0:
+            values, state = rest
+            for key, value in state.items():
+                changed[key].assign(value)
+    return values, found
+
+
+def _untouched(jaxpr: Any, count: int) -> list[bool]:
+    """Which of the first results are zeros that JAX put where no derivative came through."""
+    makers = {id(out): equation for equation in jaxpr.eqns for out in equation.outvars}
+
+    def empty(variable: Any) -> bool:
+        if hasattr(variable, "val"):
+            return not np.any(variable.val)
+        maker = makers.get(id(variable))
+        return maker is not None and maker.primitive.name == "broadcast_in_dim" and empty(maker.invars[0])
+
+    return [empty(variable) for variable in jaxpr.outvars[:count]]
 
 
 def compiled(
@@ -47,6 +103,42 @@ def compiled(
 
     def call(*tensors: Any) -> Any:
         return pure([variable.value for variable in owned], tuple(map(jnp.asarray, tensors)))
+
+    return call
+
+
+def program(
+    compute: Callable[..., tuple[Any, Any]],
+    settle: Callable[[Any], None],
+    signature: Sequence[tuple[tuple[int | None, ...], str]],
+) -> Callable[..., Any]:
+    owned: list[Any] = []  # all variables that are read or assigned, in closures, too: they travel as arguments
+    missing: dict[int, Any] = {}
+
+    def pure(values: list[Any], tensors: tuple[Any, ...]) -> tuple[Any, dict[int, Any]]:
+        with Scope(list(zip(owned, values, strict=True))) as scope:
+            answer, rest = compute(*tensors)
+            settle(rest)
+        places = {id(variable): place for place, variable in enumerate(owned)}
+        missing.update({key: variable for key, variable in (scope.read | scope.changed).items() if key not in places})
+        return answer, {places[key]: scope.state_mapping[key] for key in scope.changed if key in places}
+
+    quick = jax.jit(pure)
+
+    def call(*tensors: Any) -> Any:
+        while True:
+            values = [variable.value for variable in owned]
+            if not owned:
+                jax.eval_shape(pure, values, tensors)
+            if not missing:
+                answer, changes = quick(values, tensors)
+            if not missing:
+                break
+            owned.extend(missing.values())
+            missing.clear()
+        for place, value in changes.items():
+            owned[place].assign(value)
+        return answer
 
     return call
 

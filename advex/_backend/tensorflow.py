@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
+
+from advex._backend.scope import Group, Run, Scope
 
 RAGGED = True
 TRACED = True
@@ -29,13 +31,27 @@ def jacobian(function: Callable[[Any], tuple[Any, Any]], x: Any) -> tuple[Any, A
     return values, None if any(gradient is None for gradient in found) else tf.stack(found, axis=1), extra
 
 
-def gradients(function: Callable[..., Any], tensors: Sequence[Any]) -> list[Any]:
-    with tf.GradientTape(watch_accessed_variables=False) as tape:
-        for tensor in tensors:
-            tape.watch(tensor)
-        value = function(*tensors)
-    found: list[Any] = tape.gradient(value, list(tensors))
-    return [tf.convert_to_tensor(gradient) if gradient is not None else None for gradient in found]
+def differentiate(
+    run: Run, groups: Sequence[Group], variables: Mapping[int, Any], known: Mapping[int, Any]
+) -> tuple[dict[int, Any], list[dict[int, Any]]]:
+    points: dict[int, Any] = {}
+
+    def tap(key: int, value: Any) -> Any:
+        points[key] = tf.identity(value)  # a tensor of its own: some layers hand their input on as it is
+        tape.watch(points[key])
+        return points[key]
+
+    with tf.GradientTape(persistent=len(groups) > 1, watch_accessed_variables=False) as tape:
+        for key, variable in variables.items():
+            points[key] = variable.value
+            tape.watch(points[key])
+        values = run(tap)
+    found = []
+    for losses, keys in groups:
+        slopes = tape.gradient([values[loss] for loss in losses], [points[key] for key in keys])
+        dense = [None if slope is None else tf.convert_to_tensor(slope) for slope in slopes]
+        found.append(dict(zip(keys, dense, strict=True)))
+    return values, found
 
 
 def compiled(
@@ -62,6 +78,21 @@ def compiled(
         return packed(tf.raw_ops.StatefulPartitionedCall(args=[*tensors, *captured], Tout=dtypes, f=made))
 
     return call
+
+
+def program(
+    compute: Callable[..., tuple[Any, Any]],
+    settle: Callable[[Any], None],
+    signature: Sequence[tuple[tuple[int | None, ...], str]],
+) -> Callable[..., Any]:
+    def whole(*tensors: Any) -> Any:
+        with Scope() as scope:
+            answer, rest = compute(*tensors)
+        scope.apply()
+        settle(rest)
+        return answer
+
+    return compiled(whole, signature, list)
 
 
 def gather(tensor: Any, index: Any) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -10,14 +10,11 @@ import ml_dtypes
 import numpy as np
 import torch
 
+from advex._backend.scope import Group, Run, Scope
 from advex.errors import AttackError
 
 RAGGED = True
 TRACED = False
-
-
-def _watched(tensor: Any) -> Any:
-    return tensor if tensor.requires_grad else tensor.detach().requires_grad_(True)
 
 
 def value_and_gradient(function: Callable[[Any], tuple[Any, Any]], x: Any) -> tuple[Any, Any, Any]:
@@ -40,14 +37,36 @@ def jacobian(function: Callable[[Any], tuple[Any, Any]], x: Any) -> tuple[Any, A
     return values.detach(), None if any(gradient is None for gradient in found) else torch.stack(found, 1), extra
 
 
-def gradients(function: Callable[..., Any], tensors: Sequence[Any]) -> list[Any]:
-    nested = torch.is_grad_enabled()
-    with torch.enable_grad():
-        watched = [_watched(tensor) for tensor in tensors]
-        value = function(*watched)
-        if not value.requires_grad:
-            return [None] * len(watched)
-        return list(torch.autograd.grad(value.sum(), watched, create_graph=nested, allow_unused=True))
+def differentiate(
+    run: Run, groups: Sequence[Group], variables: Mapping[int, Any], known: Mapping[int, Any]
+) -> tuple[dict[int, Any], list[dict[int, Any]]]:
+    deeper = torch.is_grad_enabled()  # the gradients are going to be differentiated, too
+    points = {key: variable.value for key, variable in variables.items()}
+    frozen = [point for point in points.values() if not point.requires_grad]
+
+    def tap(key: int, value: Any) -> Any:
+        # A tensor of its own: some layers hand their input on as it is.
+        points[key] = value.view_as(value) if value.requires_grad else value.detach().requires_grad_(True)
+        return points[key]
+
+    found = []
+    try:
+        for point in frozen:
+            point.requires_grad_(True)
+        with torch.enable_grad():
+            values = run(tap)
+            for number, (losses, keys) in enumerate(groups):
+                total = sum(values[loss].sum() for loss in losses)
+                slopes: Any = [None] * len(keys)
+                if total.requires_grad:
+                    kept = deeper or number + 1 < len(groups)
+                    wanted = [points[key] for key in keys]
+                    slopes = torch.autograd.grad(total, wanted, create_graph=deeper, retain_graph=kept, allow_unused=True)
+                found.append(dict(zip(keys, slopes, strict=True)))
+    finally:
+        for point in frozen:
+            point.requires_grad_(False)
+    return values, found
 
 
 def compiled(
@@ -62,6 +81,23 @@ def compiled(
             raise AttackError(
                 "a tensor was edited in place, which changes the data of the search: write x = x + ..., not x += ..."
             )
+        return answer
+
+    return call
+
+
+def program(
+    compute: Callable[..., tuple[Any, Any]],
+    settle: Callable[[Any], None],
+    signature: Sequence[tuple[tuple[int | None, ...], str]],
+) -> Callable[..., Any]:
+    @torch.no_grad()
+    def call(*tensors: Any) -> Any:
+        with Scope() as scope:
+            answer, rest = compute(*tensors)
+        answer = [value.detach().clone() for value in answer]  # some are a variable's own memory
+        scope.apply()
+        settle(rest)
         return answer
 
     return call

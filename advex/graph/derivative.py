@@ -1,0 +1,335 @@
+"""``gradients``: derivatives as symbolic tensors, which Keras 3 took away with ``K.gradients``."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import keras
+from keras import KerasTensor, ops, tree
+
+from advex._arrays import Tensor
+from advex._backend.scope import Scope
+from advex._settings import helpful, shown
+from advex.errors import InvalidInput, InvalidType
+from advex.graph.frozen import demand_live
+from advex.graph.program import Program, probed
+from advex.graph.walk import Graph, Opened, Reading, Symbol, history, lookup, name, reaching, where
+
+UNCONNECTED = ("error", "zero", "none")
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """What a layer of gradients does.
+
+    Attributes:
+        losses: their sum is differentiated.
+        tensors: by these.
+        weights: and by these variables.
+        unconnected: what becomes of those that the losses do not depend on, "error" or "zero".
+        given: where the layer's own pass begins, when it runs inside of a ``keras.Model``.
+        opened: models with some of ``tensors`` inside.
+    """
+
+    losses: list[KerasTensor]
+    tensors: list[KerasTensor]
+    weights: list[keras.Variable]
+    unconnected: str
+    given: list[KerasTensor]
+    opened: list[Opened]
+
+    @property
+    def wanted(self) -> list[Symbol]:
+        """What is differentiated by, in the order of the layer's outputs."""
+        return [*self.tensors, *self.weights]
+
+
+@keras.saving.register_keras_serializable("advex")
+class Gradients(keras.layers.Layer):
+    """The gradients of the sum of some losses, as a layer that is called on symbolic tensors and reads how they came about.
+
+    In ``advex.function`` they come out of the pass that computes everything else. In a ``keras.Model`` Keras runs each layer for
+    itself, so that this one passes through its own part of the graph again: with draws of its own, and without a second update
+    of batch statistics and other states.
+
+    Args:
+        weights: which of the variables that the losses read: places in the order in which ``Graph`` finds them.
+        unconnected: "error" or "zero".
+        cut: which of the tensors the layer's own pass begins at.
+    """
+
+    def __init__(
+        self, weights: Sequence[int | None] = (), unconnected: str = "error", cut: Sequence[int] = (), **settings: Any
+    ) -> None:
+        # Neither cast nor be cast: what comes out has the dtype of what it is a gradient of.
+        super().__init__(autocast=False, **{"dtype": keras.config.floatx(), **settings})
+        self.supports_masking = True
+        self.places, self.cut, self.unconnected = tuple(weights), tuple(cut), unconnected
+        self.plan: Plan | None = None
+        self._program: Program | None = None
+
+    def prepare(self, plan: Plan) -> None:
+        """Say what the next call on symbolic tensors is about; without it, the call finds out."""
+        object.__setattr__(self, "plan", plan)
+
+    def compute_mask(self, inputs: Any, previous_mask: Any) -> None:
+        """Gradients have no mask."""
+
+    def symbolic_call(self, losses: Any, tensors: Any, leaves: Any, **settings: Any) -> list[KerasTensor]:
+        if self.plan is None:  # loaded or cloned
+            weights = list(Graph(losses).variables.values())
+            given = [tensors[place] for place in self.cut] + list(leaves)
+            chosen = [weights[place] for place in self.places if place is not None]
+            self.prepare(Plan(losses, tensors, chosen, self.unconnected, given, []))
+        return super().symbolic_call(losses, tensors, leaves, **settings)
+
+    def compute_output_spec(self, losses: Any, tensors: Any, leaves: Any, training: Any = None) -> list[KerasTensor]:
+        assert self.plan is not None
+        return [KerasTensor(symbol.shape, dtype=symbol.dtype) for symbol in self.plan.wanted]
+
+    def call(self, losses: Any, tensors: Any, leaves: Any, training: bool | None = None) -> list[Tensor]:
+        """Run by Keras, as a part of a model."""
+        assert self.plan is not None
+        program = self._program
+        if program is None:
+            asked = self._inbound_nodes[0].outputs
+            program = Program(Graph(asked, self.plan.given), self.plan.given, asked)
+            object.__setattr__(self, "_program", program)
+        with Scope() as scope:
+            found = program([*(tensors[place] for place in self.cut), *leaves], training)
+        for variable, value in scope.changes():
+            if "seed_generator" in variable.path:  # the loss itself has changed the other states already
+                variable.assign(value)
+        return found
+
+    def get_config(self) -> dict[str, Any]:
+        assert self.plan is not None
+        if self.plan.opened or None in self.places:
+            raise InvalidInput(
+                f"the model cannot be saved or cloned: the layer {self.name!r} differentiates by a tensor inside a nested model,"
+                " or by a variable that no layer owns. Call the nested model's layers one by one, or save the model without"
+                " gradients and add them again after loading"
+            )
+        return {**super().get_config(), "weights": self.places, "unconnected": self.unconnected, "cut": self.cut}
+
+
+def listed(things: Any) -> list[Any]:
+    """A list of one or several things."""
+    return list(things) if isinstance(things, list | tuple) else [things]
+
+
+def symbols_of(thing: Any) -> Any:
+    """A model's output in its place."""
+    if not isinstance(thing, keras.Model):
+        return thing
+    try:
+        return thing.output
+    except (AttributeError, ValueError):
+        raise InvalidInput(
+            f"{thing.name!r} has no symbolic output, as a subclassed model: call it on one, model(keras.Input(shape))"
+        ) from None
+
+
+@helpful
+def gradients(
+    loss: KerasTensor | Sequence[KerasTensor],
+    variables: Symbol | Sequence[Symbol],
+    *,
+    unconnected: Literal["error", "zero", "none"] = "error",
+) -> Any:
+    """Symbolic gradients of the sum of ``loss`` with respect to each of ``variables``, as ``K.gradients`` was.
+
+    Args:
+        loss: a ``KerasTensor`` of any shape, or several in a list; the sum of all is differentiated.
+        variables: ``KerasTensor`` (an input of a model, the output of any layer, also inside a nested model) and
+            ``keras.Variable`` (a weight): one, a list, or any nest of lists and dicts, such as ``model.input``. The loss may
+            depend on further inputs, such as labels.
+        unconnected: what is given for a variable that the loss does not depend on (a bias that drops out, say): "error", "zero",
+            or "none": ``None`` in its place, as ``K.gradients`` did.
+
+    Returns:
+        A list with one ``KerasTensor`` per variable, of the variable's shape and dtype; for a dict or nested lists, the same
+        structure. They can be built on: used in a model, given to ``advex.function``, or differentiated again.
+
+    Raises:
+        InvalidInput: the loss is not computed from one of the variables; or it holds an array that came from variables and would
+            never change.
+        InvalidType: something else than symbolic tensors and variables was given.
+        GradientUnavailable: when run, if no derivative comes to a variable, and ``unconnected`` is "error".
+
+    Inside a ``keras.Model``, gradients run their part of the graph once more (see ``Gradients``); in ``advex.function`` there is
+    one pass for everything.
+
+    Example:
+        >>> import keras, numpy as np
+        >>> x = keras.Input(shape=(2,))
+        >>> (slope,) = gradients(x**2, x)
+        >>> run = function([x], [slope])
+        >>> run([np.array([[1.0, 3.0]])])
+        [array([[2., 6.]], dtype=float32)]
+    """
+    losses = tree.flatten([symbols_of(one) for one in listed(loss)])
+    if unconnected not in UNCONNECTED:
+        raise InvalidInput(f'unconnected must be "error", "zero" or "none"; received {shown(unconnected)}')
+    for one in losses:
+        _demand_loss(one)
+    structure = variables if isinstance(variables, dict) else [symbols_of(thing) for thing in listed(variables)]
+    wanted = [_symbol(thing) for thing in tree.flatten(structure)]
+    graph = reaching(losses, [thing for thing in wanted if isinstance(thing, KerasTensor)])
+    demand_live(graph, "the loss", [*graph.variables.values(), *(thing for thing in wanted if isinstance(thing, keras.Variable))])
+
+    known = dict(graph.variables)
+    if any(isinstance(thing, keras.Variable) and id(thing) not in known for thing in wanted):
+        known |= probed(Program(graph, graph.leaves, losses))[1]  # in a Lambda's closure, perhaps
+    stand: dict[int, Symbol] = {}  # what is differentiated by, for each that was wanted
+    for thing in wanted:
+        found = known.get(id(thing)) if isinstance(thing, keras.Variable) else lookup(graph, thing)
+        if found is None and unconnected == "error":
+            raise InvalidInput(
+                f"the loss does not depend on {name(thing)}, so it has no gradient with respect to it.{_hint(thing)}"
+            )
+        if found is not None:
+            stand[id(thing)] = found
+    outputs = _made(graph, losses, list({id(thing): thing for thing in stand.values()}.values()), unconnected)
+    answers = []
+    for thing in wanted:
+        answer = outputs.get(id(stand.get(id(thing))))
+        if answer is None and unconnected == "zero":
+            answer = ops.zeros_like(symbol(thing) if isinstance(thing, keras.Variable) else thing)
+        answers.append(answer)
+    return tree.pack_sequence_as(structure, answers)
+
+
+def _made(graph: Graph, losses: list[KerasTensor], wanted: list[Symbol], unconnected: str) -> dict[int, KerasTensor]:
+    """A layer of gradients, called: its outputs by what they are gradients of."""
+    tensors = [thing for thing in wanted if isinstance(thing, KerasTensor)]
+    weights = [thing for thing in wanted if isinstance(thing, keras.Variable)]
+    cut = [] if graph.opened else _cut(tensors, weights)
+    rest = Graph(losses, [tensors[place] for place in cut], graph.opened)
+    leaves = [leaf for leaf in rest.leaves if all(leaf is not tensors[place] for place in cut)]
+    order = list(graph.variables)
+    places = [order.index(id(weight)) if id(weight) in graph.variables else None for weight in weights]
+    mode = "error" if unconnected == "none" else unconnected
+
+    def called(symbols: list[KerasTensor], variables: list[keras.Variable], spots: list[Any]) -> list[KerasTensor]:
+        layer = Gradients(spots, mode, cut)
+        layer.prepare(Plan(losses, symbols, variables, mode, [*(symbols[place] for place in cut), *leaves], graph.opened))
+        return layer(losses, [] if graph.opened else symbols, leaves)
+
+    made = called(tensors, weights, places)
+    if unconnected == "none":
+        start = Graph(made)
+        dead, _ = probed(Program(start, start.leaves, made))
+        if dead:
+            alive = [thing for thing in wanted if id(thing) not in dead]
+            return _made(graph, losses, alive, "none") if alive else {}
+    return {id(thing): output for thing, output in zip([*tensors, *weights], made, strict=True)}
+
+
+def _cut(tensors: list[KerasTensor], weights: list[keras.Variable]) -> list[int]:
+    """Which tensors a pass from the losses back may stop at: no derivative that is wanted comes from behind them."""
+    first = [
+        place
+        for place, tensor in enumerate(tensors)
+        if not any(id(other) in Graph([tensor]).tensors for other in tensors if other is not tensor)
+    ]
+    behind = Graph([tensors[place] for place in first]).variables
+    return [] if any(id(weight) in behind for weight in weights) else first
+
+
+def _demand_loss(loss: Any) -> None:
+    if not isinstance(loss, KerasTensor):
+        raise InvalidType(
+            f"loss must be a symbolic tensor computed from a model's inputs (keras.KerasTensor); received {type(loss).__name__}."
+            " For plain arrays use the framework's own automatic differentiation; an expression of weights alone is an array"
+            " already: write it with advex.symbol(weight)"
+        )
+    if not keras.backend.is_float_dtype(loss.dtype):
+        raise InvalidInput(f"loss must be a floating-point tensor to have a gradient; received dtype {loss.dtype}")
+
+
+def _symbol(thing: Any) -> Symbol:
+    """What stands for something that is to be differentiated by."""
+    if isinstance(thing, KerasTensor) and (node := history(thing)) is not None and isinstance(node.operation, Reading):
+        thing = node.operation.variable
+    if not isinstance(thing, KerasTensor | keras.Variable):
+        raise InvalidType(
+            f"variables must be keras.KerasTensor or keras.Variable; received {type(thing).__name__}: a model's input is"
+            " model.input, a layer's weight is layer.kernel"
+        )
+    if not keras.backend.is_float_dtype(thing.dtype):
+        raise InvalidInput(f"{name(thing)} has dtype {thing.dtype}: only floating-point variables have gradients")
+    return thing
+
+
+def _hint(thing: Symbol) -> str:
+    if isinstance(thing, keras.Variable):
+        return ' gradients(..., unconnected="zero") gives zeros for it, unconnected="none" gives None'
+    return f" {where(thing)}"
+
+
+@helpful
+def symbol(variable: keras.Variable) -> KerasTensor:
+    """A variable as a symbolic tensor: what is computed from it follows its value, where ``variable * 2`` is an array for ever.
+
+    Args:
+        variable: a weight of a layer, or any ``keras.Variable``.
+
+    Returns:
+        A ``KerasTensor`` of its shape and dtype, for losses and updates of ``advex.function`` and ``advex.gradients``. (A
+        ``keras.Model`` cannot compute it: it takes only what comes from its inputs.)
+
+    Raises:
+        InvalidType: ``variable`` is something else.
+
+    Example:
+        >>> import keras
+        >>> weight = keras.Variable([1.0, -2.0])
+        >>> penalty = keras.ops.sum(symbol(weight) ** 2)
+        >>> run = function([], [penalty, *gradients(penalty, weight)])
+        >>> [value.tolist() for value in run([])]
+        [5.0, [2.0, -4.0]]
+    """
+    if isinstance(variable, KerasTensor):
+        return variable
+    if not isinstance(variable, keras.Variable):
+        raise InvalidType(f"symbol() takes a keras.Variable, such as layer.kernel; received {type(variable).__name__}")
+    reading = Reading(variable)
+    return reading.symbolic_call()
+
+
+@helpful
+def jacobian(outputs: KerasTensor, variables: Symbol | Sequence[Symbol]) -> list[KerasTensor]:
+    """Symbolic Jacobians: the gradients of each column of ``outputs``, from one forward pass.
+
+    Args:
+        outputs: a ``KerasTensor`` of shape (batch, k), k being known.
+        variables: one, or a list, of ``KerasTensor`` and ``keras.Variable``.
+
+    Returns:
+        For a tensor of shape (batch, ...), each example's own: (batch, k, ...). For a variable, the sum over the batch: (k, ...).
+
+    Raises:
+        InvalidInput: ``outputs`` has another shape; and as ``gradients``.
+
+    Example:
+        >>> import keras, numpy as np
+        >>> x = keras.Input(shape=(2,))
+        >>> (rows,) = jacobian(keras.ops.stack([x[:, 0] * x[:, 1], x[:, 1]], axis=1), x)
+        >>> function([x], [rows])([np.array([[3.0, 5.0]])])[0].tolist()
+        [[[5.0, 3.0], [0.0, 1.0]]]
+    """
+    _demand_loss(outputs)
+    if len(outputs.shape) != 2 or outputs.shape[1] is None:
+        raise InvalidInput(f"outputs must have the shape (batch, k), k being known; received {tuple(outputs.shape)}")
+    things = listed(variables)
+    columns = [gradients(outputs[:, column], things, unconnected="zero") for column in range(outputs.shape[1])]
+    return [
+        ops.stack([column[place] for column in columns], axis=0 if isinstance(_symbol(thing), keras.Variable) else 1)
+        for place, thing in enumerate(things)
+    ]
+
+
+__all__ = ["Gradients", "gradients", "jacobian", "symbol"]
