@@ -45,7 +45,8 @@ def demand_live(graph: Graph, what: str, variables: Iterable[keras.Variable]) ->
                 )
 
 
-COMPARISONS = frozenset({"LessEqual", "Less", "Greater", "GreaterEqual"})  # keras.losses.huber compares with its delta
+# keras.losses.huber compares with its delta, categorical_hinge with 0.
+COMPARISONS = frozenset({"LessEqual", "Less", "Greater", "GreaterEqual", "Maximum", "Minimum"})
 
 
 def _arrays(step: object) -> list[Tensor]:
@@ -60,17 +61,16 @@ def _profile(shape: Iterable[int]) -> tuple[int, ...]:
 
 
 def _suspicious(array: Tensor, shapes: set[tuple[int, ...]], compared: bool) -> bool:
-    if getattr(array, "requires_grad", False):  # torch knows
-        return True
+    known = bool(getattr(array, "requires_grad", False))  # by torch, to come from weights
     values = np.asarray(_backend.to_numpy(array))
     real = keras.backend.is_float_dtype(keras.backend.standardize_dtype(array.dtype))
     if values.size == 1:
         number = float(values.reshape(()))
-        return not compared and (abs(number) in (0.0, 1.0) or not _typed(number))
+        return known or (not compared and (abs(number) in (0.0, 1.0) or not _typed(number)))
     if not real or _profile(values.shape) not in shapes:
         return False
     values = values.astype("float64")
-    return bool(len(np.unique(values)) == 1 and abs(values.flat[0]) in (0.0, 1.0)) or not _all_typed(values)
+    return known or bool(len(np.unique(values)) == 1 and abs(values.flat[0]) in (0.0, 1.0)) or not _all_typed(values)
 
 
 def _short(number: float, digits: int) -> bool:

@@ -102,7 +102,9 @@ class Program:
                     " something between them is not differentiable (rounding, argmax, a look-up, a cast to integers)."
                     ' gradients(..., unconnected="zero") gives zeros for it, unconnected="none" gives None'
                 )
-            return ops.zeros_like(symbol if isinstance(symbol, keras.Variable) else values[id(symbol)])
+            if isinstance(symbol, keras.Variable):
+                return ops.zeros(symbol.shape, symbol.dtype)
+            return ops.zeros_like(values[id(symbol)])
         return ops.cast(slope, symbol.dtype)
 
 

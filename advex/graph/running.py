@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
@@ -12,7 +13,7 @@ from keras import KerasTensor, ops, tree
 from advex import _backend
 from advex._arrays import Tensor
 from advex._settings import helpful, shown
-from advex.errors import InvalidInput, InvalidType
+from advex.errors import InvalidInput, InvalidType, blaming
 from advex.graph.derivative import gradients, listed, symbol, symbols_of
 from advex.graph.frozen import demand_live
 from advex.graph.program import Program
@@ -100,23 +101,25 @@ def function(
     program = Program(graph, [symbols[place] for place in used], list({id(tensor): tensor for tensor in asked}.values()))
     mode = bool(training)
 
-    def value(thing: Any, found: dict[int, Tensor]) -> Tensor:
+    def valued(thing: Any, found: dict[int, Tensor]) -> Tensor:
         if isinstance(thing, KerasTensor):
             return found[id(thing)]
         return ops.copy(thing) if isinstance(thing, keras.Variable) else thing
 
+    def renewed(change: Change) -> Tensor:
+        with blaming(f"the new value of {change.variable.path!r} in updates"):
+            return change.value(ops.copy(change.variable))
+
     def compute(*tensors: Tensor) -> tuple[list[Tensor], Any]:
         values = program([tensors[place] for place in used], mode) if asked else []
         found = {id(tensor): value for tensor, value in zip(program.asked, values, strict=True)}
-        fresh = [
-            ops.convert_to_tensor(change.value(ops.copy(change.variable)) if change.live else value(change.value, found))
-            for change in changes
-        ]
-        return [value(thing, found) for thing in results], (fresh, [[found[id(s)] for s in d.slopes] for d in descents])
+        fresh = [ops.convert_to_tensor(renewed(change) if change.live else valued(change.value, found)) for change in changes]
+        return [valued(thing, found) for thing in results], (fresh, [[found[id(s)] for s in d.slopes] for d in descents])
 
     def settle(rest: Any) -> None:
         for change, fresh in zip(changes, rest[0], strict=True):
-            change.variable.assign(ops.cast(fresh, change.variable.dtype))
+            new = ops.cast(fresh, change.variable.dtype)
+            change.variable.assign(new if new.shape else ops.broadcast_to(new, change.variable.shape))
         for descent, found in zip(descents, rest[1], strict=True):
             descent.optimizer.apply(found, descent.weights)
 
@@ -191,9 +194,12 @@ def _change(variable: keras.Variable, new: Any) -> Change:
         )
     live = callable(new) and not isinstance(new, KerasTensor | keras.Variable)
     if live:
-        made = new(symbol(variable))  # with other symbols in it, or only with what can be asked again?
-        if isinstance(made, KerasTensor) and Graph([made]).leaves:
-            new, live = made, False
+        # With other symbols in it, or only with what can be asked again at each run? An array beside the symbol, such as
+        # ``0.1 * other``, is an error on JAX, and one more reason to ask again.
+        with contextlib.suppress(Exception):
+            made = new(symbol(variable))
+            if isinstance(made, KerasTensor) and Graph([made]).leaves:
+                new, live = made, False
     if not live:
         new = new if isinstance(new, KerasTensor | keras.Variable) else np.asarray(new)
         shape = tuple(new.shape)
