@@ -19,6 +19,10 @@ Each backend module offers the same names:
 ``compiled(function, signature, variables)``
     ``function(*tensors)`` compiled; ``signature`` is a list of (shape with None, dtype); ``variables`` are the
     ``keras.Variable`` objects that the function reads.
+``descend(optimizer, slopes, weights)``
+    A step of a Keras optimizer, inside of ``program``.
+``given(array)``
+    A NumPy array as ``program`` takes it.
 ``immediate(function)``
     ``function`` of one tensor, called anew each time: nothing that was compiled before takes part.
 ``gather(tensor, index)``, ``concatenate(tensors)``
@@ -43,8 +47,10 @@ if _name == "tensorflow":
         accelerated,
         compiled,
         concatenate,
+        descend,
         differentiate,
         gather,
+        given,
         immediate,
         jacobian,
         program,
@@ -58,8 +64,10 @@ elif _name == "jax":
         accelerated,
         compiled,
         concatenate,
+        descend,
         differentiate,
         gather,
+        given,
         immediate,
         jacobian,
         program,
@@ -73,8 +81,10 @@ elif _name == "torch":
         accelerated,
         compiled,
         concatenate,
+        descend,
         differentiate,
         gather,
+        given,
         immediate,
         jacobian,
         program,
@@ -95,8 +105,10 @@ __all__ = [
     "accelerated",
     "compiled",
     "concatenate",
+    "descend",
     "differentiate",
     "gather",
+    "given",
     "immediate",
     "jacobian",
     "program",

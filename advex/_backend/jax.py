@@ -63,7 +63,7 @@ def differentiate(
 
     if not all(key in places for _, keys in groups for key in keys):
         jax.eval_shape(lambda: body({}, ()))  # how large are the tensors inside?
-    values, found = {}, []
+    values, state, found = {}, {}, []
     for number, (losses, keys) in enumerate(groups):
         offsets = {key: jnp.zeros(*places[key]) for key in keys}
         trace, shapes = jax.make_jaxpr(functools.partial(pulled, losses=losses), return_shape=True)(offsets)
@@ -73,8 +73,8 @@ def differentiate(
         found.append({key: None if dead[key] else slopes[key] for key in keys})
         if number == 0:
             values, state = rest
-            for key, value in state.items():
-                changed[key].assign(value)
+    for key, value in state.items():  # by now: each group starts from the same state, and draws alike
+        changed[key].assign(value)
     return values, found
 
 
@@ -149,6 +149,22 @@ def gather(tensor: Any, index: Any) -> Any:
 
 def concatenate(tensors: Sequence[Any]) -> Any:
     return jnp.concatenate(tensors)
+
+
+def descend(optimizer: Any, slopes: Sequence[Any], weights: Sequence[Any]) -> None:
+    if [id(weight) for weight in weights] != [id(weight) for weight in optimizer._trainable_variables]:
+        optimizer.apply(slopes, weights)  # of only some of its variables
+        return
+    # Some optimizers, such as that of mixed precision, can be traced only so.
+    held = [*weights, *optimizer.variables]
+    values = [variable.value for variable in held]
+    news, slots = optimizer.stateless_apply(values[len(weights) :], list(slopes), values[: len(weights)])
+    for variable, value in zip(held, [*news, *slots], strict=True):
+        variable.assign(value)
+
+
+def given(array: np.ndarray[Any, Any]) -> Any:
+    return array  # a compiled function takes it quicker than it is made a tensor
 
 
 def accelerated() -> bool:

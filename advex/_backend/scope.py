@@ -37,6 +37,7 @@ class Scope(keras.StatelessScope):
             return self.original_scope.get_current_value(variable)
         if value is None:
             self.read[id(variable)] = variable
+            value = getattr(variable, "_value", None)  # some of Keras takes it for granted that each has one here
         return value
 
     def changes(self) -> list[tuple[Any, Any]]:

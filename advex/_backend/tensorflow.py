@@ -103,6 +103,14 @@ def concatenate(tensors: Sequence[Any]) -> Any:
     return tf.concat(tensors, 0)
 
 
+def descend(optimizer: Any, slopes: Sequence[Any], weights: Sequence[Any]) -> None:
+    optimizer.apply(slopes, weights)
+
+
+def given(array: np.ndarray[Any, Any]) -> Any:
+    return tf.convert_to_tensor(array)
+
+
 def accelerated() -> bool:
     return bool(tf.config.list_logical_devices("GPU"))
 

@@ -111,6 +111,14 @@ def concatenate(tensors: Sequence[Any]) -> Any:
     return torch.cat(list(tensors))
 
 
+def descend(optimizer: Any, slopes: Sequence[Any], weights: Sequence[Any]) -> None:
+    optimizer.apply(slopes, weights)
+
+
+def given(array: np.ndarray[Any, Any]) -> Any:
+    return keras.ops.convert_to_tensor(array)
+
+
 def accelerated() -> bool:
     return torch.cuda.is_available()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import keras
@@ -15,7 +15,7 @@ from advex._settings import helpful, shown
 from advex.errors import InvalidInput, InvalidType
 from advex.graph.frozen import demand_live
 from advex.graph.program import Program, probed
-from advex.graph.walk import Graph, Opened, Reading, Symbol, history, lookup, name, reaching, where
+from advex.graph.walk import Graph, Opened, Reading, Symbol, history, is_array, lookup, name, reaching, where
 
 UNCONNECTED = ("error", "zero", "none")
 
@@ -124,12 +124,14 @@ def symbols_of(thing: Any) -> Any:
     """A model's output in its place."""
     if not isinstance(thing, keras.Model):
         return thing
-    try:
+    if isinstance(thing, keras.Function):
         return thing.output
-    except (AttributeError, ValueError):
+    made = getattr(thing, "outputs", None)  # of a Sequential model
+    if not made:
         raise InvalidInput(
-            f"{thing.name!r} has no symbolic output, as a subclassed model: call it on one, model(keras.Input(shape))"
-        ) from None
+            f"{thing.name!r} has no symbolic output, as every subclassed model: call it on an input, model(keras.Input(shape))"
+        )
+    return made[0] if len(made) == 1 else made
 
 
 @helpful
@@ -253,7 +255,7 @@ def _demand_loss(loss: Any) -> None:
 def _symbol(thing: Any) -> Symbol:
     """What stands for something that is to be differentiated by."""
     if isinstance(thing, KerasTensor) and (node := history(thing)) is not None and isinstance(node.operation, Reading):
-        thing = node.operation.variable
+        thing = node.operation.source if isinstance(node.operation.source, keras.Variable) else thing
     if not isinstance(thing, KerasTensor | keras.Variable):
         raise InvalidType(
             f"variables must be keras.KerasTensor or keras.Variable; received {type(thing).__name__}: a model's input is"
@@ -271,11 +273,12 @@ def _hint(thing: Symbol) -> str:
 
 
 @helpful
-def symbol(variable: keras.Variable) -> KerasTensor:
+def symbol(variable: keras.Variable | Callable[[], Any]) -> KerasTensor:
     """A variable as a symbolic tensor: what is computed from it follows its value, where ``variable * 2`` is an array for ever.
 
     Args:
-        variable: a weight of a layer, or any ``keras.Variable``.
+        variable: a weight of a layer, or any ``keras.Variable``; or a function of nothing that computes something from variables,
+            ``lambda: sum(model.losses)``, which is asked at each run.
 
     Returns:
         A ``KerasTensor`` of its shape and dtype, for losses and updates of ``advex.function`` and ``advex.gradients``. (A
@@ -283,6 +286,7 @@ def symbol(variable: keras.Variable) -> KerasTensor:
 
     Raises:
         InvalidType: ``variable`` is something else.
+        UserCodeError: the function failed.
 
     Example:
         >>> import keras
@@ -294,8 +298,11 @@ def symbol(variable: keras.Variable) -> KerasTensor:
     """
     if isinstance(variable, KerasTensor):
         return variable
-    if not isinstance(variable, keras.Variable):
-        raise InvalidType(f"symbol() takes a keras.Variable, such as layer.kernel; received {type(variable).__name__}")
+    if not (isinstance(variable, keras.Variable) or callable(variable)):
+        raise InvalidType(
+            "symbol() takes a keras.Variable, such as layer.kernel, or a function, such as lambda: sum(model.losses); received"
+            f" {type(variable).__name__}{': an array, computed when that line ran' if is_array(variable) else ''}"
+        )
     reading = Reading(variable)
     return reading.symbolic_call()
 

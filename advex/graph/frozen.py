@@ -38,10 +38,9 @@ def demand_live(graph: Graph, what: str, variables: Iterable[keras.Variable]) ->
                 raise InvalidInput(
                     f"{what} holds an array of shape {tuple(array.shape)}, given to {step.node.operation.name!r}: its values were"
                     f" computed when that line ran and would never change ({shown(_backend.to_numpy(array).tolist(), 60)})."
-                    " If it comes from variables, make symbols of them: advex.symbol(variable) instead of variable, so"
-                    " keras.ops.sum(advex.symbol(layer.kernel) ** 2), or layer.kernel_regularizer(advex.symbol(layer.kernel)) for"
-                    " a model's losses. If it is random, draw in a layer. If it is meant to be constant, give it as NumPy array:"
-                    " keras.ops.convert_to_numpy(array)"
+                    " If it comes from variables, give it as a function, advex.symbol(lambda: sum(model.losses)), or make symbols"
+                    " of the variables, keras.ops.sum(advex.symbol(layer.kernel) ** 2). If it is random, draw it in a layer. If"
+                    " it is meant to be constant, give it as NumPy array: keras.ops.convert_to_numpy(array)"
                 )
 
 

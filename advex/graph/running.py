@@ -119,9 +119,9 @@ def function(
     def settle(rest: Any) -> None:
         for change, fresh in zip(changes, rest[0], strict=True):
             new = ops.cast(fresh, change.variable.dtype)
-            change.variable.assign(new if new.shape else ops.broadcast_to(new, change.variable.shape))
+            change.variable.assign(new if len(new.shape) else ops.broadcast_to(new, change.variable.shape))
         for descent, found in zip(descents, rest[1], strict=True):
-            descent.optimizer.apply(found, descent.weights)
+            _backend.descend(descent.optimizer, found, descent.weights)
 
     signature = [(tuple(tensor.shape), keras.backend.standardize_dtype(tensor.dtype)) for tensor in symbols]
     compiled = _backend.program(compute, settle, signature)
@@ -139,13 +139,12 @@ def function(
 def _inputs(inputs: Any) -> Any:
     """The structure of what will be given: symbols in lists and dicts, or one alone."""
     if isinstance(inputs, keras.Model):
-        try:
-            inputs = inputs.input
-        except (AttributeError, ValueError):
-            inputs = symbols_of(inputs)
+        inputs = inputs.input if isinstance(inputs, keras.Function) else symbols_of(inputs) and inputs.inputs
     structure = list(inputs) if isinstance(inputs, tuple) else inputs
     for thing in tree.flatten(structure):
-        if isinstance(thing, bool | int | np.integer | np.bool_) or (is_array(thing) and not thing.shape):
+        if isinstance(thing, bool | int | np.integer | np.bool_) or (
+            (is_array(thing) or isinstance(thing, np.ndarray)) and not len(thing.shape)
+        ):
             raise InvalidType(f"inputs must be symbolic tensors such as model.input; received {shown(thing)}. {PHASE}")
         if not isinstance(thing, KerasTensor):
             raise InvalidType(f"inputs must be symbolic tensors such as model.input; received {type(thing).__name__}")
@@ -232,7 +231,7 @@ def _tensor(array: Any, tensor: KerasTensor, shape: tuple[int | None, ...], dtyp
     fits = len(array.shape) == len(shape) and all(want in (None, have) for want, have in zip(shape, array.shape, strict=True))
     if not fits:
         raise InvalidInput(f"{name(tensor)} received an array of shape {tuple(array.shape)}")
-    return ops.convert_to_tensor(array)
+    return array if is_array(array) else _backend.given(array)
 
 
 def _spread(given: Any, values: Any) -> list[Any]:

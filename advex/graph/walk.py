@@ -10,7 +10,7 @@ import keras
 from keras import KerasTensor, ops, tree
 
 from advex._arrays import Tensor
-from advex.errors import InvalidInput
+from advex.errors import InvalidInput, blaming
 
 Symbol: TypeAlias = Any  # a keras.KerasTensor or a keras.Variable
 Values: TypeAlias = dict[int, Tensor]  # by id of the symbolic tensor
@@ -52,17 +52,21 @@ def asked_mode(node: Any) -> bool | None:
 
 
 class Reading(keras.Operation):
-    """A variable as a symbolic tensor."""
+    """A variable as a symbolic tensor; or what a function of nothing answers, which may read any variables."""
 
-    def __init__(self, variable: keras.Variable) -> None:
+    def __init__(self, source: Any) -> None:
         super().__init__()
-        self.variable = variable
+        self.source = source
 
     def call(self) -> Tensor:
-        return ops.copy(self.variable)
+        if isinstance(self.source, keras.Variable):
+            return ops.copy(self.source)
+        with blaming("the function given to symbol()"):
+            return ops.convert_to_tensor(self.source())
 
     def compute_output_spec(self) -> KerasTensor:
-        return KerasTensor(self.variable.shape, dtype=self.variable.dtype)
+        like = self.source if isinstance(self.source, keras.Variable) else self.call()
+        return KerasTensor(tuple(like.shape), dtype=keras.backend.standardize_dtype(like.dtype))
 
 
 class Opened(NamedTuple):
@@ -95,11 +99,17 @@ class Call(Step):
 
     def __init__(self, node: Any, training: bool | None = None) -> None:
         super().__init__(node, node.input_tensors, node.outputs)
+        own = asked_mode(node)
+        self.flat = type(node.operation).__name__ in FLAT
+        self.moody = own is None and "training" in getattr(node.operation, "_call_context_args", ())
         self.training = training  # as the model around it was called with
 
     def variables(self) -> Iterator[keras.Variable]:
         operation = self.node.operation
-        yield from [operation.variable] if isinstance(operation, Reading) else getattr(operation, "variables", [])
+        if isinstance(operation, Reading):
+            yield from [operation.source] if isinstance(operation.source, keras.Variable) else []
+        else:
+            yield from getattr(operation, "variables", [])
         for argument in tree.flatten([self.node.arguments.args, self.node.arguments.kwargs]):
             if isinstance(argument, keras.Variable):
                 yield argument
@@ -108,10 +118,11 @@ class Call(Step):
         operation = self.node.operation
         args, kwargs = self.node.arguments.fill_in(values)
         mode = training if self.training is None else self.training
-        if mode is not None and "training" in getattr(operation, "_call_context_args", ()) and asked_mode(self.node) is None:
+        if self.moody and mode is not None:
             kwargs = {**kwargs, "training": mode}
-        made = tree.flatten(operation(*args, **kwargs))
-        return [ops.stop_gradient(value) for value in made] if type(operation).__name__ in FLAT else made
+        made = operation(*args, **kwargs)
+        made = [made] if ops.is_tensor(made) else tree.flatten(made)
+        return [ops.stop_gradient(value) for value in made] if self.flat else made
 
 
 class Derivation(Step):
