@@ -41,11 +41,14 @@ def differentiate(
         tape.watch(points[key])
         return points[key]
 
-    with tf.GradientTape(persistent=len(groups) > 1, watch_accessed_variables=False) as tape:
+    with tf.GradientTape(persistent=len(groups) > 1, watch_accessed_variables=False) as tape, Scope() as scope:
         for key, variable in variables.items():
             points[key] = variable.value
+            if isinstance(points[key], tf.distribute.DistributedValues):  # which no tape can watch from outside of a replica
+                points[key] = scope.state_mapping[id(variable)] = tf.convert_to_tensor(points[key])
             tape.watch(points[key])
         values = run(tap)
+    scope.apply()
     found = []
     for losses, keys in groups:
         slopes = tape.gradient([values[loss] for loss in losses], [points[key] for key in keys])
@@ -104,7 +107,15 @@ def concatenate(tensors: Sequence[Any]) -> Any:
 
 
 def descend(optimizer: Any, slopes: Sequence[Any], weights: Sequence[Any]) -> None:
-    optimizer.apply(slopes, weights)
+    if not tf.distribute.in_cross_replica_context():
+        optimizer.apply(slopes, weights)
+        return
+
+    def share(*slopes: Any) -> None:  # the replicas' gradients are added up: those of the first are all
+        first = tf.distribute.get_replica_context().replica_id_in_sync_group == 0
+        optimizer.apply([slope * tf.cast(first, slope.dtype) for slope in slopes], weights)
+
+    tf.distribute.get_strategy().run(share, args=tuple(slopes))
 
 
 def given(array: np.ndarray[Any, Any]) -> Any:
