@@ -59,7 +59,7 @@ formulas: $(VENV)/developer
 	ADVEX_CASES=1000 $(BIN)/python -m pytest tests/test_minimum.py -k formula $(PARALLEL)
 
 matrix: $(VENV)/developer
-	ADVEX_MATRIX=all KERAS_BACKEND=tensorflow $(BIN)/python -m pytest tests/test_matrix.py tests/test_defaults.py $(PARALLEL)
+	ADVEX_MATRIX=all KERAS_BACKEND=tensorflow $(BIN)/python -m pytest tests -k "matrix or defaults or contract" $(PARALLEL)
 	ADVEX_MATRIX=all KERAS_BACKEND=torch $(BIN)/python -m pytest tests/test_matrix.py $(PARALLEL)
 	ADVEX_MATRIX=all KERAS_BACKEND=jax $(BIN)/python -m pytest tests/test_matrix.py $(PARALLEL)
 
