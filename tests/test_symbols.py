@@ -1,5 +1,8 @@
 """What graphs of symbols must not do in silence: freeze a variable, draw twice, forget a state, lose a weight."""
 
+import subprocess
+import sys
+
 import keras
 import numpy as np
 import pytest
@@ -606,3 +609,57 @@ def test_nothing_grows_and_nothing_is_traced_anew():
     for number in range(100):
         run([ones(sizes[number % 5], 4)])
     assert len(calls) == (100 if BACKEND == "torch" else 0)
+
+
+DEVICES = {
+    "tensorflow": """
+import tensorflow as tf
+processor = tf.config.list_physical_devices("CPU")[0]
+tf.config.set_logical_device_configuration(processor, [tf.config.LogicalDeviceConfiguration()] * 2)
+import subprocess
+import sys
+
+import keras
+scope = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]).scope()
+""",
+    "jax": """
+import contextlib, os
+os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=2"
+import subprocess
+import sys
+
+import keras
+devices = keras.distribution.list_devices("cpu")
+keras.distribution.set_distribution(keras.distribution.DataParallel(devices=devices, auto_shard_dataset=False))
+scope = contextlib.nullcontext()
+""",
+}
+STEPS = """
+import numpy as np
+from keras import layers, ops
+import advex
+data = np.random.default_rng(0).normal(size=(4, 3)).astype("float32"), np.ones((4, 2), "float32")
+def network():
+    keras.utils.set_random_seed(0)
+    x = keras.Input((3,))
+    return keras.Model(x, layers.Dense(2)(layers.BatchNormalization()(x)))
+with scope:
+    model, label = network(), keras.Input((2,))
+    loss = ops.mean((model.output - label) ** 2)
+    step = advex.updates(keras.optimizers.Adam(0.1), loss, model.trainable_weights)
+    run = advex.function([model.input, label], [loss, *advex.gradients(loss, model.weights[2:4])], updates=step, training=True)
+    losses = [float(run(data)[0]) for _ in range(3)]
+    ours = model.get_weights()
+other = network()
+other.compile(keras.optimizers.Adam(0.1), "mse")
+np.testing.assert_allclose(losses, [float(other.train_on_batch(*data)) for _ in range(3)], rtol=1e-5)
+for one, two in zip(ours, other.get_weights()):
+    np.testing.assert_allclose(one, two, rtol=1e-5, atol=1e-6)
+"""
+
+
+@pytest.mark.skipif(BACKEND == "torch", reason="Keras has no distribution on torch")
+def test_on_two_devices():
+    script = DEVICES[BACKEND] + STEPS
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]

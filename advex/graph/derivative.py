@@ -232,10 +232,11 @@ def _made(graph: Graph, losses: list[KerasTensor], wanted: list[Symbol], unconne
 
 def _cut(tensors: list[KerasTensor], weights: list[keras.Variable]) -> list[int]:
     """Which tensors a pass from the losses back may stop at: no derivative that is wanted comes from behind them."""
+    before = [Graph([tensor]).tensors for tensor in tensors]
     first = [
         place
         for place, tensor in enumerate(tensors)
-        if not any(id(other) in Graph([tensor]).tensors for other in tensors if other is not tensor)
+        if not any(id(other) in before[place] for other in tensors if other is not tensor)
     ]
     behind = Graph([tensors[place] for place in first]).variables
     return [] if any(id(weight) in behind for weight in weights) else first

@@ -302,10 +302,15 @@ def twin(graph: Graph, tensor: KerasTensor) -> KerasTensor | None:
 
     A Sequential model calls its layers anew whenever one is added, and ``layer.output`` is that of the first call.
     """
+    known: dict[tuple[int, int], bool] = {}
 
     def same(one: Any, other: Any) -> bool:
-        if one is other:
-            return True
+        key = id(one), id(other)
+        if key not in known:
+            known[key] = one is other or alike(one, other)
+        return known[key]
+
+    def alike(one: Any, other: Any) -> bool:
         first, second = history(one), history(other)
         if first is None or second is None or first.operation is not second.operation or first.is_input or second.is_input:
             return False
