@@ -647,7 +647,7 @@ with scope:
     model, label = network(), keras.Input((2,))
     loss = ops.mean((model.output - label) ** 2)
     step = advex.updates(keras.optimizers.Adam(0.1), loss, model.trainable_weights)
-    run = advex.function([model.input, label], [loss, *advex.gradients(loss, model.weights[2:4])], updates=step, training=True)
+    run = advex.function([model.input, label], [loss, *advex.gradients(loss, model.trainable_weights[2:])], updates=step, training=True)
     losses = [float(run(data)[0]) for _ in range(3)]
     ours = model.get_weights()
 other = network()
