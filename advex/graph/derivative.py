@@ -165,10 +165,10 @@ def gradients(
     one pass for everything.
 
     Example:
-        >>> import keras, numpy as np
+        >>> import advex, keras, numpy as np
         >>> x = keras.Input(shape=(2,))
-        >>> (slope,) = gradients(x**2, x)
-        >>> run = function([x], [slope])
+        >>> (slope,) = advex.gradients(x**2, x)
+        >>> run = advex.function([x], [slope])
         >>> run([np.array([[1.0, 3.0]])])
         [array([[2., 6.]], dtype=float32)]
     """
@@ -290,10 +290,10 @@ def symbol(variable: keras.Variable | Callable[[], Any]) -> KerasTensor:
         UserCodeError: the function failed.
 
     Example:
-        >>> import keras
+        >>> import advex, keras
         >>> weight = keras.Variable([1.0, -2.0])
-        >>> penalty = keras.ops.sum(symbol(weight) ** 2)
-        >>> run = function([], [penalty, *gradients(penalty, weight)])
+        >>> penalty = keras.ops.sum(advex.symbol(weight) ** 2)
+        >>> run = advex.function([], [penalty, *advex.gradients(penalty, weight)])
         >>> [value.tolist() for value in run([])]
         [5.0, [2.0, -4.0]]
     """
@@ -323,10 +323,10 @@ def jacobian(outputs: KerasTensor, variables: Symbol | Sequence[Symbol]) -> list
         InvalidInput: ``outputs`` has another shape; and as ``gradients``.
 
     Example:
-        >>> import keras, numpy as np
+        >>> import advex, keras, numpy as np
         >>> x = keras.Input(shape=(2,))
-        >>> (rows,) = jacobian(keras.ops.stack([x[:, 0] * x[:, 1], x[:, 1]], axis=1), x)
-        >>> function([x], [rows])([np.array([[3.0, 5.0]])])[0].tolist()
+        >>> (rows,) = advex.jacobian(keras.ops.stack([x[:, 0] * x[:, 1], x[:, 1]], axis=1), x)
+        >>> advex.function([x], [rows])([np.array([[3.0, 5.0]])])[0].tolist()
         [[[5.0, 3.0], [0.0, 1.0]]]
     """
     _demand_loss(outputs)

@@ -76,10 +76,10 @@ def function(
         InvalidType: something else than symbols was given.
 
     Example:
-        >>> import keras, numpy as np
+        >>> import advex, keras, numpy as np
         >>> x = keras.Input(shape=())
         >>> y = x**2 + 2
-        >>> run = function([x], [y, *gradients(y, x)])
+        >>> run = advex.function([x], [y, *advex.gradients(y, x)])
         >>> [values.tolist() for values in run([np.array([1.0, 3.0])])]
         [[3.0, 11.0], [2.0, 6.0]]
     """
@@ -279,12 +279,12 @@ def updates(optimizer: Any, loss: Any, weights: Any) -> list[Any]:
         InvalidType: something else was given.
 
     Example:
-        >>> import keras, numpy as np
+        >>> import advex, keras, numpy as np
         >>> x, y = keras.Input((1,)), keras.Input((1,))
         >>> model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1, kernel_initializer="zeros")])
         >>> loss = keras.ops.mean((model(x) - y) ** 2)
-        >>> step = updates(keras.optimizers.SGD(0.1), loss, model.trainable_weights)
-        >>> run = function([x, y], [loss], updates=step)
+        >>> step = advex.updates(keras.optimizers.SGD(0.1), loss, model.trainable_weights)
+        >>> run = advex.function([x, y], [loss], updates=step)
         >>> [round(float(run([np.ones((4, 1)), np.ones((4, 1))])[0]), 3) for _ in range(3)]
         [1.0, 0.36, 0.13]
     """
