@@ -15,7 +15,7 @@ from advex.errors import InvalidInput, blaming
 Symbol: TypeAlias = Any  # a keras.KerasTensor or a keras.Variable
 Values: TypeAlias = dict[int, Tensor]  # by id of the symbolic tensor
 
-# Operations that are flat almost everywhere. TensorFlow has no derivative for them, torch and JAX say zero: here the derivative ends there.
+# Operations that are flat almost everywhere. TensorFlow has no derivative for them, torch and JAX say zero: here it ends there.
 FLAT = frozenset({"Round", "Floor", "Ceil", "Trunc", "Sign", "FloorDivide"})
 
 
