@@ -51,7 +51,7 @@ class Gradients(keras.layers.Layer):
     """The gradients of the sum of some losses, as a layer that is called on symbolic tensors and reads how they came about.
 
     In ``advex.function`` they come out of the pass that computes everything else. In a ``keras.Model`` Keras runs each layer for
-    itself, so that this one passes through its own part of the graph again: with draws of its own, and without a second update
+    itself, so this one passes through its own part of the graph again: with draws of its own, but without a second update
     of batch statistics and other states.
 
     Args:
@@ -71,7 +71,7 @@ class Gradients(keras.layers.Layer):
         self._program: Program | None = None
 
     def prepare(self, plan: Plan) -> None:
-        """Say what the next call on symbolic tensors is about; without it, the call finds out."""
+        """Say what the next call on symbolic tensors is about; otherwise the call finds out for itself."""
         object.__setattr__(self, "plan", plan)
 
     def compute_mask(self, inputs: Any, previous_mask: Any) -> None:
@@ -148,8 +148,8 @@ def gradients(
         variables: ``KerasTensor`` (an input of a model, the output of any layer, also inside a nested model) and
             ``keras.Variable`` (a weight): one, a list, or any nest of lists and dicts, such as ``model.input``. The loss may
             depend on further inputs, such as labels.
-        unconnected: what is given for a variable that the loss does not depend on (a bias that drops out, say): "error", "zero",
-            or "none": ``None`` in its place, as ``K.gradients`` did.
+        unconnected: what to do about a variable that the loss does not depend on (a bias that drops out, say): "error" raises,
+            "zero" gives zeros, and "none" gives ``None`` in its place, as ``K.gradients`` did.
 
     Returns:
         A list with one ``KerasTensor`` per variable, of the variable's shape and dtype; for a dict or nested lists, the same
@@ -158,17 +158,17 @@ def gradients(
     Raises:
         InvalidInput: the loss is not computed from one of the variables; or it holds an array that came from variables and would
             never change.
-        InvalidType: something else than symbolic tensors and variables was given.
-        GradientUnavailable: when run, if no derivative comes to a variable, and ``unconnected`` is "error".
+        InvalidType: something other than symbolic tensors and variables was given.
+        GradientUnavailable: when run, if no derivative reaches a variable, and ``unconnected`` is "error".
 
     Inside a ``keras.Model``, gradients run their part of the graph once more (see ``Gradients``); in ``advex.function`` there is
     one pass for everything.
 
     Example:
-        >>> import keras, numpy as np
+        >>> import advex, keras, numpy as np
         >>> x = keras.Input(shape=(2,))
-        >>> (slope,) = gradients(x**2, x)
-        >>> run = function([x], [slope])
+        >>> (slope,) = advex.gradients(x**2, x)
+        >>> run = advex.function([x], [slope])
         >>> run([np.array([[1.0, 3.0]])])
         [array([[2., 6.]], dtype=float32)]
     """
@@ -278,22 +278,22 @@ def symbol(variable: keras.Variable | Callable[[], Any]) -> KerasTensor:
     """A variable as a symbolic tensor: what is computed from it follows its value, where ``variable * 2`` is an array for ever.
 
     Args:
-        variable: a weight of a layer, or any ``keras.Variable``; or a function of nothing that computes something from variables,
-            ``lambda: sum(model.losses)``, which is asked at each run.
+        variable: a weight of a layer, or any ``keras.Variable``; or a function without arguments that computes something from
+            variables, such as ``lambda: sum(model.losses)``, which is called at each run.
 
     Returns:
         A ``KerasTensor`` of its shape and dtype, for losses and updates of ``advex.function`` and ``advex.gradients``. (A
         ``keras.Model`` cannot compute it: it takes only what comes from its inputs.)
 
     Raises:
-        InvalidType: ``variable`` is something else.
+        InvalidType: ``variable`` is neither.
         UserCodeError: the function failed.
 
     Example:
-        >>> import keras
+        >>> import advex, keras
         >>> weight = keras.Variable([1.0, -2.0])
-        >>> penalty = keras.ops.sum(symbol(weight) ** 2)
-        >>> run = function([], [penalty, *gradients(penalty, weight)])
+        >>> penalty = keras.ops.sum(advex.symbol(weight) ** 2)
+        >>> run = advex.function([], [penalty, *advex.gradients(penalty, weight)])
         >>> [value.tolist() for value in run([])]
         [5.0, [2.0, -4.0]]
     """
@@ -313,7 +313,7 @@ def jacobian(outputs: KerasTensor, variables: Symbol | Sequence[Symbol]) -> list
     """Symbolic Jacobians: the gradients of each column of ``outputs``, from one forward pass.
 
     Args:
-        outputs: a ``KerasTensor`` of shape (batch, k), k being known.
+        outputs: a ``KerasTensor`` of shape (batch, k) with k known.
         variables: one, or a list, of ``KerasTensor`` and ``keras.Variable``.
 
     Returns:
@@ -323,15 +323,15 @@ def jacobian(outputs: KerasTensor, variables: Symbol | Sequence[Symbol]) -> list
         InvalidInput: ``outputs`` has another shape; and as ``gradients``.
 
     Example:
-        >>> import keras, numpy as np
+        >>> import advex, keras, numpy as np
         >>> x = keras.Input(shape=(2,))
-        >>> (rows,) = jacobian(keras.ops.stack([x[:, 0] * x[:, 1], x[:, 1]], axis=1), x)
-        >>> function([x], [rows])([np.array([[3.0, 5.0]])])[0].tolist()
+        >>> (rows,) = advex.jacobian(keras.ops.stack([x[:, 0] * x[:, 1], x[:, 1]], axis=1), x)
+        >>> advex.function([x], [rows])([np.array([[3.0, 5.0]])])[0].tolist()
         [[[5.0, 3.0], [0.0, 1.0]]]
     """
     _demand_loss(outputs)
     if len(outputs.shape) != 2 or outputs.shape[1] is None:
-        raise InvalidInput(f"outputs must have the shape (batch, k), k being known; received {tuple(outputs.shape)}")
+        raise InvalidInput(f"outputs must have the shape (batch, k) with k known; received {tuple(outputs.shape)}")
     things = listed(variables)
     columns = [gradients(outputs[:, column], things, unconnected="zero") for column in range(outputs.shape[1])]
     return [

@@ -21,9 +21,9 @@ DIGITS = 4  # a number with no more is taken for one that somebody typed
 def demand_live(graph: Graph, what: str, variables: Iterable[keras.Variable]) -> None:
     """Refuse a graph with an array in it that seems to have been computed from variables.
 
-    ``0.5 * ops.sum(layer.kernel ** 2)`` is an array at once: it would stay what it is, and have no gradient. Nothing tells such
-    an array from a constant with certainty, but that constants are numbers that people type (those of Keras' own losses and
-    preprocessing are, too), whole numbers, or of other shapes than the variables.
+    ``0.5 * ops.sum(layer.kernel ** 2)`` is an array at once: it would stay what it is, and have no gradient. Nothing tells
+    such an array from a constant for certain. But constants tend to be numbers that people type (so are those of Keras' own
+    losses and preprocessing), whole numbers, or of other shapes than the variables.
 
     Args:
         graph: the steps.
@@ -40,7 +40,7 @@ def demand_live(graph: Graph, what: str, variables: Iterable[keras.Variable]) ->
                     f" computed when that line ran and would never change ({shown(_backend.to_numpy(array).tolist(), 60)})."
                     " If it comes from variables, give it as a function, advex.symbol(lambda: sum(model.losses)), or make symbols"
                     " of the variables, keras.ops.sum(advex.symbol(layer.kernel) ** 2). If it is random, draw it in a layer. If"
-                    " it is meant to be constant, give it as NumPy array: keras.ops.convert_to_numpy(array)"
+                    " it is meant to be constant, give it as a NumPy array: keras.ops.convert_to_numpy(array)"
                 )
 
 

@@ -98,7 +98,7 @@ class Program:
                 self.dead[id(symbol)] = symbol
             elif unconnected == "error":
                 raise GradientUnavailable(
-                    f"the loss has no gradient with respect to {name(symbol)}: whatever it is, the loss is the same, or"
+                    f"the loss has no gradient with respect to {name(symbol)}: either the loss does not change with it, or"
                     " something between them is not differentiable (rounding, argmax, a look-up, a cast to integers)."
                     ' gradients(..., unconnected="zero") gives zeros for it, unconnected="none" gives None'
                 )

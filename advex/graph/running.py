@@ -20,7 +20,7 @@ from advex.graph.program import Program
 from advex.graph.walk import Graph, called, is_array, name, way, where
 
 PHASE = (
-    "a learning phase is not an input any more: advex.function(inputs, outputs, training=True) runs layers as in training,"
+    "The learning phase is no longer an input: advex.function(inputs, outputs, training=True) runs layers as in training,"
     " training=False (the default) as in inference"
 )
 
@@ -73,13 +73,13 @@ def function(
     Raises:
         InvalidInput: an output depends on an input that is not among ``inputs``, or on an array that came from variables and
             would never change; at the call: wrong number or shape of arrays.
-        InvalidType: something else than symbols was given.
+        InvalidType: something other than symbols was given.
 
     Example:
-        >>> import keras, numpy as np
+        >>> import advex, keras, numpy as np
         >>> x = keras.Input(shape=())
         >>> y = x**2 + 2
-        >>> run = function([x], [y, *gradients(y, x)])
+        >>> run = advex.function([x], [y, *advex.gradients(y, x)])
         >>> [values.tolist() for values in run([np.array([1.0, 3.0])])]
         [[3.0, 11.0], [2.0, 6.0]]
     """
@@ -96,7 +96,7 @@ def function(
 
     graph = _graph(asked, symbols)
     owned = [change.variable for change in changes]
-    demand_live(graph, "what is to be computed", [*graph.variables.values(), *owned])
+    demand_live(graph, "an output or new value", [*graph.variables.values(), *owned])
     used = [place for place, tensor in enumerate(symbols) if id(tensor) in graph.tensors]
     program = Program(graph, [symbols[place] for place in used], list({id(tensor): tensor for tensor in asked}.values()))
     mode = bool(training)
@@ -189,7 +189,7 @@ def _change(variable: keras.Variable, new: Any) -> Change:
         raise InvalidType(
             f"the new value of {variable.path!r} is an array: it was computed when that line ran, and would be the same at each"
             f" run. Write it as a function of the old value, ({variable.name}, lambda old: old + 1), or with symbols,"
-            f" advex.symbol({variable.name}) + 1; something constant as a number or NumPy array"
+            f" advex.symbol({variable.name}) + 1; give a constant as a number or NumPy array"
         )
     live = callable(new) and not isinstance(new, KerasTensor | keras.Variable)
     if live:
@@ -275,16 +275,16 @@ def updates(optimizer: Any, loss: Any, weights: Any) -> list[Any]:
         A list, which can be joined with others: ``updates(...) + [(counter, lambda old: old + 1)]``.
 
     Raises:
-        InvalidInput: the loss does not depend on a weight; or the optimizer was built for others.
-        InvalidType: something else was given.
+        InvalidInput: the loss does not depend on a weight; or the optimizer was built for other variables.
+        InvalidType: ``optimizer`` is not one of Keras'.
 
     Example:
-        >>> import keras, numpy as np
+        >>> import advex, keras, numpy as np
         >>> x, y = keras.Input((1,)), keras.Input((1,))
         >>> model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1, kernel_initializer="zeros")])
         >>> loss = keras.ops.mean((model(x) - y) ** 2)
-        >>> step = updates(keras.optimizers.SGD(0.1), loss, model.trainable_weights)
-        >>> run = function([x, y], [loss], updates=step)
+        >>> step = advex.updates(keras.optimizers.SGD(0.1), loss, model.trainable_weights)
+        >>> run = advex.function([x, y], [loss], updates=step)
         >>> [round(float(run([np.ones((4, 1)), np.ones((4, 1))])[0]), 3) for _ in range(3)]
         [1.0, 0.36, 0.13]
     """

@@ -45,14 +45,14 @@ def inner(operation: Any) -> Any:
 
 
 def asked_mode(node: Any) -> bool | None:
-    """The ``training`` that a layer was called with, if it was: Keras writes a layer's own default down, too."""
+    """The ``training`` that a layer was called with, or None. Keras writes a layer's own default down, too: that is no answer."""
     mode = node.arguments.kwargs.get("training")
     parameter = inspect.signature(node.operation.call).parameters.get("training")
     return None if mode is False and parameter is not None and parameter.default is False else mode
 
 
 class Reading(keras.Operation):
-    """A variable as a symbolic tensor; or what a function of nothing answers, which may read any variables."""
+    """A variable as a symbolic tensor; or what a function without arguments returns, which may read any variables."""
 
     def __init__(self, source: Any) -> None:
         super().__init__()
