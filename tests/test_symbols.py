@@ -155,6 +155,7 @@ def penalties():
         "model.losses": lambda y: ops.sum(y) + sum(dense.losses),
         "learned scale of 1": lambda y: ops.sum(y) * ops.convert_to_tensor(ops.exp(-scale.value)),
         "tied weights": lambda y: ops.sum(ops.matmul(y, ops.transpose(ops.multiply(dense.kernel, 1.0)))),
+        "weights of ones": lambda y: ops.sum(y) + 0.5 * ops.sum(ops.square(ops.ones(3) + dense.bias)),
         "masked weights": lambda y: ops.sum(ops.matmul(y, ops.ones((3, 5))) * ops.sum(dense.kernel * 2)),
     }
 
@@ -279,7 +280,7 @@ def test_updates_that_cannot_work_are_named():
         keras.optimizers.SGD(0.1, momentum=0.9),
         keras.optimizers.Adam(keras.optimizers.schedules.ExponentialDecay(0.05, 2, 0.5), clipnorm=0.5, weight_decay=0.01),
         keras.optimizers.RMSprop(0.01, use_ema=True, ema_overwrite_frequency=2),
-        keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD(0.1)),
+        keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD(0.1), dynamic_growth_steps=1),
     ],
     ids=lambda optimizer: optimizer.name,
 )
@@ -405,6 +406,10 @@ def test_any_structure():
     assert {key: value[0, 0] for key, value in found.items()} == {"product": 6, "sum": 5}
     found = advex.function(several.inputs, {"first": [several.outputs[0]], "rest": None})({"a": two, "b": three})
     assert found["rest"] is None and found["first"][0][0, 0] == 6
+    turned = advex.function([a, b], {"b": a * 2, "a": [b * 2, a]})([two, three])
+    assert (turned["b"][0, 0], turned["a"][0][0, 0], turned["a"][1][0, 0]) == (4, 6, 2)
+    turned = advex.gradients(a * b, {"z": a, "b": b})
+    assert [advex.function([a, b], turned)([two, three])[key][0, 0] for key in "zb"] == [3, 2]
     slopes = advex.gradients(a * b, named.input)
     assert sorted(slopes) == ["a", "b"]
     assert advex.function([a, b], [slopes])([two, three])[0]["a"][0, 0] == 3
@@ -647,7 +652,8 @@ with scope:
     model, label = network(), keras.Input((2,))
     loss = ops.mean((model.output - label) ** 2)
     step = advex.updates(keras.optimizers.Adam(0.1), loss, model.trainable_weights)
-    run = advex.function([model.input, label], [loss, *advex.gradients(loss, model.trainable_weights[2:])], updates=step, training=True)
+    slopes = advex.gradients(loss, model.trainable_weights[2:])
+    run = advex.function([model.input, label], [loss, *slopes], updates=step, training=True)
     losses = [float(run(data)[0]) for _ in range(3)]
     ours = model.get_weights()
 other = network()

@@ -13,7 +13,7 @@ from advex import _backend
 from advex._arrays import Array, Tensor
 from advex._settings import shown
 from advex.errors import InvalidInput
-from advex.graph.walk import Call, Graph, is_array
+from advex.graph.walk import Call, Graph, Step, is_array
 
 DIGITS = 4  # a number with no more is taken for one that somebody typed
 
@@ -34,7 +34,7 @@ def demand_live(graph: Graph, what: str, variables: Iterable[keras.Variable]) ->
     compared = {id(array) for step in graph.steps for array in _arrays(step) if type(step.node.operation).__name__ in COMPARISONS}
     for step in graph.steps:
         for array in _arrays(step):
-            if _suspicious(array, shapes, id(array) in compared):
+            if _suspicious(array, shapes, id(array) in compared) or _added(step, array):
                 raise InvalidInput(
                     f"{what} holds an array of shape {tuple(array.shape)}, given to {step.node.operation.name!r}: its values were"
                     f" computed when that line ran and would never change ({shown(_backend.to_numpy(array).tolist(), 60)})."
@@ -48,7 +48,7 @@ def demand_live(graph: Graph, what: str, variables: Iterable[keras.Variable]) ->
 COMPARISONS = frozenset({"LessEqual", "Less", "Greater", "GreaterEqual", "Maximum", "Minimum"})
 
 
-def _arrays(step: object) -> list[Tensor]:
+def _arrays(step: Step) -> list[Tensor]:
     if not isinstance(step, Call):
         return []
     flat = tree.flatten([step.node.arguments.args, step.node.arguments.kwargs])
@@ -89,3 +89,9 @@ def _typed(number: float) -> bool:
 
 def _all_typed(values: Array) -> bool:
     return all(_short(float(number), DIGITS + 2) for number in values.flat[:64])
+
+
+def _added(step: Step, array: Tensor) -> bool:
+    """Whether a number is added to a loss: for a constant that would be idle, for a penalty on weights of ones it is not."""
+    alone = all(not len(tensor.shape) for tensor in step.inputs)
+    return alone and math.prod(array.shape) == 1 and type(step.node.operation).__name__ in ("Add", "Subtract")

@@ -8,21 +8,18 @@ from typing import Any, NamedTuple
 
 import keras
 import numpy as np
-from keras import KerasTensor, ops, tree
+from keras import KerasTensor, ops
 
 from advex import _backend
 from advex._arrays import Tensor
 from advex._settings import helpful, shown
 from advex.errors import InvalidInput, InvalidType, blaming
-from advex.graph.derivative import gradients, listed, symbol, symbols_of
+from advex.graph.derivative import gradients, symbol
+from advex.graph.finding import called, way, where
 from advex.graph.frozen import demand_live
 from advex.graph.program import Program
-from advex.graph.walk import Graph, called, is_array, name, way, where
-
-PHASE = (
-    "The learning phase is no longer an input: advex.function(inputs, outputs, training=True) runs layers as in training,"
-    " training=False (the default) as in inference"
-)
+from advex.graph.structures import entries, filled, leaves, listed, results, spread, symbols_of, tensor_of
+from advex.graph.walk import Graph, is_array, name
 
 
 class Change(NamedTuple):
@@ -63,7 +60,8 @@ def function(
             ``advex.symbol(variable)``. Outputs and all new values are computed from the old values of the variables; then all are
             assigned, those of ``advex.updates`` last.
         training: whether layers run as in training: with dropout, noise, and statistics of the batch. What was said when a layer
-            was called, ``layer(x, training=True)``, comes first.
+            was called, ``layer(x, training=True)``, comes first. (But not ``training=False`` for dropout and noise, whose default
+            it is: Keras keeps no record of who said it.)
 
     Returns:
         A function: ``run([array, ...])`` with arrays in the structure of ``inputs`` (a dict of arrays by the names of the inputs
@@ -83,16 +81,15 @@ def function(
         >>> [values.tolist() for values in run([np.array([1.0, 3.0])])]
         [[3.0, 11.0], [2.0, 6.0]]
     """
-    given = _inputs(inputs)
-    symbols = tree.flatten(given)
-    wanted = _outputs(outputs)
+    given, wanted = entries(inputs), results(outputs)
+    symbols = leaves(given)
     changes, descents = _updates(updates)
     if not isinstance(training, bool | np.bool_):
         raise InvalidType(f"training must be True or False; received {shown(training)}")
-    results = [thing for thing in tree.flatten(wanted) if thing is not None]
+    returned = [thing for thing in leaves(wanted) if thing is not None]
     news = [change.value for change in changes if isinstance(change.value, KerasTensor)]
     slopes = [slope for descent in descents for slope in descent.slopes]
-    asked = [thing for thing in [*results, *news, *slopes] if isinstance(thing, KerasTensor)]
+    asked = [thing for thing in [*returned, *news, *slopes] if isinstance(thing, KerasTensor)]
 
     graph = _graph(asked, symbols)
     owned = [change.variable for change in changes]
@@ -114,7 +111,7 @@ def function(
         values = program([tensors[place] for place in used], mode) if asked else []
         found = {id(tensor): value for tensor, value in zip(program.asked, values, strict=True)}
         fresh = [ops.convert_to_tensor(renewed(change) if change.live else valued(change.value, found)) for change in changes]
-        return [valued(thing, found) for thing in results], (fresh, [[found[id(s)] for s in d.slopes] for d in descents])
+        return [valued(thing, found) for thing in returned], (fresh, [[found[id(s)] for s in d.slopes] for d in descents])
 
     def settle(rest: Any) -> None:
         for change, fresh in zip(changes, rest[0], strict=True):
@@ -127,49 +124,13 @@ def function(
     compiled = _backend.program(compute, settle, signature)
 
     def run(values: Any = ()) -> Any:
-        tensors = [
-            _tensor(array, tensor, *what) for array, tensor, what in zip(_spread(given, values), symbols, signature, strict=True)
-        ]
-        made = iter([np.array(_backend.to_numpy(found)) for found in compiled(*tensors)])
-        return tree.map_structure(lambda thing: None if thing is None else next(made), wanted, none_is_leaf=True)
+        arrays = zip(spread(given, values), symbols, signature, strict=True)
+        made = iter(compiled(*(tensor_of(array, tensor, *what) for array, tensor, what in arrays)))
+        return filled(
+            wanted, iter([None if thing is None else np.array(_backend.to_numpy(next(made))) for thing in leaves(wanted)])
+        )
 
     return run
-
-
-def _inputs(inputs: Any) -> Any:
-    """The structure of what will be given: symbols in lists and dicts, or one alone."""
-    if isinstance(inputs, keras.Model):
-        inputs = inputs.input if isinstance(inputs, keras.Function) else symbols_of(inputs) and inputs.inputs
-    structure = list(inputs) if isinstance(inputs, tuple) else inputs
-    for thing in tree.flatten(structure):
-        if isinstance(thing, bool | int | np.integer | np.bool_) or (
-            (is_array(thing) or isinstance(thing, np.ndarray)) and not len(thing.shape)
-        ):
-            raise InvalidType(f"inputs must be symbolic tensors such as model.input; received {shown(thing)}. {PHASE}")
-        if not isinstance(thing, KerasTensor):
-            raise InvalidType(f"inputs must be symbolic tensors such as model.input; received {type(thing).__name__}")
-    return structure
-
-
-def _outputs(outputs: Any) -> Any:
-    """The structure of what will be returned, a list at the top unless it is a dict."""
-    outputs = symbols_of(outputs)
-    structure = outputs if isinstance(outputs, dict) else [symbols_of(thing) for thing in listed(outputs)]
-    for thing in tree.flatten(structure):
-        if thing is not None and not isinstance(thing, KerasTensor | keras.Variable):
-            raise InvalidType(
-                f"outputs must be keras.KerasTensor or keras.Variable; received {type(thing).__name__}{_frozen(thing)}"
-            )
-    return structure
-
-
-def _frozen(thing: Any) -> str:
-    if not is_array(thing):
-        return ""
-    return (
-        ", an array: it was computed when that line ran and would never change. Begin it with a symbol: advex.symbol(variable)"
-        " instead of variable, model(model.input) instead of model(array)"
-    )
 
 
 def _updates(updates: Any) -> tuple[list[Change], list[Descent]]:
@@ -224,44 +185,6 @@ def _graph(asked: Sequence[KerasTensor], symbols: Sequence[KerasTensor]) -> Grap
     )
 
 
-def _tensor(array: Any, tensor: KerasTensor, shape: tuple[int | None, ...], dtype: str) -> Tensor:
-    """An array that was given, as the backend wants it."""
-    if not ops.is_tensor(array) or keras.backend.standardize_dtype(array.dtype) != dtype:
-        array = np.asarray(_backend.to_numpy(array)).astype(dtype)
-    fits = len(array.shape) == len(shape) and all(want in (None, have) for want, have in zip(shape, array.shape, strict=True))
-    if not fits:
-        raise InvalidInput(f"{name(tensor)} received an array of shape {tuple(array.shape)}")
-    return array if is_array(array) else _backend.given(array)
-
-
-def _spread(given: Any, values: Any) -> list[Any]:
-    """The arrays, one for each symbol of ``given``."""
-    if isinstance(given, KerasTensor):
-        if isinstance(values, dict) and given.name in values:
-            return [values[given.name]]
-        if isinstance(values, list | tuple) and len(values) != 1:
-            raise InvalidInput(f"this function takes 1 arrays; received {len(values)}")
-        return list(values) if isinstance(values, list | tuple) else [values]
-    if isinstance(given, dict):
-        if not isinstance(values, dict) or (missing := [key for key in given if key not in values]):
-            lacking = f"without {', '.join(map(repr, missing))}" if isinstance(values, dict) else f"a {type(values).__name__}"
-            raise InvalidInput(f"this function takes a dict with {', '.join(map(repr, given))}; received {lacking}")
-        return [array for key in sorted(given) for array in _spread(given[key], values[key])]
-    if isinstance(values, dict):
-        names = [thing.name if isinstance(thing, KerasTensor) else None for thing in given]
-        if missing := [label for label in names if label not in values]:
-            raise InvalidInput(f"this function takes {', '.join(map(repr, names))}; received none for {missing[0]!r}")
-        return [values[label] for label in names]
-    arrays = list(values) if isinstance(values, list | tuple) else [values]
-    if len(arrays) != len(given):
-        raise InvalidInput(f"this function takes {len(given)} arrays; received {len(arrays)}")
-    return [leaf for part, array in zip(given, arrays, strict=True) for leaf in _part(part, array)]
-
-
-def _part(part: Any, array: Any) -> list[Any]:
-    return [array] if isinstance(part, KerasTensor) else _spread(part, array)
-
-
 @helpful
 def updates(optimizer: Any, loss: Any, weights: Any) -> list[Any]:
     """One step of ``optimizer`` down ``loss``, for ``advex.function(..., updates=...)``: what ``get_updates`` was.
@@ -292,10 +215,8 @@ def updates(optimizer: Any, loss: Any, weights: Any) -> list[Any]:
         raise InvalidType(
             f"optimizer must be a keras.optimizers.Optimizer, such as keras.optimizers.Adam(1e-3); received {shown(optimizer)}"
         )
-    owned = listed(weights)
-    losses = [optimizer.scale_loss(one) for one in tree.flatten([symbols_of(one) for one in listed(loss)])]
-    slopes = gradients(losses, owned)
-    if not optimizer.built:
+    owned = leaves(weights)
+    if not optimizer.built:  # by now: an optimizer that scales the loss has a variable for it
         optimizer.build(owned)
     known = {id(variable) for variable in optimizer._trainable_variables}
     if strangers := [weight for weight in owned if id(weight) not in known]:
@@ -303,7 +224,8 @@ def updates(optimizer: Any, loss: Any, weights: Any) -> list[Any]:
             f"the optimizer was built for other variables, without {name(strangers[0])}: make one of its own for these,"
             f" type(optimizer).from_config(optimizer.get_config())"
         )
-    return [Descent(optimizer, slopes, owned)]
+    losses = [optimizer.scale_loss(one) for one in leaves([symbols_of(one) for one in listed(loss)])]
+    return [Descent(optimizer, gradients(losses, owned), owned)]
 
 
 __all__ = ["function", "updates"]
