@@ -854,12 +854,37 @@ def fisher_information(hand):
 
 @use
 def gradients_inside_a_model(hand):
-    """A network that answers and says why, called as any other model."""
+    """A network that answers and says why, called as any other model: its own pass may not begin behind a weight."""
     model, x = convolutional(), data(2, 6, 6, 2)
-    conv = model.get_layer("conv")
-    explained = keras.Model(model.input, [model.output, *advex.gradients(model.output[:, 0], [model.input, conv.kernel])])
-    found = by_hand.arrays(explained(x))
-    return found, [by_hand.array(model(x)), *hand(lambda x: model(x)[:, 0], [x], [conv.kernel])]
+    conv, score = model.get_layer("conv"), model.output[:, 0]
+    inner = advex.gradients(score, [conv.output, conv.kernel])
+    explained = keras.Model(model.input, [model.output, *advex.gradients(score, [model.input, conv.kernel]), *inner])
+    maps = by_hand.array(conv(x))
+    by_input, by_kernel = hand(lambda x: model(x)[:, 0], [x], [conv.kernel])
+    (by_maps,) = hand(lambda maps: keras.Sequential(parts(model)[1:])(maps)[:, 0], [maps])
+    return by_hand.arrays(explained(x)), [by_hand.array(model(x)), by_input, by_kernel, by_maps, by_kernel]
+
+
+@use
+def layer_that_hands_its_input_on(hand):
+    """Dropout in inference gives back the very tensor that it is given: its gradient is that of the ways behind it."""
+    inputs, x = keras.Input((3,)), data(2, 3)
+    dropped = layers.Dropout(0.5)(inputs)
+    loss = ops.sum(inputs**2) + ops.sum(dropped**3)
+    return alone([inputs], advex.gradients(loss, [inputs, dropped]), [x]), [2 * x + 3 * x**2, 3 * x**2]
+
+
+@use
+def two_readers_of_a_mask(hand):
+    """Attention takes the mask off: whoever reads it before or after does so in the order of Keras' own models."""
+    words, tokens = keras.Input((4,), dtype="int32"), np.array([[1, 2, 3, 0], [2, 4, 0, 0]])
+    table, pool, near, far = layers.Embedding(5, 3, mask_zero=True), layers.GlobalAveragePooling1D(), *map(layers.Dense, (2, 2))
+    vectors, attention = table(words), layers.MultiHeadAttention(1, 2)
+    early, late = near(pool(vectors)), far(ops.tanh(ops.tanh(ops.sum(attention(vectors, vectors), axis=1))))
+    model = stirred(keras.Model(words, ops.tanh(early + late)))
+    weights = [table.embeddings, near.kernel, far.kernel]
+    found = [model.output, *advex.gradients(model.output, weights)]
+    return alone([words], found, [tokens]), [by_hand.array(model(tokens)), *hand(lambda: model(tokens), [], weights)]
 
 
 # Training
