@@ -241,7 +241,8 @@ def demand_contract(result: advex.Result, cell: Cell, attack: advex.Attack, mode
     assert (result.queries[rest] >= 2).all() and (result.queries <= most(attack, cell.budget)).all()
     gradients = any(stage.attack.needs_gradient for stage in attack.stages(cell.budget))
     assert ((result.gradients[rest] > 0) == gradients).all()
-    near = 1e-5 * (255 if cell.kind == "uint8" else 1)  # kernels round the rows of a batch differently
+    near = 1e-3 if cell.entry.long and not cell.limited else 1e-5  # kernels round the rows of a batch differently
+    near *= 255 if cell.kind == "uint8" else 1
     assert np.abs(result.x[0].astype("float64") - result.x[1]).max() <= near and result.success[0] == result.success[1]
     assert result.queries[0] == result.queries[1] or not one_by_one(attack, cell.budget)
     assert not result.info["invalid"]

@@ -105,7 +105,8 @@ class Program:
             if isinstance(symbol, keras.Variable):
                 return ops.zeros(symbol.shape, symbol.dtype)
             return ops.zeros_like(values[id(symbol)])
-        return ops.cast(slope, symbol.dtype)
+        # Of a tensor's own dtype, if Keras says something else of its symbol.
+        return ops.cast(slope, symbol.dtype if isinstance(symbol, keras.Variable) else values[id(symbol)].dtype)
 
 
 def _tapped(key: int, value: Tensor, taps: list[tuple[set[int], Tap]]) -> Tensor:
