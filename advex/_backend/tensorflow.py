@@ -95,7 +95,11 @@ def program(
         settle(rest)
         return answer
 
-    return compiled(whole, signature, list)
+    specs = [tf.TensorSpec(shape, dtype) for shape, dtype in signature]
+    # Not as an operation, as in ``compiled``: TensorFlow would not run its independent parts, such as the rows of a Jacobian,
+    # side by side.
+    traced = functools.cache(tf.function(whole, input_signature=specs, autograph=False).get_concrete_function)
+    return lambda *tensors: traced()(*tensors)
 
 
 def gather(tensor: Any, index: Any) -> Any:
