@@ -39,37 +39,36 @@ def differentiate(
 ) -> tuple[dict[int, Any], list[dict[int, Any]]]:
     changed: dict[int, Any] = {}
     places = {key: (tensor.shape, tensor.dtype) for key, tensor in known.items()}
-    places |= {key: (variable.shape, variable.value.dtype) for key, variable in variables.items()}
 
-    def body(offsets: dict[int, Any], losses: Sequence[int]) -> tuple[Any, Any]:
-        """The sum of some losses, where zeros are added to what it is differentiated by; and all that was computed."""
+    def body(points: dict[int, Any], losses: Sequence[int]) -> tuple[Any, Any]:
+        """The sum of some losses, and all that was computed: ``points`` are values of variables, and zeros added to tensors."""
 
         def tap(key: int, value: Any) -> Any:
             places[key] = (value.shape, value.dtype)
-            return value + offsets[key] if key in offsets else value
+            return value + points[key] if key in points else value
 
         with Scope() as scope:
             for key, variable in variables.items():
-                if key in offsets:
-                    scope.state_mapping[id(variable)] = variable.value + offsets[key]
+                if key in points:
+                    scope.state_mapping[id(variable)] = points[key]
             values = run(tap)
         changed.update(scope.changed)
         total = sum(jnp.sum(values[loss]) for loss in losses)
         return total, (values, {key: scope.state_mapping[key] for key in scope.changed})
 
-    def pulled(offsets: dict[int, Any], losses: Sequence[int]) -> tuple[Any, Any]:
-        total, pull, rest = jax.vjp(lambda offsets: body(offsets, losses), offsets, has_aux=True)
+    def pulled(points: dict[int, Any], losses: Sequence[int]) -> tuple[Any, Any]:
+        total, pull, rest = jax.vjp(lambda points: body(points, losses), points, has_aux=True)
         return pull(jnp.ones_like(total))[0], rest
 
-    if not all(key in places for _, keys in groups for key in keys):
+    if not all(key in places or key in variables for _, keys in groups for key in keys):
         jax.eval_shape(lambda: body({}, ()))  # how large are the tensors inside?
     values, state, found = {}, {}, []
     for number, (losses, keys) in enumerate(groups):
-        offsets = {key: jnp.zeros(*places[key]) for key in keys}
-        trace, shapes = jax.make_jaxpr(functools.partial(pulled, losses=losses), return_shape=True)(offsets)
-        flat = jax.extend.core.jaxpr_as_fun(trace)(*jax.tree.leaves(offsets))
+        points = {key: variables[key].value if key in variables else jnp.zeros(*places[key]) for key in keys}
+        trace, shapes = jax.make_jaxpr(functools.partial(pulled, losses=losses), return_shape=True)(points)
+        flat = jax.extend.core.jaxpr_as_fun(trace)(*jax.tree.leaves(points))
         slopes, rest = jax.tree.unflatten(jax.tree.structure(shapes), flat)
-        dead = jax.tree.unflatten(jax.tree.structure(offsets), _untouched(trace.jaxpr, len(offsets)))
+        dead = jax.tree.unflatten(jax.tree.structure(points), _untouched(trace.jaxpr, len(points)))
         found.append({key: None if dead[key] else slopes[key] for key in keys})
         if number == 0:
             values, state = rest

@@ -219,7 +219,7 @@ def jacobian(outputs: KerasTensor, variables: Symbol | Sequence[Symbol]) -> list
     if len(outputs.shape) != 2 or outputs.shape[1] is None:
         raise InvalidInput(f"outputs must have the shape (batch, k) with k known; received {tuple(outputs.shape)}")
     things = listed(variables)
-    columns = [gradients(outputs[:, column], things, unconnected="zero") for column in range(outputs.shape[1])]
+    columns = [gradients(column, things, unconnected="zero") for column in ops.unstack(outputs, outputs.shape[1], axis=1)]
     return [
         ops.stack([column[place] for column in columns], axis=0 if isinstance(_symbol(thing), keras.Variable) else 1)
         for place, thing in enumerate(things)

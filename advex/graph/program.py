@@ -106,7 +106,8 @@ class Program:
                 return ops.zeros(symbol.shape, symbol.dtype)
             return ops.zeros_like(values[id(symbol)])
         # Of a tensor's own dtype, if Keras says something else of its symbol.
-        return ops.cast(slope, symbol.dtype if isinstance(symbol, keras.Variable) else values[id(symbol)].dtype)
+        kind = (symbol.value if isinstance(symbol, keras.Variable) else values[id(symbol)]).dtype
+        return slope if slope.dtype == kind else ops.cast(slope, keras.backend.standardize_dtype(kind))
 
 
 def _tapped(key: int, value: Tensor, taps: list[tuple[set[int], Tap]]) -> Tensor:
