@@ -180,6 +180,9 @@ def test_what_the_refusal_says_works():
     for factor in (1, 3):
         dense.kernel.assign(factor * dense.kernel)
         np.testing.assert_allclose(run([ones(2, 5)])[0], 2 + (2 * 0.01 + 2) * values(dense.kernel), rtol=1e-5)
+    busy = keras.Model(x, layers.Dense(2, kernel_regularizer="l1", activity_regularizer="l2")(x))
+    run = advex.function([x], [ops.sum(busy.output) + advex.symbol(lambda: sum(busy.losses))])
+    np.testing.assert_allclose(run([ones(2, 5)])[0], values(ops.sum(busy(ones(2, 5))) + sum(busy.losses)), rtol=1e-5)
     penalty = advex.symbol(lambda: 0.5 * ops.sum(dense.kernel**2))
     np.testing.assert_allclose(advex.function([], advex.gradients(penalty, dense.kernel))()[0], values(dense.kernel), rtol=1e-6)
     with pytest.raises(UserCodeError, match="symbol"):

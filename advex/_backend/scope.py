@@ -19,17 +19,13 @@ class Scope(keras.StatelessScope):
     """
 
     def __init__(self, mapping: list[tuple[Any, Any]] | None = None) -> None:
-        super().__init__(mapping)
+        super().__init__(mapping, collect_losses=True)  # ``model.losses`` knows them then
         self.changed: dict[int, Any] = {}
         self.read: dict[int, Any] = {}  # variables whose own value was asked for
 
     def add_update(self, update: tuple[Any, Any]) -> None:
         super().add_update(update)
         self.changed[id(update[0])] = update[0]
-
-    def add_loss(self, loss: Any) -> None:
-        if self.original_scope is not None:
-            self.original_scope.add_loss(loss)
 
     def get_current_value(self, variable: Any) -> Any:
         value = super().get_current_value(variable)

@@ -88,7 +88,10 @@ def where(tensor: KerasTensor) -> str:
     """A hint for an error: what kind of stranger ``tensor`` is."""
     node = history(tensor)
     if node is None or node.is_input:
-        return "It is an input of another graph: take model.input of the model that the loss was computed with"
+        return (
+            "It is an input: of what is asked for, if it was forgotten; or of another graph, and model.input of the model at hand"
+            " is meant"
+        )
     return (
         f"{node.operation.name!r} was called on another input there, perhaps inside a nested model, which has tensors of its own:"
         " take the output of the call that the loss comes from, or call the nested model's layers one by one"

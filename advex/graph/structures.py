@@ -35,7 +35,8 @@ def symbols_of(thing: Any) -> Any:
     made = getattr(thing, "outputs", None)  # of a Sequential model
     if not made:
         raise InvalidInput(
-            f"{thing.name!r} has no symbolic output, as every subclassed model: call it on an input, model(keras.Input(shape))"
+            f"{thing.name!r} has no symbolic output, as every subclassed model, and a Sequential one that has not been built:"
+            " call it on an input, model(keras.Input(shape))"
         )
     return made[0] if len(made) == 1 else made
 
