@@ -4,6 +4,7 @@ import ast
 import inspect
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -133,3 +134,10 @@ def test_signatures_are_those_of_the_constructors():
     assert list(inspect.signature(advex.PGD).parameters) == ["steps", "step_size", "loss"]
     assert inspect.signature(advex.FMN).parameters["steps"].default == 300
     assert list(inspect.signature(advex.Targeted).parameters) == ["labels", "confidence"]
+
+
+def test_every_package_is_installed():
+    project = PACKAGE.parent / "pyproject.toml"
+    listed = set(tomllib.loads(project.read_text(encoding="utf-8"))["tool"]["setuptools"]["packages"])
+    there = {".".join(path.parent.relative_to(PACKAGE.parent).parts) for path in PACKAGE.rglob("__init__.py")}
+    assert there | {"advex.data"} == listed

@@ -11,12 +11,12 @@ from advex.errors import InvalidInput
 from advex.graph.walk import Graph, Opened, history, inner, name
 
 
-def reaching(asked: Sequence[KerasTensor], sought: Iterable[KerasTensor], given: Sequence[KerasTensor] = ()) -> Graph:
+def reaching(asked: Sequence[KerasTensor], sought: Iterable[KerasTensor]) -> Graph:
     """The graph of ``asked``, with those models opened that have one of the tensors ``sought`` inside."""
-    graph = Graph(asked, given)
+    graph = Graph(asked)
     for tensor in sought:
         if id(tensor) not in graph.tensors and (opened := way(graph.models(), tensor)):
-            graph = Graph(asked, given, [*graph.opened, *opened])
+            graph = Graph(asked, opened=[*graph.opened, *opened])
     return graph
 
 
