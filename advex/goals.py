@@ -214,7 +214,15 @@ class _Labelled(Goal):
 
     @property
     def notes(self) -> tuple[str, ...]:
-        return self._notes  # type: ignore[attr-defined]
+        reached, margin = (next(kind for kind in type(self).__mro__ if name in vars(kind)) for name in ("reached", "margin"))
+        own: tuple[str, ...] = self._notes  # type: ignore[attr-defined]
+        if reached is margin or not issubclass(reached, margin):
+            return own
+        return (
+            *own,
+            f"{type(self).__name__} has a reached() of its own and the margin() of {margin.__name__}, which is what attacks"
+            " climb: give it a margin that is positive where it is reached.",
+        )
 
     def check(self, count: int, classes: int | None) -> Self:
         if len(self.labels) != count:

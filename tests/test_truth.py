@@ -728,3 +728,18 @@ def test_random_layers_as_transforms_are_said_to_be_random():
     assert "random" not in said(own(small_network(), x, None, BUDGET))
     with contextlib.suppress(ModelWarning):
         assert "random" not in said(advex.AveragedGradient(advex.PGD(steps=2), None, 2)(small_network(), x, None, BUDGET))
+
+
+def test_a_goal_with_only_a_reached_of_its_own_is_told_what_attacks_climb(embedded):
+    model, x, labels = embedded
+
+    @dataclass(frozen=True)
+    class Certain(advex.Untargeted):
+        def reached(self, logits, slack=1.0):
+            return self.margin(logits) > 3
+
+    attack = advex.PGD(steps=1)
+    result = attack(model, x[:2], Certain(labels[:2]), advex.Linf(1 / 255))
+    assert any("reached() of its own and the margin() of Untargeted" in note for note in result.info["notes"])
+    for goal in (advex.Untargeted(labels[:2]), advex.Targeted((labels[:2] + 1) % 10)):
+        assert not goal.notes
