@@ -61,7 +61,7 @@ formulas: $(VENV)/developer
 matrix: $(VENV)/developer
 	ADVEX_MATRIX=all KERAS_BACKEND=tensorflow $(BIN)/python -m pytest tests -k "matrix or defaults or contract" $(PARALLEL)
 	ADVEX_MATRIX=all KERAS_BACKEND=torch $(BIN)/python -m pytest tests/test_matrix.py $(PARALLEL)
-	ADVEX_MATRIX=all KERAS_BACKEND=jax $(BIN)/python -m pytest tests/test_matrix.py tests/test_graph_uses.py $(PARALLEL)
+	ADVEX_MATRIX=all KERAS_BACKEND=jax $(BIN)/python -m pytest tests -m backends $(PARALLEL)
 
 clean:
 	rm -rf $(VENV) .venv-peers build dist *.egg-info

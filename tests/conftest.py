@@ -31,6 +31,28 @@ def pytest_configure(config):
     config.addinivalue_line("filterwarnings", "ignore:Error (reading|writing) persistent compilation cache entry:UserWarning")
 
 
+# On JAX these are minutes of compiling, and on torch and TensorFlow they run: there in ``make matrix`` only.
+LONG_ON_JAX = {
+    "test_random_and_constant_models_on_every_backend",
+    "test_no_flag_on_a_linear_model",
+    "test_fgsm",
+    "test_the_same_as_with_the_model_itself",
+    "test_as_many_rows_as_are_counted",
+    "test_no_gradient_is_taken",
+    "test_momentum_and_nesterov_are_what_their_papers_say",
+    "test_ten_thousand_cases_and_none_below_the_certified_radius",
+}
+
+
+def pytest_collection_modifyitems(config, items):
+    if keras.backend.backend() != "jax" or os.environ.get("ADVEX_MATRIX") == "all":
+        return
+    left = [item for item in items if getattr(item, "originalname", "") in LONG_ON_JAX]
+    if left:
+        config.hook.pytest_deselected(items=left)
+        items[:] = [item for item in items if item not in left]
+
+
 @pytest.fixture(scope="session")
 def embedded():
     """The shipped model, its 32 images (uint8) and their labels."""
