@@ -6,7 +6,17 @@ from typing import TYPE_CHECKING, Any
 from advex._version import VERSION as __version__
 
 if TYPE_CHECKING:
-    from advex import attacks, budgets, callbacks, errors, evaluation, goals, images, losses, testing
+    from advex import (
+        attacks,
+        budgets,
+        callbacks,
+        errors,
+        evaluation,
+        goals,
+        images,
+        losses,
+        testing,
+    )
     from advex._arrays import unit
     from advex.attacks import (
         ALMA,

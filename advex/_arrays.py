@@ -13,7 +13,9 @@ Array: TypeAlias = np.ndarray[Any, Any]
 
 
 def rows(values: Tensor, like: Tensor) -> Tensor:
-    """Per-example ``values``, shape (batch,), with axes of length 1 added until they broadcast over ``like``."""
+    """Per-example ``values``, shape (batch,), with axes of length 1 added until they broadcast over
+    ``like``.
+    """
     return ops.reshape(values, (-1,) + (1,) * (len(like.shape) - 1))
 
 
@@ -40,7 +42,8 @@ def unit(gradient: Tensor, order: float = 2) -> Tensor:
         order: 1, 2 or ``float("inf")``.
 
     Returns:
-        Same shape. The largest element is scaled to 1 first, so neither tiny nor huge gradients under- or overflow.
+        Same shape. The largest element is scaled to 1 first, so neither tiny nor huge gradients
+        under- or overflow.
 
     Example:
         >>> import numpy as np

@@ -1,4 +1,6 @@
-"""Between the user's array and the search: dtypes, the 8-bit grid, exact limits, and what the model really sees."""
+"""Between the user's array and the search: dtypes, the 8-bit grid, exact limits, and what the model
+really sees.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,8 @@ class Grid:
         self.levels = dtype == np.uint8
         self.half = HALVES.get(dtype)
         self.span = Fraction(box[1]) - Fraction(box[0])
-        # Exact coordinates: levels for uint8, the values themselves otherwise (float64 is cut to float32).
+        # Exact coordinates: levels for uint8, the values themselves otherwise (float64 is cut to
+        # float32).
         self.exact = np.dtype("float32") if dtype == np.float64 else dtype
 
     def key(self) -> tuple[Any, ...]:
@@ -41,9 +44,11 @@ class Grid:
         if not self.levels:
             return x.astype(self.exact).astype("float32")
         low, span = np.float32(self.box[0]), np.float32(self.span)
-        # Multiplied before it is divided: exact in the boxes (0, 1), (-1, 1) and (0, 255). In others the sum may end a unit
-        # above the box, as in (0.1, 0.7).
-        return np.minimum(low + x.astype("float32") * span / np.float32(255), np.float32(self.box[1]))
+        # Multiplied before it is divided: exact in the boxes (0, 1), (-1, 1) and (0, 255). In
+        # others the sum may end a unit above the box, as in (0.1, 0.7).
+        return np.minimum(
+            low + x.astype("float32") * span / np.float32(255), np.float32(self.box[1])
+        )
 
     def returned(self, x: Array) -> Array:
         """Float32 values in the model's units that lie on the grid, in the user's dtype."""
@@ -66,10 +71,14 @@ class Grid:
             self.working(np.minimum(wide + reach, 255).astype("uint8")),
         )
 
-    def snapped(self, x: Tensor, x0: Tensor, budget: Budget, lower: Tensor, upper: Tensor, top: Tensor) -> Tensor:
-        """The point of the grid that the model is shown for ``x``; inside the budget if ``x`` is (in ``keras.ops``).
+    def snapped(
+        self, x: Tensor, x0: Tensor, budget: Budget, lower: Tensor, upper: Tensor, top: Tensor
+    ) -> Tensor:
+        """The point of the grid that the model is shown for ``x``; inside the budget if ``x`` is
+        (in ``keras.ops``).
 
-        ``top`` is 255 as a tensor: a compiler turns the division by a constant into a product, which is another number.
+        ``top`` is 255 as a tensor: a compiler turns the division by a constant into a product,
+        which is another number.
         """
         if self.half:
             return ops.clip(ops.cast(ops.cast(x, self.half), "float32"), lower, upper)
@@ -81,7 +90,8 @@ class Grid:
         delta = ops.clip((x - low) * scale, 0.0, 255.0) - level0
         moved = ops.round(delta)
         if budget.limited and not isinstance(budget, Linf):
-            # Rounding to nearest may leave a curved ball: then once more a little shorter, and at last towards x0.
+            # Rounding to nearest may leave a curved ball: then once more a little shorter, and at
+            # last towards x0.
             limit = budget.epsilon * scale if budget.homogeneous else budget.epsilon
             size = budget.size(moved)
             shorter = ops.round(delta * rows(limit / ops.maximum(size, 1e-30) * 0.999, delta))
@@ -104,9 +114,13 @@ class Grid:
         return size / (255.0 if self.levels else float(self.span))
 
     def within(self, x: Array, x0: Array, budget: Budget) -> Array:
-        """Whether each row is inside budget and box, in exact arithmetic but for a hair on the safe side: (n,) of bool."""
+        """Whether each row is inside budget and box, in exact arithmetic but for a hair on the safe
+        side: (n,) of bool.
+        """
         wide, delta = self._wide(x), self.difference(x, x0)
-        low, high = (0, 255) if self.levels else (float(np.asarray(end, self.exact)) for end in self.box)
+        low, high = (
+            (0, 255) if self.levels else (float(np.asarray(end, self.exact)) for end in self.box)
+        )
         inside = np.asarray(flattened((wide >= low) & (wide <= high)).all(axis=1))
         if not budget.limited:
             return inside
@@ -121,7 +135,9 @@ class Grid:
         return inside & (budget.measure(delta) <= budget.limit(self.span) * hair)
 
     def settled(self, x: Array, x0: Array, budget: Budget) -> Array:
-        """``x`` (user's dtype) with every row that is outside the budget by a rounding error pulled inside."""
+        """``x`` (user's dtype) with every row that is outside the budget by a rounding error pulled
+        inside.
+        """
         outside = ~self.within(x, x0, budget)
         if not (outside.any() and budget.limited):
             return x
@@ -133,7 +149,9 @@ class Grid:
             delta = self.difference(x[wrong], x0[wrong])
             size = np.maximum(budget.measure(delta), 1e-300)
             limit = budget.limit(Fraction(255) if self.levels else self.span)
-            factor = np.minimum(1, limit / size) * (1 - 1e-9 * 4.0**attempt if attempt < 14 else 0.5)
+            factor = np.minimum(1, limit / size) * (
+                1 - 1e-9 * 4.0**attempt if attempt < 14 else 0.5
+            )
             moved = budget.scaled(delta, factor)
             x[wrong] = self._nearest(x0[wrong], moved)
             outside[wrong] = ~self.within(x[wrong], x0[wrong], budget)
@@ -151,10 +169,12 @@ class Grid:
 
 
 class EightBit:
-    """The values that an 8-bit file can hold for one float input, and how far they are from that input: exactly.
+    """The values that an 8-bit file can hold for one float input, and how far they are from that
+    input: exactly.
 
-    Level k stands for ``low + k / 255 * (high - low)``. Distances are taken from the input as it was given, not from the
-    level next to it. Sums in float64 decide where they can; where they are too near the limit to tell, rational numbers do.
+    Level k stands for ``low + k / 255 * (high - low)``. Distances are taken from the input as it
+    was given, not from the level next to it. Sums in float64 decide where they can; where they are
+    too near the limit to tell, rational numbers do.
 
     Args:
         original: one input of floats, without its batch axis.
@@ -162,18 +182,25 @@ class EightBit:
         budget: what the file is to be inside of.
     """
 
-    CLOSE = 1e-4  # of a level: what float32 makes of ``k / 255``, however it was computed, is nearer
+    CLOSE = (
+        1e-4  # of a level: what float32 makes of ``k / 255``, however it was computed, is nearer
+    )
 
     def __init__(self, original: Array, box: tuple[float, float], budget: Budget) -> None:
         self.original, self.box, self.budget = original.astype("float64"), box, budget
         self.start = self._scaled(original)
         self.nearest = np.clip(np.rint(self.start), 0, 255).astype("uint8")
-        # Half precision knows 255 levels only roughly: an input is on one if no number of its dtype is nearer to it.
-        spacing = np.spacing(np.abs(original) if original.dtype in HALVES else np.float32(0)).astype("float64")
+        # Half precision knows 255 levels only roughly: an input is on one if no number of its dtype
+        # is nearer to it.
+        spacing = np.spacing(
+            np.abs(original) if original.dtype in HALVES else np.float32(0)
+        ).astype("float64")
         self.close = np.maximum(self.CLOSE, 0.5 * spacing * 255 / (box[1] - box[0]))
 
     def rounded(self, x: Array) -> Array:
-        """The levels to write for the point ``x``: rounded towards the original, and inside the budget if any way leads there."""
+        """The levels to write for the point ``x``: rounded towards the original, and inside the
+        budget if any way leads there.
+        """
         whole = self._towards(self._scaled(x))
         if self.within(whole) or not self.within(self.nearest):
             return whole
@@ -189,18 +216,24 @@ class EightBit:
         return best
 
     def size(self, levels: Array) -> float:
-        """The distance of the levels from the input, in units of the box's range (``L0``: elements that changed)."""
+        """The distance of the levels from the input, in units of the box's range (``L0``: elements
+        that changed).
+        """
         if isinstance(self.budget, L0):
             return float(np.count_nonzero(np.abs(levels - self.start) > self.close))
         size = self.budget.measure(self._change(levels)[None])[0]
         return float(size / (self.box[1] - self.box[0])) if self.budget.homogeneous else float(size)
 
     def within(self, levels: Array) -> bool:
-        """Whether the levels are inside the budget as it was typed: the exact distance, rounded to float64, against epsilon."""
+        """Whether the levels are inside the budget as it was typed: the exact distance, rounded to
+        float64, against epsilon.
+        """
         if not self.budget.limited:
             return True
         size, epsilon = self.size(levels), self.budget.epsilon
-        if not isinstance(self.budget, L1 | L2 | Linf) or abs(size - epsilon) > self._error(epsilon):
+        if not isinstance(self.budget, L1 | L2 | Linf) or abs(size - epsilon) > self._error(
+            epsilon
+        ):
             return bool(size <= epsilon)
         pairs = np.stack([levels.ravel().astype("float64"), self.original.ravel()])
         if isinstance(self.budget, Linf):  # the largest decide
@@ -212,26 +245,46 @@ class EightBit:
         if isinstance(self.budget, Linf):
             return max(exact, default=Fraction(0)) <= limit
         power = 2 if isinstance(self.budget, L2) else 1
-        total = sum((change**power * int(count) for change, count in zip(exact, counts, strict=True)), Fraction(0))
+        total = sum(
+            (change**power * int(count) for change, count in zip(exact, counts, strict=True)),
+            Fraction(0),
+        )
         return total <= limit**power
 
     def _towards(self, end: Array) -> Array:
         """Rounded towards the original: uint8."""
-        start, close = self.start, self.CLOSE  # what is a level but for rounding errors is that level
-        levels = np.where(end > start, np.floor(end + close), np.where(end < start, np.ceil(end - close), np.rint(end)))
-        passed = np.where(end > start, levels < start, levels > start)  # less than a level away: stay where the original is
+        # what is a level but for rounding errors is that level
+        start, close = (
+            self.start,
+            self.CLOSE,
+        )
+        levels = np.where(
+            end > start,
+            np.floor(end + close),
+            np.where(end < start, np.ceil(end - close), np.rint(end)),
+        )
+        # less than a level away: stay where the original is
+        passed = np.where(end > start, levels < start, levels > start)
         levels = np.clip(np.where(passed & (end != start), np.rint(start), levels), 0, 255)
         if isinstance(self.budget, Linf) and self.budget.limited:
             # An input a hair below its level cannot go up by as many levels as one on it.
             size = np.abs(self._change(levels)) / (self.box[1] - self.box[0])
             over = size > self.budget.epsilon + self._error(self.budget.epsilon)
-            unsure = np.nonzero(np.abs(size - self.budget.epsilon) <= self._error(self.budget.epsilon))
-            pairs, back = np.unique(np.stack([levels[unsure], self.original[unsure]]), axis=1, return_inverse=True)
+            unsure = np.nonzero(
+                np.abs(size - self.budget.epsilon) <= self._error(self.budget.epsilon)
+            )
+            pairs, back = np.unique(
+                np.stack([levels[unsure], self.original[unsure]]), axis=1, return_inverse=True
+            )
             limit = _typed(self.budget.epsilon)
-            beyond = np.array([self._exact(int(level), float(value)) > limit for level, value in pairs.T], bool)
+            beyond = np.array(
+                [self._exact(int(level), float(value)) > limit for level, value in pairs.T], bool
+            )
             over[unsure] = beyond[back.ravel()]
             nearer = levels - np.sign(levels - start)
-            levels = np.where(over & (np.abs(nearer - start) < np.abs(levels - start)), nearer, levels)
+            levels = np.where(
+                over & (np.abs(nearer - start) < np.abs(levels - start)), nearer, levels
+            )
         return levels.astype("uint8")
 
     def _scaled(self, values: Array) -> Array:
@@ -239,12 +292,18 @@ class EightBit:
         return (values.astype("float64") - self.box[0]) / (self.box[1] - self.box[0]) * 255
 
     def _change(self, levels: Array) -> Array:
-        return self.box[0] + levels.astype("float64") / 255 * (self.box[1] - self.box[0]) - self.original
+        return (
+            self.box[0]
+            + levels.astype("float64") / 255 * (self.box[1] - self.box[0])
+            - self.original
+        )
 
     def _error(self, epsilon: float) -> float:
         """More than float64 can have lost in a distance of about ``epsilon``."""
         low, high = self.box
-        each = np.full((1, *self.original.shape), 2.0**-50 * max(abs(low), abs(high)) / (high - low))
+        each = np.full(
+            (1, *self.original.shape), 2.0**-50 * max(abs(low), abs(high)) / (high - low)
+        )
         return float(self.budget.measure(each)[0]) + 1e-11 * epsilon
 
     def _exact(self, level: int, value: float) -> Fraction:
@@ -254,5 +313,7 @@ class EightBit:
 
 
 def _typed(epsilon: float) -> Fraction:
-    """The largest number that a float64 rounds to ``epsilon``: 8 of 255 levels are inside 8 / 255, however that was rounded."""
+    """The largest number that a float64 rounds to ``epsilon``: 8 of 255 levels are inside 8 / 255,
+    however that was rounded.
+    """
     return Fraction(epsilon) + Fraction(float(np.spacing(np.float64(epsilon)))) / 2

@@ -1,4 +1,6 @@
-"""Names that other libraries use, and what answers to them here; names that are misspelt; names that are not there yet."""
+"""Names that other libraries use, and what answers to them here; names that are misspelt; names
+that are not there yet.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,8 @@ HERE = {
     "BIM": "basiciterative ifgsm iterativefgsm iterativefastgradient iterativegradientsign",
     "CarliniWagner": "cw carlini carliniwagner candw",
     "Classifier": (
-        "kerasclassifier tensorflowclassifier tensorflowv2classifier pytorchclassifier model tensorflowmodel pytorchmodel"
+        "kerasclassifier tensorflowclassifier tensorflowv2classifier pytorchclassifier model"
+        " tensorflowmodel pytorchmodel"
         " jaxmodel kerasmodel kerasmodelwrapper"
     ),
     "BlackBox": "blackboxclassifier blackboxmodel",
@@ -27,7 +30,8 @@ HERE = {
     "NesterovIterative": "nifgsm nesterov ni",
     "PGD": "projectedgradientdescent pgdlinf madry projectedgradient",
     "SquareAttack": "square",
-    "AveragedGradient": "eot eotpgd expectationovertransformation difgsm di2fgsm tifgsm sinifgsm vmifgsm vnifgsm inputdiversity",
+    "AveragedGradient": "eot eotpgd expectationovertransformation difgsm di2fgsm tifgsm sinifgsm"
+    " vmifgsm vnifgsm inputdiversity",
     "Targeted": "targetedmisclassification target",
     "Untargeted": "misclassification",
     "Linf": "linfinity inf max",
@@ -39,22 +43,27 @@ HERE = {
 }
 REMARKS = {
     "PGD": "the norm is chosen by the budget: advex.PGD()(model, x, labels, advex.Linf(8/255))",
-    "AveragedGradient": "it goes around another attack: advex.AveragedGradient(advex.PGD(), transforms, 16)",
-    "SquareAttack": "it looks at scores alone: advex.SquareAttack()(model, x, labels, advex.Linf(8/255))",
+    "AveragedGradient": "it goes around another attack: advex.AveragedGradient(advex.PGD(),"
+    " transforms, 16)",
+    "SquareAttack": "it looks at scores alone: advex.SquareAttack()(model, x, labels,"
+    " advex.Linf(8/255))",
     "evaluate": "advex.evaluate(model, (x, labels), advex.PGD(), advex.Linf(8/255))",
     "Classifier": "most models need none: advex.PGD()(model, x, labels, advex.Linf(8/255))",
 }
 LIBRARIES = "torchattacks foolbox cleverhans art advlib advertorch secml textattack deeprobust"
 LATER = {
-    "attacks that see class numbers alone (decision-based) are not there yet; advex.SquareAttack() looks at scores": (
-        "hopskipjump hsja hsj boundary boundaryattack geoda surfree rays cgba pointwise signopt opt signflip qeba evolutionary"
+    "attacks that see class numbers alone (decision-based) are not there yet; advex.SquareAttack()"
+    " looks at scores": (
+        "hopskipjump hsja hsj boundary boundaryattack geoda surfree rays cgba pointwise signopt"
+        " opt signflip qeba evolutionary"
         " triangle label labelonly decisionbased"
     ),
     "this attack on scores is not there yet; advex.SquareAttack() looks at scores, too": (
         "nes spsa simba sparsers zoo bandits onepixel pixle parsimonious rgf zosignsgd bayes"
     ),
     "adversarial training is not there yet; advex.callbacks watches a training": (
-        "trades mart awp adversarial adversarialtrainer adversarialtraining stopcollapse training freeadv fast trainer"
+        "trades mart awp adversarial adversarialtrainer adversarialtraining stopcollapse training"
+        " freeadv fast trainer"
     ),
     "certificates are not there yet": "certify randomizedsmoothing smoothing crown ibp certificate",
     "goals other than labels and targets are not there yet; advex.Goal is the base of your own": (
@@ -63,7 +72,8 @@ LATER = {
     "one box for all features is what there is yet: advex.Classifier(model, box=(0, 1))": "domain",
     "of the symbolic core only advex.gradients and advex.function are there yet": "symbol updates",
     "one change for all inputs (universal, patch) and changes of place are not there yet": (
-        "universal universalperturbation uap patch adversarialpatch dpatch spatialtransform stadv spatial wasserstein"
+        "universal universalperturbation uap patch adversarialpatch dpatch spatialtransform stadv"
+        " spatial wasserstein"
     ),
 }
 
@@ -73,14 +83,26 @@ def _plain(name: str) -> str:
 
 
 def _forms(name: str) -> list[str]:
-    """``name`` in small letters, and without the norm and the word attack around it: L2CarliniWagnerAttack, CWL2."""
+    """``name`` in small letters, and without the norm and the word attack around it:
+    L2CarliniWagnerAttack, CWL2.
+    """
     whole = _plain(name)
     bare = re.sub(r"(attack|method)$", "", whole)
-    return list(dict.fromkeys([whole, bare, re.sub(r"^(linf|l2|l1|l0)", "", bare), re.sub(r"(linf|l2|l1|l0)$", "", bare)]))
+    return list(
+        dict.fromkeys(
+            [
+                whole,
+                bare,
+                re.sub(r"^(linf|l2|l1|l0)", "", bare),
+                re.sub(r"(linf|l2|l1|l0)$", "", bare),
+            ]
+        )
+    )
 
 
 def unknown(module: str, name: str, known: Iterable[str]) -> AttributeError:
-    """The error for ``module.name``: what it is called here, the nearest name of ``known``, or why it is not there.
+    """The error for ``module.name``: what it is called here, the nearest name of ``known``, or why
+    it is not there.
 
     Example:
         >>> unknown("advex", "CW", ["CarliniWagner"])
@@ -100,9 +122,14 @@ def unknown(module: str, name: str, known: Iterable[str]) -> AttributeError:
         if matches:
             home = module if matches[0] in public else "advex"
             remark = REMARKS.get(matches[0])
-            return UnknownName(f"{start}: here it is {home}.{matches[0]}{'; ' + remark if remark else ''}")
+            return UnknownName(
+                f"{start}: here it is {home}.{matches[0]}{'; ' + remark if remark else ''}"
+            )
         if form in LIBRARIES.split():
-            return UnknownName(f"{start}: that is another library; its attacks have their own names here, such as advex.PGD()")
+            return UnknownName(
+                f"{start}: that is another library; its attacks have their own names here, such as"
+                f" advex.PGD()"
+            )
         for reason, words in LATER.items():
             if form in words.split():
                 return UnknownName(f"{start}: {reason}")
@@ -110,4 +137,8 @@ def unknown(module: str, name: str, known: Iterable[str]) -> AttributeError:
     close = [entry for entry in public if sorted(_plain(entry)) == letters]
     close = close or (nearest(name, public, 2) if len(name) < 60 else [])
     meant = " or ".join(f"{module}.{entry}" for entry in close)
-    return UnknownName(f"{start}; did you mean {meant}?" if close else f"{start}; dir({module}) lists what there is")
+    return UnknownName(
+        f"{start}; did you mean {meant}?"
+        if close
+        else f"{start}; dir({module}) lists what there is"
+    )

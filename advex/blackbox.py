@@ -1,4 +1,6 @@
-"""A function that answers with scores, in place of a model: another library's classifier, a service, what has no gradient."""
+"""A function that answers with scores, in place of a model: another library's classifier, a
+service, what has no gradient.
+"""
 
 from __future__ import annotations
 
@@ -16,13 +18,18 @@ from advex._settings import helpful, shown, whole_number
 from advex.classifier import SURE, TINY, Ask, Classifier, Forward, _box, _names
 from advex.errors import GradientUnavailable, InvalidInput, InvalidType
 
-NO_GRADIENT = "a BlackBox has no gradient: an attack on it may call problem.logits and problem.margin, nothing else"
+NO_GRADIENT = (
+    "a BlackBox has no gradient: an attack on it may call problem.logits and"
+    " problem.margin, nothing else"
+)
 MANY = 8  # rows of scores between 0 and 1 that are taken for probabilities without summing to 1
 NEAR = 2e-2  # of 1: rows that sum to it are probabilities, perhaps rounded ones
 
 
 class Answers(Forward):
-    """What the function says about the rows that are asked about; nothing is asked about the others."""
+    """What the function says about the rows that are asked about; nothing is asked about the
+    others.
+    """
 
     def __init__(self, predict: Callable[[Array], Any], classes: int) -> None:
         self._predict, self.classes = predict, classes
@@ -38,7 +45,9 @@ class Answers(Forward):
         return []
 
     def raw(self, x: Tensor, ask: Ask | None = None) -> Array:
-        """What the function answers about all rows of ``x``, once it is checked: (batch, classes) float32."""
+        """What the function answers about all rows of ``x``, once it is checked: (batch, classes)
+        float32.
+        """
         points = _backend.to_numpy(x)
         answer = self._predict(points)
         try:
@@ -46,12 +55,20 @@ class Answers(Forward):
         except (TypeError, ValueError):
             scores = np.asarray(None)
         if scores.dtype.kind not in "fiub":
-            raise InvalidType(f"predict must return an array of scores; it returned {type(answer).__name__}")
+            raise InvalidType(
+                f"predict must return an array of scores; it returned {type(answer).__name__}"
+            )
         if scores.shape != (len(points), self.classes):
-            only = ": class numbers are not enough" if scores.dtype.kind in "iu" and scores.shape == (len(points),) else ""
+            only = (
+                ": class numbers are not enough"
+                if scores.dtype.kind in "iu" and scores.shape == (len(points),)
+                else ""
+            )
             raise InvalidInput(
-                f"predict must return scores (logits or probabilities), shape {(len(points), self.classes)} for these"
-                f" {len(points)} inputs and {self.classes} classes; it returned shape {scores.shape}{only}"
+                f"predict must return scores (logits or probabilities), shape"
+                f" {(len(points), self.classes)} for these"
+                f" {len(points)} inputs and {self.classes} classes; it returned shape"
+                f" {scores.shape}{only}"
             )
         with np.errstate(over="ignore"):
             return scores.astype("float32")
@@ -62,7 +79,8 @@ class Answers(Forward):
         asked = _backend.to_numpy(live).astype(bool)
         logits = np.zeros((len(asked), self.classes), "float32")
         if asked.any():
-            logits[asked] = self._logits(self.raw(_backend.to_numpy(x)[asked]))  # a copy, which the function may edit
+            # a copy, which the function may edit
+            logits[asked] = self._logits(self.raw(_backend.to_numpy(x)[asked]))
         return ops.convert_to_tensor(logits)
 
     def _logits(self, scores: Array) -> Array:
@@ -71,29 +89,47 @@ class Answers(Forward):
         between = bool((known >= 0).all() and (known <= 1).all())
         if not self.head and len(known):
             self.independent = between and not probable and len(known) >= MANY
-            self.head = "probabilities" if probable else "probabilities, one per class" if self.independent else "logits"
+            self.head = (
+                "probabilities"
+                if probable
+                else "probabilities, one per class"
+                if self.independent
+                else "logits"
+            )
             if probable:
-                self.note = "The function answers with probabilities; advex works with their logarithms."
+                self.note = (
+                    "The function answers with probabilities; advex works with their logarithms."
+                )
             if self.independent:
                 self.note = (
-                    "The function answers with numbers from 0 to 1 that do not sum to 1: taken for a probability of its own for"
+                    "The function answers with numbers from 0 to 1 that do not sum to 1: taken for"
+                    " a probability of its own for"
                     " each class; advex works with their log-odds."
                 )
             if probable and len(known) > 1 and ((known == 0) | (known == 1)).all():
                 self._bare = True
-                self.note = "The function answers with zeros and ones only, which say no more than a class: no way can be seen."
+                self.note = (
+                    "The function answers with zeros and ones only, which say no more than"
+                    " a class: no way can be seen."
+                )
         elif (self.head == "probabilities" and not probable) or (self.independent and not between):
             raise InvalidInput(
-                "predict answered with probabilities at first and now with something else: it must return either probabilities,"
-                " which are not negative and sum to 1 (or, one for each class, lie between 0 and 1), or logits"
+                "predict answered with probabilities at first and now with something else: it must"
+                " return either probabilities,"
+                " which are not negative and sum to 1 (or, one for each class, lie between 0 and"
+                " 1), or logits"
             )
         if self.independent:
-            return np.log(np.maximum(scores, TINY)) - np.log1p(-np.minimum(scores, np.float32(SURE)))
+            return np.log(np.maximum(scores, TINY)) - np.log1p(
+                -np.minimum(scores, np.float32(SURE))
+            )
         return np.log(np.maximum(scores, TINY)) if self.head == "probabilities" else scores
 
 
 class Question(BaseException):  # no error: nothing that catches errors may stop it
-    """What a search needs to know before it can go on: the scores of the ``live`` rows, (batch,) of bool, of ``point``."""
+    """What a search needs to know before it can go on: the scores of the ``live`` rows, (batch,) of
+    bool, of ``point``.
+    """
 
     def __init__(self, point: Tensor, live: Tensor) -> None:
         super().__init__("a black box can only be asked between the parts of a step")
@@ -101,7 +137,8 @@ class Question(BaseException):  # no error: nothing that catches errors may stop
 
 
 class Given(Forward):
-    """Answers that were fetched beforehand, in the order of the questions; one question more is raised.
+    """Answers that were fetched beforehand, in the order of the questions; one question more is
+    raised.
 
     So all but the questions can be compiled: what is compiled never calls the function.
     """
@@ -121,21 +158,25 @@ class Given(Forward):
 class BlackBox(Classifier):
     """A function in place of a model, for attacks that look at scores alone.
 
-    Everything runs as with a model, but nothing is compiled, there are no gradients, and no query is made that the result does
-    not count: ``result.queries.sum()`` is the number of rows that ``predict`` has been asked about, and the checks of a model's
+    Everything runs as with a model, but nothing is compiled, there are no gradients, and no query
+    is made that the result does
+    not count: ``result.queries.sum()`` is the number of rows that ``predict`` has been asked about,
+        and the checks of a model's
     honesty are left out. Rows that are finished are not sent.
 
     Args:
-        predict: a function of a NumPy array, float32, shape (m, ...), m at most the ``batch_size`` of the call, values in the
-            box (8-bit inputs too: uint8 image levels 0 to 255 come as the box's numbers). It returns scores of shape
-            (m, classes): logits or probabilities, whose logarithms are used then. Its exceptions pass through.
+        predict: a function of a NumPy array, float32, shape (m, ...), m at most the ``batch_size``
+            of the call, values in the box (8-bit inputs too: uint8 image levels 0 to 255 come as
+            the box's numbers). It returns scores of shape (m, classes): logits or probabilities,
+            whose logarithms are used then. Its exceptions pass through.
         classes: the number of classes, or their names in order.
         box: lowest and highest legal value of what ``predict`` takes.
 
     Raises:
-        InvalidInput: fewer than two classes, or a box that is none; during an attack, scores of another shape.
-        InvalidType: something that is no function, or is a Keras model; during an attack, something that is not an array.
-        GradientUnavailable: at the call of an attack that needs gradients, before the first query.
+        InvalidInput: fewer than two classes, or a box that is none; during an attack, scores of
+        another shape. InvalidType: something that is no function, or is a Keras model; during an
+        attack, something that is not an array. GradientUnavailable: at the call of an attack that
+        needs gradients, before the first query.
 
     Example:
         >>> import numpy as np
@@ -146,7 +187,8 @@ class BlackBox(Classifier):
         >>> def predict(batch):  # another library's predict_proba, a request to a service, ...
         ...     seen.append(len(batch))
         ...     return (batch - 0.5) @ weights
-        >>> result = advex.SquareAttack(steps=100)(BlackBox(predict, classes=2), x, labels, advex.Linf(0.2))
+        >>> result = advex.SquareAttack(steps=100)(BlackBox(predict, classes=2), x, labels,
+        ...     advex.Linf(0.2))
         >>> bool(result.queries.sum() == sum(seen)), bool(result.queries.max() <= 100)
         (True, True)
 
@@ -156,9 +198,16 @@ class BlackBox(Classifier):
     symbolic: ClassVar[bool] = False
 
     @helpful
-    def __init__(self, predict: Callable[[Array], Any], classes: int | Sequence[str], box: tuple[float, float] = (0, 1)) -> None:
+    def __init__(
+        self,
+        predict: Callable[[Array], Any],
+        classes: int | Sequence[str],
+        box: tuple[float, float] = (0, 1),
+    ) -> None:
         if isinstance(predict, keras.Model | Classifier):
-            raise InvalidType(f"{type(predict).__name__} needs no BlackBox: pass it to the attack as it is")
+            raise InvalidType(
+                f"{type(predict).__name__} needs no BlackBox: pass it to the attack as it is"
+            )
         if callable(getattr(predict, "predict_proba", None)) and not isinstance(predict, type):
             raise InvalidType(
                 f"predict must be a function, and {type(predict).__name__} is an estimator:"
@@ -166,12 +215,21 @@ class BlackBox(Classifier):
             )
         if not callable(predict) or isinstance(predict, type):
             raise InvalidType(
-                f"predict must be a function of a NumPy array, (n, ...) -> scores (n, classes); received {shown(predict)}"
+                f"predict must be a function of a NumPy array, (n, ...) -> scores (n, classes);"
+                f" received {shown(predict)}"
             )
-        self.names = None if isinstance(classes, int | float | np.number | numbers.Number) else _names(classes)
-        count = whole_number("classes", classes, lowest=2) if self.names is None else len(self.names)
+        self.names = (
+            None
+            if isinstance(classes, int | float | np.number | numbers.Number)
+            else _names(classes)
+        )
+        count = (
+            whole_number("classes", classes, lowest=2) if self.names is None else len(self.names)
+        )
         if count < 2:
-            raise InvalidInput(f"classes must name at least two classes; received {shown(self.names)}")
+            raise InvalidInput(
+                f"classes must name at least two classes; received {shown(self.names)}"
+            )
         self.box, self.preprocess, self.predict = _box(box), None, predict
         self._answers = Answers(predict, count)
         self._kept: dict[Hashable, Any] = {}

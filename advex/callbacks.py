@@ -22,13 +22,15 @@ __all__ = ["RobustAccuracy"]
 
 
 class RobustAccuracy(keras.callbacks.Callback):
-    """The share of ``data`` that is classified correctly and that ``attack`` does not break, at the end of an epoch.
+    """The share of ``data`` that is classified correctly and that ``attack`` does not break, at the
+    end of an epoch.
 
-    It is put into the logs as ``name``, so that ``ModelCheckpoint(monitor="val_robust_accuracy")``, ``EarlyStopping``,
-    ``CSVLogger`` and TensorBoard see it: list this callback before them.
+    It is put into the logs as ``name``, so that ``ModelCheckpoint(monitor="val_robust_accuracy")``,
+    ``EarlyStopping``, ``CSVLogger`` and TensorBoard see it: list this callback before them.
 
     Args:
-        data: (x, labels), or batches of such pairs; a few hundred examples are enough. They are kept in memory.
+        data: (x, labels), or batches of such pairs; a few hundred examples are enough. They are
+            kept in memory.
         attack: a cheap one, such as ``advex.PGD(steps=10)``.
         budget: such as ``advex.Linf(8/255)``.
         every: look every so many epochs; the last value is logged in between.
@@ -38,7 +40,8 @@ class RobustAccuracy(keras.callbacks.Callback):
         batch_size: examples per step of the attack.
 
     Raises:
-        InvalidInput: no data, or a value that cannot be worked with. InvalidType: an argument of the wrong kind.
+        InvalidInput: no data, or a value that cannot be worked with. InvalidType: an argument of
+        the wrong kind.
 
     Example:
         >>> import advex
@@ -67,7 +70,9 @@ class RobustAccuracy(keras.callbacks.Callback):
     ) -> None:
         super().__init__()
         if not isinstance(attack, Attack):
-            raise InvalidType(f"attack must be an attack, such as advex.PGD(steps=10); received {shown(attack)}")
+            raise InvalidType(
+                f"attack must be an attack, such as advex.PGD(steps=10); received {shown(attack)}"
+            )
         if not isinstance(budget, Budget):
             raise InvalidType(f"budget must be such as advex.Linf(8/255); received {shown(budget)}")
         attack.check(None, budget)
@@ -93,8 +98,21 @@ class RobustAccuracy(keras.callbacks.Callback):
         classifier = Classifier(self.model, box=self.box, preprocess=self.preprocess)
         x = checked_inputs(classifier, self.x)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", AdvexWarning)  # a model that has only begun to learn is no better than chance
+            # a model that has only begun to learn is no better than chance
+            warnings.simplefilter("ignore", AdvexWarning)
             result = self.attack(
-                classifier, x, self.labels, self.budget, seed=self.seed, batch_size=self.batch_size, progress=False
+                classifier,
+                x,
+                self.labels,
+                self.budget,
+                seed=self.seed,
+                batch_size=self.batch_size,
+                progress=False,
             )
-        return float(1 - (result.success | np.isin(np.arange(len(x)), result.info["fragile"] + result.info["invalid"])).mean())
+        return float(
+            1
+            - (
+                result.success
+                | np.isin(np.arange(len(x)), result.info["fragile"] + result.info["invalid"])
+            ).mean()
+        )

@@ -1,4 +1,6 @@
-"""The command line: ``demo``, ``attack``, ``evaluate``, ``report``; tables for people, one JSON document for machines."""
+"""The command line: ``demo``, ``attack``, ``evaluate``, ``report``; tables for people, one JSON
+document for machines.
+"""
 
 from __future__ import annotations
 
@@ -41,16 +43,20 @@ ATTACKS = {
 NORMS = {"linf": "Linf", "l2": "L2", "l1": "L1", "l0": "L0"}
 SHEET = "contact_sheet.png"
 NAMES = 2**24  # bytes of a file of class names
-SHIPPED = "No --model was given: the small classifier of clothes that ships with advex was attacked."
+SHIPPED = (
+    "No --model was given: the small classifier of clothes that ships with advex was attacked."
+)
 LONGEST = 100  # characters of a whole number
 SHOWN = 60  # pictures on one contact sheet
 EPILOG = """\
-exit codes: 0 every image was fooled; 1 some were not, or could not be read; 2 wrong usage; 130 interrupted
+exit codes: 0 every image was fooled; 1 some were not, or could not be read;
+  2 wrong usage; 130 interrupted
 
 examples:
   advex demo
   advex attack cat.jpg --model MobileNetV2 --target toaster --confidence 0.8
-  advex attack photos --model mine.keras --box 0 255 --classes names.json --epsilon 4/255 --out broken
+  advex attack photos --model mine.keras --box 0 255 --classes names.json \\
+    --epsilon 4/255 --out broken
 """
 
 
@@ -83,8 +89,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: its arguments; default those of the process.
 
     Returns:
-        The exit code: 0 if every image was fooled (``demo``: if every file written is what it claims to be), 1 if not,
-        2 for wrong usage, 130 after Ctrl-C.
+        The exit code: 0 if every image was fooled (``demo``: if every file written is what it
+        claims to be), 1 if not, 2 for wrong usage, 130 after Ctrl-C.
 
     Example:
         >>> main(["--version"])
@@ -98,19 +104,38 @@ def main(argv: Sequence[str] | None = None) -> int:
         return int(ended.code or 0)
     said: list[str] = []
     try:
-        with _short_warnings(said), contextlib.redirect_stdout(sys.stderr):  # Keras reports downloads on stdout
+        # Keras reports downloads on stdout
+        with (
+            _short_warnings(said),
+            contextlib.redirect_stdout(sys.stderr),
+        ):
             _import_quietly()
             from advex import cli_evaluate, demo
 
             if options.command == "demo":
                 report: dict[str, Any] = demo.run(options.out)
             else:
-                work = {"attack": _attack, "evaluate": cli_evaluate.evaluate, "report": cli_evaluate.report}
+                work = {
+                    "attack": _attack,
+                    "evaluate": cli_evaluate.evaluate,
+                    "report": cli_evaluate.report,
+                }
                 report = work[options.command](options)
         if options.json:
-            print(json.dumps({"advex": VERSION, **_plain(report), "warnings": said}, indent=2, allow_nan=False))
+            print(
+                json.dumps(
+                    {"advex": VERSION, **_plain(report), "warnings": said},
+                    indent=2,
+                    allow_nan=False,
+                )
+            )
         else:
-            shown = {"demo": demo.show, "attack": _show, "evaluate": cli_evaluate.show, "report": cli_evaluate.show}
+            shown = {
+                "demo": demo.show,
+                "attack": _show,
+                "evaluate": cli_evaluate.show,
+                "report": cli_evaluate.show,
+            }
             shown[options.command](report)
         return 0 if report["success"] else 1
     except KeyboardInterrupt as problem:
@@ -126,35 +151,104 @@ def _parser() -> argparse.ArgumentParser:
 
     layout = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(
-        "advex", description="Adversarial examples of Keras models.", epilog=EPILOG, formatter_class=layout
+        "advex",
+        description="Adversarial examples of Keras models.",
+        epilog=EPILOG,
+        formatter_class=layout,
     )
     parser.add_argument("--version", action="version", version=f"advex {VERSION}")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="demo | attack | evaluate | report")
+    commands = parser.add_subparsers(
+        dest="command", required=True, metavar="demo | attack | evaluate | report"
+    )
 
-    demo = commands.add_parser("demo", help="attack the 32 images and the small classifier that ship with advex")
-    demo.add_argument("--out", type=Path, default=Path("advex-out"), metavar="DIR", help="where the pictures go (advex-out)")
-    demo.add_argument("--json", action="store_true", help="print one JSON document instead of tables")
+    demo = commands.add_parser(
+        "demo", help="attack the 32 images and the small classifier that ship with advex"
+    )
+    demo.add_argument(
+        "--out",
+        type=Path,
+        default=Path("advex-out"),
+        metavar="DIR",
+        help="where the pictures go (advex-out)",
+    )
+    demo.add_argument(
+        "--json", action="store_true", help="print one JSON document instead of tables"
+    )
 
-    attack = commands.add_parser("attack", help="attack your own images and model", epilog=EPILOG, formatter_class=layout)
+    attack = commands.add_parser(
+        "attack", help="attack your own images and model", epilog=EPILOG, formatter_class=layout
+    )
     add = attack.add_argument
-    add("image", nargs="+", type=Path, metavar="IMAGE", help="an image file, or a folder: all images in it")
+    add(
+        "image",
+        nargs="+",
+        type=Path,
+        metavar="IMAGE",
+        help="an image file, or a folder: all images in it",
+    )
     add(
         "--model",
         metavar="FILE.keras|NAME",
-        help="a model file, or a model of keras.applications (fetched by Keras); without it the small classifier of clothes",
+        help=(
+            "a model file, or a model of keras.applications (fetched by Keras); without it"
+            " the small classifier of clothes"
+        ),
     )
-    add("--box", nargs=2, type=float, metavar=("LO", "HI"), help="lowest and highest value the model file takes (0 1)")
+    add(
+        "--box",
+        nargs=2,
+        type=float,
+        metavar=("LO", "HI"),
+        help="lowest and highest value the model file takes (0 1)",
+    )
     add("--classes", type=Path, metavar="NAMES.json", help="class names: a list, or index -> name")
     add("--attack", metavar="NAME", help=f"{', '.join(ATTACKS)} (pgd; with --confidence: fine)")
-    add("--norm", type=str.lower, choices=list(NORMS), default="linf", help="how a change is measured (linf)")
-    add("--epsilon", type=_number, metavar="E", help="largest change, as a fraction of the box: 2/255, 0.01 (2/255)")
-    add("--target", metavar="NAME|INDEX", help="the class to reach; without it any other class will do")
-    add("--confidence", type=_number, metavar="P", help="the probability to reach for the target, such as 0.8")
+    add(
+        "--norm",
+        type=str.lower,
+        choices=list(NORMS),
+        default="linf",
+        help="how a change is measured (linf)",
+    )
+    add(
+        "--epsilon",
+        type=_number,
+        metavar="E",
+        help="largest change, as a fraction of the box: 2/255, 0.01 (2/255)",
+    )
+    add(
+        "--target",
+        metavar="NAME|INDEX",
+        help="the class to reach; without it any other class will do",
+    )
+    add(
+        "--confidence",
+        type=_number,
+        metavar="P",
+        help="the probability to reach for the target, such as 0.8",
+    )
     add("--steps", type=_whole, metavar="N", help="number of steps (the attack's own default)")
-    add("--restarts", type=_whole, default=1, metavar="N", help="pgd: random starts for each image (1)")
-    add("--learning-rate", type=_number, metavar="R", help="gradient-ascent: factor of the gradient (0.1)")
+    add(
+        "--restarts",
+        type=_whole,
+        default=1,
+        metavar="N",
+        help="pgd: random starts for each image (1)",
+    )
+    add(
+        "--learning-rate",
+        type=_number,
+        metavar="R",
+        help="gradient-ascent: factor of the gradient (0.1)",
+    )
     add("--seed", type=_whole, default=0, metavar="N", help="decides all random numbers (0)")
-    add("--out", type=Path, default=Path("adversarial"), metavar="DIR", help="where the pictures go (adversarial)")
+    add(
+        "--out",
+        type=Path,
+        default=Path("adversarial"),
+        metavar="DIR",
+        help="where the pictures go (adversarial)",
+    )
     add("--overwrite", action="store_true", help="replace files in DIR")
     add("--json", action="store_true", help="print one JSON document instead of a table")
 
@@ -168,17 +262,25 @@ def _number(text: str) -> float:
     try:
         return float(above) / float(below) if slash else float(text)
     except (ValueError, ZeroDivisionError):
-        raise argparse.ArgumentTypeError(f"{shown(text)} is not a number such as 2/255 or 0.01") from None
+        raise argparse.ArgumentTypeError(
+            f"{shown(text)} is not a number such as 2/255 or 0.01"
+        ) from None
 
 
 def _whole(text: str) -> int:
-    """A whole number that a machine can count to; Python itself refuses to read numbers of more than 4,300 digits."""
+    """A whole number that a machine can count to; Python itself refuses to read numbers of more
+    than 4,300 digits.
+    """
     try:
         number = int(text) if len(text) < LONGEST else 2**64
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{shown(text)} is not a whole number such as 10") from None
+        raise argparse.ArgumentTypeError(
+            f"{shown(text)} is not a whole number such as 10"
+        ) from None
     if not -(2**63) <= number < 2**64:
-        raise argparse.ArgumentTypeError(f"{shown(text, 20)} is not a whole number of at most 64 bits")
+        raise argparse.ArgumentTypeError(
+            f"{shown(text, 20)} is not a whole number of at most 64 bits"
+        )
     return number
 
 
@@ -199,10 +301,14 @@ def _sources(given: Iterable[Path]) -> list[Path]:
         inside = [
             entry
             for entry in sorted(path.iterdir())
-            if entry.suffix.lower() in images.suffixes() and not entry.name.startswith(".") and not entry.is_dir()
+            if entry.suffix.lower() in images.suffixes()
+            and not entry.name.startswith(".")
+            and not entry.is_dir()
         ]
         if not inside:
-            raise InvalidInput(f"{path}: no image files in this folder (folders in it are not opened)")
+            raise InvalidInput(
+                f"{path}: no image files in this folder (folders in it are not opened)"
+            )
         files += inside
     return files
 
@@ -214,13 +320,18 @@ def _output_names(files: Sequence[Path]) -> list[str]:
     for path in files:
         name = _plain_letters(path.stem).replace("\\", "_") + ".png"
         if name.casefold() in seen:
-            raise InvalidInput(f"{path} and {seen[name.casefold()]} would both be saved as {name}; rename one, or use two calls")
+            raise InvalidInput(
+                f"{path} and {seen[name.casefold()]} would both be saved as {name}; rename one, or"
+                f" use two calls"
+            )
         seen[name.casefold()] = str(path)
         chosen.append(name)
     return chosen
 
 
-def check_folder(folder: Path, names: Iterable[str], sources: Iterable[Path] = (), overwrite: bool = False) -> None:
+def check_folder(
+    folder: Path, names: Iterable[str], sources: Iterable[Path] = (), overwrite: bool = False
+) -> None:
     """Raise ``InvalidInput`` unless the files ``names`` can be written to ``folder``."""
     if "\0" in str(folder):
         raise InvalidInput(f"{str(folder)!r} is not a folder's name")
@@ -239,10 +350,17 @@ def check_folder(folder: Path, names: Iterable[str], sources: Iterable[Path] = (
         if path.resolve() in originals:
             raise InvalidInput(f"{path} would replace its own source; choose another --out")
         if path.is_symlink() or path.is_dir():
-            raise InvalidInput(f"{path} is a {'symbolic link' if path.is_symlink() else 'folder'}; choose another --out")
+            raise InvalidInput(
+                f"{path} is a {'symbolic link' if path.is_symlink() else 'folder'}; choose another"
+                f" --out"
+            )
     taken = [path for path in paths if path.exists()]
     if taken and not overwrite:
-        files = f"{taken[0]} exists" if len(taken) == 1 else f"{len(taken)} files exist, such as {taken[0]}"
+        files = (
+            f"{taken[0]} exists"
+            if len(taken) == 1
+            else f"{len(taken)} files exist, such as {taken[0]}"
+        )
         raise InvalidInput(f"{files}; --overwrite replaces, --out DIR writes elsewhere")
 
 
@@ -252,7 +370,10 @@ def _chosen_attack(options: argparse.Namespace) -> Attack:
     name = (options.attack or ("fine" if options.confidence else "pgd")).lower().replace("_", "-")
     if name not in ATTACKS:
         close = nearest(name, ATTACKS)
-        raise InvalidInput(f"there is no attack {name!r}; " + (f"did you mean {close[0]}?" if close else ", ".join(ATTACKS)))
+        raise InvalidInput(
+            f"there is no attack {name!r}; "
+            + (f"did you mean {close[0]}?" if close else ", ".join(ATTACKS))
+        )
     settings: dict[str, Any] = {}
     if options.steps is not None:
         if name == "fgsm":
@@ -267,7 +388,9 @@ def _chosen_attack(options: argparse.Namespace) -> Attack:
     attack: Attack = getattr(advex, ATTACKS[name])(**settings)
     if options.restarts != 1:
         if name != "pgd":
-            raise InvalidInput(f"--restarts belongs to --attack pgd; {name} draws no random numbers")
+            raise InvalidInput(
+                f"--restarts belongs to --attack pgd; {name} draws no random numbers"
+            )
         attack = advex.Restarts(attack, options.restarts)
     return attack
 
@@ -278,7 +401,9 @@ def _chosen_budget(options: argparse.Namespace) -> Budget:
     epsilon = options.epsilon
     if epsilon is None:
         if options.norm != "linf":
-            unit = "a number of array elements, such as 20" if options.norm == "l0" else "such as 0.5"
+            unit = (
+                "a number of array elements, such as 20" if options.norm == "l0" else "such as 0.5"
+            )
             raise InvalidInput(f"--norm {options.norm} needs --epsilon, {unit}")
         epsilon = 2 / 255
     elif options.norm == "l0" and epsilon.is_integer():
@@ -288,9 +413,14 @@ def _chosen_budget(options: argparse.Namespace) -> Budget:
 
 
 def class_names(path: Path) -> list[str]:
-    """Class names from a JSON file: a list, or an object index -> name (or -> [identifier, name], as Keras has it)."""
+    """Class names from a JSON file: a list, or an object index -> name (or -> [identifier, name],
+    as Keras has it).
+    """
     if "\0" in str(path) or path.is_dir() or not path.exists():
-        raise InvalidInput(f"--classes {path}: {'a folder' if path.is_dir() else 'no such file'}; a JSON file of names is needed")
+        raise InvalidInput(
+            f"--classes {path}: {'a folder' if path.is_dir() else 'no such file'}; a JSON file of"
+            f" names is needed"
+        )
     with path.open("rb") as handle:
         raw = handle.read(NAMES + 1)
     if len(raw) > NAMES:
@@ -298,7 +428,9 @@ def class_names(path: Path) -> list[str]:
     try:
         listed = json.loads(raw.decode("utf-8-sig"), object_pairs_hook=_without_doubles)
     except RecursionError:
-        raise InvalidInput(f"{path}: brackets in brackets without end; a list of names, or an object index -> name") from None
+        raise InvalidInput(
+            f"{path}: brackets in brackets without end; a list of names, or an object index -> name"
+        ) from None
     except ValueError as problem:
         raise InvalidInput(f"{path}: not a JSON file ({problem})") from None
     if isinstance(listed, dict):
@@ -319,12 +451,15 @@ def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     made = dict(pairs)
     if len(made) < len(pairs):
         keys = [key for key, _ in pairs]
-        raise ValueError(f"the key {shown(next(key for key in keys if keys.count(key) > 1), 40)} is there twice")
+        raise ValueError(
+            f"the key {shown(next(key for key in keys if keys.count(key) > 1), 40)} is there twice"
+        )
     return made
 
 
 def class_number(word: str, names: Sequence[str] | None) -> int:
-    """The class that ``word`` means: a name, one of its comma-separated synonyms, whatever the case, or an index.
+    """The class that ``word`` means: a name, one of its comma-separated synonyms, whatever the
+    case, or an index.
 
     Raises:
         InvalidInput: unknown or ambiguous; the message lists the nearest.
@@ -343,13 +478,19 @@ def class_number(word: str, names: Sequence[str] | None) -> int:
     if word.strip().isdecimal() and len(word.strip()) >= LONGEST:
         raise InvalidInput(f"--target {said}: no model has so many classes")
     whole = [index for index, name in enumerate(names) if plain(name) == wanted]
-    found = whole or [index for index, name in enumerate(names) if wanted in map(plain, name.split(","))]
+    found = whole or [
+        index for index, name in enumerate(names) if wanted in map(plain, name.split(","))
+    ]
     if word.strip().isdecimal() and int(word) not in found:
         if names and int(word) >= len(names) and not found:
-            raise InvalidInput(f"--target {said}: there are {len(names)} classes, 0 to {len(names) - 1}")
+            raise InvalidInput(
+                f"--target {said}: there are {len(names)} classes, 0 to {len(names) - 1}"
+            )
         found.append(int(word))
     if len(found) > 1:
-        listed = ", ".join(f"{index} ({names[index]})" if index < len(names) else str(index) for index in found)
+        listed = ", ".join(
+            f"{index} ({names[index]})" if index < len(names) else str(index) for index in found
+        )
         raise InvalidInput(
             f"--target {said} is ambiguous: {listed}; give the index"
             if not word.strip().isdecimal()
@@ -358,12 +499,17 @@ def class_number(word: str, names: Sequence[str] | None) -> int:
     if found:
         return found[0]
     if not names:
-        raise InvalidInput(f"--target {said}: the class names are not known; give an index, or --classes NAMES.json")
+        raise InvalidInput(
+            f"--target {said}: the class names are not known; give an index, or --classes"
+            f" NAMES.json"
+        )
     synonyms = {plain(part): index for index, name in enumerate(names) for part in name.split(",")}
     close = [part for part in synonyms if wanted in part.split()][:3]
     close += [part for part in nearest(wanted, synonyms, 3) if part not in close]
     hint = ", ".join(f"{synonyms[part]} ({names[synonyms[part]]})" for part in close[:4])
-    raise InvalidInput(f"--target {said}: no such class" + (f"; the nearest: {hint}" if close else ""))
+    raise InvalidInput(
+        f"--target {said}: no such class" + (f"; the nearest: {hint}" if close else "")
+    )
 
 
 def chosen_model(options: argparse.Namespace, names: list[str] | None) -> Classifier:
@@ -388,7 +534,9 @@ def _tell(line: str) -> None:
 
 
 def picture_shape(classifier: Classifier) -> tuple[tuple[int, int] | None, int]:
-    """The size (height, width) of the pictures that the model takes, if it is fixed, and their channels."""
+    """The size (height, width) of the pictures that the model takes, if it is fixed, and their
+    channels.
+    """
     shape = classifier.input_shape
     inner = () if shape is None else shape[1:]
     if len(inner) == 2:
@@ -396,7 +544,8 @@ def picture_shape(classifier: Classifier) -> tuple[tuple[int, int] | None, int]:
     channels = inner[2] if len(inner) == 3 else None
     if channels not in (1, 3):
         raise InvalidInput(
-            f"the model takes x of shape {shape}; pictures are (n, height, width), or (n, height, width, 1 or 3):"
+            f"the model takes x of shape {shape}; pictures are (n, height, width), or (n, height,"
+            f" width, 1 or 3):"
             " attack it from Python"
         )
     height, width = inner[:2]
@@ -412,7 +561,9 @@ def _attack(options: argparse.Namespace) -> dict[str, Any]:
         if options.target is None:
             raise InvalidInput("--confidence is the probability of a class: it needs --target")
         if not 0 <= options.confidence <= 1:
-            raise InvalidInput(f"--confidence must lie between 0 and 1; received {options.confidence:g}")
+            raise InvalidInput(
+                f"--confidence must lie between 0 and 1; received {options.confidence:g}"
+            )
     attack, budget = _chosen_attack(options), _chosen_budget(options)
     sources = _sources(options.image)
     outputs = _output_names(sources)
@@ -439,8 +590,12 @@ def _attack(options: argparse.Namespace) -> dict[str, Any]:
     rows: list[list[tuple[Array, str]]] = []
     info: dict[str, Any] = {}
     for members in groups.values():
-        batch = _Batch([records[index] for index in members], [pictures[index] for index in members])
-        rows += batch.run(classifier, attack, target, budget, options, [outputs[index] for index in members])
+        batch = _Batch(
+            [records[index] for index in members], [pictures[index] for index in members]
+        )
+        rows += batch.run(
+            classifier, attack, target, budget, options, [outputs[index] for index in members]
+        )
         info |= batch.info
     sheet = options.out / SHEET if rows else None
     if sheet is not None:
@@ -463,7 +618,9 @@ def _attack(options: argparse.Namespace) -> dict[str, Any]:
             "budget": repr(budget),
             "norm": options.norm,
             "epsilon": budget.epsilon,
-            "target": None if target is None else {"index": target, "name": classifier.caption(target)},
+            "target": None
+            if target is None
+            else {"index": target, "name": classifier.caption(target)},
             "confidence": options.confidence,
             "seed": options.seed,
             **{name: info[name] for name in ("head", "backend", "versions") if name in info},
@@ -507,14 +664,19 @@ class _Batch:
         x = np.stack([entry.pixels for entry in self.pictures])
         if len(classifier.input_shape or ()) == 3:
             x = x[..., 0]
-        goal = None if target is None else advex.Targeted(target, confidence=options.confidence or 0.0)
+        goal = (
+            None if target is None else advex.Targeted(target, confidence=options.confidence or 0.0)
+        )
         open_rows = self._looked_at(classifier, x, goal)
         if not open_rows:
             return []
         result = attack(classifier, x[open_rows], goal, budget, seed=options.seed)
         self.info = result.info
         names = [outputs[row] for row in open_rows]
-        saved = {entry.index: entry for entry in result.save(options.out, names, overwrite=options.overwrite)}
+        saved = {
+            entry.index: entry
+            for entry in result.save(options.out, names, overwrite=options.overwrite)
+        }
         lines = []
         for index, row in enumerate(open_rows):
             record, written = self.records[row], saved.get(index)
@@ -524,7 +686,8 @@ class _Batch:
             )
             record.gradients = int(result.gradients[index])
             record.status = "not fooled"
-            after = f"{classifier.caption(int(result.prediction[index]))}\n{result.confidence[index]:.1%}"
+            name = classifier.caption(int(result.prediction[index]))
+            after = f"{name}\n{result.confidence[index]:.1%}"
             fate = "not fooled"
             if written is not None:
                 record.status = "fooled" if written.verified else "not verified"
@@ -539,7 +702,10 @@ class _Batch:
                 [
                     (original, f"{record.before}\n{record.before_confidence:.1%}"),
                     (adversarial, after),
-                    (advex.images.enlarged(original, adversarial), f"{fate}\n{printable(Path(record.file).name)}"),
+                    (
+                        advex.images.enlarged(original, adversarial),
+                        f"{fate}\n{printable(Path(record.file).name)}",
+                    ),
                 ]
             )
         return lines
@@ -557,7 +723,10 @@ class _Batch:
         found = judge(x, None if goal is None else goal.check(len(x), judge.forward.classes))
         silent, reached = found["broken"], found["reached"]
         for row in np.flatnonzero(silent).tolist():
-            self.records[row].status, self.records[row].reason = "no answer", "the model answers NaN"
+            self.records[row].status, self.records[row].reason = (
+                "no answer",
+                "the model answers NaN",
+            )
         for row in np.flatnonzero(reached).tolist():
             record = self.records[row]
             record.status = "already the target"
@@ -574,10 +743,14 @@ def console() -> Any:
     from rich.console import Console
 
     watched = sys.stdout.isatty()
-    return Console(file=sys.stdout, width=None if watched else 200, highlight=False, soft_wrap=not watched)
+    return Console(
+        file=sys.stdout, width=None if watched else 200, highlight=False, soft_wrap=not watched
+    )
 
 
-def table(columns: Sequence[str], rows: Iterable[Sequence[str]], numbers: Sequence[str] = ()) -> Any:
+def table(
+    columns: Sequence[str], rows: Iterable[Sequence[str]], numbers: Sequence[str] = ()
+) -> Any:
     """A table for ``console()``; the columns in ``numbers`` are set flush right."""
     from rich import box
     from rich.table import Table
@@ -585,7 +758,12 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[str]], numbers: Sequen
 
     made = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     for name in columns:
-        made.add_column(name, justify="right" if name in numbers else "left", no_wrap=name in numbers, overflow="fold")
+        made.add_column(
+            name,
+            justify="right" if name in numbers else "left",
+            no_wrap=name in numbers,
+            overflow="fold",
+        )
     for row in rows:
         made.add_row(*(Text(printable(cell)) for cell in row))
     return made
@@ -615,7 +793,11 @@ def _show(report: dict[str, Any]) -> None:
     columns += [*([settings["norm"].upper()] * other), "verified"]
     lines = []
     for entry in records:
-        status = f"already {entry['before']}" if entry["status"] == "already the target" else entry["status"]
+        status = (
+            f"already {entry['before']}"
+            if entry["status"] == "already the target"
+            else entry["status"]
+        )
         before = f"{entry['before']} {entry['before_confidence']:.0%}" if entry["before"] else ""
         confidence = "" if entry["confidence"] is None else f"{entry['confidence']:.1%}"
         levels = "" if entry["levels"] is None else str(entry["levels"])
@@ -638,14 +820,20 @@ def _show(report: dict[str, Any]) -> None:
     means = f"{settings['attack_name']} within {settings['budget']}"
     goal = f" as {settings['target']['name']}" if settings["target"] else ""
     demanded = f" with {settings['confidence']:.0%}" if settings["confidence"] else ""
-    say(f"{report['fooled']} of {plural(report['total'], 'image')} fooled{goal}{demanded} by {means}")
+    say(
+        f"{report['fooled']} of {plural(report['total'], 'image')} fooled{goal}{demanded} by"
+        f" {means}"
+    )
     if held := sum(entry["status"] == "not fooled" for entry in records):
         say(f"{held} not broken by {means}")
     for note in report["notes"]:
         say(note)
     if report["contact_sheet"]:
         first = f" (the first {SHOWN})" if report["attacked"] > SHOWN else ""
-        say(f"Pictures in {Path(report['contact_sheet']).parent}, side by side{first} in {report['contact_sheet']}")
+        say(
+            f"Pictures in {Path(report['contact_sheet']).parent}, side by side{first} in"
+            f" {report['contact_sheet']}"
+        )
 
 
 def _plain(value: Any) -> Any:
@@ -680,7 +868,9 @@ def _short_warnings(said: list[str]) -> Iterator[None]:
 
 
 def _import_quietly() -> None:
-    """Wake Keras and its backend without the lines that their C++ libraries write; they are shown if that fails."""
+    """Wake Keras and its backend without the lines that their C++ libraries write; they are shown
+    if that fails.
+    """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     sys.stderr.flush()
     with tempfile.TemporaryFile() as kept:

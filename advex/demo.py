@@ -1,4 +1,6 @@
-"""``advex demo``: the 32 images that ship with advex, attacked in four ways, and an evaluation of their model as a page."""
+"""``advex demo``: the 32 images that ship with advex, attacked in four ways, and an evaluation of
+their model as a page.
+"""
 
 from __future__ import annotations
 
@@ -29,14 +31,21 @@ def run(out: Path) -> dict[str, Any]:
         out: the folder for the pictures; files of an earlier demo are replaced.
 
     Returns:
-        What ``show`` prints: the settings, one entry per attack, one per image for PGD, and the paths.
+        What ``show`` prints: the settings, one entry per attack, one per image for PGD, and the
+        paths.
     """
     began = time.monotonic()
     classifier = zoo.fashion_mnist()
     x, labels = zoo.fashion_images()
-    names = [f"{row:02d}-{_plain(classifier.caption(int(label)))}.png" for row, label in enumerate(labels)]
+    names = [
+        f"{row:02d}-{_plain(classifier.caption(int(label)))}.png"
+        for row, label in enumerate(labels)
+    ]
     cli.check_folder(out, [SHEET, RUN, PAGE], overwrite=True)
-    goals = {"untargeted": labels, "targeted": advex.Targeted((labels + 1) % len(classifier.names or ()))}
+    goals = {
+        "untargeted": labels,
+        "targeted": advex.Targeted((labels + 1) % len(classifier.names or ())),
+    }
     attacks = []
     results: dict[str, advex.Result] = {}
     saved: dict[str, dict[int, SavedImage]] = {}
@@ -46,7 +55,9 @@ def run(out: Path) -> dict[str, Any]:
             cli.check_folder(folder, names, overwrite=True)
             result = attack(classifier, x, goal, BUDGET, seed=0, progress=False)
             files = result.save(folder, names, overwrite=True)
-            for row in np.flatnonzero(~result.success).tolist():  # an earlier demo may have left one
+            for row in np.flatnonzero(
+                ~result.success
+            ).tolist():  # an earlier demo may have left one
                 (folder / names[row]).unlink(missing_ok=True)
             results[folder.name], saved[folder.name] = result, {file.index: file for file in files}
             attacks.append(
@@ -57,7 +68,9 @@ def run(out: Path) -> dict[str, Any]:
                     "fooled": int(result.success.sum()),
                     "images": len(x),
                     "largest_levels": max((file.levels for file in files), default=None),
-                    "mean_levels": float(np.abs(result.perturbation[result.success]).mean()) if files else None,
+                    "mean_levels": float(np.abs(result.perturbation[result.success]).mean())
+                    if files
+                    else None,
                     "gradients": float(result.gradients.mean()),
                     "files": len(files),
                     "verified": sum(file.verified for file in files),
@@ -102,11 +115,15 @@ def run(out: Path) -> dict[str, Any]:
 
 
 def _evaluation(out: Path, classifier: advex.Classifier, x: Any, labels: Any) -> dict[str, Any]:
-    """What somebody would be shown: how many images hold, checked by the doctor, as a page if Jinja2 and matplotlib are there."""
+    """What somebody would be shown: how many images hold, checked by the doctor, as a page if
+    Jinja2 and matplotlib are there.
+    """
     (out / RUN).unlink(missing_ok=True)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ModelWarning)  # they are on the page
-        found = advex.evaluate(classifier, (x, labels), EVALUATED, SMALLER, run=out / RUN, progress=False)
+        found = advex.evaluate(
+            classifier, (x, labels), EVALUATED, SMALLER, run=out / RUN, progress=False
+        )
     try:
         page = str(found.report(out / PAGE, overwrite=True))
     except ImportError:
@@ -121,19 +138,32 @@ def _plain(name: str) -> str:
     return "".join(letter if letter.isalnum() else "-" for letter in name.lower())
 
 
-def _sheet(x: Any, labels: Any, results: dict[str, advex.Result], classifier: advex.Classifier) -> Any:
+def _sheet(
+    x: Any, labels: Any, results: dict[str, advex.Result], classifier: advex.Classifier
+) -> Any:
     """One line per image: original, the three successes, and what PGD has changed."""
     lines = []
     for row in range(len(x)):
-        line = [(x[row], f"{classifier.caption(int(labels[row]))}\n{results['pgd'].before_confidence[row]:.0%}")]
+        line = [
+            (
+                x[row],
+                f"{classifier.caption(int(labels[row]))}\n{results['pgd'].before_confidence[row]:.0%}",
+            )
+        ]
         for name in ("fgsm", "pgd", "pgd-targeted"):
             result = results[name]
-            after = f"{classifier.caption(int(result.prediction[row]))}\n{result.confidence[row]:.0%}"
+            after = (
+                f"{classifier.caption(int(result.prediction[row]))}\n{result.confidence[row]:.0%}"
+            )
             line.append((result.x[row], after if result.success[row] else "not fooled"))
         levels = int(np.abs(results["pgd"].perturbation[row]).max())
-        line.append((images.enlarged(x[row], results["pgd"].x[row]), f"max {cli.plural(levels, 'level')}"))
+        line.append(
+            (images.enlarged(x[row], results["pgd"].x[row]), f"max {cli.plural(levels, 'level')}")
+        )
         lines.append(line)
-    return images.sheet(lines, ("original", "FGSM", "PGD", "PGD, targeted", "change x10"), side=84, across=2)
+    return images.sheet(
+        lines, ("original", "FGSM", "PGD", "PGD, targeted", "change x10"), side=84, across=2
+    )
 
 
 def show(report: dict[str, Any]) -> None:
@@ -144,12 +174,23 @@ def show(report: dict[str, Any]) -> None:
         screen.print(cli.printable(line), markup=False)
 
     total = report["total"]
-    say(f"{total} test images of Fashion-MNIST, {report['classified_correctly']} of them classified correctly by the")
+    say(
+        f"{total} test images of Fashion-MNIST, {report['classified_correctly']} of them"
+        f" classified correctly by the"
+    )
     say(f"model that ships with advex; each pixel may move by {report['budget']}.")
     say("Untargeted: any other class will do. Targeted: the class after the true one.")
     say()
     say("PGD, untargeted, image by image:")
-    numbers = ("grey\nlevels", "gradients", "fooled", "PNGs\nverified", "gradients\neach", "largest\nchange", "mean\nchange")
+    numbers = (
+        "grey\nlevels",
+        "gradients",
+        "fooled",
+        "PNGs\nverified",
+        "gradients\neach",
+        "largest\nchange",
+        "mean\nchange",
+    )
     rows = [
         [
             Path(entry["file"]).stem,
@@ -176,14 +217,25 @@ def show(report: dict[str, Any]) -> None:
         ]
         for entry in report["attacks"]
     ]
-    columns = ["attack", "goal", "fooled", "largest\nchange", "mean\nchange", "gradients\neach", "PNGs\nverified"]
+    columns = [
+        "attack",
+        "goal",
+        "fooled",
+        "largest\nchange",
+        "mean\nchange",
+        "gradients\neach",
+        "PNGs\nverified",
+    ]
     screen.print(cli.table(columns, rows, numbers))
     for entry in report["attacks"]:
         if held := entry["images"] - entry["fooled"]:
             say(f"{held} not broken by {entry['name']}, {entry['goal']}, within {report['budget']}")
     say()
     folders = ", ".join(Path(entry["folder"]).name for entry in report["attacks"])
-    say(f"Pictures: {Path(report['originals']).parent}, in {Path(report['originals']).name}, {folders}")
+    say(
+        f"Pictures: {Path(report['originals']).parent}, in {Path(report['originals']).name},"
+        f" {folders}"
+    )
     say(f"Side by side: {report['contact_sheet']}")
     say()
     evaluation = report["evaluation"]
@@ -194,5 +246,8 @@ def show(report: dict[str, Any]) -> None:
     if evaluation["page"]:
         say(f"Report: {evaluation['page']}")
     else:
-        say(f"For a page: pip install 'advex[report]', then advex report {evaluation['run']} --out report.html")
+        say(
+            f"For a page: pip install 'advex[report]', then advex report {evaluation['run']} --out"
+            f" report.html"
+        )
     say(f"Your turn: advex attack {report['originals']} --target Bag --epsilon 8/255")

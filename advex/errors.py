@@ -35,7 +35,9 @@ class InvalidType(AdvexError, TypeError):
 
 
 class UnknownName(AdvexError, AttributeError):
-    """A name that advex does not have; the message says what it is called here, or that it is not there yet."""
+    """A name that advex does not have; the message says what it is called here, or that it is not
+    there yet.
+    """
 
 
 class GradientUnavailable(AdvexError, ValueError):
@@ -47,7 +49,9 @@ class AttackError(AdvexError, RuntimeError):
 
 
 class UserCodeError(AdvexError, RuntimeError):
-    """Code given to advex, such as ``preprocess`` or a loss, failed: the message names it, ``__cause__`` is its error."""
+    """Code given to advex, such as ``preprocess`` or a loss, failed: the message names it,
+    ``__cause__`` is its error.
+    """
 
 
 class ImageError(AdvexError, ValueError):
@@ -67,7 +71,8 @@ class ModelWarning(AdvexWarning):
 
 
 COMPILED = (
-    "It is called with tensors and compiled: write it with keras.ops, without NumPy, float(), .numpy(), or an if that asks a"
+    "It is called with tensors and compiled: write it with keras.ops, without NumPy, float(),"
+    " .numpy(), or an if that asks a"
     " tensor"
 )
 
@@ -89,14 +94,27 @@ def blaming(what: str, hint: str = COMPILED) -> Iterator[None]:
         raise
     except Exception as problem:
         # Keras puts the message into colours, behind a line that says which layer was called.
-        lines = [line for line in re.sub(r"\x1b\[\d*m", "", str(problem)).splitlines() if line.strip()]
-        text = " ".join(lines[:2] if lines[:1] and lines[0].startswith("Exception encountered") else lines[:1]) or "no message"
+        lines = [
+            line for line in re.sub(r"\x1b\[\d*m", "", str(problem)).splitlines() if line.strip()
+        ]
+        text = (
+            " ".join(
+                lines[:2]
+                if lines[:1] and lines[0].startswith("Exception encountered")
+                else lines[:1]
+            )
+            or "no message"
+        )
         text = text if len(text) <= 240 else f"{text[:237]}..."
-        raise UserCodeError(f"{what} failed with {type(problem).__name__}: {text.rstrip('.')}. {hint}") from problem
+        raise UserCodeError(
+            f"{what} failed with {type(problem).__name__}: {text.rstrip('.')}. {hint}"
+        ) from problem
 
 
 def nearest(word: str, known: Iterable[str], count: int = 1) -> list[str]:
-    """The ``count`` entries of ``known`` that look most like ``word``, best first; possibly none."""
+    """The ``count`` entries of ``known`` that look most like ``word``, best first; possibly
+    none.
+    """
     known = list(known)
     lower = {entry.lower(): entry for entry in known}
     close = difflib.get_close_matches(word.lower(), lower, n=count, cutoff=0.5)

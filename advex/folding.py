@@ -1,4 +1,6 @@
-"""A model's answers at inference with each batch normalisation folded into the layer before it: fewer passes over the data."""
+"""A model's answers at inference with each batch normalisation folded into the layer before it:
+fewer passes over the data.
+"""
 
 from __future__ import annotations
 
@@ -12,9 +14,18 @@ from keras import layers, ops
 
 from advex._arrays import Tensor
 
-LINEAR = (layers.Conv1D, layers.Conv2D, layers.Conv3D, layers.DepthwiseConv1D, layers.DepthwiseConv2D, layers.Dense)
+LINEAR = (
+    layers.Conv1D,
+    layers.Conv2D,
+    layers.Conv3D,
+    layers.DepthwiseConv1D,
+    layers.DepthwiseConv2D,
+    layers.Dense,
+)
 
-_PAIRS: weakref.WeakKeyDictionary[keras.Model, dict[int, Callable[..., Any]]] = weakref.WeakKeyDictionary()
+_PAIRS: weakref.WeakKeyDictionary[keras.Model, dict[int, Callable[..., Any]]] = (
+    weakref.WeakKeyDictionary()
+)
 
 
 def answer(model: keras.Model, x: Any) -> Any:
@@ -35,7 +46,11 @@ def _graph(model: Any) -> Any:
     """The functional model whose graph is all that ``model`` does, or None."""
     if type(model) is keras.Sequential:
         model = getattr(model, "_functional", None)
-    known = hasattr(model, "_nodes_by_depth") and hasattr(model, "_run_through_graph") and hasattr(model, "_standardize_inputs")
+    known = (
+        hasattr(model, "_nodes_by_depth")
+        and hasattr(model, "_run_through_graph")
+        and hasattr(model, "_standardize_inputs")
+    )
     return model if known and type(model).__name__ == "Functional" else None
 
 
@@ -65,7 +80,12 @@ def _replacements(graph: Any) -> dict[int, Callable[..., Any]]:
 
 
 def _found(graph: Any) -> dict[int, Callable[..., Any]]:
-    nodes = [node for depth in graph._nodes_by_depth.values() for node in depth if node.operation and not node.is_input]
+    nodes = [
+        node
+        for depth in graph._nodes_by_depth.values()
+        for node in depth
+        if node.operation and not node.is_input
+    ]
     uses = Counter(id(node.operation) for node in nodes)
     readers = Counter(id(tensor) for node in nodes for tensor in node.input_tensors)
     readers.update(id(tensor) for tensor in graph.outputs)
@@ -92,19 +112,30 @@ def _nested(model: keras.Model) -> Callable[..., Any]:
 
 
 def _fits(linear: Any, norm: Any, rank: int) -> bool:
-    """Whether ``norm`` scales what are the output channels of ``linear``, all in single precision."""
+    """Whether ``norm`` scales what are the output channels of ``linear``, all in single
+    precision.
+    """
     first = getattr(linear, "data_format", "channels_last") == "channels_first"
     axis = 1 if first else rank - 1
     plain = all(
-        layer.compute_dtype == "float32" and not getattr(layer, "quantization_mode", None) and layer.built
+        layer.compute_dtype == "float32"
+        and not getattr(layer, "quantization_mode", None)
+        and layer.built
         for layer in (linear, norm)
     )
     causal = getattr(linear, "padding", "valid") == "causal"
-    return plain and not causal and linear.activation is keras.activations.linear and norm.axis % rank == axis
+    return (
+        plain
+        and not causal
+        and linear.activation is keras.activations.linear
+        and norm.axis % rank == axis
+    )
 
 
 def _folded(linear: Any, norm: Any) -> Callable[..., Any]:
-    """``norm(linear(x))`` at inference; the weights are read anew at each call. Holds neither layer alive."""
+    """``norm(linear(x))`` at inference; the weights are read anew at each call. Holds neither layer
+    alive.
+    """
     held = weakref.ref(linear), weakref.ref(norm)
 
     def call(x: Tensor, *_: Any, **__: Any) -> Tensor:
@@ -124,7 +155,11 @@ def _folded(linear: Any, norm: Any) -> Callable[..., Any]:
             "dilation_rate": first.dilation_rate,
             "data_format": first.data_format,
         }
-        wide = (1,) * (len(x.shape) - 1) + (-1,) if first.data_format == "channels_last" else (1, -1) + (1,) * (len(x.shape) - 2)
+        wide = (
+            (1,) * (len(x.shape) - 1) + (-1,)
+            if first.data_format == "channels_last"
+            else (1, -1) + (1,) * (len(x.shape) - 2)
+        )
         if isinstance(first, layers.DepthwiseConv1D | layers.DepthwiseConv2D):
             kernel = kernel * ops.reshape(scale, kernel.shape[-2:])
             settings["strides"] = first.strides

@@ -1,4 +1,6 @@
-"""What counts as success: another class than the label, or a chosen class, perhaps with a demanded probability."""
+"""What counts as success: another class than the label, or a chosen class, perhaps with a demanded
+probability.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,9 @@ from advex._settings import Settings, shown
 from advex.errors import InvalidInput, InvalidType, blaming
 
 FRAGILE = 1e-6
-"""A margin below this fraction of the largest logit may differ from machine to machine: it never counts as crossed."""
+"""A margin below this fraction of the largest logit may differ from machine to machine: it never
+counts as crossed.
+"""
 
 INFINITY = float("inf")
 LARGEST = 3e38  # what float32 holds
@@ -26,11 +30,15 @@ LARGEST = 3e38  # what float32 holds
 
 def class_mask(labels: Tensor, logits: Tensor) -> Tensor:
     """True at each example's own class: shape (batch, classes)."""
-    return ops.expand_dims(ops.cast(labels, "int32"), 1) == ops.arange(logits.shape[1], dtype="int32")
+    return ops.expand_dims(ops.cast(labels, "int32"), 1) == ops.arange(
+        logits.shape[1], dtype="int32"
+    )
 
 
 def others(logits: Tensor, labels: Tensor) -> Tensor:
-    """The logits, minus infinity at each example's own class: no finite number is below every logit."""
+    """The logits, minus infinity at each example's own class: no finite number is below every
+    logit.
+    """
     return ops.where(class_mask(labels, logits), -INFINITY, logits)
 
 
@@ -45,7 +53,9 @@ def best_other(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def _largest(logits: Tensor) -> Tensor:
-    """Each example's largest absolute logit, shape (batch,); classes masked out by -1e9 or -inf do not take part."""
+    """Each example's largest absolute logit, shape (batch,); classes masked out by -1e9 or -inf do
+    not take part.
+    """
     top = ops.max(logits, axis=1, keepdims=True)
     masked = logits < top - 1e4 * (1 + ops.abs(top))
     size = ops.max(ops.abs(ops.where(masked, top, logits)), axis=1)
@@ -55,21 +65,29 @@ def _largest(logits: Tensor) -> Tensor:
 class Goal(Settings):
     """What an attack is to achieve. A goal of your own is a frozen dataclass with ``margin``.
 
-    Fields that are NumPy arrays hold one entry per example and travel with it; inside ``margin`` they are tensors of
-    the batch at hand.
+    Fields that are NumPy arrays hold one entry per example and travel with it; inside ``margin``
+    they are tensors of the batch at hand.
     """
 
     targeted: ClassVar[bool] = False
-    """Whether ``labels`` are classes to reach (True) or to leave (False); ``losses.cross_entropy`` asks."""
+    """Whether ``labels`` are classes to reach (True) or to leave (False); ``losses.cross_entropy``
+    asks.
+    """
     independent = False
-    """Whether each class has a probability of its own, a sigmoid unit each; set from the model, see ``of``."""
+    """Whether each class has a probability of its own, a sigmoid unit each; set from the model, see
+    ``of``.
+    """
 
     @abstractmethod
     def margin(self, logits: Tensor) -> Tensor:
-        """How far the decision boundary is crossed: (batch, classes) -> (batch,); above 0 = crossed."""
+        """How far the decision boundary is crossed: (batch, classes) -> (batch,); above 0 =
+        crossed.
+        """
 
     def probabilities(self, logits: Tensor) -> Tensor:
-        """What the model itself calls the probability of each class: (batch, classes), softmax or a sigmoid for each."""
+        """What the model itself calls the probability of each class: (batch, classes), softmax or a
+        sigmoid for each.
+        """
         return ops.sigmoid(logits) if self.independent else ops.softmax(logits)
 
     def of(self, independent: bool) -> Self:
@@ -83,7 +101,8 @@ class Goal(Settings):
     def reached(self, logits: Tensor, slack: float = 1.0) -> Tensor:
         """Whether each example has succeeded: (batch,) of bool. NaN never has.
 
-        The margin must exceed ``slack`` times the noise of the arithmetic, 1e-6 of the largest logit.
+        The margin must exceed ``slack`` times the noise of the arithmetic, 1e-6 of the largest
+        logit.
         """
         with blaming(f"{type(self).__name__}.margin"):
             margin = self.margin(logits)
@@ -92,19 +111,29 @@ class Goal(Settings):
     def check(self, count: int, classes: int | None) -> Self:
         """This goal, tidied up for ``count`` examples, or an error that says what is wrong with it.
 
-        ``classes`` is None as long as only the model itself, not yet called, could tell their number.
+        ``classes`` is None as long as only the model itself, not yet called, could tell their
+        number.
         """
-        tidy = {name: _tidy(f"{type(self).__name__}.{name}", values) for name, values in self.rows().items()}
+        tidy = {
+            name: _tidy(f"{type(self).__name__}.{name}", values)
+            for name, values in self.rows().items()
+        }
         for name, values in tidy.items():
             if len(values) != count:
-                raise InvalidInput(f"{type(self).__name__}.{name} has {len(values)} entries for {count} examples")
+                raise InvalidInput(
+                    f"{type(self).__name__}.{name} has {len(values)} entries for {count} examples"
+                )
         return self.bound(tidy)
 
     def rows(self) -> dict[str, Array]:
         """The fields with one entry per example."""
         fields = dataclasses.fields(self)  # type: ignore[arg-type]
         values = {field.name: getattr(self, field.name) for field in fields}
-        return {name: value for name, value in values.items() if isinstance(value, np.ndarray) and value.ndim}
+        return {
+            name: value
+            for name, value in values.items()
+            if isinstance(value, np.ndarray) and value.ndim
+        }
 
     def bound(self, rows: dict[str, Any]) -> Self:
         """A copy whose per-example fields are ``rows``."""
@@ -120,19 +149,25 @@ class Goal(Settings):
 
 
 def _tidy(name: str, values: Array) -> Array:
-    """A copy of one entry per example, of the types that models and losses work with: int32, float32, bool."""
+    """A copy of one entry per example, of the types that models and losses work with: int32,
+    float32, bool.
+    """
     kind = values.dtype.kind
     if kind in "iu":
         if len(values) and not -(2**31) <= int(values.min()) <= int(values.max()) < 2**31:
             raise InvalidInput(f"{name} holds whole numbers beyond 32 bits, such as {values.max()}")
         return values.astype("int32")
     if kind not in "fb":
-        raise InvalidType(f"{name} must hold numbers, one entry per example; received an array of {values.dtype}")
+        raise InvalidType(
+            f"{name} must hold numbers, one entry per example; received an array of {values.dtype}"
+        )
     return values.astype("float32" if kind == "f" else bool)
 
 
 def axes_of(values: Any) -> int:
-    """How many axes ``values`` have; 1 where NumPy cannot tell: what they are is looked at elsewhere."""
+    """How many axes ``values`` have; 1 where NumPy cannot tell: what they are is looked at
+    elsewhere.
+    """
     try:
         return int(np.ndim(values))
     except Exception:  # ragged lists, or what an object that is no array raises
@@ -149,7 +184,8 @@ def class_numbers(name: str, values: Any) -> tuple[Array, tuple[str, ...]]:
         array = array.astype("int32")  # such as labels[:, None] == range(classes): one-hot
     if array.dtype == bool or array.dtype.kind not in "iuf":
         raise InvalidType(
-            f"{name} must be class numbers, shape (n,); received {type(values).__name__} of dtype {array.dtype}"
+            f"{name} must be class numbers, shape (n,); received {type(values).__name__} of dtype"
+            f" {array.dtype}"
             f"{_numbers_from(name, array)}"
         )
     notes: tuple[str, ...] = ()
@@ -159,19 +195,27 @@ def class_numbers(name: str, values: Any) -> tuple[Array, tuple[str, ...]]:
         hot = (array == 0) | (array == 1)
         if not (hot.all() and (array.sum(axis=1) == 1).all()):
             raise InvalidInput(
-                f"{name} of shape {array.shape} are neither class numbers nor one-hot{_what_rows_are(name, array)}"
+                f"{name} of shape {array.shape} are neither class numbers nor"
+                f" one-hot{_what_rows_are(name, array)}"
             )
         array = array.argmax(axis=1)
         notes = (f"One-hot {name} were converted to class numbers.",)
     if array.ndim == 0:
-        raise InvalidInput(f"{name} must have shape (n,), a class number for each example; received one number: [{array}]")
+        raise InvalidInput(
+            f"{name} must have shape (n,), a class number for each example; received one number:"
+            f" [{array}]"
+        )
     if array.ndim != 1:
-        pixels = ": a class for each pixel (segmentation) is not supported yet" if array.ndim > 2 else ""
+        pixels = (
+            ": a class for each pixel (segmentation) is not supported yet" if array.ndim > 2 else ""
+        )
         raise InvalidInput(f"{name} must have shape (n,); received shape {array.shape}{pixels}")
     if array.dtype.kind == "f":
         whole = np.isfinite(array) & (array == np.round(array))
         if not whole.all():
-            raise InvalidInput(f"{name} must be whole class numbers; received {array[~whole][:3].tolist()}")
+            raise InvalidInput(
+                f"{name} must be whole class numbers; received {array[~whole][:3].tolist()}"
+            )
     if len(array) and not -(2**31) <= array.min() <= array.max() < 2**31:
         far = array.max() if array.max() >= 2**31 else array.min()
         raise InvalidInput(f"{name} must be class numbers; received {far}")
@@ -184,7 +228,10 @@ def _numbers_from(name: str, array: Array) -> str:
         return f": np.asarray({name}).astype('int32') if True is class 1"
     texts = array.size and all(isinstance(value, str | bytes) for value in array.ravel()[:100])
     if array.dtype.kind in "SU" or (array.dtype == object and texts):
-        return f", names in place of numbers: [names.index(label) for label in {name}] with the names in the order of the classes"
+        return (
+            f", names in place of numbers: [names.index(label) for label in {name}] with"
+            f" the names in the order of the classes"
+        )
     return ""
 
 
@@ -192,12 +239,14 @@ def _what_rows_are(name: str, array: Array) -> str:
     """What rows of several numbers mean that are not one-hot: the end of the error's sentence."""
     if ((array == 0) | (array == 1)).all():
         return (
-            ": rows with no 1 or with several are several labels for one example (multi-label), which is not supported yet;"
+            ": rows with no 1 or with several are several labels for one example (multi-label),"
+            " which is not supported yet;"
             " one class number for each example is needed, shape (n,)"
         )
     if ((array >= 0) & (array <= 1)).all():
         return (
-            f", but soft labels or scores: np.asarray({name}).argmax(1) if each row stands for its largest; several labels for"
+            f", but soft labels or scores: np.asarray({name}).argmax(1) if each row stands for its"
+            f" largest; several labels for"
             " one example (multi-label) are not supported yet"
         )
     return ": one class number for each example is needed, shape (n,)"
@@ -214,13 +263,17 @@ class _Labelled(Goal):
 
     @property
     def notes(self) -> tuple[str, ...]:
-        reached, margin = (next(kind for kind in type(self).__mro__ if name in vars(kind)) for name in ("reached", "margin"))
+        reached, margin = (
+            next(kind for kind in type(self).__mro__ if name in vars(kind))
+            for name in ("reached", "margin")
+        )
         own: tuple[str, ...] = self._notes  # type: ignore[attr-defined]
         if reached is margin or not issubclass(reached, margin):
             return own
         return (
             *own,
-            f"{type(self).__name__} has a reached() of its own and the margin() of {margin.__name__}, which is what attacks"
+            f"{type(self).__name__} has a reached() of its own and the margin() of"
+            f" {margin.__name__}, which is what attacks"
             " climb: give it a margin that is positive where it is reached.",
         )
 
@@ -232,11 +285,19 @@ class _Labelled(Goal):
             return tidy
         outside = (self.labels < 0) | (self.labels >= classes)
         if outside.any():
-            hint = ": are they 1-based? Subtract 1: labels - 1" if self.labels.min() >= 1 and self.labels.max() == classes else ""
+            hint = (
+                ": are they 1-based? Subtract 1: labels - 1"
+                if self.labels.min() >= 1 and self.labels.max() == classes
+                else ""
+            )
             if classes == 2 and not hint:
-                hint = " (one output unit is taken for yes or no, 2 classes: regression is not supported yet)"
+                hint = (
+                    " (one output unit is taken for yes or no, 2 classes: regression is not"
+                    " supported yet)"
+                )
             raise InvalidInput(
-                f"the model has {classes} classes, 0 to {classes - 1}, but {outside.sum()} labels are outside,"
+                f"the model has {classes} classes, 0 to {classes - 1}, but {outside.sum()} labels"
+                f" are outside,"
                 f" such as {self.labels[outside][0]}{hint}"
             )
         return tidy
@@ -244,9 +305,11 @@ class _Labelled(Goal):
 
 @dataclass(frozen=True, eq=False)
 class Towards(Goal):
-    """Leave one class for a chosen other: what an attack pursues that tries one wrong class after the other.
+    """Leave one class for a chosen other: what an attack pursues that tries one wrong class after
+    the other.
 
-    Losses see a targeted goal whose margin is the chosen logit minus the true one; success is judged by the goal of the call.
+    Losses see a targeted goal whose margin is the chosen logit minus the true one; success is
+    judged by the goal of the call.
 
     Args:
         labels: the class to reach, shape (n,).
@@ -262,7 +325,9 @@ class Towards(Goal):
 
 
 def leaves(goal: Goal) -> bool:
-    """Whether any class but the label is a success: not so for a goal derived from ``Untargeted`` with a margin of its own."""
+    """Whether any class but the label is a success: not so for a goal derived from ``Untargeted``
+    with a margin of its own.
+    """
     return isinstance(goal, Untargeted) and type(goal).margin is Untargeted.margin
 
 
@@ -290,8 +355,8 @@ class Targeted(_Labelled):
 
     Args:
         labels: the classes to reach: shape (n,), or one number for all examples.
-        confidence: the probability the model must give to it, 0 to 1: one number, or shape (n,). With 0 it is enough
-            that the chosen class comes first.
+        confidence: the probability the model must give to it, 0 to 1: one number, or shape (n,).
+            With 0 it is enough that the chosen class comes first.
 
     Example:
         >>> Targeted(859, confidence=0.8)
@@ -314,9 +379,14 @@ class Targeted(_Labelled):
         except Exception:  # what an object that is no array raises here may be anything
             confidence = np.asarray(None)
         if confidence.dtype.kind not in "iuf" or confidence.ndim > 1:
-            raise InvalidType(f"confidence must be a probability, or one per example; received {shown(self.confidence)}")
+            raise InvalidType(
+                f"confidence must be a probability, or one per example; received"
+                f" {shown(self.confidence)}"
+            )
         if not ((confidence >= 0) & (confidence <= 1)).all():
-            raise InvalidInput(f"confidence must lie between 0 and 1; received {shown(self.confidence)}")
+            raise InvalidInput(
+                f"confidence must lie between 0 and 1; received {shown(self.confidence)}"
+            )
         confidence = confidence.astype("float32")
         object.__setattr__(self, "_single", single)
         object.__setattr__(self, "labels", labels)
@@ -325,9 +395,15 @@ class Targeted(_Labelled):
 
     def check(self, count: int, classes: int | None) -> Self:
         labels = np.repeat(self.labels, count) if self._single else self.labels  # type: ignore[attr-defined]
-        confidence = np.broadcast_to(self.confidence, (count,)) if self.confidence.ndim == 0 else self.confidence
+        confidence = (
+            np.broadcast_to(self.confidence, (count,))
+            if self.confidence.ndim == 0
+            else self.confidence
+        )
         if len(confidence) != count:
-            raise InvalidInput(f"x has {count} examples but there are {len(confidence)} confidences")
+            raise InvalidInput(
+                f"x has {count} examples but there are {len(confidence)} confidences"
+            )
         twin = self.bound({"labels": labels, "confidence": confidence})
         object.__setattr__(twin, "_single", False)
         return super(Targeted, twin).check(count, classes)
@@ -344,7 +420,9 @@ class Targeted(_Labelled):
     def __repr__(self) -> str:
         labels = str(self.labels[0]) if self._single else f"{len(self.labels)} examples"  # type: ignore[attr-defined]
         highest = f"{float(np.max(self.confidence, initial=0)):g}"
-        return f"Targeted({labels}, confidence={highest})" if float(highest) else f"Targeted({labels})"
+        return (
+            f"Targeted({labels}, confidence={highest})" if float(highest) else f"Targeted({labels})"
+        )
 
 
 if not TYPE_CHECKING:

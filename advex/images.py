@@ -1,4 +1,6 @@
-"""Pictures in and out: files are read carefully, written whole or not at all, and laid out in grids, by Pillow."""
+"""Pictures in and out: files are read carefully, written whole or not at all, and laid out in
+grids, by Pillow.
+"""
 
 from __future__ import annotations
 
@@ -21,10 +23,14 @@ from advex.errors import ImageError, InvalidInput
 LARGEST = 64_000_000  # pixels; more is taken for a decompression bomb
 
 SMALL, THIN, THINNEST = 8, 4, 50
-"""Sides below 8 pixels, and sides more than 4 or 50 times as long as the other, speak against a picture: see ``is_image``."""
+"""Sides below 8 pixels, and sides more than 4 or 50 times as long as the other, speak against a
+picture: see ``is_image``.
+"""
 
 FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "QOI", "TIFF", "WEBP")
-"""What is read. Pillow knows more, but some of those start other programs (EPS) or take any file for theirs (TGA)."""
+"""What is read. Pillow knows more, but some of those start other programs (EPS) or take any file
+for theirs (TGA).
+"""
 
 GREY = ("1", "L", "I", "I;16", "I;16L", "I;16B", "I;16N")
 
@@ -41,7 +47,9 @@ UPRIGHT = {  # the EXIF orientation -> what undoes it
 
 @dataclass(frozen=True)
 class Picture:
-    """An image file that could be read: its pixels (height, width, channels) uint8, and what had to be done to it."""
+    """An image file that could be read: its pixels (height, width, channels) uint8, and what had to
+    be done to it.
+    """
 
     path: Path
     pixels: Array
@@ -60,15 +68,16 @@ def encodable(name: str) -> bool:
 def read(path: str | Path, *, channels: int = 3, size: tuple[int, int] | None = None) -> Picture:
     """Read one image file as 8-bit pixels.
 
-    The picture is turned upright as its EXIF data say; transparency is laid on white; palettes, CMYK and 16-bit values are
-    converted; of an animation the first frame is taken; colour profiles and gammas are not applied. Whatever was done, and
-    what the file says and was not done, is in ``notes``.
+    The picture is turned upright as its EXIF data say; transparency is laid on white; palettes,
+    CMYK and 16-bit values are converted; of an animation the first frame is taken; colour profiles
+    and gammas are not applied. Whatever was done, and what the file says and was not done, is in
+    ``notes``.
 
     Args:
         path: a file in one of ``FORMATS``, whatever its name.
         channels: 3 for colour, 1 for grey.
-        size: (height, width): a picture of another size is cropped to its central square (or the largest central part of the
-            wanted shape) and resized, bicubic.
+        size: (height, width): a picture of another size is cropped to its central square (or the
+            largest central part of the wanted shape) and resized, bicubic.
 
     Returns:
         A ``Picture``.
@@ -101,7 +110,11 @@ def read(path: str | Path, *, channels: int = 3, size: tuple[int, int] | None = 
             warnings.simplefilter("always")
             pixels = _decoded(path, channels, size, notes)
         # Pillow's own limit is above LARGEST, so that its warning says nothing new.
-        others = (entry.message for entry in said if not issubclass(entry.category, Image.DecompressionBombWarning))
+        others = (
+            entry.message
+            for entry in said
+            if not issubclass(entry.category, Image.DecompressionBombWarning)
+        )
         notes += dict.fromkeys(f"Pillow: {message}" for message in others)
     except ImageError:
         raise
@@ -110,7 +123,9 @@ def read(path: str | Path, *, channels: int = 3, size: tuple[int, int] | None = 
     except Image.DecompressionBombError:
         raise ImageError(f"{path}: too many pixels (a decompression bomb?)") from None
     except UnidentifiedImageError:
-        raise ImageError(f"{path}: not an image in a format that is read ({', '.join(FORMATS)})") from None
+        raise ImageError(
+            f"{path}: not an image in a format that is read ({', '.join(FORMATS)})"
+        ) from None
     except Exception as problem:  # Pillow's decoders raise whatever they like on a broken file
         raise ImageError(f"{path}: broken image ({type(problem).__name__}: {problem})") from None
     return Picture(path, pixels, tuple(notes))
@@ -123,7 +138,10 @@ def _decoded(path: Path, channels: int, size: tuple[int, int] | None, notes: lis
     Image.init()
     with Image.open(path, formats=[name for name in FORMATS if name in Image.OPEN]) as opened:
         if opened.width * opened.height > LARGEST:
-            raise ImageError(f"{path}: {opened.width} x {opened.height} pixels are more than {LARGEST:,} (a decompression bomb?)")
+            raise ImageError(
+                f"{path}: {opened.width} x {opened.height} pixels are more than {LARGEST:,} (a"
+                f" decompression bomb?)"
+            )
         if path.suffix and path.suffix.lower() not in suffixes(opened.format):
             notes.append(f"is a {opened.format} file, whatever its name says")
         if getattr(opened, "is_animated", False):
@@ -143,10 +161,14 @@ def _decoded(path: Path, channels: int, size: tuple[int, int] | None, notes: lis
     if image.mode.startswith("I;16") or (image.mode == "I" and kind in ("PNG", "PPM")):
         if "transparency" in image.info:
             notes.append("transparency not applied")
-        image = Image.fromarray(np.clip(np.rint(np.asarray(image, "float64") / 257), 0, 255).astype("uint8"))
+        image = Image.fromarray(
+            np.clip(np.rint(np.asarray(image, "float64") / 257), 0, 255).astype("uint8")
+        )
         deep = True
     elif image.mode in ("I", "F"):
-        raise ImageError(f"{path}: 32 bits per pixel whose white is unknown; save it with 8 or 16 bits")
+        raise ImageError(
+            f"{path}: 32 bits per pixel whose white is unknown; save it with 8 or 16 bits"
+        )
     if deep:
         notes.append("16 bits cut to 8")
     mode = image.mode
@@ -159,7 +181,9 @@ def _decoded(path: Path, channels: int, size: tuple[int, int] | None, notes: lis
     if mode == "LAB":  # Pillow knows no way from it to grey
         image = image.convert("RGB")
     if mode not in GREY and (channels == 1 or mode != "RGB"):
-        notes.append(f"converted from {mode}" + (" to grey" if channels == 1 and _coloured(image) else ""))
+        notes.append(
+            f"converted from {mode}" + (" to grey" if channels == 1 and _coloured(image) else "")
+        )
     wanted = "RGB" if channels == 3 else "L"
     if image.mode != wanted:
         image = image.convert(wanted)
@@ -170,12 +194,16 @@ def _decoded(path: Path, channels: int, size: tuple[int, int] | None, notes: lis
 
 
 def _unapplied(image: Any) -> Iterator[str]:
-    """What a file says about its colours beyond their numbers, all of which is left out: in words."""
+    """What a file says about its colours beyond their numbers, all of which is left out: in
+    words.
+    """
     if profile := image.info.get("icc_profile"):
         try:
             from PIL import ImageCms
 
-            name = ImageCms.getProfileDescription(ImageCms.ImageCmsProfile(io.BytesIO(profile))).strip()
+            name = ImageCms.getProfileDescription(
+                ImageCms.ImageCmsProfile(io.BytesIO(profile))
+            ).strip()
         except Exception:  # Pillow without its colour management, or a profile that is none
             name = "unreadable"
         if "srgb" not in name.lower() and "61966" not in name:  # the number of the standard
@@ -203,14 +231,17 @@ def _fitted(image: Any, size: tuple[int, int], notes: list[str]) -> Any:
     to = f"{size[1]} x {size[0]}{enlarged}"
     if cropped:
         rest = f" and resized to {to}" if resized else ""
-        notes.append(f"cropped from {before[0]} x {before[1]} to the central {part[0]} x {part[1]}{rest}")
+        notes.append(
+            f"cropped from {before[0]} x {before[1]} to the central {part[0]} x {part[1]}{rest}"
+        )
     else:
         notes.append(f"resized from {before[0]} x {before[1]} to {to}")
     return image.crop(middle).resize((size[1], size[0]), Image.Resampling.BICUBIC)
 
 
 def _middle(size: tuple[int, int], shape: tuple[int, int]) -> tuple[int, int, int, int]:
-    """The largest central part (left, upper, right, lower) of a picture that has the proportions of ``shape``.
+    """The largest central part (left, upper, right, lower) of a picture that has the proportions of
+    ``shape``.
 
     It is cut off before the picture is resized: what lies outside must not shine in.
     """
@@ -224,8 +255,14 @@ def suffixes(kind: str | None = None) -> set[str]:
     """The endings of file names, in small letters, of one format or of all ``FORMATS``."""
     from PIL import Image
 
-    kinds = FORMATS if kind is None else {"MPO": ("MPO", "JPEG"), "JPEG": ("JPEG", "MPO")}.get(kind, (kind,))
-    return {suffix.lower() for suffix, name in Image.registered_extensions().items() if name in kinds}
+    kinds = (
+        FORMATS
+        if kind is None
+        else {"MPO": ("MPO", "JPEG"), "JPEG": ("JPEG", "MPO")}.get(kind, (kind,))
+    )
+    return {
+        suffix.lower() for suffix, name in Image.registered_extensions().items() if name in kinds
+    }
 
 
 def picture(pixels: Array) -> Any:
@@ -236,7 +273,8 @@ def picture(pixels: Array) -> Any:
 
 
 def write(path: Path, pixels: Array, *, overwrite: bool = False) -> None:
-    """Write a PNG under a temporary name, flush it to the disk, and give it its name: the file is whole or absent.
+    """Write a PNG under a temporary name, flush it to the disk, and give it its name: the file is
+    whole or absent.
 
     Args:
         path: the file, in a folder that exists.
@@ -258,7 +296,9 @@ def save(path: Path, image: Any, *, overwrite: bool = False) -> None:
 
 @contextlib.contextmanager
 def replacing(path: Path, *, overwrite: bool) -> Iterator[BinaryIO]:
-    """A binary file that takes the name ``path`` when the block ends well, and is gone when it does not."""
+    """A binary file that takes the name ``path`` when the block ends well, and is gone when it does
+    not.
+    """
     taken = f"{path} exists; pass overwrite=True to replace it"
     if not overwrite and os.path.lexists(path):
         raise InvalidInput(taken)
@@ -288,14 +328,16 @@ def _named(temporary: Path, path: Path, taken: str) -> None:
 
 
 def is_image(x: Array) -> bool:
-    """Whether ``x`` (n, ...) is a batch of grey or colour pictures, which can be drawn and written as files.
+    """Whether ``x`` (n, ...) is a batch of grey or colour pictures, which can be drawn and written
+    as files.
 
     The one rule that ``Result.save`` and ``show``, run files, reports and the doctor go by:
 
-    * (n, height, width, 1), (n, height, width, 3) and, in ``uint8``, (n, height, width) are pictures, but for strips: a side of
-      one pixel, a side below 8 pixels and the other more than 4 times as long, or any side 50 times as long as the other;
-    * (n, height, width) floats are pictures if both sides are at least 8 and neither is more than 4 times the other: a series
-      (n, steps, channels) has as many axes.
+    * (n, height, width, 1), (n, height, width, 3) and, in ``uint8``, (n, height, width) are
+      pictures, but for strips: a side of one pixel, a side below 8 pixels and the other more than 4
+          times as long, or any side 50 times as long as the other;
+    * (n, height, width) floats are pictures if both sides are at least 8 and neither is more than 4
+      times the other: a series (n, steps, channels) has as many axes.
 
     Example:
         >>> is_image(np.zeros((8, 28, 28), "float32")), is_image(np.zeros((8, 100, 3), "float32"))
@@ -305,12 +347,16 @@ def is_image(x: Array) -> bool:
 
 
 def no_picture(x: Array) -> str:
-    """Why ``x`` (n, ...) is no batch of pictures; empty if it is one. The rule is that of ``is_image``."""
+    """Why ``x`` (n, ...) is no batch of pictures; empty if it is one. The rule is that of
+    ``is_image``.
+    """
     what = f"x of shape {x.shape} and dtype {x.dtype}"
     if x.ndim not in (3, 4) or (x.ndim == 4 and x.shape[-1] not in (1, 3)):
         return f"{what} is neither (n, height, width) nor (n, height, width, 1 or 3)"
     shorter, longer = sorted(x.shape[1:3])
-    strip = shorter < 2 or longer > THINNEST * shorter or (shorter < SMALL and longer > THIN * shorter)
+    strip = (
+        shorter < 2 or longer > THINNEST * shorter or (shorter < SMALL and longer > THIN * shorter)
+    )
     ambiguous = x.ndim == 3 and x.dtype != np.uint8
     if strip or (ambiguous and (shorter < SMALL or longer > THIN * shorter)):
         series = " is taken for series, (n, steps, channels):" if x.ndim == 3 else " holds strips:"
@@ -323,13 +369,20 @@ def enlarged(before: Array, after: Array, factor: int = 10) -> Array:
     return np.clip(128 + factor * (after.astype("int16") - before), 0, 255).astype("uint8")
 
 
-def sheet(rows: Sequence[Sequence[tuple[Array, str]]], headings: Sequence[str] = (), side: int = 112, across: int = 1) -> Any:
+def sheet(
+    rows: Sequence[Sequence[tuple[Array, str]]],
+    headings: Sequence[str] = (),
+    side: int = 112,
+    across: int = 1,
+) -> Any:
     """A ``PIL.Image``: rows of pictures with a caption under each and headings above the columns.
 
     Args:
-        rows: each a list of (pixels uint8, caption). A caption's lines are broken between words where they are too long.
+        rows: each a list of (pixels uint8, caption). A caption's lines are broken between words
+            where they are too long.
         headings: one per column, or none.
-        side: length of the longer side of each picture, in pixels; small ones are enlarged without smoothing.
+        side: length of the longer side of each picture, in pixels; small ones are enlarged without
+            smoothing.
         across: how many rows stand side by side.
     """
     from PIL import Image, ImageDraw, ImageFont
@@ -349,13 +402,16 @@ def sheet(rows: Sequence[Sequence[tuple[Array, str]]], headings: Sequence[str] =
         scale = side / max(height, width)
         return max(1, round(width * scale)), max(1, round(height * scale))
 
-    tall = max([drawn(pixels)[1] for row in rows for pixels, _ in row], default=side)  # no white above and below flat pictures
+    # no white above and below flat pictures
+    tall = max([drawn(pixels)[1] for row in rows for pixels, _ in row], default=side)
     captions = [[wrapped(caption) for _, caption in row] for row in rows]
     titles = [wrapped(heading) for heading in headings]
     top = gap + line_height * max(map(len, titles), default=0)
     heights = []
     for start in range(0, len(rows), across):
-        lines = max((len(caption) for row in captions[start : start + across] for caption in row), default=0)
+        lines = max(
+            (len(caption) for row in captions[start : start + across] for caption in row), default=0
+        )
         heights.append(tall + line_height * lines + 2 * gap)
     width = across * (block + between) - between + 2 * gap
     canvas = Image.new("RGB", (width, top + sum(heights) + 2), "white")
@@ -369,12 +425,20 @@ def sheet(rows: Sequence[Sequence[tuple[Array, str]]], headings: Sequence[str] =
         upper = top + sum(heights[: index // across])
         for column, (pixels, _) in enumerate(row):
             image = picture(pixels).convert("RGB")
-            method = Image.Resampling.NEAREST if side >= 2 * max(image.size) else Image.Resampling.BICUBIC
+            method = (
+                Image.Resampling.NEAREST
+                if side >= 2 * max(image.size)
+                else Image.Resampling.BICUBIC
+            )
             image = image.resize(drawn(pixels), method)
             left = gap + (index % across) * (block + between) + column * (side + gap)
-            canvas.paste(image, (left + (side - image.width) // 2, upper + (tall - image.height) // 2))
+            canvas.paste(
+                image, (left + (side - image.width) // 2, upper + (tall - image.height) // 2)
+            )
             for number, words in enumerate(captions[index][column]):
-                draw.text((left, upper + tall + 2 + line_height * number), words, fill="black", font=font)
+                draw.text(
+                    (left, upper + tall + 2 + line_height * number), words, fill="black", font=font
+                )
     return canvas
 
 

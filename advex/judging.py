@@ -20,13 +20,18 @@ CHECKED = 16  # rows used for the checks of the model's honesty
 ALONE = 2  # of them, and of the successes, that are asked about one by one
 
 EVEN: ContextVar[int] = ContextVar("advex_even", default=1)
-"""Batches are filled up to a multiple of so many rows. Kernels remember something for every size they have seen: long evaluations
-keep the number of sizes small. What fills a batch up is computed, and counted by nobody."""
+"""Batches are filled up to a multiple of so many rows. Kernels remember something for every size
+they have seen: long evaluations keep the number of sizes small. What fills a batch up is computed,
+and counted by nobody."""
 
 STALE = "stale"  # of ``honesty``: what was compiled answers otherwise than the model itself
-RANDOM = "The model answers differently to the same input: it is random at inference. Successes may be luck."
+RANDOM = (
+    "The model answers differently to the same input: it is random at inference. Successes"
+    " may be luck."
+)
 NEIGHBOURS = (
-    "The model's answer to an input depends on the rest of its batch, or on the place in it. Every input was judged alone; the"
+    "The model's answer to an input depends on the rest of its batch, or on the place in it. Every"
+    " input was judged alone; the"
     " attack searched in batches, and may have missed successes."
 )
 
@@ -43,18 +48,23 @@ def even(rows: int) -> Iterator[None]:
 
 def spread(count: int, most: int) -> Array:
     """At most ``most`` of the numbers below ``count``, evenly spread."""
-    return np.unique(np.linspace(0, max(0, count - 1), min(count, most)).round().astype("int64"))[:count]
+    return np.unique(np.linspace(0, max(0, count - 1), min(count, most)).round().astype("int64"))[
+        :count
+    ]
 
 
 def telling(count: int, most: int, size: int) -> Array:
-    """The same, with both sides of the border between the first two batches of ``size``: the place there may be special."""
+    """The same, with both sides of the border between the first two batches of ``size``: the place
+    there may be special.
+    """
     if count <= max(most, size):
         return spread(count, most)
     return np.unique(np.concatenate([spread(count, most - 2), [size - 1, size]]))
 
 
 class Judge:
-    """Answers of the model itself to arrays of the user's kind, in batches; nothing that was compiled takes part.
+    """Answers of the model itself to arrays of the user's kind, in batches; nothing that was
+    compiled takes part.
 
     Attributes:
         singly: whether each input is asked about in a batch of its own.
@@ -72,8 +82,8 @@ class Judge:
     def differs(self, one: Array, other: Array) -> bool:
         """Whether two answers to the same inputs differ by more than rounding errors.
 
-        On the boundary all logits may be next to nothing, and their rounding errors are not: then random inputs tell what size
-        the model's logits have. They are counted in ``spent``.
+        On the boundary all logits may be next to nothing, and their rounding errors are not: then
+        random inputs tell what size the model's logits have. They are counted in ``spent``.
         """
         if not self.forward.differs(one, other):
             return False
@@ -87,7 +97,9 @@ class Judge:
         return self.forward.differs(one, other, self._scale)
 
     def size(self, count: int) -> int:
-        """In batches of how many ``count`` inputs are asked about: one of two sizes, where each new one is dear."""
+        """In batches of how many ``count`` inputs are asked about: one of two sizes, where each new
+        one is dear.
+        """
         return CHECKED if self.fixed and count <= 4 * CHECKED else self.batch
 
     def filled(self, points: Array, size: int) -> Array:
@@ -103,19 +115,29 @@ class Judge:
             return self.alone(x)
         size = self.size(len(x))
         parts = [x[start : start + size] for start in range(0, len(x), size)]
-        return np.concatenate([self._asked(self.filled(self.grid.working(part), size))[: len(part)] for part in parts])
+        return np.concatenate(
+            [self._asked(self.filled(self.grid.working(part), size))[: len(part)] for part in parts]
+        )
 
     def alone(self, x: Array) -> Array:
         """The same, each input in a batch of its own."""
-        return np.concatenate([self._asked(self.grid.working(x[row : row + 1])) for row in range(len(x))])
+        return np.concatenate(
+            [self._asked(self.grid.working(x[row : row + 1])) for row in range(len(x))]
+        )
 
     def compiled_logits(self, classifier: Classifier, x: Array) -> Array:
-        """What the oldest function that was compiled for the model answers: (n, ...) -> (n, classes)."""
+        """What the oldest function that was compiled for the model answers: (n, ...) -> (n,
+        classes).
+        """
         points, size = self.grid.working(x), self.size(len(x))
         if self._compiled is None:
             self._compiled = classifier.canary(points[:1])
-        parts = [self.filled(points[start : start + size], size) for start in range(0, len(points), size)]
-        return np.concatenate([_backend.to_numpy(self._compiled(ops.convert_to_tensor(part))) for part in parts])[: len(points)]
+        parts = [
+            self.filled(points[start : start + size], size) for start in range(0, len(points), size)
+        ]
+        return np.concatenate(
+            [_backend.to_numpy(self._compiled(ops.convert_to_tensor(part))) for part in parts]
+        )[: len(points)]
 
     def _asked(self, points: Array) -> Array:
         logits = _backend.to_numpy(self.run(ops.convert_to_tensor(points)))
@@ -123,9 +145,11 @@ class Judge:
         return logits
 
     def __call__(self, x: Array, goal: Goal | None, ranked: int = 0) -> dict[str, Array]:
-        """Per row: logits, prediction, its probability, whether the goal is reached, whether logits are NaN or saturate.
+        """Per row: logits, prediction, its probability, whether the goal is reached, whether logits
+        are NaN or saturate.
 
-        With ``ranked``, also that many classes but the predicted one, the likeliest first: (n, ranked).
+        With ``ranked``, also that many classes but the predicted one, the likeliest first: (n,
+        ranked).
         """
         logits, size = self.logits(x), self.size(len(x))
         parts: list[dict[str, Array]] = []
@@ -138,14 +162,18 @@ class Judge:
             parts.append({name: values[:count] for name, values in part.items()})
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
-    def _judged(self, logits: Array, goal: Goal | None, every: Array, ranked: int) -> dict[str, Array]:
+    def _judged(
+        self, logits: Array, goal: Goal | None, every: Array, ranked: int
+    ) -> dict[str, Array]:
         tensor = ops.convert_to_tensor(logits)
         broken = np.asarray(np.isnan(logits).any(axis=1))
         prediction = np.where(broken, 0, logits.argmax(axis=1))
         probability = _backend.to_numpy(ops.max(self.forward.probabilities(tensor), axis=1))
         now, reached = None, np.zeros(len(logits), bool)
         if goal is not None:
-            rows = {name: ops.convert_to_tensor(values[every]) for name, values in goal.rows().items()}
+            rows = {
+                name: ops.convert_to_tensor(values[every]) for name, values in goal.rows().items()
+            }
             now = goal.bound(rows).of(self.forward.independent)
             reached = _backend.to_numpy(now.reached(tensor, self.forward.slack))
         labels = getattr(now, "labels", None)
@@ -158,15 +186,20 @@ class Judge:
             "reached": reached & ~broken,
             "broken": broken,
             "saturated": np.asarray(odds < SATURATED),
-            "ranking": np.argsort(-logits, axis=1, kind="stable")[:, 1 : ranked + 1].astype("int32"),
+            "ranking": np.argsort(-logits, axis=1, kind="stable")[:, 1 : ranked + 1].astype(
+                "int32"
+            ),
         }
 
 
-def honesty(classifier: Classifier, judge: Judge, x: Array, together: Array, whole: bool) -> tuple[str, int]:
+def honesty(
+    classifier: Classifier, judge: Judge, x: Array, together: Array, whole: bool
+) -> tuple[str, int]:
     """Does the model answer alike twice, alone, and in another place with other neighbours?
 
-    Where a compiled function takes any number of rows, most of it is asked of that, which is quicker, and tells at the same time
-    whether the function is stale. Only what then looks odd is asked of the model itself.
+    Where a compiled function takes any number of rows, most of it is asked of that, which is
+    quicker, and tells at the same time whether the function is stale. Only what then looks odd is
+    asked of the model itself.
 
     Args:
         classifier: the model.
@@ -196,7 +229,10 @@ def honesty(classifier: Classifier, judge: Judge, x: Array, together: Array, who
     if _backend.TRACED and _backend.RAGGED:
         middle = few[len(few) // 2 :][:1]
         spent += 1
-        if not (odd(lambda part: judge.compiled_logits(classifier, part)) or judge.differs(itself(x[middle]), together[middle])):
+        if not (
+            odd(lambda part: judge.compiled_logits(classifier, part))
+            or judge.differs(itself(x[middle]), together[middle])
+        ):
             return "", spent
         spent += len(x) + len(few)
         if not odd(itself):
@@ -208,7 +244,9 @@ def honesty(classifier: Classifier, judge: Judge, x: Array, together: Array, who
 
 
 def alike(classifier: Classifier, judge: Judge, x: Array, together: Array) -> tuple[bool, int]:
-    """Whether a few more inputs are answered alone as they were ``together`` with others; queries spent."""
+    """Whether a few more inputs are answered alone as they were ``together`` with others; queries
+    spent.
+    """
     few = telling(len(x), ALONE, judge.size(len(x)))
     if _backend.TRACED and _backend.RAGGED:  # quicker; the model itself has the last word
         quick = np.concatenate([judge.compiled_logits(classifier, x[row : row + 1]) for row in few])
@@ -219,7 +257,9 @@ def alike(classifier: Classifier, judge: Judge, x: Array, together: Array) -> tu
 
 
 def stale(classifier: Classifier, judge: Judge, x: Array, true: Array) -> tuple[bool, int]:
-    """Does what was compiled for the model answer otherwise than the model itself, whose logits are ``true``? Queries spent."""
+    """Does what was compiled for the model answer otherwise than the model itself, whose logits are
+    ``true``? Queries spent.
+    """
     if not _backend.TRACED:
         return False, 0
     return judge.differs(judge.compiled_logits(classifier, x), true), len(x)

@@ -1,4 +1,6 @@
-"""What attacks climb: per-example functions ``(logits, goal) -> (batch,)``, larger meaning nearer to success."""
+"""What attacks climb: per-example functions ``(logits, goal) -> (batch,)``, larger meaning nearer
+to success.
+"""
 
 from __future__ import annotations
 
@@ -14,13 +16,18 @@ from advex.goals import Goal, others, picked
 __all__ = ["confidence", "cross_entropy", "dlr", "margin"]
 
 SATURATED = -64.0
-"""Log-odds below which the gradient of cross-entropy (``exp`` of it) is on its way to underflow in float32."""
+"""Log-odds below which the gradient of cross-entropy (``exp`` of it) is on its way to underflow in
+float32.
+"""
 
 
 def _labels(goal: Goal, loss: str) -> Tensor:
     labels = getattr(goal, "labels", None)
     if labels is None:
-        raise InvalidType(f"losses.{loss} needs a goal with labels; {type(goal).__name__} has none: use losses.margin")
+        raise InvalidType(
+            f"losses.{loss} needs a goal with labels; {type(goal).__name__} has none: use"
+            f" losses.margin"
+        )
     return labels
 
 
@@ -32,9 +39,10 @@ def log_odds(logits: Tensor, labels: Tensor) -> Tensor:
 def cross_entropy(logits: Tensor, goal: Goal) -> Tensor:
     """Cross-entropy of the label (untargeted), or minus that of the target (targeted).
 
-    ``-log p = softplus(u)``, where ``u = log((1 - p) / p)``. Computed so, its gradient keeps its relative precision however
-    sure the model is; the usual form cancels to zero from p = 1 - 1e-7 on. Where even this gradient would underflow
-    (u < -64) the loss goes on as ``u + 64``, whose gradient is that of a smooth margin: no example is stuck.
+    ``-log p = softplus(u)``, where ``u = log((1 - p) / p)``. Computed so, its gradient keeps its
+    relative precision however sure the model is; the usual form cancels to zero from p = 1 - 1e-7
+    on. Where even this gradient would underflow (u < -64) the loss goes on as ``u + 64``, whose
+    gradient is that of a smooth margin: no example is stuck.
 
     Args:
         logits: shape (batch, classes).
@@ -45,19 +53,24 @@ def cross_entropy(logits: Tensor, goal: Goal) -> Tensor:
     """
     labels = _labels(goal, "cross_entropy")
     u = log_odds(logits, labels)
-    if goal.targeted and goal.independent:  # the target must beat the other units, and its own sigmoid must rise
+    # the target must beat the other units, and its own sigmoid must rise
+    if goal.targeted and goal.independent:
         u = ops.logaddexp(u, -picked(logits, labels))
     value = ops.where(u > SATURATED, ops.softplus(ops.maximum(u, SATURATED)), u - SATURATED)
     return -value if goal.targeted else value
 
 
 def margin(logits: Tensor, goal: Goal) -> Tensor:
-    """The goal's own margin: best wrong logit minus the right one (targeted: target minus best other)."""
+    """The goal's own margin: best wrong logit minus the right one (targeted: target minus best
+    other).
+    """
     return goal.margin(logits)
 
 
 def confidence(logits: Tensor, goal: Goal) -> Tensor:
-    """The raw probability of the target (targeted), or minus that of the label (untargeted): what the old tutorials climb."""
+    """The raw probability of the target (targeted), or minus that of the label (untargeted): what
+    the old tutorials climb.
+    """
     probability = picked(goal.probabilities(logits), _labels(goal, "confidence"))
     return probability if goal.targeted else -probability
 
@@ -68,13 +81,16 @@ def spread(goal: Goal) -> int:
 
 
 def dlr(logits: Tensor, goal: Goal) -> Tensor:
-    """Difference of logits ratio: the margin divided by a spread of the logits, so that their scale does not matter.
+    """Difference of logits ratio: the margin divided by a spread of the logits, so that their scale
+    does not matter.
 
-    Untargeted: margin / (z1 - z3); targeted: margin / (z1 - (z3 + z4) / 2), with z1 >= z2 >= ... the sorted logits. A model
-    with fewer than 3 (targeted: 4) classes has no such spread: the margin itself is used.
+    Untargeted: margin / (z1 - z3); targeted: margin / (z1 - (z3 + z4) / 2), with z1 >= z2 >= ...
+    the sorted logits. A model with fewer than 3 (targeted: 4) classes has no such spread: the
+    margin itself is used.
 
-    Reference: Croce and Hein, Reliable evaluation of adversarial robustness with an ensemble of diverse parameter-free
-    attacks, 2020. Deviation: a ``Targeted`` goal does not know the true label; its margin is to the best other class.
+    Reference: Croce and Hein, Reliable evaluation of adversarial robustness with an ensemble of
+    diverse parameter-free attacks, 2020. Deviation: a ``Targeted`` goal does not know the true
+    label; its margin is to the best other class.
     """
     needed = spread(goal)
     if logits.shape[1] < needed:

@@ -1,4 +1,6 @@
-"""One step's view of an attack: the model, the budget and the batch at hand; it counts, and keeps the best point seen."""
+"""One step's view of an attack: the model, the budget and the batch at hand; it counts, and keeps
+the best point seen.
+"""
 
 from __future__ import annotations
 
@@ -20,15 +22,19 @@ State: TypeAlias = dict[str, Any]
 Loss: TypeAlias = Callable[[Tensor, Goal], Tensor]
 
 NO_GRADIENT = (
-    "the model has no gradient with respect to its input: something in it, or in its preprocess, is not differentiable (NumPy,"
-    " rounding, argmax, a look-up). Use a black-box attack, or replace that part by one whose gradient passes straight through"
+    "the model has no gradient with respect to its input: something in it, or in its preprocess,"
+    " is not differentiable (NumPy,"
+    " rounding, argmax, a look-up). Use a black-box attack, or replace that part by one whose"
+    " gradient passes straight through"
 )
 
 LITTLE = 1e-3  # a smaller gain is none
 
 
 def _scrambled(value: Tensor) -> Tensor:
-    """A well-mixed 32-bit integer for each entry (the finaliser of a hash; wrapping int32 arithmetic on every backend)."""
+    """A well-mixed 32-bit integer for each entry (the finaliser of a hash; wrapping int32
+    arithmetic on every backend).
+    """
     for shift, factor in ((16, 0x7FEB352D), (15, 0x846CA68B - 2**32), (16, None)):
         shifted = ops.bitwise_and(ops.right_shift(value, shift), (1 << (32 - shift)) - 1)
         value = ops.bitwise_xor(value, shifted)
@@ -41,7 +47,8 @@ class Problem:
 
     Attributes:
         x0: the original batch, (batch, ...), float32, in the model's units.
-        goal: what to pursue, with the labels of this batch: the goal of the call, or a step on the way to it.
+        goal: what to pursue, with the labels of this batch: the goal of the call, or a step on the
+            way to it.
         budget: the budget, with ``epsilon`` in the model's units.
         epsilon: the same number: a scalar tensor (for ``L0`` a number of elements).
         step: how many steps each example has behind it, (batch,) int32.
@@ -49,14 +56,25 @@ class Problem:
         found: whether each example has a success already, (batch,) bool.
         best: the best point seen of each example; ``x0`` where there is none.
         start: where each example is to begin: ``x0``, or points that were given or found before.
-        idle: for how many steps the smallest perturbation has not become smaller by a thousandth, (batch,) int32.
+        idle: for how many steps the smallest perturbation has not become smaller by a thousandth,
+            (batch,) int32.
         lower, upper: the lowest and highest legal value of each element.
         box: the lowest and highest value that the model takes, two scalars.
         classes: number of classes.
-        reached: whether the points looked at last fulfil the goal of the call, inside the budget or not, (batch,) bool.
+        reached: whether the points looked at last fulfil the goal of the call, inside the budget or
+            not, (batch,) bool.
     """
 
-    def __init__(self, forward: Forward, grid: Grid, goal: Goal, budget: Budget, steps: int, state: State, shared: State) -> None:
+    def __init__(
+        self,
+        forward: Forward,
+        grid: Grid,
+        goal: Goal,
+        budget: Budget,
+        steps: int,
+        state: State,
+        shared: State,
+    ) -> None:
         self._forward, self._grid, self._steps = forward, grid, steps
         self._state, self._shared = dict(state), shared
         self._minimise = not budget.limited
@@ -113,11 +131,15 @@ class Problem:
         """The goal's margin at the points: (batch,), above 0 = crossed; one query each."""
         return self.goal.margin(self.logits(x))
 
-    def gradient(self, x: Tensor, loss: Loss, through: Callable[[Tensor], Tensor] | None = None) -> tuple[Tensor, Tensor]:
-        """The loss at the points, (batch,), and its gradient, (batch, ...); one query and one gradient each.
+    def gradient(
+        self, x: Tensor, loss: Loss, through: Callable[[Tensor], Tensor] | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """The loss at the points, (batch,), and its gradient, (batch, ...); one query and one
+        gradient each.
 
-        The model sees 8-bit inputs snapped to their grid; the gradient there counts as the gradient at ``x``. With
-        ``through``, a function of the points, the model sees what it makes of them, and nothing that it sees counts as a success.
+        The model sees 8-bit inputs snapped to their grid; the gradient there counts as the gradient
+        at ``x``. With ``through``, a function of the points, the model sees what it makes of them,
+        and nothing that it sees counts as a success.
         """
         seen = self._seen(x)
 
@@ -126,7 +148,10 @@ class Problem:
             with blaming(f"the loss {getattr(loss, '__name__', type(loss).__name__)}"):
                 value = ops.convert_to_tensor(loss(logits, self.goal))
             if len(value.shape) != 1:
-                raise AttackError(f"a loss must return one value per example, shape (batch,); it returned {tuple(value.shape)}")
+                raise AttackError(
+                    f"a loss must return one value per example, shape (batch,); it returned"
+                    f" {tuple(value.shape)}"
+                )
             return value, logits
 
         value, gradient, logits = _backend.value_and_gradient(evaluate, seen)
@@ -137,7 +162,8 @@ class Problem:
         return value, gradient
 
     def jacobian(self, x: Tensor, classes: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits, (batch, classes), and the gradients of some of them, (batch, k, ...); one query and k gradients each.
+        """Logits, (batch, classes), and the gradients of some of them, (batch, k, ...); one query
+        and k gradients each.
 
         Args:
             x: the points.
@@ -157,38 +183,50 @@ class Problem:
         return logits, jacobian
 
     def shown(self, x: Tensor) -> Tensor:
-        """What the model is shown for ``x``: the point itself, or for 8-bit inputs the nearest one on the grid."""
+        """What the model is shown for ``x``: the point itself, or for 8-bit inputs the nearest one
+        on the grid.
+        """
         return self._seen(x)
 
     def project(self, x: Tensor, wider: Tensor | None = None) -> Tensor:
         """The nearest point inside budget and box.
 
-        With ``wider``, (batch,), the budget is so many times as large, for a detour through points that cannot count.
+        With ``wider``, (batch,), the budget is so many times as large, for a detour through points
+        that cannot count.
         """
         if wider is None:
             return self.budget.nearest(x, self.x0, self.lower, self.upper)
         if len(self.lower.shape) == 0:
             return self.around(x, self.epsilon * wider)
-        wide = rows(wider > 1, x)  # the maximum norm, whose ball is in the limits, more exactly than by arithmetic here
-        return ops.where(wide, self.around(x, self.epsilon * wider), ops.clip(x, self.lower, self.upper))
+        # the maximum norm, whose ball is in the limits, more exactly than by arithmetic here
+        wide = rows(wider > 1, x)
+        return ops.where(
+            wide, self.around(x, self.epsilon * wider), ops.clip(x, self.lower, self.upper)
+        )
 
     def around(self, x: Tensor, radius: Tensor) -> Tensor:
-        """The nearest point inside the box whose perturbation is not larger than ``radius``, (batch,), in the model's units."""
+        """The nearest point inside the box whose perturbation is not larger than ``radius``,
+        (batch,), in the model's units.
+        """
         return self.budget.around(x, self.x0, radius, *self.box)
 
     def suspect(self, examples: Tensor) -> None:
-        """Mark examples, (batch,) of bool, whose gradients look as if they hid the way: later stages may look at those alone."""
+        """Mark examples, (batch,) of bool, whose gradients look as if they hid the way: later
+        stages may look at those alone.
+        """
         self._state["doubt"] = ops.logical_or(self._state["doubt"], examples)
 
     def move(self, x: Tensor, direction: Tensor, length: Tensor | float) -> Tensor:
-        """A step of ``length`` (in units of epsilon; a number or one per example) along the steepest ascent, projected.
+        """A step of ``length`` (in units of epsilon; a number or one per example) along the
+        steepest ascent, projected.
 
         Elements that are at their end already do not take part in the choice of the direction.
         """
         reach = self.epsilon if self.budget.homogeneous else self.epsilon * self.span
         if len(self.lower.shape) == 0:  # in the maximum norm every element chooses for itself
             stuck = ops.logical_or(
-                ops.logical_and(direction > 0, x >= self.upper), ops.logical_and(direction < 0, x <= self.lower)
+                ops.logical_and(direction > 0, x >= self.upper),
+                ops.logical_and(direction < 0, x <= self.lower),
             )
             direction = ops.where(stuck, 0.0, direction)
         stride = length * reach
@@ -197,7 +235,9 @@ class Problem:
         return self.project(x + stride * self.budget.steepest(direction))
 
     def uniform(self, shape: tuple[int, ...]) -> Tensor:
-        """Uniform numbers in [0, 1), shape (batch, *shape): a function of seed, the example's content, its step and the call."""
+        """Uniform numbers in [0, 1), shape (batch, *shape): a function of seed, the example's
+        content, its step and the call.
+        """
         return ops.cast(self._bits(shape), "float32") * 2.0**-24
 
     def signs(self, shape: tuple[int, ...]) -> Tensor:
@@ -223,16 +263,24 @@ class Problem:
 
     def _seen(self, x: Tensor) -> Tensor:
         if tuple(x.shape[1:]) != tuple(self.x0.shape[1:]):
-            raise AttackError(f"the attack asked for points of shape {tuple(x.shape)}; its examples have {tuple(self.x0.shape)}")
-        return self._grid.snapped(x, self.x0, self.budget, self.lower, self.upper, self._shared["top"])
+            raise AttackError(
+                f"the attack asked for points of shape {tuple(x.shape)}; its examples have"
+                f" {tuple(self.x0.shape)}"
+            )
+        return self._grid.snapped(
+            x, self.x0, self.budget, self.lower, self.upper, self._shared["top"]
+        )
 
     def _inside(self, seen: Tensor) -> Tensor:
         legal = ops.all(flat(ops.logical_and(seen >= self.lower, seen <= self.upper)), axis=1)
         if self._minimise or len(self.lower.shape) > 0:
             return legal
-        # A hair outside, as much as rounding every element may do, is pulled in at the end. Half precision has longer hair.
+        # A hair outside, as much as rounding every element may do, is pulled in at the end. Half
+        # precision has longer hair.
         unit = 2.0**-24 * max(map(abs, self._grid.box)) if self.budget.homogeneous else 0.0
-        rounding = float(self.budget.measure(np.full((1, int(np.prod(self.x0.shape[1:]))), unit))[0])
+        rounding = float(
+            self.budget.measure(np.full((1, int(np.prod(self.x0.shape[1:]))), unit))[0]
+        )
         hair = self.epsilon * (1e-2 if self._grid.half else 1e-6) + rounding
         return ops.logical_and(legal, self.budget.size(seen - self.x0) <= self.epsilon + hair)
 
@@ -241,7 +289,9 @@ class Problem:
         first = ops.equal(self.step, 0)
 
         def dead() -> Tensor:
-            return ops.logical_and(first, ops.logical_not(ops.any(ops.not_equal(gradient, 0), axis=axes(gradient))))
+            return ops.logical_and(
+                first, ops.logical_not(ops.any(ops.not_equal(gradient, 0), axis=axes(gradient)))
+            )
 
         flat_now = ops.cond(ops.any(first), dead, lambda: ops.zeros_like(first))
         self._state["flat"] = ops.logical_or(self._state["flat"], flat_now)
@@ -258,7 +308,9 @@ class Problem:
         reached = ops.logical_and(self.reached, self._live)
         size = self.budget.size(seen - self.x0) if self._minimise else state["size"]
         new = ops.logical_not(state["found"])
-        reached = ops.logical_and(reached, ops.logical_or(new, size < state["size"]) if self._minimise else new)
+        reached = ops.logical_and(
+            reached, ops.logical_or(new, size < state["size"]) if self._minimise else new
+        )
 
         def kept() -> tuple[Tensor, Tensor]:
             better = ops.logical_and(reached, self._inside(seen))

@@ -22,7 +22,12 @@ from advex.classifier import Classifier
 from advex.errors import InvalidInput, InvalidType
 from advex.goals import Goal
 
-SIDE, SHORTER, LONGEST = 112, 28, 448  # pixels: the longer side of what is drawn; the shorter one at least; the longer at most
+# pixels: the longer side of what is drawn; the shorter one at least; the longer at most
+SIDE, SHORTER, LONGEST = (
+    112,
+    28,
+    448,
+)
 
 
 @dataclass(frozen=True)
@@ -41,7 +46,9 @@ class SavedImage:
     levels: int
     """Largest change of any element, in grey levels, measured on the file."""
     verified: bool
-    """Whether the file, read back, reaches the goal, and is inside the budget measured from the input as it was given."""
+    """Whether the file, read back, reaches the goal, and is inside the budget measured from the
+    input as it was given.
+    """
     distance: float
     """How far the file is from that input, in the budget's norm, in units of the box's range."""
     reason: str
@@ -61,19 +68,22 @@ class Result:
     """The outcome of an attack on n inputs; every array has n rows.
 
     Attributes:
-        x: adversarial inputs, dtype and shape of the original; the original itself where the attack failed.
+        x: adversarial inputs, dtype and shape of the original; the original itself where the attack
+            failed.
         success: whether the goal is reached by that very row, inside budget and box, (n,) bool.
         prediction: the class predicted for that row, (n,) int.
         confidence: the probability of that class, (n,) float.
-        distance: size of the change in the budget's norm, in units of the box's range, (n,) float64: 0 where the input was
-            wrong already, inf where the attack failed.
+        distance: size of the change in the budget's norm, in units of the box's range, (n,)
+            float64: 0 where the input was wrong already, inf where the attack failed.
         gradients: backward passes spent on each row, (n,) int.
         queries: forward passes spent on each row (those of the gradients included), (n,) int.
         before, before_confidence: prediction and probability for the original.
-        broken_by: what broke each row, (n,) str: "clean" where the input was wrong already, "" where nothing did.
+        broken_by: what broke each row, (n,) str: "clean" where the input was wrong already, ""
+            where nothing did.
         original, goal, budget, classifier: what was given.
-        info: what was done and noticed: ``head``, ``goal``, ``budget``, ``attack``, ``seed``, ``backend``, ``versions``,
-            ``warnings``, ``notes``, ``fragile``, ``invalid``, ``checks``, ``stages``.
+        info: what was done and noticed: ``head``, ``goal``, ``budget``, ``attack``, ``seed``,
+            ``backend``, ``versions``, ``warnings``, ``notes``, ``fragile``, ``invalid``,
+            ``checks``, ``stages``.
     """
 
     classifier: Classifier
@@ -93,7 +103,9 @@ class Result:
     info: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
-    def empty(cls, classifier: Classifier, x: Array, goal: Goal, budget: Budget, info: dict[str, Any]) -> Result:
+    def empty(
+        cls, classifier: Classifier, x: Array, goal: Goal, budget: Budget, info: dict[str, Any]
+    ) -> Result:
         """The result of no inputs."""
         whole, real = np.zeros(0, "int64"), np.zeros(0, "float64")
         return cls(
@@ -139,14 +151,18 @@ class Result:
     ) -> list[SavedImage]:
         """Write PNG files, read each back and judge it again.
 
-        Float inputs are rounded to 8 bits towards the original, and kept inside the budget where that can be done. A file
-        counts as verified only if it is itself within epsilon of the input that was given, in exact arithmetic: what rounding
-        the input costs is part of the distance. Where that alone is more than epsilon (small budgets in ``L1`` and ``L2``;
-        ``L0``, as soon as more elements than it allows lie between two levels), no file can be verified, and ``reason`` says so.
+        Float inputs are rounded to 8 bits towards the original, and kept inside the budget where
+        that can be done. A file
+        counts as verified only if it is itself within epsilon of the input that was given, in exact
+            arithmetic: what rounding
+        the input costs is part of the distance. Where that alone is more than epsilon (small
+        budgets in ``L1`` and ``L2``; ``L0``, as soon as more elements than it allows lie between
+        two levels), no file can be verified, and ``reason`` says so.
 
         Args:
             folder: where to; made if it does not exist.
-            names: one file name per row of the result, or per row written; default ``00000.png`` and so on.
+            names: one file name per row of the result, or per row written; default ``00000.png``
+                and so on.
             rows: ``"success"`` or ``"all"``.
             overwrite: whether existing files may be replaced.
 
@@ -160,7 +176,10 @@ class Result:
         if not isinstance(rows, str) or rows not in ("success", "all"):
             raise InvalidInput(f"rows must be 'success' or 'all'; received {shown(rows)}")
         if len(self) and (reason := images.no_picture(self.x)):
-            raise InvalidInput(f"only pictures can be saved: {reason}; np.save('adversarial.npy', result.x) keeps the arrays")
+            raise InvalidInput(
+                f"only pictures can be saved: {reason}; np.save('adversarial.npy', result.x) keeps"
+                f" the arrays"
+            )
         switch("overwrite", overwrite)
         _demand_folder(folder)
         chosen = np.arange(len(self)) if rows == "all" else np.flatnonzero(self.success)
@@ -169,26 +188,40 @@ class Result:
         folder.mkdir(parents=True, exist_ok=True)
         return [self._saved(path, int(row)) for path, row in zip(paths, chosen, strict=True)]
 
-    def _paths(self, folder: Path, names: Sequence[str] | None, chosen: Array, overwrite: bool) -> list[Path]:
+    def _paths(
+        self, folder: Path, names: Sequence[str] | None, chosen: Array, overwrite: bool
+    ) -> list[Path]:
         if names is None:
             given = [f"{row:05d}.png" for row in chosen]
         else:
             if isinstance(names, str | bytes) or not isinstance(names, Iterable):
-                raise InvalidType(f"names must be file names, one for each row; received {shown(names)}")
+                raise InvalidType(
+                    f"names must be file names, one for each row; received {shown(names)}"
+                )
             entries = list(names)
             if odd := [name for name in entries if not isinstance(name, str | os.PathLike)]:
-                raise InvalidType(f"names must be file names, such as 'cat.png'; received {shown(odd[0])}")
+                raise InvalidType(
+                    f"names must be file names, such as 'cat.png'; received {shown(odd[0])}"
+                )
             listed = [str(name) for name in entries]
             if len(listed) == len(self):
                 given = [listed[row] for row in chosen]
             elif len(listed) == len(chosen):
                 given = listed
             else:
-                raise InvalidInput(f"{len(listed)} names for {len(chosen)} files ({len(self)} rows)")
+                raise InvalidInput(
+                    f"{len(listed)} names for {len(chosen)} files ({len(self)} rows)"
+                )
         seen: set[str] = set()
         paths = []
         for name in given:
-            plain = name and "\0" not in name and name not in (".", "..") and Path(name).name == name and "\\" not in name
+            plain = (
+                name
+                and "\0" not in name
+                and name not in (".", "..")
+                and Path(name).name == name
+                and "\\" not in name
+            )
             if not plain or not images.encodable(name):
                 raise InvalidInput(f"{shown(name)} is not a plain file name")
             name = name if name.lower().endswith(".png") else f"{name}.png"
@@ -199,25 +232,37 @@ class Result:
             if path.is_symlink():
                 raise InvalidInput(f"{path} is a symbolic link; advex does not write through it")
             if os.path.lexists(path) and not overwrite:
-                raise InvalidInput(f"{path} exists; pass overwrite=True to replace it, or another folder")
+                raise InvalidInput(
+                    f"{path} exists; pass overwrite=True to replace it, or another folder"
+                )
             paths.append(path)
         return paths
 
     def _saved(self, path: Path, row: int) -> SavedImage:
         pixels, original = self._pixels(row), self._eight_bit(self.original[row])
         images.write(path, pixels, overwrite=True)
-        back = images.read(path, channels=1 if pixels.ndim == 2 or pixels.shape[-1] == 1 else 3).pixels.reshape(pixels.shape)
+        back = images.read(
+            path, channels=1 if pixels.ndim == 2 or pixels.shape[-1] == 1 else 3
+        ).pixels.reshape(pixels.shape)
         prediction, confidence, verified, distance, reason = self._judged_file(back, row)
         levels = int(np.abs(back.astype("int16") - original.astype("int16")).max(initial=0))
-        before, after = self.classifier.caption(int(self.before[row])), self.classifier.caption(prediction)
+        before, after = (
+            self.classifier.caption(int(self.before[row])),
+            self.classifier.caption(prediction),
+        )
         return SavedImage(path, row, before, after, confidence, levels, verified, distance, reason)
 
     def _judged_file(self, pixels: Array, row: int) -> tuple[int, float, bool, float, str]:
-        """8-bit pixels judged by the model: prediction, its probability, whether they reach the goal inside the budget, their
-        distance from the input, and why not.
+        """8-bit pixels judged by the model: prediction, its probability, whether they reach the
+        goal inside the budget, their distance from the input, and why not.
         """
         grid = Grid(np.dtype("uint8"), self.classifier.box)
-        goal = self.goal.bound({name: ops.convert_to_tensor(values[row : row + 1]) for name, values in self.goal.rows().items()})
+        goal = self.goal.bound(
+            {
+                name: ops.convert_to_tensor(values[row : row + 1])
+                for name, values in self.goal.rows().items()
+            }
+        )
         working = grid.working(pixels[None])
         logits = self.classifier.judge(working)(ops.convert_to_tensor(working))
         forward = self.classifier.forward(working)
@@ -226,7 +271,10 @@ class Result:
         prediction = int(probability.argmax())
         distance, reason = self._measured(pixels, row)
         if not reached:
-            now = f"the file does not reach the goal: the model takes it for {self.classifier.caption(prediction)}"
+            now = (
+                f"the file does not reach the goal: the model takes it for"
+                f" {self.classifier.caption(prediction)}"
+            )
             reason = f"{now}; {reason}" if reason else now
         return prediction, float(probability.max()), not reason, distance, reason
 
@@ -239,10 +287,18 @@ class Result:
             inside, start = bool(grid.within(pixels[None], original[None], budget)[0]), 0.0
         else:
             file = EightBit(original, self.classifier.box, budget)
-            distance, inside, start = file.size(pixels), file.within(pixels), file.size(file.nearest)
+            distance, inside, start = (
+                file.size(pixels),
+                file.within(pixels),
+                file.size(file.nearest),
+            )
         if inside:
             return distance, ""
-        far = f"{distance:.6g} from the input" if budget.homogeneous else f"{distance:.0f} elements differ from the input"
+        far = (
+            f"{distance:.6g} from the input"
+            if budget.homogeneous
+            else f"{distance:.0f} elements differ from the input"
+        )
         reason = f"the file is outside the budget: {far}, epsilon is {budget.epsilon:.6g}"
         if start > 0:
             reason += f"; rounding the input itself to 8 bits already costs {start:.6g}"
@@ -253,16 +309,21 @@ class Result:
         if values.dtype == np.uint8:
             return values
         low, high = self.classifier.box
-        return np.clip(np.rint((values.astype("float64") - low) / (high - low) * 255), 0, 255).astype("uint8")
+        return np.clip(
+            np.rint((values.astype("float64") - low) / (high - low) * 255), 0, 255
+        ).astype("uint8")
 
     def _pixels(self, row: int) -> Array:
-        """One adversarial input in levels: rounded towards the original, inside the budget where that can be."""
+        """One adversarial input in levels: rounded towards the original, inside the budget where
+        that can be.
+        """
         if self.x.dtype == np.uint8:
             return self.x[row]
         return EightBit(self.original[row], self.classifier.box, self.budget).rounded(self.x[row])
 
     def show(self, rows: Sequence[int] | None = None, limit: int = 8) -> Any:
-        """Pictures as one ``PIL.Image``: original, adversarial and their difference x10, with predictions.
+        """Pictures as one ``PIL.Image``: original, adversarial and their difference x10, with
+        predictions.
 
         Args:
             rows: which; default the first successes, then the others.
@@ -275,16 +336,27 @@ class Result:
             )
         limit = whole_number("limit", limit, lowest=0)
         if rows is not None and not isinstance(rows, Sequence | np.ndarray | range):
-            raise InvalidType(f"rows must be numbers below {len(self)}, such as [0]; received {shown(rows)}")
+            raise InvalidType(
+                f"rows must be numbers below {len(self)}, such as [0]; received {shown(rows)}"
+            )
         if rows is None:
             order = np.argsort(~self.success, kind="stable")
             rows = [int(row) for row in order[:limit]]
         lines = []
         for row in rows:
-            if isinstance(row, bool) or not isinstance(row, int | np.integer) or not -len(self) <= row < len(self):
+            if (
+                isinstance(row, bool)
+                or not isinstance(row, int | np.integer)
+                or not -len(self) <= row < len(self)
+            ):
                 raise InvalidType(f"rows must be numbers below {len(self)}; received {shown(row)}")
-            original, adversarial = self._eight_bit(self.original[row]), self._eight_bit(self.x[row])
-            span = 255 if self.x.dtype == np.uint8 else self.classifier.box[1] - self.classifier.box[0]
+            original, adversarial = (
+                self._eight_bit(self.original[row]),
+                self._eight_bit(self.x[row]),
+            )
+            span = (
+                255 if self.x.dtype == np.uint8 else self.classifier.box[1] - self.classifier.box[0]
+            )
             change = self.perturbation[row].astype("float64") / span * 255
             difference = np.clip(128 + 10 * change, 0, 255).astype("uint8")
             name = self.classifier.caption
@@ -303,13 +375,19 @@ class Result:
 
     def _repr_html_(self) -> str:
         head = f"<p>{_escaped(repr(self))}</p>"
-        notes = "".join(f"<p><b>Warning:</b> {_escaped(sentence)}</p>" for sentence in self.info.get("warnings", []))
+        notes = "".join(
+            f"<p><b>Warning:</b> {_escaped(sentence)}</p>"
+            for sentence in self.info.get("warnings", [])
+        )
         if not len(self) or not images.is_image(self.x):
             return head + notes
         buffer = io.BytesIO()
         self.show().save(buffer, format="PNG")
         code = base64.b64encode(buffer.getvalue()).decode()
-        return f'{head}{notes}<img alt="original, adversarial and difference" src="data:image/png;base64,{code}">'
+        return (
+            f'{head}{notes}<img alt="original, adversarial and difference"'
+            f' src="data:image/png;base64,{code}">'
+        )
 
     def __repr__(self) -> str:
         if not len(self):
@@ -322,12 +400,15 @@ class Result:
             text += f", {len(self.info['invalid'])} invalid"
         if self.gradients.any():
             return f"{text}, {self.gradients.mean():.1f} gradients each)"
-        return f"{text}, {self.queries.mean():.1f} queries each)"  # a black box, or an attack that only asks
+        # a black box, or an attack that only asks
+        return f"{text}, {self.queries.mean():.1f} queries each)"
 
 
 def _demand_folder(folder: Any) -> None:
     if not isinstance(folder, str | os.PathLike):
-        raise InvalidType(f"folder must be the name of a folder, such as 'adversarial'; received {shown(folder)}")
+        raise InvalidType(
+            f"folder must be the name of a folder, such as 'adversarial'; received {shown(folder)}"
+        )
     if "\0" in str(folder) or not images.encodable(str(folder)):
         raise InvalidInput(f"folder must be the name of a folder; received {shown(folder)}")
 

@@ -1,4 +1,6 @@
-"""The one driver: rows enter, take compiled steps, leave when they are finished, and are judged once more at the end."""
+"""The one driver: rows enter, take compiled steps, leave when they are finished, and are judged
+once more at the end.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,18 @@ from advex.budgets import Budget
 from advex.classifier import Classifier
 from advex.errors import AttackError, InvalidInput, ModelWarning, blaming
 from advex.goals import Goal, Untargeted, leaves
-from advex.judging import CHECKED, EVEN, NEIGHBOURS, RANDOM, STALE, Judge, alike, honesty, stale, telling
+from advex.judging import (
+    CHECKED,
+    EVEN,
+    NEIGHBOURS,
+    RANDOM,
+    STALE,
+    Judge,
+    alike,
+    honesty,
+    stale,
+    telling,
+)
 from advex.losses import cross_entropy, dlr
 from advex.losses import spread as needed_classes
 from advex.problem import Problem, State
@@ -33,7 +46,8 @@ from advex.result import Result
 PATIENCE = 2.0  # seconds before a bar appears by itself
 REFILL = 8  # fresh rows join when one place in so many is free
 COMPILED = (
-    "The compiled model answers differently from the model itself: the search, which is compiled, may miss successes. Those"
+    "The compiled model answers differently from the model itself: the search, which is compiled,"
+    " may miss successes. Those"
     " that are counted were judged by the model itself."
 )
 BURST = 3  # steps between two looks at the state, on an accelerator
@@ -52,8 +66,8 @@ class Steps(Protocol):
 
     @property
     def carries(self) -> dict[str, np.ufunc | None]:
-        """What of its memory a part of it hands on to later parts, and how those of parts side by side become one (None:
-        any of them).
+        """What of its memory a part of it hands on to later parts, and how those of parts side by
+        side become one (None: any of them).
         """
 
     def check_inputs(self, shape: tuple[int, ...]) -> None:
@@ -77,10 +91,13 @@ class Stage:
         attack: what runs.
         salt: tells apart the random numbers of stages that run the same attack.
         run: which repetition of that attack this is, 0 for the first.
-        aim: head for one class only: 0 for the likeliest wrong class of the clean input, 1 for the next. None: the goal's own.
-        doubtful: only the examples that an earlier stage has found suspicious, see ``Problem.suspect``.
+        aim: head for one class only: 0 for the likeliest wrong class of the clean input, 1 for the
+            next. None: the goal's own.
+        doubtful: only the examples that an earlier stage has found suspicious, see
+            ``Problem.suspect``.
         warm: begin at the best points of the stages before, where there are any.
-        begin, end: a part of the attack: from one step to just before another, None for all that are left.
+        begin, end: a part of the attack: from one step to just before another, None for all that
+            are left.
         group: parts of different groups never run side by side.
         only: which examples take part, by what earlier parts have handed on: see ``Steps.carries``.
     """
@@ -135,27 +152,40 @@ class Search:
         report: Callable[[int, int], None],
         start: Array | None = None,
     ) -> None:
-        self.classifier, self.grid, self.x, self.goal, self.budget, self.seed = classifier, grid, x, goal, budget, seed
-        self.forward = classifier.forward(grid.working(x[:CHECKED]))  # once: it never changes in the middle of a call
+        self.classifier, self.grid, self.x, self.goal, self.budget, self.seed = (
+            classifier,
+            grid,
+            x,
+            goal,
+            budget,
+            seed,
+        )
+        # once: it never changes in the middle of a call
+        self.forward = classifier.forward(grid.working(x[:CHECKED]))
         self.report = report
         self.batch, self.start = batch, start
-        self.even = EVEN.get() if classifier.symbolic else 1  # a black box is asked about nothing that is not needed
+        # a black box is asked about nothing that is not needed
+        self.even = EVEN.get() if classifier.symbolic else 1
         self.found = np.zeros(len(x), bool)
         self.invalid = np.zeros(len(x), bool)
         self.flat = np.zeros(len(x), bool)
         self.doubt = np.zeros(len(x), bool)
-        self.ranking = np.zeros((len(x), 0), "int32")  # of the clean inputs' wrong classes, as far as a stage asks
+        # of the clean inputs' wrong classes, as far as a stage asks
+        self.ranking = np.zeros((len(x), 0), "int32")
         self.broken_by = np.full(len(x), "", object)
         self.account: list[dict[str, Any]] = []  # what each stage did
         self.pool: list[Stage] = []  # the stages that run side by side now
-        self.first = np.zeros(0, "int64")  # the place in the pool of the first stage that has settled each row; large: none has
-        self.tally = np.zeros((0, 3), "int64")  # examples, gradients and queries of each stage of the pool
+        # the place in the pool of the first stage that has settled each row; large: none has
+        self.first = np.zeros(0, "int64")
+        # examples, gradients and queries of each stage of the pool
+        self.tally = np.zeros((0, 3), "int64")
         self.carried: dict[str, Array] = {}  # what parts of an attack hand on to later ones
         self.gradients = np.zeros(len(x), "int64")
         self.queries = np.zeros(len(x), "int64")
         self.size = np.full(len(x), np.inf)
         self.points = x.copy()
-        self.shell = goal.bound(dict.fromkeys(goal.rows()))  # without the labels, for functions that outlive this call
+        # without the labels, for functions that outlive this call
+        self.shell = goal.bound(dict.fromkeys(goal.rows()))
         self.made: dict[Hashable, Any] = {}
         ends = classifier.box if grid.levels else np.asarray(classifier.box, grid.exact)
         span = float(grid.span)
@@ -172,8 +202,14 @@ class Search:
     # Rows on their way in.
 
     def rows(self, entries: Array, room: int) -> State:
-        """The first state of the ``entries``, filled up, to ``room`` at most, with copies of the first that nobody looks at."""
-        padding = min(-len(entries) % self.even, room - len(entries)) if _backend.RAGGED else self.batch - len(entries)
+        """The first state of the ``entries``, filled up, to ``room`` at most, with copies of the
+        first that nobody looks at.
+        """
+        padding = (
+            min(-len(entries) % self.even, room - len(entries))
+            if _backend.RAGGED
+            else self.batch - len(entries)
+        )
         every, places = self._split(np.concatenate([entries, np.zeros(padding, entries.dtype)]))
         x = self.x[every]
         x0 = self.grid.working(x)
@@ -208,22 +244,36 @@ class Search:
         return tree.map_structure(ops.convert_to_tensor, state)
 
     def unseeded(self, stages: list[Stage]) -> list[str]:
-        """Sentences about transforms that draw random numbers of their own: asked twice for the same, they answer differently."""
+        """Sentences about transforms that draw random numbers of their own: asked twice for the
+        same, they answer differently.
+        """
         said = []
-        for transform in {id(one): one for stage in stages for one in getattr(stage.attack, "transforms", ())}.values():
+        for transform in {
+            id(one): one for stage in stages for one in getattr(stage.attack, "transforms", ())
+        }.values():
             self.pool = [stages[0]]
             state = self.rows(np.arange(min(len(self.x), self.batch, CHECKED)), self.batch)
             shared = {name: ops.convert_to_tensor(value) for name, value in self.shared.items()}
             looks = []
             for _ in range(2):
-                problem = Problem(self.forward, self.grid, self.goal, self.budget, stages[0].attack.rounds, state, shared)
+                problem = Problem(
+                    self.forward,
+                    self.grid,
+                    self.goal,
+                    self.budget,
+                    stages[0].attack.rounds,
+                    state,
+                    shared,
+                )
                 with blaming("transforms"):
                     looks.append(_host(ops.convert_to_tensor(transform(problem, problem.x0))))
             if not np.array_equal(looks[0], looks[1], equal_nan=True):
                 name = getattr(transform, "__name__", type(transform).__name__)
                 said.append(
-                    f"The transform {name} draws random numbers of its own: the same seed does not give the same result. Let it"
-                    " draw from problem.uniform, as in lambda problem, x: x * problem.uniform((1, 1, 1))."
+                    f"The transform {name} draws random numbers of its own: the same seed does not"
+                    f" give the same result. Let it"
+                    " draw from problem.uniform, as in lambda problem, x: x * problem.uniform((1,"
+                    " 1, 1))."
                 )
         return said
 
@@ -233,10 +283,14 @@ class Search:
 
     # What is compiled: three functions of a state.
 
-    def _compiled(self, name: str, attack: Steps, state: State, function: Callable[[Problem, State], State]) -> Any:
-        """``function`` of a problem made from a state, compiled once per model, settings and structure.
+    def _compiled(
+        self, name: str, attack: Steps, state: State, function: Callable[[Problem, State], State]
+    ) -> Any:
+        """``function`` of a problem made from a state, compiled once per model, settings and
+        structure.
 
-        In front of a black box it is taken in parts: up to the first question, once more with the answer up to the next ...
+        In front of a black box it is taken in parts: up to the first question, once more with the
+        answer up to the next ...
         """
         if self.classifier.symbolic:
             return self._part(name, attack, state, function)
@@ -255,7 +309,14 @@ class Search:
 
         return call
 
-    def _part(self, name: str, attack: Steps, state: State, function: Callable[[Problem, State], State], answers: int = 0) -> Any:
+    def _part(
+        self,
+        name: str,
+        attack: Steps,
+        state: State,
+        function: Callable[[Problem, State], State],
+        answers: int = 0,
+    ) -> Any:
         """``function``, compiled, with the answers to so many questions given beforehand."""
         forward = self.forward
         leaves = tree.flatten(state)
@@ -267,7 +328,10 @@ class Search:
 
         def run(*tensors: Tensor) -> Any:
             state = tree.pack_sequence_as(structure, list(tensors[: len(leaves)]))
-            common, given = tensors[len(leaves) :][: len(shared_names)], tensors[len(leaves) + len(shared_names) :]
+            common, given = (
+                tensors[len(leaves) :][: len(shared_names)],
+                tensors[len(leaves) + len(shared_names) :],
+            )
             shared = dict(zip(shared_names, common, strict=True))
             asked = forward if symbolic else Given(forward.classes, given)
             problem = Problem(asked, grid, shell, limit, attack.rounds, state, shared)
@@ -276,14 +340,28 @@ class Search:
             except Question as question:
                 return question.point, question.live
 
-        signature = [((None, *map(int, leaf.shape[1:])), keras.backend.standardize_dtype(leaf.dtype)) for leaf in leaves]
+        signature = [
+            ((None, *map(int, leaf.shape[1:])), keras.backend.standardize_dtype(leaf.dtype))
+            for leaf in leaves
+        ]
         mine: Hashable = (name, id(attack), repr(structure), tuple(signature), answers)
         if mine in self.made:
             return self.made[mine]
-        key: Hashable = (name, attack, forward.folded, self._static(), grid.key(), repr(structure), tuple(signature), answers)
+        key: Hashable = (
+            name,
+            attack,
+            forward.folded,
+            self._static(),
+            grid.key(),
+            repr(structure),
+            tuple(signature),
+            answers,
+        )
         signature += [((), str(self.shared[entry].dtype)) for entry in shared_names]
         signature += [((None, forward.classes), "float32")] * answers
-        compiled = self.classifier.compiled(key, lambda: _backend.compiled(run, signature, forward.variables))
+        compiled = self.classifier.compiled(
+            key, lambda: _backend.compiled(run, signature, forward.variables)
+        )
 
         def call(state: State, *answers: Tensor) -> Any:
             return compiled(*tree.flatten(state), *self.fixed, *answers)
@@ -293,14 +371,19 @@ class Search:
 
     def _static(self) -> tuple[Any, ...]:
         goal, budget = self.shell, self.budget
-        settings = tuple((field.name, getattr(goal, field.name)) for field in dataclasses.fields(goal))  # type: ignore[arg-type]
+        fields = dataclasses.fields(goal)  # type: ignore[arg-type]
+        settings = tuple((field.name, getattr(goal, field.name)) for field in fields)
         return (type(goal), settings, goal.independent, budget.bound(None), budget.limited)
 
     def _init(self, attack: Steps) -> Callable[[State], State]:
         def init(problem: Problem, _: State) -> State:
             with _blaming(attack, "init"):
                 x, memory = attack.init(problem)
-            memory = () if memory is None else tree.map_structure(ops.convert_to_tensor, _ordered(memory))
+            memory = (
+                ()
+                if memory is None
+                else tree.map_structure(ops.convert_to_tensor, _ordered(memory))
+            )
             x = _alike(attack, "x", x, problem.x0)
             return {**problem.outcome(), "x": x, "memory": memory}
 
@@ -314,12 +397,21 @@ class Search:
             with _blaming(attack, "step"):
                 x, memory = attack.step(problem, state["x"], state["memory"])
             x = _alike(attack, "x", x, state["x"])
-            memory = _same_memory(attack, () if memory is None else _ordered(memory), state["memory"])
+            memory = _same_memory(
+                attack, () if memory is None else _ordered(memory), state["memory"]
+            )
             with _blaming(attack, "done"):
                 done = attack.done(problem, x, memory)
             done = state["done"] if done is None else _alike(attack, "done", done, state["done"])
             after = problem.outcome()
-            return {**after, "x": x, "memory": memory, "step": state["step"] + 1, "idle": after["idle"] + 1, "done": done}
+            return {
+                **after,
+                "x": x,
+                "memory": memory,
+                "step": state["step"] + 1,
+                "idle": after["idle"] + 1,
+                "done": done,
+            }
 
         return self._compiled("step", attack, state, advance)
 
@@ -333,16 +425,20 @@ class Search:
     # The loop.
 
     def run(self, pool: list[Stage]) -> None:
-        """Stages of one attack over all rows that still need it, side by side as far as there is room.
+        """Stages of one attack over all rows that still need it, side by side as far as there is
+        room.
 
-        An entry is a row in one of the stages. Those of the first stage enter first, so that a full batch does no more than one
-        stage after the other; a row for which an earlier stage has succeeded leaves the later ones. What is found, and by
-        which stage, so is what the stages would find one by one.
+        An entry is a row in one of the stages. Those of the first stage enter first, so that a full
+        batch does no more than one stage after the other; a row for which an earlier stage has
+        succeeded leaves the later ones. What is found, and by which stage, so is what the stages
+        would find one by one.
         """
         attack, self.pool = pool[0].attack, pool
         needy = ~self.invalid & ~(self.found & (self.budget.limited | (self.size == 0)))
         needy = needy & self.doubt if pool[0].doubtful else needy
-        ids = np.flatnonzero(needy & pool[0].only(self.carried) if pool[0].only and needy.any() else needy)
+        ids = np.flatnonzero(
+            needy & pool[0].only(self.carried) if pool[0].only and needy.any() else needy
+        )
         waiting = (np.arange(len(pool))[:, None] * len(self.x) + ids).ravel()
         began, before = time.monotonic(), self.found.copy()
         self.first, self.tally = np.full(len(self.x), len(pool)), np.zeros((len(pool), 3), "int64")
@@ -351,7 +447,8 @@ class Search:
         advance = finish = None
         state: State | None = None
         ended = over = np.zeros(0, bool)
-        slots = np.zeros(0, "int64")  # which entry sits in which row; -1: none, or one that has left
+        # which entry sits in which row; -1: none, or one that has left
+        slots = np.zeros(0, "int64")
         burst = BURST if _backend.accelerated() else 1
         while True:
             free = self.batch - (len(slots) if _backend.RAGGED else int((slots >= 0).sum()))
@@ -360,7 +457,9 @@ class Search:
             if joined:
                 count = free - free % self.even if _backend.RAGGED and free > self.even else free
                 fresh, waiting = waiting[:count], waiting[count:]
-                state, slots = self._joined(state, slots, self._begun(init(self.rows(fresh, free)), fresh), fresh)
+                state, slots = self._joined(
+                    state, slots, self._begun(init(self.rows(fresh, free)), fresh), fresh
+                )
             if state is None or not (slots >= 0).any():
                 break
             if advance is None or finish is None:
@@ -370,7 +469,9 @@ class Search:
             if not ended.any():
                 live, steps = slots >= 0, 1
                 if burst > 1:
-                    steps = min(burst, int((ends[self._split(slots)[1]] - _host(state["step"]))[live].min()))
+                    steps = min(
+                        burst, int((ends[self._split(slots)[1]] - _host(state["step"]))[live].min())
+                    )
                 for _ in range(steps):
                     state = _whole(attack, advance(state), len(slots))
                 ended, over = self._ended(state, slots, ends)
@@ -390,8 +491,18 @@ class Search:
         seconds, passes = time.monotonic() - began, self.tally[:, 1:].sum(1)
         for place, (stage, counts) in enumerate(zip(pool, self.tally.tolist(), strict=True)):
             broken = int((self.found & ~before & (self.first == place)).sum())
-            share = seconds * float(passes[place] / passes.sum()) if passes.any() else seconds / len(pool)
-            figures = {"seconds": share, "examples": counts[0], "broken": broken, "gradients": counts[1], "queries": counts[2]}
+            share = (
+                seconds * float(passes[place] / passes.sum())
+                if passes.any()
+                else seconds / len(pool)
+            )
+            figures = {
+                "seconds": share,
+                "examples": counts[0],
+                "broken": broken,
+                "gradients": counts[1],
+                "queries": counts[2],
+            }
             if stage.begin:  # the later parts of an attack count with its first
                 last = self.account[-1]
                 last |= {name: last[name] + figures[name] for name in figures if name != "examples"}
@@ -407,9 +518,12 @@ class Search:
         """The state after ``init``, with what earlier parts of the attack have handed on."""
         if not self.pool[0].begin:
             return state
-        every = np.full(_count(state), self._split(entries)[0][0])  # what fills up is a copy of the first entry
+        # what fills up is a copy of the first entry
+        every = np.full(_count(state), self._split(entries)[0][0])
         every[: len(entries)] = self._split(entries)[0]
-        carried = {name: ops.convert_to_tensor(values[every]) for name, values in self.carried.items()}
+        carried = {
+            name: ops.convert_to_tensor(values[every]) for name, values in self.carried.items()
+        }
         return {**state, "memory": {**state["memory"], **carried}}
 
     def _ended(self, state: State, slots: Array, ends: Array) -> tuple[Array, Array]:
@@ -420,12 +534,16 @@ class Search:
         over = ((_host(state["step"]) >= last) | _host(state["done"])) & ~settled & (slots >= 0)
         return (settled | over) & (slots >= 0), over
 
-    def _joined(self, state: State | None, slots: Array, fresh: State, ids: Array) -> tuple[State, Array]:
+    def _joined(
+        self, state: State | None, slots: Array, fresh: State, ids: Array
+    ) -> tuple[State, Array]:
         """Fresh rows put into the places that are free."""
         if state is None:
             return fresh, np.concatenate([ids, np.full(_count(fresh) - len(ids), -1)])
         if _backend.RAGGED:  # the free places are gone already
-            joined = tree.map_structure(lambda old, new: _backend.concatenate([old, new]), state, fresh)
+            joined = tree.map_structure(
+                lambda old, new: _backend.concatenate([old, new]), state, fresh
+            )
             return joined, np.concatenate([slots, ids, np.full(_count(fresh) - len(ids), -1)])
         places = np.arange(len(slots))
         free = np.flatnonzero(slots < 0)
@@ -436,10 +554,12 @@ class Search:
         return tree.map_structure(lambda leaf: _backend.gather(leaf, places), both), slots
 
     def _compacted(self, state: State, slots: Array, waiting: int) -> tuple[State | None, Array]:
-        """Seats of rows that have left, removed: at once where shapes are free, by halves at the end where they are not.
+        """Seats of rows that have left, removed: at once where shapes are free, by halves at the
+        end where they are not.
 
-        A seat that stays empty holds a copy of one that is taken, and steps along with it. So no attack ever meets a row that
-        is beyond its last step, or in any other state that no live row is in.
+        A seat that stays empty holds a copy of one that is taken, and steps along with it. So no
+        attack ever meets a row that is beyond its last step, or in any other state that no live row
+        is in.
         """
         live = np.flatnonzero(slots >= 0)
         if not len(live):
@@ -454,14 +574,20 @@ class Search:
         if (slots >= 0).all() and len(keep) == _count(state):
             return state, slots
         state = tree.map_structure(lambda leaf: _backend.gather(leaf, keep), state)
-        return {**state, "invalid": ops.convert_to_tensor(_host(state["invalid"]) | (slots < 0))}, slots
+        return {
+            **state,
+            "invalid": ops.convert_to_tensor(_host(state["invalid"]) | (slots < 0)),
+        }, slots
 
-    def _judged(self, state: State, slots: Array, over: Array, finish: Callable[[State], State]) -> State:
+    def _judged(
+        self, state: State, slots: Array, over: Array, finish: Callable[[State], State]
+    ) -> State:
         """The last point of the rows that are out of steps, looked at like every other."""
         if over.all() or not _backend.RAGGED:
             if over.all():
                 return finish(state)
-            # Rows that are not over must not be looked at: they are marked for the time of the call.
+            # Rows that are not over must not be looked at: they are marked for the time of the
+            # call.
             marked = ops.convert_to_tensor(_host(state["invalid"]) | ~over)
             judged = finish({**state, "invalid": marked})
             truly = (_host(judged["invalid"]) & over) | _host(state["invalid"])
@@ -473,7 +599,11 @@ class Search:
         rest = np.flatnonzero(~over)
         back = np.argsort(np.concatenate([rest, index]), kind="stable")
         return tree.map_structure(
-            lambda old, new: _backend.gather(_backend.concatenate([_backend.gather(old, rest), new]), back), state, part
+            lambda old, new: _backend.gather(
+                _backend.concatenate([_backend.gather(old, rest), new]), back
+            ),
+            state,
+            part,
         )
 
     def _counted(self, state: State, slots: Array, leaving: Array) -> None:
@@ -488,14 +618,18 @@ class Search:
         self.doubt[ids[_host(state["doubt"])[index]]] = True
         for name, joined in self.pool[0].attack.carries.items():
             values = _host(state["memory"][name])[index]
-            kept = self.carried.setdefault(name, np.zeros((len(self.x), *values.shape[1:]), values.dtype))
+            kept = self.carried.setdefault(
+                name, np.zeros((len(self.x), *values.shape[1:]), values.dtype)
+            )
             if joined is None or not self.pool[0].begin:
                 kept[ids] = values
             else:
                 joined.at(kept, ids, values)
 
     def _leave(self, state: State, slots: Array, ended: Array) -> None:
-        """What the finished entries have found, written down; of two of one row, what the earlier stage has."""
+        """What the finished entries have found, written down; of two of one row, what the earlier
+        stage has.
+        """
         self._counted(state, slots, ended)
         index = np.flatnonzero(ended)
         index = index[np.argsort(-slots[index])]  # the earlier stage is written last
@@ -504,14 +638,23 @@ class Search:
         if lost.any():
             gone = ids[lost]
             if len(self.pool) > 1:  # then only may a later stage have found something already
-                self.found[gone], self.size[gone], self.broken_by[gone], self.points[gone] = False, np.inf, "", self.x[gone]
+                self.found[gone], self.size[gone], self.broken_by[gone], self.points[gone] = (
+                    False,
+                    np.inf,
+                    "",
+                    self.x[gone],
+                )
             self.invalid[gone], self.first[gone] = True, places[lost]
         wins = _host(state["found"])[index] & (places < self.first[ids])
         won, ids, places = index[wins], ids[wins], places[wins]
         if not len(won):
             return
         size = _host(state["size"])[won]
-        better = ~self.found[ids] | (size < self.size[ids]) if len(self.pool) == 1 else np.ones(len(won), bool)
+        better = (
+            ~self.found[ids] | (size < self.size[ids])
+            if len(self.pool) == 1
+            else np.ones(len(won), bool)
+        )
         won, ids, places, size = won[better], ids[better], places[better], size[better]
         points = self.grid.returned(_host(_backend.gather(state["best"], won)))
         self.points[ids] = self.grid.settled(points, self.x[ids], self.budget)
@@ -535,7 +678,8 @@ def _alike(attack: Steps, name: str, value: Tensor, like: Tensor) -> Tensor:
     want = (tuple(like.shape[1:]), keras.backend.standardize_dtype(like.dtype))
     if len(value.shape) != len(like.shape) or have != want:
         raise AttackError(
-            f"{type(attack).__name__} returned {name} of shape (batch, {', '.join(map(str, have[0]))}) and dtype {have[1]};"
+            f"{type(attack).__name__} returned {name} of shape (batch,"
+            f" {', '.join(map(str, have[0]))}) and dtype {have[1]};"
             f" expected shape (batch, {', '.join(map(str, want[0]))}) and dtype {want[1]}"
         )
     return value
@@ -554,14 +698,18 @@ def _whole(attack: Steps, state: State, count: int) -> State:
         for leaf in tree.flatten(state[name]):
             if len(leaf.shape) == 0 or int(leaf.shape[0]) != count:
                 raise AttackError(
-                    f"{type(attack).__name__} returned {name} of shape {tuple(leaf.shape)} for a batch of {count}: the first"
-                    " axis must be the batch, so that rows can leave and join (a number common to all rows is a setting)"
+                    f"{type(attack).__name__} returned {name} of shape {tuple(leaf.shape)} for a"
+                    f" batch of {count}: the first"
+                    " axis must be the batch, so that rows can leave and join (a number common to"
+                    " all rows is a setting)"
                 )
     return state
 
 
 def _ordered(memory: Any) -> Any:
-    """``memory`` with its dicts in the order of their keys: not every backend's tree functions look at keys."""
+    """``memory`` with its dicts in the order of their keys: not every backend's tree functions look
+    at keys.
+    """
     if isinstance(memory, dict):
         return {key: _ordered(memory[key]) for key in sorted(memory)}
     if type(memory) in (list, tuple):
@@ -574,7 +722,8 @@ def _same_memory(attack: Steps, memory: Any, before: Any) -> Any:
         tree.assert_same_structure(memory, before)
     except (ValueError, TypeError):
         raise AttackError(
-            f"{type(attack).__name__}: step returned a memory of another structure than init (or than it received)"
+            f"{type(attack).__name__}: step returned a memory of another structure than init (or"
+            f" than it received)"
         ) from None
     return tree.map_structure(lambda new, old: _alike(attack, "memory", new, old), memory, before)
 
@@ -582,7 +731,9 @@ def _same_memory(attack: Steps, memory: Any, before: Any) -> Any:
 def row_keys(x0: Array, seed: int) -> Array:
     """Two int32 per row, from the seed and the row's content alone: (n, 2)."""
     digests = [
-        hashlib.blake2b(row.tobytes(), digest_size=8, key=int(seed).to_bytes(16, "little", signed=True)).digest()
+        hashlib.blake2b(
+            row.tobytes(), digest_size=8, key=int(seed).to_bytes(16, "little", signed=True)
+        ).digest()
         for row in np.ascontiguousarray(x0 + np.float32(0))  # -0.0 becomes 0.0
     ]
     return np.frombuffer(b"".join(digests), "int32").reshape(-1, 2)
@@ -602,8 +753,12 @@ class _Report:
     def __call__(self, done: int, found: int) -> None:
         if self.call is not None:
             self.call(done, self.total, found)
-        if self.bar is None and (self.wanted or (self.allowed and time.monotonic() - self.began > PATIENCE)):
-            self.bar = keras.utils.Progbar(self.total, unit_name="example", stateful_metrics=["fooled"])
+        if self.bar is None and (
+            self.wanted or (self.allowed and time.monotonic() - self.began > PATIENCE)
+        ):
+            self.bar = keras.utils.Progbar(
+                self.total, unit_name="example", stateful_metrics=["fooled"]
+            )
         if self.bar is not None:
             self.bar.update(done, [("fooled", found)], finalize=done == self.total)
 
@@ -621,9 +776,11 @@ def search(
     progress: Progress,
     start: Array | None = None,
 ) -> Result:
-    """Run the stages one after the other over the rows that still need it, and judge what they found.
+    """Run the stages one after the other over the rows that still need it, and judge what they
+    found.
 
-    ``x`` and ``start``, where to begin, have been checked; ``goal`` None stands for the model's own predictions.
+    ``x`` and ``start``, where to begin, have been checked; ``goal`` None stands for the model's own
+    predictions.
     """
     grid = Grid(x.dtype, classifier.box)
     info: dict[str, Any] = {
@@ -650,11 +807,18 @@ def search(
     batch = batch_size or default_batch(x.shape[1:])
     if not _backend.RAGGED:  # a black box is never asked about more rows at once than was said
         batch = min(power_of_two(batch) if classifier.symbolic else batch, power_of_two(len(x)))
-    x, start = x.copy(), None if start is None else start.copy()  # whatever becomes of the user's own arrays meanwhile
+    # whatever becomes of the user's own arrays meanwhile
+    x, start = (
+        x.copy(),
+        None if start is None else start.copy(),
+    )
     forward = classifier.forward(grid.working(x[:CHECKED]))
     if goal is not None:
         goal = goal.check(len(x), forward.classes)
-    ranked = min(1 + max((stage.aim for stage in stages if stage.aim is not None), default=-1), forward.classes - 1)
+    ranked = min(
+        1 + max((stage.aim for stage in stages if stage.aim is not None), default=-1),
+        forward.classes - 1,
+    )
     judge, before, odd, spent = _looked_at(classifier, grid, x, goal, batch, ranked)
     forward, own = judge.forward, goal is None
     goal = Untargeted(before["prediction"]) if goal is None else goal
@@ -662,16 +826,26 @@ def search(
     goal = goal.check(len(x), forward.classes).of(forward.independent)
     _demand_attackable(before)
     labels = goal.labels if isinstance(goal, Untargeted) and not own else None
-    said = _about_the_start(before, labels, forward.classes, budget, grid) + ([forward.note] if forward.doubtful else [])
+    said = _about_the_start(before, labels, forward.classes, budget, grid) + (
+        [forward.note] if forward.doubtful else []
+    )
     said = [odd, *said] if odd else said
     info["notes"] += [forward.note] if forward.note and not forward.doubtful else []
     info["notes"] += goal.notes
     if not classifier.symbolic:
-        info["notes"].append("A black box is asked for nothing beyond the attack: the checks of its honesty were left out.")
+        info["notes"].append(
+            "A black box is asked for nothing beyond the attack: the checks of its honesty were"
+            " left out."
+        )
     if own:
-        info["notes"].append("No labels were given: the model's own predictions are attacked, right or wrong.")
+        info["notes"].append(
+            "No labels were given: the model's own predictions are attacked, right or wrong."
+        )
     if goal.targeted and before["reached"].any():
-        info["notes"].append(f"{int(before['reached'].sum())} of {len(x)} targets are what the model predicts already.")
+        info["notes"].append(
+            f"{int(before['reached'].sum())} of {len(x)} targets are what the model predicts"
+            f" already."
+        )
 
     run = Search(classifier, grid, x, goal, budget, seed, batch, _Report(progress, len(x)), start)
     run.queries += 1
@@ -701,7 +875,9 @@ def search(
             clean, success = before["reached"], (success & ~clean) | before["reached"]
     prediction, confidence = before["prediction"].copy(), before["confidence"].copy()
     if after is not None:
-        holds = (after["reached"] & grid.within(run.points[moved], x[moved], budget)) & ~clean[moved]
+        holds = (after["reached"] & grid.within(run.points[moved], x[moved], budget)) & ~clean[
+            moved
+        ]
         success[moved] = holds | clean[moved]
         fragile[moved] = ~(holds | clean[moved])
         prediction[moved[holds]] = after["prediction"][holds]
@@ -719,16 +895,22 @@ def search(
 
     losses = [getattr(stage.attack, "loss", None) for stage in stages]
     needed = max(
-        (4 if stage.aim is not None else needed_classes(goal) for stage in stages if dlr is getattr(stage.attack, "loss", None)),
+        (
+            4 if stage.aim is not None else needed_classes(goal)
+            for stage in stages
+            if dlr is getattr(stage.attack, "loss", None)
+        ),
         default=0,
     )
     if forward.classes < needed:
         info["notes"].append(
-            f"The DLR loss needs {needed} classes and the model has {forward.classes}: the margin took its place."
+            f"The DLR loss needs {needed} classes and the model has {forward.classes}: the margin"
+            f" took its place."
         )
     if cross_entropy in losses and before["saturated"].any():
         said.append(
-            f"The cross-entropy of {int(before['saturated'].sum())} inputs is saturated, its gradient underflows;"
+            f"The cross-entropy of {int(before['saturated'].sum())} inputs is saturated, its"
+            f" gradient underflows;"
             " the margin was used for them."
         )
     invalid = run.invalid & ~success
@@ -768,7 +950,9 @@ def search(
 def _looked_at(
     classifier: Classifier, grid: Grid, x: Array, goal: Goal | None, batch: int, ranked: int
 ) -> tuple[Judge, dict[str, Array], str, int]:
-    """The first look at the inputs, and at the model: what judges, what it says, what is odd about the model, queries spent."""
+    """The first look at the inputs, and at the model: what judges, what it says, what is odd about
+    the model, queries spent.
+    """
     sample = grid.working(x[:CHECKED])
     judge = Judge(classifier, grid, batch, sample)
     before = judge(x, goal, ranked)
@@ -779,7 +963,9 @@ def _looked_at(
         judge, again = Judge(classifier, grid, batch, sample), len(x)
         before = judge(x, goal, ranked)
     some = telling(len(x), CHECKED, judge.size(len(x)))
-    odd, spent = honesty(classifier, judge, x[some], before["logits"][some], whole=len(some) == len(x))
+    odd, spent = honesty(
+        classifier, judge, x[some], before["logits"][some], whole=len(some) == len(x)
+    )
     spent += again
     if odd == NEIGHBOURS:
         judge.singly, spent = True, spent + len(x)
@@ -787,7 +973,8 @@ def _looked_at(
     if not odd and not _backend.RAGGED:
         old, more = stale(classifier, judge, x[some], before["logits"][some])
         odd, spent = STALE if old else "", spent + more
-    if odd == STALE:  # something in the model has been changed since it was compiled; or compilation changes its answer
+    # the model has been changed since it was compiled; or compilation changes its answer
+    if odd == STALE:
         classifier.forget()
         spent += judge.spent
         judge = Judge(classifier, grid, batch, sample)
@@ -804,20 +991,27 @@ def _part(goal: Goal, rows: Array) -> Goal:
 
 
 def _possible(stages: list[Stage], goal: Goal, ranked: int, notes: list[str]) -> list[Stage]:
-    """The stages that make sense for goal and number of classes: to leave a label, one class after another can be tried."""
+    """The stages that make sense for goal and number of classes: to leave a label, one class after
+    another can be tried.
+    """
     if not leaves(goal):
         if not goal.targeted and any(stage.aim for stage in stages):
-            notes.append(f"{type(goal).__name__} has a margin of its own: it was pursued in place of one class after another.")
+            notes.append(
+                f"{type(goal).__name__} has a margin of its own: it was pursued in place of one"
+                f" class after another."
+            )
         return [dataclasses.replace(stage, aim=None) for stage in stages if not stage.aim]
     kept = [stage for stage in stages if stage.aim is None or stage.aim < ranked]
     if len(kept) < len(stages):
-        notes.append(f"The model has only {ranked} wrong classes: each of them was tried as a target.")
+        notes.append(
+            f"The model has only {ranked} wrong classes: each of them was tried as a target."
+        )
     return kept
 
 
 def _pools(stages: list[Stage], shared: bool) -> list[list[Stage]]:
-    """Consecutive stages that may run side by side, if any may: repetitions of one attack but for the first, which tells hard
-    rows from easy ones.
+    """Consecutive stages that may run side by side, if any may: repetitions of one attack but for
+    the first, which tells hard rows from easy ones.
     """
 
     def kind(stage: Stage) -> tuple[Any, ...]:
@@ -839,17 +1033,25 @@ def _demand_attackable(before: dict[str, Array]) -> None:
     if before["broken"].any():
         bad = np.flatnonzero(before["broken"])
         raise InvalidInput(
-            f"the model answers NaN for {len(bad)} of {count} clean inputs, first at {bad[:5].tolist()}:"
+            f"the model answers NaN for {len(bad)} of {count} clean inputs, first at"
+            f" {bad[:5].tolist()}:"
             " nothing can be said about them; leave them out, or mend the model"
         )
 
 
-def _about_the_start(before: dict[str, Array], labels: Array | None, classes: int, budget: Budget, grid: Grid) -> list[str]:
+def _about_the_start(
+    before: dict[str, Array], labels: Array | None, classes: int, budget: Budget, grid: Grid
+) -> list[str]:
     """What is doubtful before the attack, in sentences."""
     said = []
-    if labels is not None and len(labels) >= 10 and (accuracy := (before["prediction"] == labels).mean()) < 1 / classes:
+    if (
+        labels is not None
+        and len(labels) >= 10
+        and (accuracy := (before["prediction"] == labels).mean()) < 1 / classes
+    ):
         said.append(
-            f"The model gets {accuracy:.1%} of these inputs right before any attack, less than chance:"
+            f"The model gets {accuracy:.1%} of these inputs right before any attack, less than"
+            f" chance:"
             " do labels, box and preprocessing belong to this model?"
         )
     if grid.levels and budget.limited and budget.epsilon > 0 and budget.levels() == 0:
@@ -862,14 +1064,19 @@ def _about_the_end(flat: Array, invalid: Array, fragile: Array) -> list[str]:
     said = []
     if flat.any():
         said.append(
-            f"The gradient was exactly zero at the start for {int(flat.sum())} of {len(flat)} inputs:"
+            f"The gradient was exactly zero at the start for {int(flat.sum())} of {len(flat)}"
+            f" inputs:"
             " gradient attacks cannot say how far the model holds there."
         )
     if invalid.any():
-        said.append(f"The model answered NaN during the search for {int(invalid.sum())} inputs; they count as failed.")
+        said.append(
+            f"The model answered NaN during the search for {int(invalid.sum())} inputs; they count"
+            f" as failed."
+        )
     if fragile.any():
         said.append(
-            f"{int(fragile.sum())} successes did not survive the final judgement (outside the budget, or a margin within"
+            f"{int(fragile.sum())} successes did not survive the final judgement (outside the"
+            f" budget, or a margin within"
             " rounding errors); they count as failed."
         )
     return said

@@ -33,11 +33,14 @@ FEATURES = 12
 
 
 def linear_model(weights: Any = None, bias: Any = None, head: str = "logits") -> keras.Model:
-    """A linear classifier on (n, features): logits = x @ weights + bias, whose adversarial optima are formulas.
+    """A linear classifier on (n, features): logits = x @ weights + bias, whose adversarial optima
+    are formulas.
 
     Args:
-        weights: shape (features, classes); by default a fixed choice for 12 features and two classes.
-        bias: shape (classes,); default 0, or for the default weights the middle of the box on the boundary.
+        weights: shape (features, classes); by default a fixed choice for 12 features and two
+            classes.
+        bias: shape (classes,); default 0, or for the default weights the middle of the box on the
+            boundary.
         head: ``"logits"``, ``"softmax"``, or ``"sigmoid"`` (two classes in one unit).
 
     Returns:
@@ -65,7 +68,8 @@ def linear_model(weights: Any = None, bias: Any = None, head: str = "logits") ->
 def linear_data(
     count: int = 32, features: int = FEATURES, seed: int = 0, model: keras.Model | None = None
 ) -> tuple[Array, Array]:
-    """Random inputs in [0, 1], float32, and the classes that ``linear_model()`` (or ``model``) gives to them.
+    """Random inputs in [0, 1], float32, and the classes that ``linear_model()`` (or ``model``)
+    gives to them.
 
     Example:
         >>> x, labels = linear_data(4)
@@ -78,11 +82,15 @@ def linear_data(
     return x, (x @ weights + bias).argmax(axis=1)
 
 
-def linear_extreme(gradient: Any, x0: Any, budget: Budget, box: tuple[float, float] = (0.0, 1.0)) -> float:
-    """The largest value of ``gradient . (x - x0)`` over budget and box, in float64, for one example.
+def linear_extreme(
+    gradient: Any, x0: Any, budget: Budget, box: tuple[float, float] = (0.0, 1.0)
+) -> float:
+    """The largest value of ``gradient . (x - x0)`` over budget and box, in float64, for one
+    example.
 
-    On a two-class linear model with ``gradient = w_other - w_label`` an input can be broken exactly where its margin plus
-    this number is above zero. Written independently of ``Budget.extreme``, element by element.
+    On a two-class linear model with ``gradient = w_other - w_label`` an input can be broken exactly
+    where its margin plus this number is above zero. Written independently of ``Budget.extreme``,
+    element by element.
 
     Args:
         gradient: shape (features,).
@@ -111,7 +119,8 @@ def linear_extreme(gradient: Any, x0: Any, budget: Budget, box: tuple[float, flo
         return float(gain)
     if not isinstance(budget, L2):
         raise InvalidInput(f"no formula for {budget!r}")
-    # min(s g, room) has length epsilon: the elements that saturate first are those with the smallest room / g.
+    # min(s g, room) has length epsilon: the elements that saturate first are those with the
+    # smallest room / g.
     with np.errstate(divide="ignore", invalid="ignore"):
         order = np.argsort(np.where(g > 0, room / g, np.inf))
     saturated = 0.0
@@ -129,8 +138,11 @@ def linear_extreme(gradient: Any, x0: Any, budget: Budget, box: tuple[float, flo
     return float(np.sum(g * room))
 
 
-def small_network(shape: tuple[int, ...] = (6, 6, 3), classes: int = 4, seed: int = 0) -> keras.Model:
-    """A small smooth convolutional network with fixed random weights, for tests: (n, height, width, channels) -> logits.
+def small_network(
+    shape: tuple[int, ...] = (6, 6, 3), classes: int = 4, seed: int = 0
+) -> keras.Model:
+    """A small smooth convolutional network with fixed random weights, for tests: (n, height, width,
+    channels) -> logits.
 
     Example:
         >>> small_network().output_shape
@@ -144,7 +156,10 @@ def small_network(shape: tuple[int, ...] = (6, 6, 3), classes: int = 4, seed: in
     ]
     model = keras.Sequential([keras.Input(shape), *layers])
     for layer in model.layers:
-        values = [generator.normal(size=w.shape) * (2.0 / max(1, np.prod(w.shape[:-1]))) ** 0.5 for w in layer.get_weights()]
+        values = [
+            generator.normal(size=w.shape) * (2.0 / max(1, np.prod(w.shape[:-1]))) ** 0.5
+            for w in layer.get_weights()
+        ]
         layer.set_weights([value.astype("float32") for value in values])
     # No class is favoured: the mean logits of random inputs are taken off.
     sample = ops.convert_to_tensor(generator.uniform(size=(64, *shape)).astype("float32"))
@@ -164,18 +179,29 @@ def _demand(holds: Any, promise: str) -> None:
 
 
 def inside(x: Array, x0: Array, budget: Budget, box: tuple[float, float] = (0.0, 1.0)) -> bool:
-    """Whether every row of ``x`` is inside budget and box, in rational arithmetic against the epsilon that was typed."""
+    """Whether every row of ``x`` is inside budget and box, in rational arithmetic against the
+    epsilon that was typed.
+    """
     for row, row0 in zip(x.reshape(len(x), -1), x0.reshape(len(x0), -1), strict=True):
         if x.dtype == np.uint8:
             delta = [Fraction(abs(int(a) - int(b))) for a, b in zip(row, row0, strict=True)]
-            limit = Fraction(budget.epsilon) * (255 if budget.homogeneous else 1) * (1 + Fraction(1, 2**52))
+            limit = (
+                Fraction(budget.epsilon)
+                * (255 if budget.homogeneous else 1)
+                * (1 + Fraction(1, 2**52))
+            )
         else:
             kind = np.float32 if x.dtype == np.float64 else x.dtype
             low, high = (float(np.asarray(end, kind)) for end in box)
             if not all(low <= float(a) <= high for a in row):
                 return False
-            delta = [abs(Fraction(float(a)) - Fraction(float(np.asarray(b, kind)))) for a, b in zip(row, row0, strict=True)]
-            limit = Fraction(budget.epsilon) * (Fraction(box[1]) - Fraction(box[0]) if budget.homogeneous else 1)
+            delta = [
+                abs(Fraction(float(a)) - Fraction(float(np.asarray(b, kind))))
+                for a, b in zip(row, row0, strict=True)
+            ]
+            limit = Fraction(budget.epsilon) * (
+                Fraction(box[1]) - Fraction(box[0]) if budget.homogeneous else 1
+            )
         if isinstance(budget, Linf):
             fits = max(delta, default=Fraction(0)) <= limit
         elif isinstance(budget, L2):
@@ -209,7 +235,9 @@ class _SpoiledError(Exception):
     """Raised by a progress function on purpose."""
 
 
-def walk(attack: Any, model: keras.Model | Classifier, x: Any, goal: Any, budget: Budget, seed: int = 0) -> Walk:
+def walk(
+    attack: Any, model: keras.Model | Classifier, x: Any, goal: Any, budget: Budget, seed: int = 0
+) -> Walk:
     """The attack by a plain loop: all rows to the last step, nothing leaves, nothing is compiled.
 
     What the driver must agree with, and a way to look at an attack step by step.
@@ -234,17 +262,28 @@ def walk(attack: Any, model: keras.Model | Classifier, x: Any, goal: Any, budget
         >>> len(walk(advex.BIM(steps=5), linear_model(), x, labels, advex.Linf(0.1)).points)
         6
     """
-    if not isinstance(attack, Attack) and not hasattr(type(attack), "step"):  # what a wrapper makes of one is no Attack
+    # what a wrapper makes of one is no Attack
+    if not isinstance(attack, Attack) and not hasattr(type(attack), "step"):
         raise InvalidType(f"walk needs an attack, such as advex.PGD(); received {shown(attack)}")
     if isinstance(attack, Ensemble | EveryTarget | Restarts):
-        raise InvalidInput(f"walk needs one attack without stages of its own; received {attack!r}: attack.stages()[0].attack")
+        raise InvalidInput(
+            f"walk needs one attack without stages of its own; received {attack!r}:"
+            f" attack.stages()[0].attack"
+        )
     classifier, x, goal, budget, seed = checked_call(attack, model, x, goal, budget, seed)
     if not len(x) or not classifier.symbolic:
-        raise InvalidInput(f"walk needs a model and at least one input; received {classifier!r} and {len(x)} inputs")
+        raise InvalidInput(
+            f"walk needs a model and at least one input; received {classifier!r} and {len(x)}"
+            f" inputs"
+        )
     grid = Grid(x.dtype, classifier.box)
     forward = classifier.forward(grid.working(x[:16]))
     if goal is None:
-        goal = Untargeted(np.asarray(_backend.to_numpy(forward(ops.convert_to_tensor(grid.working(x))))).argmax(axis=1))
+        goal = Untargeted(
+            np.asarray(_backend.to_numpy(forward(ops.convert_to_tensor(grid.working(x))))).argmax(
+                axis=1
+            )
+        )
     goal = goal.check(len(x), forward.classes).of(forward.independent)
     search = Search(classifier, grid, x, goal, budget, seed, len(x), lambda *_: None)
     shared = {name: ops.convert_to_tensor(value) for name, value in search.shared.items()}
@@ -280,9 +319,10 @@ class Walk:
 def check_attack(attack: Any, budgets: tuple[Budget, ...] | None = None, seed: int = 0) -> None:
     """Put an attack through the contract that every attack of advex keeps.
 
-    Checks: budget and box, exactly, for float32, float64 and uint8; dtype and shape; epsilon 0; success judged on the returned
-    array; an input that is wrong already; the last point is looked at; the same result for every batch size, order and subset
-    and for the same seed; nothing touched, also after an exception; pickling; repr.
+    Checks: budget and box, exactly, for float32, float64 and uint8; dtype and shape; epsilon 0;
+    success judged on the returned array; an input that is wrong already; the last point is looked
+    at; the same result for every batch size, order and subset and for the same seed; nothing
+    touched, also after an exception; pickling; repr.
 
     Args:
         attack: an instance, with its settings.
@@ -299,9 +339,15 @@ def check_attack(attack: Any, budgets: tuple[Budget, ...] | None = None, seed: i
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", AdvexWarning)
         if not isinstance(attack, Attack):
-            raise InvalidType(f"check_attack needs an attack, such as advex.PGD(); received {shown(attack)}")
+            raise InvalidType(
+                f"check_attack needs an attack, such as advex.PGD(); received {shown(attack)}"
+            )
         everything: tuple[Budget, ...] = (Linf(0.02), L2(0.15), L1(0.7), L0(2))
-        _check(attack, budgets or tuple(budget for budget in everything if _accepts(attack, budget)), seed)
+        _check(
+            attack,
+            budgets or tuple(budget for budget in everything if _accepts(attack, budget)),
+            seed,
+        )
 
 
 def _accepts(attack: Attack, budget: Budget) -> bool:
@@ -316,9 +362,14 @@ def _check(attack: Attack, budgets: tuple[Budget, ...], seed: int) -> None:
     try:
         copied = pickle.loads(pickle.dumps(attack))  # noqa: S301
     except (pickle.PicklingError, AttributeError) as problem:
-        raise _BrokenPromiseError(f"an attack can be pickled, so its class can be imported: {problem}") from None
+        raise _BrokenPromiseError(
+            f"an attack can be pickled, so its class can be imported: {problem}"
+        ) from None
     _demand(copied == attack, "an attack is equal to its pickled copy")
-    _demand(type(attack).__name__ in repr(attack) and " at 0x" not in repr(attack), "repr names the class and hides addresses")
+    _demand(
+        type(attack).__name__ in repr(attack) and " at 0x" not in repr(attack),
+        "repr names the class and hides addresses",
+    )
     model = small_network(seed=seed)
     x = np.random.default_rng(seed).uniform(size=(12, 6, 6, 3)).astype("float32")
     x[0] = x[1]  # equal rows
@@ -335,54 +386,102 @@ def _check(attack: Attack, budgets: tuple[Budget, ...], seed: int) -> None:
 
 
 def _predictions(model: keras.Model, x: Array) -> Array:
-    return np.asarray(_backend.to_numpy(model(ops.convert_to_tensor(x), training=False))).argmax(axis=1)
+    return np.asarray(_backend.to_numpy(model(ops.convert_to_tensor(x), training=False))).argmax(
+        axis=1
+    )
 
 
 def _honest(result: Result, x: Array, labels: Array, budget: Budget, what: str) -> None:
-    _demand(result.x.dtype == x.dtype and result.x.shape == x.shape, f"{what}: x keeps dtype and shape")
+    _demand(
+        result.x.dtype == x.dtype and result.x.shape == x.shape, f"{what}: x keeps dtype and shape"
+    )
     _demand(np.isfinite(result.x.astype("float64")).all(), f"{what}: x is finite")
     _demand(inside(result.x, x, budget), f"{what}: every row is inside budget and box")
     failed = ~result.success
-    _demand((result.x[failed] == x[failed]).all(), f"{what}: the original is returned where the attack failed")
-    _demand(np.isinf(result.distance[failed]).all(), f"{what}: distance is inf where the attack failed")
-    _demand((result.distance[result.success] <= budget.epsilon).all(), f"{what}: distance is within epsilon")
-    working = result.x.astype("float32") / np.float32(255) if x.dtype == np.uint8 else result.x.astype("float32")
+    _demand(
+        (result.x[failed] == x[failed]).all(),
+        f"{what}: the original is returned where the attack failed",
+    )
+    _demand(
+        np.isinf(result.distance[failed]).all(), f"{what}: distance is inf where the attack failed"
+    )
+    _demand(
+        (result.distance[result.success] <= budget.epsilon).all(),
+        f"{what}: distance is within epsilon",
+    )
+    working = (
+        result.x.astype("float32") / np.float32(255)
+        if x.dtype == np.uint8
+        else result.x.astype("float32")
+    )
     again = _predictions(result.classifier.model, working)
     _demand((again == result.prediction).all(), f"{what}: prediction is that of the returned row")
-    _demand(((again != labels) >= result.success).all(), f"{what}: success holds for the returned row")
-    _demand((result.gradients >= 0).all() and (result.queries >= 1).all(), f"{what}: costs are counted")
+    _demand(
+        ((again != labels) >= result.success).all(), f"{what}: success holds for the returned row"
+    )
+    _demand(
+        (result.gradients >= 0).all() and (result.queries >= 1).all(), f"{what}: costs are counted"
+    )
 
 
 def _same(one: Result, other: Result, what: str) -> None:
     _demand((one.success == other.success).all(), f"{what}: the same verdicts")
     scale = 255 if one.x.dtype == np.uint8 else 1
-    near = np.abs(one.x.astype("float64") - other.x.astype("float64")).max(initial=0) <= 1e-5 * scale
+    near = (
+        np.abs(one.x.astype("float64") - other.x.astype("float64")).max(initial=0) <= 1e-5 * scale
+    )
     _demand(near, f"{what}: the same points to 1e-5")
 
 
-def _one_budget(attack: Attack, model: keras.Model, x: Array, labels: Array, budget: Budget, seed: int) -> None:
+def _one_budget(
+    attack: Attack, model: keras.Model, x: Array, labels: Array, budget: Budget, seed: int
+) -> None:
     what = f"{attack!r} within {budget!r}"
     whole = attack(model, x, labels, budget, seed=seed, progress=False)
     _honest(whole, x, labels, budget, what)
-    _demand(whole.success[5] and whole.distance[5] == 0 and (whole.x[5] == x[5]).all(), f"{what}: wrong already = distance 0")
+    _demand(
+        whole.success[5] and whole.distance[5] == 0 and (whole.x[5] == x[5]).all(),
+        f"{what}: wrong already = distance 0",
+    )
     _same(whole, attack(model, x, labels, budget, seed=seed, progress=False), f"{what}, run twice")
-    _demand((whole.x[0] == whole.x[1]).all() or labels[0] != labels[1], f"{what}: equal rows fare alike")
+    _demand(
+        (whole.x[0] == whole.x[1]).all() or labels[0] != labels[1], f"{what}: equal rows fare alike"
+    )
     for size in (1, 5):
-        _same(whole, attack(model, x, labels, budget, seed=seed, batch_size=size), f"{what}, batches of {size}")
+        _same(
+            whole,
+            attack(model, x, labels, budget, seed=seed, batch_size=size),
+            f"{what}, batches of {size}",
+        )
     order = np.random.default_rng(seed).permutation(len(x))[:7]
     part = attack(model, x[order], labels[order], budget, seed=seed)
-    _demand((part.success == whole.success[order]).all(), f"{what}: a permuted subset gets the same verdicts")
-    _demand(np.abs(part.x - whole.x[order]).max() <= 1e-5, f"{what}: a permuted subset gets the same points")
+    _demand(
+        (part.success == whole.success[order]).all(),
+        f"{what}: a permuted subset gets the same verdicts",
+    )
+    _demand(
+        np.abs(part.x - whole.x[order]).max() <= 1e-5,
+        f"{what}: a permuted subset gets the same points",
+    )
     wide = x.astype("float64")
-    _honest(attack(model, wide, labels, budget, seed=seed), wide, labels, budget, f"{what}, float64")
+    _honest(
+        attack(model, wide, labels, budget, seed=seed), wide, labels, budget, f"{what}, float64"
+    )
     levels = np.round(x * 255).astype("uint8")
-    _honest(attack(model, levels, labels, budget, seed=seed), levels, labels, budget, f"{what}, uint8")
+    _honest(
+        attack(model, levels, labels, budget, seed=seed), levels, labels, budget, f"{what}, uint8"
+    )
     nothing = type(budget)(0)
     for values in (x, levels):
         still = attack(model, values, labels, nothing, seed=seed)
-        _demand(still.x.tobytes() == values.tobytes(), f"{what}: epsilon 0 returns the input, bit for bit")
+        _demand(
+            still.x.tobytes() == values.tobytes(),
+            f"{what}: epsilon 0 returns the input, bit for bit",
+        )
     empty = attack(model, x[:0], labels[:0], budget, seed=seed)
-    _demand(empty.x.shape == (0, *x.shape[1:]) and len(empty) == 0, f"{what}: no inputs, no outputs")
+    _demand(
+        empty.x.shape == (0, *x.shape[1:]) and len(empty) == 0, f"{what}: no inputs, no outputs"
+    )
 
 
 def _targets(attack: Attack, model: keras.Model, x: Array, budget: Budget, seed: int) -> None:
@@ -394,7 +493,10 @@ def _targets(attack: Attack, model: keras.Model, x: Array, budget: Budget, seed:
     result = attack(model, x, goal, budget, seed=seed)
     what = f"{attack!r}, targeted"
     again = _predictions(model, result.x)
-    _demand((again[result.success] == goal.labels[result.success]).all(), f"{what}: success is the target")
+    _demand(
+        (again[result.success] == goal.labels[result.success]).all(),
+        f"{what}: success is the target",
+    )
     _demand(inside(result.x, x, budget), f"{what}: every row is inside budget and box")
 
 
@@ -407,7 +509,10 @@ def _boxes(attack: Attack, x: Array, budget: Budget, seed: int) -> None:
         scaled = np.clip(low + x * span, low, high).astype("float32")
         labels = _predictions(model, (scaled - np.float32(low)) / span)
         result = attack(other, scaled, labels, budget, seed=seed)
-        _demand(inside(result.x, scaled, budget, (low, high)), f"{attack!r}: inside budget and box ({low:g}, {high:g})")
+        _demand(
+            inside(result.x, scaled, budget, (low, high)),
+            f"{attack!r}: inside budget and box ({low:g}, {high:g})",
+        )
 
 
 def _last_point(attack: Attack, budgets: tuple[Budget, ...]) -> None:
@@ -423,16 +528,26 @@ def _last_point(attack: Attack, budgets: tuple[Budget, ...]) -> None:
         inner = replace(inner, steps=2 + inner.steps - inner.rounds)
     walked = walk(inner, model, x, Untargeted(labels), budget, seed=0)
     moved = np.abs(walked.points[-1] - walked.points[-2]).max()
-    stops = type(inner).done is not Attack.done  # by itself, as soon as the boundary is crossed, for instance
+    # by itself, as soon as the boundary is crossed, for instance
+    stops = type(inner).done is not Attack.done
     parts = first.end is not None  # which never run as one
-    _demand(moved > 0 or parts or (stops and walked.found.all()), f"{attack!r}: the last step moves")
+    _demand(
+        moved > 0 or parts or (stops and walked.found.all()), f"{attack!r}: the last step moves"
+    )
     result = attack(model, x, labels, budget)
-    _demand(result.success.any(), f"{attack!r}: some of {len(x)} inputs of a linear model are broken within {budget!r}")
+    _demand(
+        result.success.any(),
+        f"{attack!r}: some of {len(x)} inputs of a linear model are broken within {budget!r}",
+    )
     same = attack.stages() == [Stage(attack)] and inner == attack
-    _demand(not same or (result.success == walked.found).all(), f"{attack!r}: the last point is judged")
+    _demand(
+        not same or (result.success == walked.found).all(), f"{attack!r}: the last point is judged"
+    )
 
 
-def _untouched(attack: Attack, model: keras.Model, x: Array, labels: Array, budget: Budget, seed: int) -> None:
+def _untouched(
+    attack: Attack, model: keras.Model, x: Array, labels: Array, budget: Budget, seed: int
+) -> None:
     frozen_x, frozen_labels, weights = x.tobytes(), labels.tobytes(), _snapshot(model)
     random_state, policy = np.random.get_state()[1].tobytes(), keras.config.dtype_policy().name  # type: ignore[index]  # noqa: NPY002
 
@@ -453,7 +568,9 @@ def _untouched(attack: Attack, model: keras.Model, x: Array, labels: Array, budg
             raise _SpoiledError
 
     attack(model, x, labels, budget, seed=seed)
-    _demand(intact(), f"{attack!r}: inputs, labels, weights, random state and policy are as they were")
+    _demand(
+        intact(), f"{attack!r}: inputs, labels, weights, random state and policy are as they were"
+    )
     try:
         attack(model, x, Untargeted(labels), budget, seed=seed, progress=spoil)
     except _SpoiledError:

@@ -1,4 +1,6 @@
-"""Classifiers by name: every model of ``keras.applications``, and the small one that ships with advex; model files, safely."""
+"""Classifiers by name: every model of ``keras.applications``, and the small one that ships with
+advex; model files, safely.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,11 @@ def names() -> list[str]:
         >>> "MobileNetV2" in names()
         True
     """
-    return sorted(name for name, entry in vars(keras.applications).items() if name[0].isupper() and callable(entry))
+    return sorted(
+        name
+        for name, entry in vars(keras.applications).items()
+        if name[0].isupper() and callable(entry)
+    )
 
 
 def found(name: str) -> str:
@@ -49,7 +55,8 @@ def found(name: str) -> str:
 
 
 def module(name: str) -> ModuleType:
-    """The public module of ``keras.applications`` that belongs to a builder and holds its ``preprocess_input``.
+    """The public module of ``keras.applications`` that belongs to a builder and holds its
+    ``preprocess_input``.
 
     Example:
         >>> module("ResNet50V2").__name__
@@ -64,7 +71,8 @@ def module(name: str) -> ModuleType:
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """The ``preprocess_input`` of a model, on a copy: it edits NumPy arrays and torch tensors in place.
+    """The ``preprocess_input`` of a model, on a copy: it edits NumPy arrays and torch tensors in
+    place.
 
     Args:
         name: a model of ``keras.applications``.
@@ -78,12 +86,15 @@ class Preprocessing:
 
 def class_names() -> list[str]:
     """The 1,000 classes of ImageNet as Keras names them; Keras fetches its list and keeps it."""
-    named = keras.applications.imagenet_utils.decode_predictions(np.eye(1000, dtype="float32"), top=1)
+    named = keras.applications.imagenet_utils.decode_predictions(
+        np.eye(1000, dtype="float32"), top=1
+    )
     return [row[0][1] for row in named]
 
 
 def application(name: str, classes: Sequence[str] | None = None) -> Classifier:
-    """A model of ``keras.applications`` with its ImageNet weights, preprocessing, box (0, 255) and class names.
+    """A model of ``keras.applications`` with its ImageNet weights, preprocessing, box (0, 255) and
+    class names.
 
     Keras downloads weights and class names when they are first asked for.
 
@@ -105,7 +116,8 @@ def application(name: str, classes: Sequence[str] | None = None) -> Classifier:
 
 
 def check_keras(version: str | None = None) -> None:
-    """Raise ``InvalidInput`` if this Keras (or ``version``) lacks the guards for model files from elsewhere.
+    """Raise ``InvalidInput`` if this Keras (or ``version``) lacks the guards for model files from
+    elsewhere.
 
     They are complete in 3.15.0 and, within 3.12, in 3.12.3.
     """
@@ -113,13 +125,17 @@ def check_keras(version: str | None = None) -> None:
     numbers = tuple(int(part) for part in re.findall(r"\d+", version)[:3])
     if numbers < (3, 15) and not (3, 12, 3) <= numbers < (3, 13):
         raise InvalidInput(
-            f"Keras {version} does not guard well enough against model files that run code: update it to 3.15.0 (or 3.12.3),"
+            f"Keras {version} does not guard well enough against model files that run code: update"
+            f" it to 3.15.0 (or 3.12.3),"
             " or load the model yourself and attack it from Python"
         )
 
 
-def load(path: str | Path, box: tuple[float, float] = (0, 1), classes: Sequence[str] | None = None) -> Classifier:
-    """The classifier in a ``.keras`` file, loaded without running code that the file brings (``safe_mode=True``).
+def load(
+    path: str | Path, box: tuple[float, float] = (0, 1), classes: Sequence[str] | None = None
+) -> Classifier:
+    """The classifier in a ``.keras`` file, loaded without running code that the file brings
+    (``safe_mode=True``).
 
     Args:
         path: the file.
@@ -127,15 +143,23 @@ def load(path: str | Path, box: tuple[float, float] = (0, 1), classes: Sequence[
         classes: the names of its classes.
 
     Raises:
-        InvalidInput: no such file, another format, broken, in need of code, or a Keras without the guards.
+        InvalidInput: no such file, another format, broken, in need of code, or a Keras without the
+        guards.
     """
     path = Path(path)
     if not path.exists():
         raise InvalidInput(f"{path}: no such model file")
     if path.suffix.lower() != ".keras" or path.is_dir():
-        kind = "a folder (a SavedModel?)" if path.is_dir() else f"a {path.suffix} file" if path.suffix else "no .keras file"
+        kind = (
+            "a folder (a SavedModel?)"
+            if path.is_dir()
+            else f"a {path.suffix} file"
+            if path.suffix
+            else "no .keras file"
+        )
         raise InvalidInput(
-            f"{path} is {kind}; only .keras files are loaded, others may run code or lack the network:"
+            f"{path} is {kind}; only .keras files are loaded, others may run code or lack the"
+            f" network:"
             " load it where you trust it and model.save('model.keras')"
         )
     check_keras()
@@ -143,13 +167,15 @@ def load(path: str | Path, box: tuple[float, float] = (0, 1), classes: Sequence[
         model = keras.models.load_model(path, compile=False, safe_mode=True)
     except Exception as problem:  # a broken file can break the loader anywhere
         raise InvalidInput(
-            f"{path} could not be loaded: {_short(problem)} (a model with layers of your own is attacked from Python)"
+            f"{path} could not be loaded: {_short(problem)} (a model with layers of your own is"
+            f" attacked from Python)"
         ) from problem
     return Classifier(model, box=box, classes=classes)
 
 
 def fashion_mnist(classes: Sequence[str] | None = None) -> Classifier:
-    """The small classifier of clothes that ships with advex: (n, 28, 28, 1) in the box (0, 1), 10 classes.
+    """The small classifier of clothes that ships with advex: (n, 28, 28, 1) in the box (0, 1), 10
+    classes.
 
     Example:
         >>> fashion_mnist().names[8]
@@ -158,11 +184,14 @@ def fashion_mnist(classes: Sequence[str] | None = None) -> Classifier:
     data = resources.files("advex.data")
     with resources.as_file(data / "fashion_mnist.keras") as path:
         model = keras.models.load_model(path, compile=False, safe_mode=True)
-    return Classifier(model, classes=classes if classes is not None else _fashion_data()["classes"].tolist())
+    return Classifier(
+        model, classes=classes if classes is not None else _fashion_data()["classes"].tolist()
+    )
 
 
 def fashion_images() -> tuple[Array, Array]:
-    """The 32 test images that ship with advex, (32, 28, 28, 1) uint8, and their labels, (32,) int64.
+    """The 32 test images that ship with advex, (32, 28, 28, 1) uint8, and their labels, (32,)
+    int64.
 
     All of them are classified correctly by ``fashion_mnist()``.
     """
@@ -171,7 +200,10 @@ def fashion_images() -> tuple[Array, Array]:
 
 
 def _fashion_data() -> dict[str, Any]:
-    with (resources.files("advex.data") / "fashion_mnist.npz").open("rb") as handle, np.load(handle) as data:
+    with (
+        (resources.files("advex.data") / "fashion_mnist.npz").open("rb") as handle,
+        np.load(handle) as data,
+    ):
         return dict(data)
 
 

@@ -15,7 +15,9 @@ os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 
 
 class Spent(NamedTuple):
-    """Seconds by the wall, and seconds of all cores together: the second hardly feels what else the machine does."""
+    """Seconds by the wall, and seconds of all cores together: the second hardly feels what else the
+    machine does.
+    """
 
     wall: float
     cpu: float
@@ -43,7 +45,9 @@ def machine() -> str:
     """Processor, cores and load, without the name of the host."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        model = next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+        model = next(
+            line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")
+        )
     except (OSError, StopIteration):
         model = platform.processor() or platform.machine()
     load = f", load {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else ""
@@ -53,7 +57,12 @@ def machine() -> str:
 def versions(*more: str) -> str:
     """Versions of Python and of the packages that decide."""
     names = ("tensorflow", "keras", "numpy", *more)
-    return ", ".join([f"Python {platform.python_version()}", *(f"{name} {importlib.metadata.version(name)}" for name in names)])
+    return ", ".join(
+        [
+            f"Python {platform.python_version()}",
+            *(f"{name} {importlib.metadata.version(name)}" for name in names),
+        ]
+    )
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -2,8 +2,9 @@
 
     .venv/bin/python benchmarks/evaluation.py --count 10000
 
-PGD with 40 steps and SquareAttack on Fashion-MNIST's test images and the standard model, 8/255, read through a generator.
-Resident memory is read from /proc after each block; what counts is the end against the moment after the first thousand rows.
+PGD with 40 steps and SquareAttack on Fashion-MNIST's test images and the standard model, 8/255,
+read through a generator. Resident memory is read from /proc after each block; what counts is the
+end against the moment after the first thousand rows.
 """
 
 from __future__ import annotations
@@ -26,11 +27,15 @@ def resident() -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--count", type=int, default=10_000)
     parser.add_argument("--epsilon", type=float, default=8 / 255)
     parser.add_argument("--queries", type=int, default=1000)
-    parser.add_argument("--model", type=Path, default=ROOT.parent / "shared" / "models" / "fmnist_standard.keras")
+    parser.add_argument(
+        "--model", type=Path, default=ROOT.parent / "shared" / "models" / "fmnist_standard.keras"
+    )
     options = parser.parse_args()
 
     import keras
@@ -47,21 +52,32 @@ def main() -> None:
     def look(done: int, _: int | None, held: int) -> None:
         marks[done] = resident()
         print(
-            f"{done:6} rows  {marks[done]:7.1f} MiB  {done / (time.monotonic() - began):6.1f} rows/s  {held / done:.1%} held",
+            f"{done:6} rows  {marks[done]:7.1f} MiB  {done / (time.monotonic() - began):6.1f}"
+            f" rows/s  {held / done:.1%} held",
             flush=True,
         )
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "run.advex"
         began = time.monotonic()
-        batches = ((x[start : start + 100], labels[start : start + 100]) for start in range(0, len(x), 100))
-        found = advex.evaluate(model, batches, attacks, advex.Linf(options.epsilon), run=path, progress=look)
+        batches = (
+            (x[start : start + 100], labels[start : start + 100]) for start in range(0, len(x), 100)
+        )
+        found = advex.evaluate(
+            model, batches, attacks, advex.Linf(options.epsilon), run=path, progress=look
+        )
         seconds = time.monotonic() - began
         print(f"file: {path.stat().st_size / 2**20:.1f} MiB")
         print(found)
-    first, last = marks[min(done for done in marks if done >= min(1000, options.count))], marks[max(marks)]
+    first, last = (
+        marks[min(done for done in marks if done >= min(1000, options.count))],
+        marks[max(marks)],
+    )
     grown = last / first - 1
-    print(f"{len(x) / seconds:.1f} rows/s; memory {first:.1f} MiB after 1,000 rows, {last:.1f} after all: {grown:+.1%}")
+    print(
+        f"{len(x) / seconds:.1f} rows/s; memory {first:.1f} MiB after 1,000 rows, {last:.1f} after"
+        f" all: {grown:+.1%}"
+    )
 
 
 if __name__ == "__main__":

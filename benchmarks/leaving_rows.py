@@ -1,9 +1,12 @@
-"""What it saves that finished rows leave: PGD on the shipped classifier, beside a plain loop of the same attack over all rows.
+"""What it saves that finished rows leave: PGD on the shipped classifier, beside a plain loop of the
+same attack over all rows.
 
-``python benchmarks/leaving_rows.py`` attacks the first 500 test images of Fashion-MNIST (``../shared/data/fashion_mnist.npz`` or
-``--data``; without such a file the 32 images that ship with advex) twice, with the same seed: as advex does it, and with a driver
-that keeps every row to the last step, as most libraries do; counted are the rows that really went through the compiled step.
-Verdicts must be the same, also those of ``advex.testing.walk``, a loop apart from any driver. Exit code 0 if they are.
+``python benchmarks/leaving_rows.py`` attacks the first 500 test images of Fashion-MNIST
+(``../shared/data/fashion_mnist.npz`` or ``--data``; without such a file the 32 images that ship
+with advex) twice, with the same seed: as advex does it, and with a driver that keeps every row to
+the last step, as most libraries do; counted are the rows that really went through the compiled
+step. Verdicts must be the same, also those of ``advex.testing.walk``, a loop apart from any driver.
+Exit code 0 if they are.
 """
 
 from __future__ import annotations
@@ -37,11 +40,15 @@ def shipped() -> Any:
     """The classifier that ships with advex."""
     import keras
 
-    return keras.saving.load_model(str(resources.files("advex.data") / "fashion_mnist.keras"), compile=False)
+    return keras.saving.load_model(
+        str(resources.files("advex.data") / "fashion_mnist.keras"), compile=False
+    )
 
 
 def drivers() -> tuple[type, type]:
-    """The driver of advex with a counter, and one more from which no row leaves before its last step."""
+    """The driver of advex with a counter, and one more from which no row leaves before its last
+    step.
+    """
     from advex import search
 
     class Counting(search.Search):
@@ -86,10 +93,14 @@ def attacked(
 def main(argv: list[str] | None = None) -> int:
     """Measure, compare and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", type=Path, default=DATA, help="Fashion-MNIST as .npz with x_test and y_test")
+    parser.add_argument(
+        "--data", type=Path, default=DATA, help="Fashion-MNIST as .npz with x_test and y_test"
+    )
     parser.add_argument("--count", type=int, default=500)
     parser.add_argument("--steps", type=int, default=40)
-    parser.add_argument("--epsilon", type=float, nargs="+", default=[8.0, 1.0], help="in grey levels")
+    parser.add_argument(
+        "--epsilon", type=float, nargs="+", default=[8.0, 1.0], help="in grey levels"
+    )
     parser.add_argument("--batch", type=int)
     options = parser.parse_args(argv)
 
@@ -98,23 +109,43 @@ def main(argv: list[str] | None = None) -> int:
     model = shipped()
     x, labels = images(options.data, options.count)
     attack = advex.PGD(steps=options.steps)
-    print(f"{machine()}\n{versions()}\n{attack!r}, {len(x)} images, the shipped Fashion-MNIST classifier")
+    print(
+        f"{machine()}\n{versions()}\n{attack!r}, {len(x)} images, the shipped Fashion-MNIST"
+        f" classifier"
+    )
     different = 0
     for epsilon in options.epsilon:
         budget = advex.Linf(epsilon / 255)
-        runs = [attacked(driver, attack, model, x, labels, budget, options.batch) for driver in drivers()]
+        runs = [
+            attacked(driver, attack, model, x, labels, budget, options.batch)
+            for driver in drivers()
+        ]
         results, evaluations, seconds = zip(*runs, strict=True)
         names = ("finished rows leave (advex)", "every row to the last step")
         lines = [
-            [name, f"{result.success.sum()} of {len(x)}", str(evaluated), f"{evaluated / len(x):.2f}", f"{spent:.2f}"]
+            [
+                name,
+                f"{result.success.sum()} of {len(x)}",
+                str(evaluated),
+                f"{evaluated / len(x):.2f}",
+                f"{spent:.2f}",
+            ]
             for name, (result, evaluated, spent) in zip(names, runs, strict=True)
         ]
-        print("\n" + table([repr(budget), "fooled", "gradient evaluations", "per image", "seconds"], lines))
+        print(
+            "\n"
+            + table([repr(budget), "fooled", "gradient evaluations", "per image", "seconds"], lines)
+        )
         walked = advex.testing.walk(attack, model, x, advex.Untargeted(labels), budget).found
-        changed = int(((results[0].success != results[1].success) | (results[0].success != walked)).sum())
+        changed = int(
+            ((results[0].success != results[1].success) | (results[0].success != walked)).sum()
+        )
         verdicts = "identical" if not changed else f"DIFFERENT for {changed} images"
         fewer, faster = evaluations[1] / max(1, evaluations[0]), seconds[1] / seconds[0]
-        print(f"verdicts {verdicts}; {fewer:.1f} times fewer gradient evaluations, {faster:.1f} times less time")
+        print(
+            f"verdicts {verdicts}; {fewer:.1f} times fewer gradient evaluations, {faster:.1f}"
+            f" times less time"
+        )
         different += changed
     return int(different > 0)
 

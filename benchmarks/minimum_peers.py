@@ -1,20 +1,27 @@
-"""Minimum-norm attacks of other libraries on a Keras classifier that is rebuilt in torch, all within the same number of passes.
+"""Minimum-norm attacks of other libraries on a Keras classifier that is rebuilt in torch, all
+within the same number of passes.
 
-Run it with the Python of its environment (``python benchmarks/peers.py minimum`` makes it), for one attack:
+Run it with the Python of its environment (``python benchmarks/peers.py minimum`` makes it), for one
+attack:
 
-    .venv-peers/minimum/bin/python benchmarks/minimum_peers.py --model ../shared/models/fmnist_robust.keras \\
+    .venv-peers/minimum/bin/python benchmarks/minimum_peers.py --model
+    ../shared/models/fmnist_robust.keras \\
         --norm L2 --attack adv-lib-DDN --first 0 --last 100 --out ddn.npz
 
-or for all of them, on both networks, into the files that ``optimality.py`` reads; what is recorded already is not run again:
+or for all of them, on both networks, into the files that ``optimality.py`` reads; what is recorded
+already is not run again:
 
     .venv-peers/minimum/bin/python benchmarks/minimum_peers.py --record --last 100
 
-Measured as AttackBench does it (Cina et al., AttackBench: Evaluating Gradient-based Attacks for Adversarial Examples, 2024): what
-counts is not what an attack returns but the smallest adversarial point that it has shown the network while within the limit,
-and what it returns is one such point more, provided that it ended by itself. Each row has passes of its own, so that a row that
-leaves an attack's batch does not pay for the others. Images the network gets wrong have distance 0 and are not attacked.
+Measured as AttackBench does it (Cina et al., AttackBench: Evaluating Gradient-based Attacks for
+Adversarial Examples, 2024): what counts is not what an attack returns but the smallest adversarial
+point that it has shown the network while within the limit, and what it returns is one such point
+more, provided that it ended by itself. Each row has passes of its own, so that a row that leaves an
+attack's batch does not pay for the others. Images the network gets wrong have distance 0 and are
+not attacked.
 
-Settings are the libraries' own, but for the number of steps, which is what the limit allows, and where AttackBench has others.
+Settings are the libraries' own, but for the number of steps, which is what the limit allows, and
+where AttackBench has others.
 """
 
 from __future__ import annotations
@@ -43,7 +50,8 @@ from reference import Net, activation, checked, convolution, loaded, normalizati
 
 Array = np.ndarray[Any, Any]
 Tensor = torch.Tensor
-Attack = Callable[[torch.nn.Module, Tensor, Tensor], Tensor]  # of the network, inputs and labels, to points
+# of the network, inputs and labels, to points
+Attack = Callable[[torch.nn.Module, Tensor, Tensor], Tensor]
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared"
 ORDERS = {"L2": 2.0, "Linf": float("inf"), "L1": 1.0, "L0": 0.0}
@@ -74,7 +82,9 @@ class Folding:
 
 
 def rebuilt(path: Path, x: Tensor) -> Net:
-    """The network of a .keras archive with its normalisations folded: the same logits on ``x``, in two thirds of the time."""
+    """The network of a .keras archive with its normalisations folded: the same logits on ``x``, in
+    two thirds of the time.
+    """
     convolutions: list[Folding] = []
 
     def kept(*arguments: Any) -> Folding:
@@ -98,13 +108,16 @@ class OverLimit(Exception):
 
 
 class Watched(torch.nn.Module):
-    """The network as an attack sees it: counts the passes of each row and keeps its smallest adversarial point.
+    """The network as an attack sees it: counts the passes of each row and keeps its smallest
+    adversarial point.
 
-    A batch of as many rows as there are inputs is taken to be in their order, any other (or every one if ``nearest``) to
-    consist of points that are nearer to their own input than to another.
+    A batch of as many rows as there are inputs is taken to be in their order, any other (or every
+    one if ``nearest``) to consist of points that are nearer to their own input than to another.
     """
 
-    def __init__(self, net: Net, x: Tensor, labels: Tensor, norm: str, nearest: bool = False) -> None:
+    def __init__(
+        self, net: Net, x: Tensor, labels: Tensor, norm: str, nearest: bool = False
+    ) -> None:
         super().__init__()
         self.net, self.x, self.labels, self.norm, self.nearest = net, x, labels, norm, nearest
         self.passes = torch.zeros(2, len(x), dtype=torch.long)  # forward and backward
@@ -151,15 +164,22 @@ class Watched(torch.nn.Module):
 
 
 def of_advlib(place: str, **settings: Any) -> Attack:
-    """adv-lib; ``place`` is module and function. What it needs visdom and torchvision for, pictures and LPIPS, is not used."""
+    """adv-lib; ``place`` is module and function. What it needs visdom and torchvision for, pictures
+    and LPIPS, is not used.
+    """
 
     def run(net: torch.nn.Module, x: Tensor, labels: Tensor) -> Tensor:
         for name in ("visdom", "torchvision"):
             stub = types.ModuleType(name)
-            stub.__spec__, stub.__dict__["models"] = importlib.machinery.ModuleSpec(name, None), None
+            stub.__spec__, stub.__dict__["models"] = (
+                importlib.machinery.ModuleSpec(name, None),
+                None,
+            )
             sys.modules.setdefault(name, stub)
         module, function = place.split(".")
-        return getattr(importlib.import_module(f"adv_lib.attacks.{module}"), function)(net, x, labels, **settings)
+        return getattr(importlib.import_module(f"adv_lib.attacks.{module}"), function)(
+            net, x, labels, **settings
+        )
 
     return run
 
@@ -171,7 +191,9 @@ def of_foolbox(name: str, **settings: Any) -> Attack:
         import foolbox
 
         model = foolbox.PyTorchModel(net, bounds=(0, 1), device="cpu")
-        return getattr(foolbox.attacks, name)(**settings).run(model, x, foolbox.criteria.Misclassification(labels))
+        return getattr(foolbox.attacks, name)(**settings).run(
+            model, x, foolbox.criteria.Misclassification(labels)
+        )
 
     return run
 
@@ -195,7 +217,9 @@ def of_art(name: str, labelled: bool = True, **settings: Any) -> Attack:
         from art.estimators.classification import PyTorchClassifier
 
         loss = torch.nn.CrossEntropyLoss()
-        model = PyTorchClassifier(net, loss, tuple(x.shape[1:]), nb_classes=10, clip_values=(0, 1), device_type="cpu")
+        model = PyTorchClassifier(
+            net, loss, tuple(x.shape[1:]), nb_classes=10, clip_values=(0, 1), device_type="cpu"
+        )
         attack = getattr(evasion, name)(model, verbose=False, **settings)
         return torch.tensor(attack.generate(x.numpy(), labels.numpy() if labelled else None))
 
@@ -203,7 +227,9 @@ def of_art(name: str, labelled: bool = True, **settings: Any) -> Attack:
 
 
 def of_cleverhans(**settings: Any) -> Attack:
-    """Carlini and Wagner's attack of CleverHans, the only one that looks for the smallest perturbation."""
+    """Carlini and Wagner's attack of CleverHans, the only one that looks for the smallest
+    perturbation.
+    """
 
     def run(net: torch.nn.Module, x: Tensor, labels: Tensor) -> Tensor:
         from cleverhans.torch.attacks.carlini_wagner_l2 import carlini_wagner_l2
@@ -214,7 +240,9 @@ def of_cleverhans(**settings: Any) -> Attack:
 
 
 class Peer(NamedTuple):
-    """An attack and how it has to be watched: image by image if rows of its batches wait for one another; see ``Watched``."""
+    """An attack and how it has to be watched: image by image if rows of its batches wait for one
+    another; see ``Watched``.
+    """
 
     attack: Attack
     single: bool = False
@@ -226,7 +254,8 @@ apgd = functools.partial(of_advlib, "auto_pgd.minimal_apgd", binary_search_steps
 advlib_fmn = functools.partial(of_advlib, "fast_minimum_norm.fmn", steps=LIMIT)
 advlib_pdpgd = functools.partial(of_advlib, "primal_dual_gradient_descent.pdpgd", num_steps=LIMIT)
 alma = functools.partial(of_advlib, "augmented_lagrangian.alma", num_steps=LIMIT)
-fab = functools.partial(of_advlib, "fast_adaptive_boundary.fab", n_iter=111)  # nine backward passes a step
+# nine backward passes a step
+fab = functools.partial(of_advlib, "fast_adaptive_boundary.fab", n_iter=111)
 trust_region = functools.partial(of_advlib, "trust_region.tr", iter=LIMIT, adaptive=True)
 PEERS = {
     "L2": {
@@ -243,7 +272,9 @@ PEERS = {
         "adv-lib-SuperDeepFool": Peer(of_advlib("superdeepfool.sdf")),
         "adv-lib-TrustRegion": Peer(trust_region(p=2)),
         "foolbox-DeepFool": Peer(of_foolbox("L2DeepFoolAttack", steps=111)),
-        "adv-lib-CarliniWagner": Peer(of_advlib("carlini_wagner.carlini_wagner_l2", max_iterations=111)),
+        "adv-lib-CarliniWagner": Peer(
+            of_advlib("carlini_wagner.carlini_wagner_l2", max_iterations=111)
+        ),
         "foolbox-CarliniWagner": Peer(of_foolbox("L2CarliniWagnerAttack", steps=111)),
         "torchattacks-CarliniWagner": Peer(of_torchattacks("CW", steps=LIMIT)),
         "torchattacks-DeepFool": Peer(of_torchattacks("DeepFool", steps=100), single=True),
@@ -260,8 +291,12 @@ PEERS = {
         "adv-lib-DeepFool": Peer(of_advlib("deepfool.df", norm=torch.inf, steps=111)),
         "adv-lib-TrustRegion": Peer(trust_region(p=torch.inf)),
         "foolbox-DeepFool": Peer(of_foolbox("LinfDeepFoolAttack", steps=111)),
-        "adv-lib-CarliniWagner": Peer(of_advlib("carlini_wagner.carlini_wagner_linf", max_iterations=100)),
-        "ART-CarliniWagner": Peer(of_art("CarliniLInfMethod", initial_const=0.01), single=True, slow=True),
+        "adv-lib-CarliniWagner": Peer(
+            of_advlib("carlini_wagner.carlini_wagner_linf", max_iterations=100)
+        ),
+        "ART-CarliniWagner": Peer(
+            of_art("CarliniLInfMethod", initial_const=0.01), single=True, slow=True
+        ),
     },
     "L1": {
         "adv-lib-FMN": Peer(advlib_fmn(norm=1)),
@@ -272,16 +307,22 @@ PEERS = {
         "adv-lib-FAB": Peer(fab(norm=1)),
         "foolbox-ElasticNet": Peer(of_foolbox("EADAttack", steps=55, decision_rule="L1")),
         "torchattacks-ElasticNet": Peer(of_torchattacks("EADL1", max_iterations=55)),
-        "ART-ElasticNet": Peer(of_art("ElasticNet", max_iter=37, decision_rule="L1"), single=True, slow=True),
+        "ART-ElasticNet": Peer(
+            of_art("ElasticNet", max_iter=37, decision_rule="L1"), single=True, slow=True
+        ),
     },
     "L0": {
         "adv-lib-SigmaZero": Peer(of_advlib("sigma_zero.sigma_zero", num_steps=LIMIT)),
         "adv-lib-FMN": Peer(advlib_fmn(norm=0)),
         "foolbox-FMN": Peer(of_foolbox("L0FMNAttack", steps=LIMIT)),
         "adv-lib-PDPGD": Peer(advlib_pdpgd(norm=0, proximal_operator=23)),
-        "adv-lib-VFGA": Peer(of_advlib("stochastic_sparse_attacks.vfga", targeted=False), nearest=True),
+        "adv-lib-VFGA": Peer(
+            of_advlib("stochastic_sparse_attacks.vfga", targeted=False), nearest=True
+        ),
         "torchattacks-JSMA": Peer(of_torchattacks("JSMA", gamma=1.0), single=True, slow=True),
-        "ART-JSMA": Peer(of_art("SaliencyMapMethod", labelled=False, theta=1.0), single=True, slow=True),
+        "ART-JSMA": Peer(
+            of_art("SaliencyMapMethod", labelled=False, theta=1.0), single=True, slow=True
+        ),
     },
 }
 PACKAGES = {"ART": "adversarial-robustness-toolbox"}
@@ -291,7 +332,9 @@ PACKAGES = {"ART": "adversarial-robustness-toolbox"}
 
 
 class Answer(NamedTuple):
-    """Per image the smallest adversarial distance (inf if none), forward and backward passes; and the seconds of all."""
+    """Per image the smallest adversarial distance (inf if none), forward and backward passes; and
+    the seconds of all.
+    """
 
     distances: Array
     forward: Array
@@ -326,20 +369,29 @@ def attacked(net: Net, peer: Peer, norm: str, x: Tensor, labels: Tensor, seed: i
 
 def version(label: str) -> str:
     """Library and version behind a label."""
-    library = next(name for name in ("adv-lib", "foolbox", "torchattacks", "cleverhans", "ART") if label.startswith(name))
+    library = next(
+        name
+        for name in ("adv-lib", "foolbox", "torchattacks", "cleverhans", "ART")
+        if label.startswith(name)
+    )
     return f"{library} {importlib.metadata.version(PACKAGES.get(library, library))}"
 
 
 def merged(file: Path, label: str, answer: Answer) -> None:
-    """Add an answer to the file of a network and a norm, behind what is there of the same attack."""
+    """Add an answer to the file of a network and a norm, behind what is there of the same
+    attack.
+    """
     outcomes = read(file)
     before = outcomes.get(label, Outcome("", np.zeros(0), 0.0, 0.0, 0.0))
     distances = np.concatenate([before.distances, answer.distances])
     forward, backward = (
-        (getattr(before, way) * len(before.distances) + float(getattr(answer, way).sum())) / len(distances)
+        (getattr(before, way) * len(before.distances) + float(getattr(answer, way).sum()))
+        / len(distances)
         for way in ("forward", "backward")
     )
-    outcomes[label] = Outcome(version(label), distances, forward, backward, before.seconds + answer.seconds)
+    outcomes[label] = Outcome(
+        version(label), distances, forward, backward, before.seconds + answer.seconds
+    )
     write(file, outcomes)
 
 
@@ -352,17 +404,30 @@ def known(file: Path, label: str) -> int:
 def line(model: str, norm: str, label: str, answer: Answer) -> str:
     """An answer in a line."""
     tried = answer.distances[answer.distances > 0]
-    words = f"{model} {norm} {label}: median {np.median(tried):.4f}, found {np.isfinite(tried).mean():.1%}"
+    words = (
+        f"{model} {norm} {label}: median {np.median(tried):.4f}, found"
+        f" {np.isfinite(tried).mean():.1%}"
+    )
     passes = f"passes {answer.forward.mean():.0f} + {answer.backward.mean():.0f}"
-    more = [f"{answer.outside} outside the box"] * bool(answer.outside) + ["stopped at the limit"] * answer.stopped
+    more = [f"{answer.outside} outside the box"] * bool(answer.outside) + [
+        "stopped at the limit"
+    ] * answer.stopped
     return ", ".join([words, passes, f"{answer.seconds:.1f} s", *more])
 
 
 def chosen(norms: Iterable[str], labels: Sequence[str] | None) -> list[tuple[str, str]]:
     """Norms and labels of the attacks asked for."""
-    pairs = [(norm, label) for norm in norms for label in PEERS[norm] if labels is None or label in labels]
+    pairs = [
+        (norm, label)
+        for norm in norms
+        for label in PEERS[norm]
+        if labels is None or label in labels
+    ]
     if not pairs:
-        raise SystemExit(f"no such attack; there are {', '.join(sorted({label for some in PEERS.values() for label in some}))}")
+        raise SystemExit(
+            f"no such attack; there are"
+            f" {', '.join(sorted({label for some in PEERS.values() for label in some}))}"
+        )
     return pairs
 
 
@@ -370,15 +435,30 @@ def main(argv: list[str] | None = None) -> int:
     """Attack, and write down what came of it."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     models = [SHARED / "models" / f"fmnist_{name}.keras" for name in ("robust", "standard")]
-    parser.add_argument("--model", type=Path, nargs="+", default=models, help=".keras archives with a chain of layers")
-    parser.add_argument("--inputs", type=Path, default=SHARED / "data" / "fashion_mnist.npz", help="as in reference.py")
+    parser.add_argument(
+        "--model",
+        type=Path,
+        nargs="+",
+        default=models,
+        help=".keras archives with a chain of layers",
+    )
+    parser.add_argument(
+        "--inputs",
+        type=Path,
+        default=SHARED / "data" / "fashion_mnist.npz",
+        help="as in reference.py",
+    )
     parser.add_argument("--norm", nargs="+", choices=list(ORDERS), default=list(ORDERS))
     parser.add_argument("--attack", nargs="+", metavar="NAME", help="all if not given")
     parser.add_argument("--first", type=int, default=0)
     parser.add_argument("--last", type=int, default=100, help="the image after the last one")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", type=Path, help="an .npz for the answer, if one attack is asked for")
-    parser.add_argument("--record", action="store_true", help="add to what is in recorded/optimality")
+    parser.add_argument(
+        "--out", type=Path, help="an .npz for the answer, if one attack is asked for"
+    )
+    parser.add_argument(
+        "--record", action="store_true", help="add to what is in recorded/optimality"
+    )
     options = parser.parse_args(argv)
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
@@ -387,14 +467,19 @@ def main(argv: list[str] | None = None) -> int:
     x, labels, logits = loaded(options.inputs, options.last)
     pairs = chosen(options.norm, options.attack)
     if options.out and (len(pairs), len(options.model)) != (1, 1):
-        parser.error(f"--out is for one attack on one network, and {len(pairs)} on {len(options.model)} are asked for")
+        parser.error(
+            f"--out is for one attack on one network, and {len(pairs)} on {len(options.model)} are"
+            f" asked for"
+        )
     for norm, label in pairs:
         peer = PEERS[norm][label]
         for path in options.model:
             net = rebuilt(path, x[:100])
             checked(net, x, logits)
             file = RECORDED / f"{path.stem.removeprefix('fmnist_')}_{norm}.json"
-            if options.record and (known(file, label) != options.first or (peer.slow and options.last > SLOW)):
+            if options.record and (
+                known(file, label) != options.first or (peer.slow and options.last > SLOW)
+            ):
                 continue
             with contextlib.redirect_stdout(sys.stderr):
                 rows = slice(options.first, options.last)

@@ -1,24 +1,29 @@
-"""How near to the best known perturbations each minimum-norm attack comes: those of advex and of five other libraries.
+"""How near to the best known perturbations each minimum-norm attack comes: those of advex and of
+five other libraries.
 
     .venv/bin/python benchmarks/optimality.py --count 100
     .venv/bin/python benchmarks/optimality.py --norms L2 --attacks DDN FMN --models robust
 
-The others are not run but read from ``recorded/optimality``, where ``minimum_peers.py`` has put them; ``--record`` puts those of
-advex beside them, and with ``--recorded`` they are read as well where they are there. ``--write`` writes docs/optimality.md.
+The others are not run but read from ``recorded/optimality``, where ``minimum_peers.py`` has put
+them; ``--record`` puts those of advex beside them, and with ``--recorded`` they are read as well
+where they are there. ``--write`` writes docs/optimality.md.
 
-The measure is that of Cina et al., AttackBench: Evaluating Gradient-based Attacks for Adversarial Examples, 2024. An attack's
-curve is the robust accuracy that it leaves at each epsilon: the share of images whose adversarial distance is larger. The
-envelope is the curve of the smallest distances that anybody found, e0 the epsilon at which it falls to 0. With A the area under
-a curve from 0 to e0, and c the clean accuracy, so that c e0 is the area of an attack that finds nothing,
+The measure is that of Cina et al., AttackBench: Evaluating Gradient-based Attacks for Adversarial
+Examples, 2024. An attack's curve is the robust accuracy that it leaves at each epsilon: the share
+of images whose adversarial distance is larger. The envelope is the curve of the smallest distances
+that anybody found, e0 the epsilon at which it falls to 0. With A the area under a curve from 0 to
+e0, and c the clean accuracy, so that c e0 is the area of an attack that finds nothing,
 
     optimality = 1 - (A(attack) - A(envelope)) / (c e0 - A(envelope)),
 
-1 for an attack that is always the best known, 0 for one that finds nothing below e0. Curves are steps, so that A is the mean of
-min(distance, e0); AttackBench's code joins the steps by straight lines. Where nobody breaks an image, e0 is the farthest
-distance of the others. An attack that is recorded on fewer images is compared with the envelope of these alone.
+1 for an attack that is always the best known, 0 for one that finds nothing below e0. Curves are
+steps, so that A is the mean of min(distance, e0); AttackBench's code joins the steps by straight
+lines. Where nobody breaks an image, e0 is the farthest distance of the others. An attack that is
+recorded on fewer images is compared with the envelope of these alone.
 
-The limit is 1,000 forward and 1,000 backward passes an image. It is kept by force with the others, of which the best point they
-looked at counts (see ``minimum_peers.py``); those of advex are asked for as many steps as fit, and what they return counts.
+The limit is 1,000 forward and 1,000 backward passes an image. It is kept by force with the others,
+of which the best point they looked at counts (see ``minimum_peers.py``); those of advex are asked
+for as many steps as fit, and what they return counts.
 """
 
 from __future__ import annotations
@@ -41,7 +46,8 @@ RECORDED = ROOT / "benchmarks" / "recorded" / "optimality"
 PAGE = ROOT / "docs" / "optimality.md"
 MODELS = ("standard", "robust")
 LIMIT = 1000
-STEPS = LIMIT - 3  # advex looks at the original and at the last point as well, and judges the answer once more
+# advex looks at the original and at the last point as well, and judges the answer once more
+STEPS = LIMIT - 3
 ATTACKS: dict[str, dict[str, Callable[[Any], Any]]] = {  # of the module advex
     "L2": {
         "MinimumNorm": lambda advex: advex.MinimumNorm(),
@@ -79,16 +85,23 @@ ATTACKS: dict[str, dict[str, Callable[[Any], Any]]] = {  # of the module advex
         "JSMA": lambda advex: advex.JSMA(),
     },
 }
-HEAD = ("attack", "library", "images", *(f"{name} {what}" for name in MODELS for what in ("optimality", "median", "found")))
+HEAD = (
+    "attack",
+    "library",
+    "images",
+    *(f"{name} {what}" for name in MODELS for what in ("optimality", "median", "found")),
+)
 COSTS = ("forward", "backward", "s/image")
 LEGEND = """
 optimality: 1 is the best known on every image, 0 is nothing found. median: distance of the images that the network gets right.
 found: share of them with an adversarial example. forward, backward: passes per image, on the mean of all. s/image: one thread;
-advex in TensorFlow, compilation included, the others in torch and on another day. *: over the limit on some image."""
+advex in TensorFlow, compilation included, the others in torch and on another day. *: over the limit on some image."""  # noqa: E501
 
 
 class Outcome(NamedTuple):
-    """What an attack did: distances image by image (inf: none found, 0: wrong already), mean passes, seconds of all."""
+    """What an attack did: distances image by image (inf: none found, 0: wrong already), mean
+    passes, seconds of all.
+    """
 
     library: str
     distances: Array
@@ -111,7 +124,9 @@ def envelope(outcomes: Outcomes, count: int) -> Array:
 
 
 def optimality(distances: Array, best: Array) -> float:
-    """How near an attack's curve is to that of the best known distances of the same images; see above."""
+    """How near an attack's curve is to that of the best known distances of the same images; see
+    above.
+    """
     farthest = best[np.isfinite(best)].max(initial=0.0)
     area, least = (np.minimum(each, farthest).mean() for each in (distances, best))
     most = np.count_nonzero(best) / len(best) * farthest
@@ -143,13 +158,24 @@ def write(file: Path, outcomes: Outcomes) -> None:
     """Record, an attack a line; a reader finds the old file or the new one."""
     lines = []
     for label, outcome in outcomes.items():
-        distances = [round(each, 6) if np.isfinite(each) else None for each in outcome.distances.tolist()]
-        figures = {key: round(getattr(outcome, key), 2) for key in ("forward", "backward", "seconds")}
-        said = {"library": outcome.library, **figures, **({"over": True} if outcome.over else {}), "distances": distances}
+        distances = [
+            round(each, 6) if np.isfinite(each) else None for each in outcome.distances.tolist()
+        ]
+        figures = {
+            key: round(getattr(outcome, key), 2) for key in ("forward", "backward", "seconds")
+        }
+        said = {
+            "library": outcome.library,
+            **figures,
+            **({"over": True} if outcome.over else {}),
+            "distances": distances,
+        }
         lines.append(f"{json.dumps(label)}: {json.dumps(said)}")
     file.parent.mkdir(parents=True, exist_ok=True)
     scratch = file.with_suffix(".part")
-    scratch.write_text(f'{{"limit": {LIMIT}, "attacks": {{\n' + ",\n".join(lines) + "\n}}\n", encoding="utf-8")
+    scratch.write_text(
+        f'{{"limit": {LIMIT}, "attacks": {{\n' + ",\n".join(lines) + "\n}}\n", encoding="utf-8"
+    )
     os.replace(scratch, file)
 
 
@@ -163,15 +189,26 @@ def ours(attack: Any, model: Any, x: Array, labels: Array, budget: Any, seed: in
     forward, backward = result.queries, result.gradients
     over = bool((np.maximum(forward, backward) > LIMIT).any())
     distances = np.asarray(result.distance, "float64")
-    return Outcome(f"advex {advex.__version__}", distances, float(forward.mean()), float(backward.mean()), seconds, over)
+    return Outcome(
+        f"advex {advex.__version__}",
+        distances,
+        float(forward.mean()),
+        float(backward.mean()),
+        seconds,
+        over,
+    )
 
 
 def same(outcomes: Outcomes, where: str) -> None:
     """An error if not all attacks met the same network: they agree which images it gets wrong."""
-    longest = max((outcome.distances for outcome in outcomes.values()), key=len, default=np.zeros(0))
+    longest = max(
+        (outcome.distances for outcome in outcomes.values()), key=len, default=np.zeros(0)
+    )
     for label, outcome in outcomes.items():
         if ((outcome.distances == 0) != (longest[: len(outcome.distances)] == 0)).any():
-            raise SystemExit(f"{label} was recorded on another network or other images than {where}")
+            raise SystemExit(
+                f"{label} was recorded on another network or other images than {where}"
+            )
 
 
 # What is said.
@@ -188,13 +225,19 @@ def cells(outcome: Outcome | None, best: Array, norm: str) -> list[str]:
         return ["-"] * 3
     tried = outcome.distances[outcome.distances > 0]
     score = optimality(outcome.distances, best[: len(outcome.distances)])
-    return [f"{score:.3f}", figure(float(np.median(tried)), 1 if norm == "L0" else 4), f"{np.isfinite(tried).mean():.1%}"]
+    return [
+        f"{score:.3f}",
+        figure(float(np.median(tried)), 1 if norm == "L0" else 4),
+        f"{np.isfinite(tried).mean():.1%}",
+    ]
 
 
 def lines(by_model: dict[str, Outcomes], norm: str, count: int) -> list[list[str]]:
     """The rows of the table of a norm, best first."""
     cut = {
-        name: {label: one._replace(distances=one.distances[:count]) for label, one in outcomes.items()}
+        name: {
+            label: one._replace(distances=one.distances[:count]) for label, one in outcomes.items()
+        }
         for name, outcomes in by_model.items()
     }
     best = {name: envelope(outcomes, count) for name, outcomes in cut.items()}
@@ -202,56 +245,99 @@ def lines(by_model: dict[str, Outcomes], norm: str, count: int) -> list[list[str
     for label in dict.fromkeys(label for outcomes in by_model.values() for label in outcomes):
         met = {name: outcomes[label] for name, outcomes in cut.items() if label in outcomes}
         full = [by_model[name][label] for name in met]
-        scores = [optimality(one.distances, best[name][: len(one.distances)]) for name, one in met.items()]
+        scores = [
+            optimality(one.distances, best[name][: len(one.distances)]) for name, one in met.items()
+        ]
         means = [np.mean([getattr(one, way) for one in full]) for way in ("forward", "backward")]
         seconds = np.mean([one.seconds / len(one.distances) for one in full])
         library = full[0].library
         attack = label.removeprefix(f"{library.split()[0]}-") + "*" * any(one.over for one in full)
         number = "/".join(dict.fromkeys(str(len(one.distances)) for one in met.values()))
-        shown = [cell for name in MODELS if name in by_model for cell in cells(met.get(name), best[name], norm)]
+        shown = [
+            cell
+            for name in MODELS
+            if name in by_model
+            for cell in cells(met.get(name), best[name], norm)
+        ]
         costs = [*(figure(float(each), 0) for each in means), figure(float(seconds), 2)]
         rows.append((float(np.mean(scores)), [attack, library, number, *shown, *costs]))
     return [cells for _, cells in sorted(rows, key=lambda row: -row[0])]
 
 
 def against_the_others(by_model: dict[str, Outcomes], count: int) -> str:
-    """The best attack of advex, measured by the envelope of the other libraries alone: above 1 if it goes below that."""
+    """The best attack of advex, measured by the envelope of the other libraries alone: above 1 if
+    it goes below that.
+    """
     said = []
     for name, outcomes in by_model.items():
-        cut = {label: one._replace(distances=one.distances[:count]) for label, one in outcomes.items()}
-        best = envelope({label: one for label, one in cut.items() if not label.startswith("advex-")}, count)
-        ours = {label: one for label, one in cut.items() if label.startswith("advex-") and len(one.distances) == count}
+        cut = {
+            label: one._replace(distances=one.distances[:count]) for label, one in outcomes.items()
+        }
+        best = envelope(
+            {label: one for label, one in cut.items() if not label.startswith("advex-")}, count
+        )
+        ours = {
+            label: one
+            for label, one in cut.items()
+            if label.startswith("advex-") and len(one.distances) == count
+        }
         if ours and best.any():
-            score, label = max((optimality(one.distances, best), label.removeprefix("advex-")) for label, one in ours.items())
+            score, label = max(
+                (optimality(one.distances, best), label.removeprefix("advex-"))
+                for label, one in ours.items()
+            )
             said.append(f"{name} {score:.3f} ({label})")
-    return "Against the envelope of the other libraries alone, the best of advex: " + ", ".join(said) + "."
+    return (
+        "Against the envelope of the other libraries alone, the best of advex: "
+        + ", ".join(said)
+        + "."
+    )
 
 
 def on_more(by_model: dict[str, Outcomes], count: int) -> str:
-    """The same on more images, beside those of the others that are recorded on as many; nothing if none is."""
-    most = max((len(one.distances) for outcomes in by_model.values() for one in outcomes.values()), default=0)
+    """The same on more images, beside those of the others that are recorded on as many; nothing if
+    none is.
+    """
+    most = max(
+        (len(one.distances) for outcomes in by_model.values() for one in outcomes.values()),
+        default=0,
+    )
     if most <= count:
         return ""
-    long = {name: {label: one for label, one in all_.items() if len(one.distances) == most} for name, all_ in by_model.items()}
-    others = {label for outcomes in long.values() for label in outcomes if not label.startswith("advex-")}
+    long = {
+        name: {label: one for label, one in all_.items() if len(one.distances) == most}
+        for name, all_ in by_model.items()
+    }
+    others = {
+        label for outcomes in long.values() for label in outcomes if not label.startswith("advex-")
+    }
     return (
-        f" On {most} images, beside the {len(others)} of them recorded there: " + against_the_others(long, most).split(": ", 1)[1]
+        f" On {most} images, beside the {len(others)} of them recorded there: "
+        + against_the_others(long, most).split(": ", 1)[1]
     )
 
 
 def head(models: Sequence[str]) -> list[str]:
     """Titles of the columns."""
-    return [*(title for title in HEAD if title.split()[0] not in MODELS or title.split()[0] in models), *COSTS]
+    return [
+        *(title for title in HEAD if title.split()[0] not in MODELS or title.split()[0] in models),
+        *COSTS,
+    ]
 
 
-def page(tables: dict[str, list[list[str]]], notes: dict[str, str], titles: list[str], count: int) -> str:
+def page(
+    tables: dict[str, list[list[str]]], notes: dict[str, str], titles: list[str], count: int
+) -> str:
     """The tables as a page of the documentation."""
     said = [
         "# How near to the best known perturbation",
         "",
-        f"Attacks that look for the smallest perturbation, on the first {count} test images of Fashion-MNIST, against a network",
-        "trained as usual (standard) and one trained adversarially (hardened), within 1,000 forward and 1,000 backward passes an",
-        "image. The measure, settings and limits are those of `benchmarks/optimality.py` and `benchmarks/minimum_peers.py`.",
+        f"Attacks that look for the smallest perturbation, on the first {count} test images of"
+        f" Fashion-MNIST, against a network",
+        "trained as usual (standard) and one trained adversarially (hardened), within 1,000"
+        " forward and 1,000 backward passes an",
+        "image. The measure, settings and limits are those of `benchmarks/optimality.py` and"
+        " `benchmarks/minimum_peers.py`.",
         "",
         *LEGEND.replace("*:", r"\*:").strip().splitlines(),
         "",
@@ -268,32 +354,47 @@ def page(tables: dict[str, list[list[str]]], notes: dict[str, str], titles: list
             "|---|---|" + "---:|" * (len(titles) - 2),
         ]
         said += ["| " + " | ".join(cell.replace("*", r"\*") for cell in row) + " |" for row in rows]
-    return "\n".join(said).replace("robust", "hardened") + "\n"  # a network is not called more than it was seen to be
+    # a network is not called more than it was seen to be
+    return "\n".join(said).replace("robust", "hardened") + "\n"
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run, compare and print; 0 if no attack broke down."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--count", type=int, default=500, help="the first so many test images (500)")
+    parser.add_argument(
+        "--count", type=int, default=500, help="the first so many test images (500)"
+    )
     parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS))
     parser.add_argument("--norms", nargs="+", choices=list(ATTACKS), default=list(ATTACKS))
-    parser.add_argument("--attacks", nargs="*", metavar="NAME", help="of advex; all if not given, none for the others alone")
-    parser.add_argument("--data", type=Path, default=DATA, help="Fashion-MNIST as .npz with x_test and y_test")
+    parser.add_argument(
+        "--attacks",
+        nargs="*",
+        metavar="NAME",
+        help="of advex; all if not given, none for the others alone",
+    )
+    parser.add_argument(
+        "--data", type=Path, default=DATA, help="Fashion-MNIST as .npz with x_test and y_test"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--record", action="store_true", help="keep what the attacks of advex did")
-    parser.add_argument("--recorded", action="store_true", help="do not run attacks of advex that are recorded")
+    parser.add_argument(
+        "--recorded", action="store_true", help="do not run attacks of advex that are recorded"
+    )
     parser.add_argument("--write", action="store_true", help="write docs/optimality.md")
     options = parser.parse_args(argv)
     names = ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
-    os.environ.update(dict.fromkeys(names, str(options.threads)))  # read when the frameworks are imported
+    # read when the frameworks are imported
+    os.environ.update(dict.fromkeys(names, str(options.threads)))
 
     import keras
 
     import advex
 
     if not options.data.exists():
-        parser.error(f"what is recorded is on the test images of Fashion-MNIST; {options.data} is not there")
+        parser.error(
+            f"what is recorded is on the test images of Fashion-MNIST; {options.data} is not there"
+        )
     x, labels = images(options.data, options.count)
     print(f"{machine()}\n{versions()}\n{len(x)} images", flush=True)
     found: dict[str, dict[str, Outcomes]] = {norm: {} for norm in options.norms}
@@ -308,14 +409,20 @@ def main(argv: list[str] | None = None) -> int:
             for label, make in ATTACKS[norm].items():
                 if options.attacks is not None and label not in options.attacks:
                     continue
-                if not (options.recorded and label in kept and len(kept[label].distances) >= len(x)):
+                if not (
+                    options.recorded and label in kept and len(kept[label].distances) >= len(x)
+                ):
                     if not hasattr(advex, label):
                         print(f"advex has no {label} yet")
                         continue
                     try:
-                        kept[label] = ours(make(advex), model, x, labels, getattr(advex, norm)(), options.seed)
+                        kept[label] = ours(
+                            make(advex), model, x, labels, getattr(advex, norm)(), options.seed
+                        )
                     except Exception as problem:
-                        print(f"{name}, {norm}, {label} of advex broke down: {problem!r}", flush=True)
+                        print(
+                            f"{name}, {norm}, {label} of advex broke down: {problem!r}", flush=True
+                        )
                         good = False
                         continue
                     if options.record:
@@ -326,7 +433,10 @@ def main(argv: list[str] | None = None) -> int:
             found[norm][name] = outcomes
     tables = {norm: lines(by_model, norm, len(x)) for norm, by_model in found.items()}
     titles = head(options.models)
-    notes = {norm: against_the_others(by_model, len(x)) + on_more(by_model, len(x)) for norm, by_model in found.items()}
+    notes = {
+        norm: against_the_others(by_model, len(x)) + on_more(by_model, len(x))
+        for norm, by_model in found.items()
+    }
     for norm, rows in tables.items():
         print(f"\n{norm}\n{table(titles, rows)}\n{notes[norm]}")
     print(LEGEND)

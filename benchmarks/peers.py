@@ -1,8 +1,10 @@
-"""Environments for the peers, one each: ``python benchmarks/peers.py [NAME...]`` makes ``.venv-peers/NAME``.
+"""Environments for the peers, one each: ``python benchmarks/peers.py [NAME...]`` makes
+``.venv-peers/NAME``.
 
-Peers that attack Keras models get the TensorFlow and Keras of the Python that runs this script, and advex itself in editable
-mode; ``autoattack`` and ``minimum`` have torch instead, and ``reference.py`` rebuilds the model for them. A peer that cannot be
-installed is told in one line; what pip had to say is in ``.venv-peers/NAME.log``.
+Peers that attack Keras models get the TensorFlow and Keras of the Python that runs this script, and
+advex itself in editable mode; ``autoattack`` and ``minimum`` have torch instead, and
+``reference.py`` rebuilds the model for them. A peer that cannot be installed is told in one line;
+what pip had to say is in ``.venv-peers/NAME.log``.
 """
 
 from __future__ import annotations
@@ -20,15 +22,29 @@ PEERS = {
     "cleverhans": ["cleverhans", "tensorflow-probability==0.25"],
     "art": ["adversarial-robustness-toolbox"],
     "autoattack": ["torch==2.13.0", "pyautoattack", "torchattacks", "h5py"],
-    "minimum": ["torch==2.13.0", "foolbox", "adversarial-robustness-toolbox", "packaging", "torchattacks", "h5py"],
+    "minimum": [
+        "torch==2.13.0",
+        "foolbox",
+        "adversarial-robustness-toolbox",
+        "packaging",
+        "torchattacks",
+        "h5py",
+    ],
 }
-# Installed after the others and without what they ask for: visdom has to be built, TensorFlow Probability is of no use here.
+# Installed after the others and without what they ask for: visdom has to be built, TensorFlow
+# Probability is of no use here.
 ALONE = {"minimum": ["adv-lib", "cleverhans"]}
-# What must be importable in the end: of the peers that attack Keras models, and of those that do without Keras.
-MODULES = {"foolbox": "foolbox", "cleverhans": "cleverhans.tf2.attacks.projected_gradient_descent", "art": "art.estimators"}
+# What must be importable in the end: of the peers that attack Keras models, and of those that do
+# without Keras.
+MODULES = {
+    "foolbox": "foolbox",
+    "cleverhans": "cleverhans.tf2.attacks.projected_gradient_descent",
+    "art": "art.estimators",
+}
 TORCH_MODULES = {
     "autoattack": "pyautoattack, torchattacks, h5py",
-    "minimum": "foolbox, art.attacks.evasion, torchattacks, adv_lib, cleverhans.torch.attacks.carlini_wagner_l2, h5py",
+    "minimum": "foolbox, art.attacks.evasion, torchattacks, adv_lib,"
+    " cleverhans.torch.attacks.carlini_wagner_l2, h5py",
 }
 
 
@@ -46,10 +62,19 @@ def commands(name: str) -> list[list[str]]:
     """What makes the environment of a peer."""
     pip = [str(python(name)), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     if name in TORCH_MODULES:
-        installs = [[*pip, *PEERS[name]], *([[*pip, "--no-deps", *ALONE[name]]] if name in ALONE else [])]
+        installs = [
+            [*pip, *PEERS[name]],
+            *([[*pip, "--no-deps", *ALONE[name]]] if name in ALONE else []),
+        ]
     else:
-        same = [f"{package}=={importlib.metadata.version(package)}" for package in ("tensorflow", "keras")]
-        installs = [[*pip, "setuptools<81", "pillow", *same, *PEERS[name]], [*pip, "--no-deps", "--editable", str(ROOT)]]
+        same = [
+            f"{package}=={importlib.metadata.version(package)}"
+            for package in ("tensorflow", "keras")
+        ]
+        installs = [
+            [*pip, "setuptools<81", "pillow", *same, *PEERS[name]],
+            [*pip, "--no-deps", "--editable", str(ROOT)],
+        ]
     modules = {**MODULES, **TORCH_MODULES}[name]
     return [
         [sys.executable, "-m", "venv", "--clear", str(PLACE / name)],
@@ -74,7 +99,9 @@ def make(name: str) -> str | None:
 def main(argv: list[str] | None = None) -> int:
     """Make the environments asked for; 0 if at least one of them works."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"among {', '.join(PEERS)}; all if none is given")
+    parser.add_argument(
+        "names", nargs="*", metavar="NAME", help=f"among {', '.join(PEERS)}; all if none is given"
+    )
     names = parser.parse_args(argv).names or list(PEERS)
     if unknown := [name for name in names if name not in PEERS]:
         parser.error(f"unknown peer {unknown[0]}; choose among {', '.join(PEERS)}")

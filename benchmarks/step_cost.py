@@ -1,14 +1,18 @@
-"""What a step costs: a whole PGD step beside the bare gradient of the summed cross-entropy with respect to the input.
+"""What a step costs: a whole PGD step beside the bare gradient of the summed cross-entropy with
+respect to the input.
 
-``python benchmarks/step_cost.py`` measures advex on a plain convolutional net (32x32x3) and on MobileNetV2 (96x96x3), both with
-random weights, batch 128; and every peer whose environment is there (``--with-peers`` makes them). The budget is so small that no
-row succeeds: every row takes every step. Two measures, each against bare gradients of the same process, run in between:
+``python benchmarks/step_cost.py`` measures advex on a plain convolutional net (32x32x3) and on
+MobileNetV2 (96x96x3), both with random weights, batch 128; and every peer whose environment is
+there (``--with-peers`` makes them). The budget is so small that no row succeeds: every row takes
+every step. Two measures, each against bare gradients of the same process, run in between:
 
-- *step by step* (advex): one bare gradient between any two rounds of the driver; a step is all that happens from one to the next.
-- *whole calls* (advex and peers): (seconds of 1 + n steps - seconds of 1 step) / n, bare gradients before, between and after.
+- *step by step* (advex): one bare gradient between any two rounds of the driver; a step is all that
+  happens from one to the next.
+- *whole calls* (advex and peers): (seconds of 1 + n steps - seconds of 1 step) / n, bare gradients
+  before, between and after.
 
-The ratio is a median of ratios, round by round; "CPU ratio" is the same with seconds of processor time, which hardly feels what
-else the machine is doing.
+The ratio is a median of ratios, round by round; "CPU ratio" is the same with seconds of processor
+time, which hardly feels what else the machine is doing.
 
 The bare gradient is a ``tf.function`` with an unknown batch size and no gradients of weights.
 """
@@ -63,7 +67,9 @@ def mobilenet() -> Any:
     """MobileNetV2 at 96x96 with random weights, ten classes."""
     import keras
 
-    return keras.applications.MobileNetV2((96, 96, 3), weights=None, classes=10, classifier_activation=None)
+    return keras.applications.MobileNetV2(
+        (96, 96, 3), weights=None, classes=10, classifier_activation=None
+    )
 
 
 MODELS = {"cnn": cnn, "mobilenet": mobilenet}
@@ -102,7 +108,14 @@ def advex_calls(task: Task) -> Callable[..., Any]:
 
     def run(steps: int, progress: Any = False) -> None:
         attack = advex.PGD(steps=steps, step_size=STEP)
-        result = attack(task.model, task.x, task.labels, advex.Linf(EPSILON), batch_size=len(task.x), progress=progress)
+        result = attack(
+            task.model,
+            task.x,
+            task.labels,
+            advex.Linf(EPSILON),
+            batch_size=len(task.x),
+            progress=progress,
+        )
         assert not result.success.any(), "a row succeeded: the steps are not all taken"
         assert (result.gradients == steps).all()
 
@@ -115,8 +128,14 @@ def foolbox_calls(task: Task) -> Callable[..., Any]:
     import tensorflow as tf
 
     model = foolbox.TensorFlowModel(task.model, bounds=(0, 1))
-    x, labels = tf.constant(task.x), tf.constant(task.labels.astype("int64"))  # another integer would not be comparable
-    return lambda steps: foolbox.attacks.LinfPGD(steps=steps, rel_stepsize=STEP)(model, x, labels, epsilons=[EPSILON])
+    # another integer would not be comparable
+    x, labels = (
+        tf.constant(task.x),
+        tf.constant(task.labels.astype("int64")),
+    )
+    return lambda steps: foolbox.attacks.LinfPGD(steps=steps, rel_stepsize=STEP)(
+        model, x, labels, epsilons=[EPSILON]
+    )
 
 
 def cleverhans_calls(task: Task) -> Callable[..., Any]:
@@ -125,7 +144,13 @@ def cleverhans_calls(task: Task) -> Callable[..., Any]:
     from cleverhans.tf2.attacks.projected_gradient_descent import projected_gradient_descent
 
     def run(steps: int) -> None:
-        options = {"clip_min": 0.0, "clip_max": 1.0, "y": labels, "rand_init": True, "sanity_checks": False}
+        options = {
+            "clip_min": 0.0,
+            "clip_max": 1.0,
+            "y": labels,
+            "rand_init": True,
+            "sanity_checks": False,
+        }
         projected_gradient_descent(task.model, x, EPSILON, STEP * EPSILON, steps, np.inf, **options)
 
     x, labels = tf.constant(task.x), tf.constant(task.labels)
@@ -140,16 +165,31 @@ def art_calls(task: Task) -> Callable[..., Any]:
 
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     shape = task.x.shape[1:]
-    classifier = TensorFlowV2Classifier(task.model, nb_classes=10, input_shape=shape, loss_object=loss, clip_values=(0, 1))
-    settings = {"norm": np.inf, "eps": EPSILON, "eps_step": STEP * EPSILON, "num_random_init": 1, "verbose": False}
+    classifier = TensorFlowV2Classifier(
+        task.model, nb_classes=10, input_shape=shape, loss_object=loss, clip_values=(0, 1)
+    )
+    settings = {
+        "norm": np.inf,
+        "eps": EPSILON,
+        "eps_step": STEP * EPSILON,
+        "num_random_init": 1,
+        "verbose": False,
+    }
 
     def run(steps: int) -> None:
-        ProjectedGradientDescent(classifier, max_iter=steps, batch_size=len(task.x), **settings).generate(task.x, task.labels)
+        ProjectedGradientDescent(
+            classifier, max_iter=steps, batch_size=len(task.x), **settings
+        ).generate(task.x, task.labels)
 
     return run
 
 
-CALLS = {"advex": advex_calls, "foolbox": foolbox_calls, "cleverhans": cleverhans_calls, "art": art_calls}
+CALLS = {
+    "advex": advex_calls,
+    "foolbox": foolbox_calls,
+    "cleverhans": cleverhans_calls,
+    "art": art_calls,
+}
 
 
 # The two measures.
@@ -189,7 +229,9 @@ def whole_calls(task: Task, run: Callable[[int], Any], rounds: int, steps: int) 
         bare += [timed(task.bare) for _ in range(half)]
         many = timed(lambda: run(1 + steps))
         bare += [timed(task.bare) for _ in range(half)]
-        middle = Spent(float(np.median([b.wall for b in bare])), float(np.median([b.cpu for b in bare])))
+        middle = Spent(
+            float(np.median([b.wall for b in bare])), float(np.median([b.cpu for b in bare]))
+        )
         pairs.append(Pair((many - few) / steps, middle))
     return pairs
 
@@ -199,25 +241,43 @@ def row(name: str, pairs: list[Pair]) -> list[str]:
     ratios = [pair.step.wall / pair.bare.wall for pair in pairs]
     cpu = [pair.step.cpu / pair.bare.cpu for pair in pairs if pair.bare.cpu > 0]
     low, middle, high = np.percentile(ratios, (25, 50, 75))
-    step, bare = (1e3 * float(np.median([one.wall for one in ones])) for ones in zip(*pairs, strict=True))
+    step, bare = (
+        1e3 * float(np.median([one.wall for one in ones])) for ones in zip(*pairs, strict=True)
+    )
     effort = f"{np.median(cpu):.3f}" if cpu else "-"
     return [name, f"{step:.1f}", f"{bare:.1f}", f"{middle:.3f}", f"{low:.2f} - {high:.2f}", effort]
 
 
-def measured(library: str, name: str, rounds: int, steps: int, batch: int, model: Any = None) -> list[list[str]]:
+def measured(
+    library: str, name: str, rounds: int, steps: int, batch: int, model: Any = None
+) -> list[list[str]]:
     """The lines of one library and one model."""
     todo = task(name, batch, model)
     lines = []
     if library == "advex":
         lines.append(row(f"{name}, advex, step by step", step_by_step(todo, rounds, steps)))
-    lines.append(row(f"{name}, {library}, whole calls", whole_calls(todo, CALLS[library](todo), rounds, steps)))
+    lines.append(
+        row(
+            f"{name}, {library}, whole calls",
+            whole_calls(todo, CALLS[library](todo), rounds, steps),
+        )
+    )
     return lines
 
 
 def from_peer(peer: str, name: str, arguments: list[str]) -> list[list[str]] | str:
     """The lines of a peer, measured in its own environment; or what went wrong."""
     script = ROOT / "benchmarks" / "step_cost.py"
-    command = [str(python(peer)), str(script), "--peer", peer, "--model", name, "--json", *arguments]
+    command = [
+        str(python(peer)),
+        str(script),
+        "--peer",
+        peer,
+        "--model",
+        name,
+        "--json",
+        *arguments,
+    ]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         return f"{name}, {peer}: failed: {(done.stderr.strip().splitlines() or ['no message'])[-1]}"
@@ -231,8 +291,16 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--rounds", type=int, default=4, help="how often everything is repeated")
     parser.add_argument("--steps", type=int, default=4, help="steps per round")
     parser.add_argument("--batch", type=int, default=128)
-    parser.add_argument("--peer", choices=list(MODULES), help="measure this peer only, in the Python that runs this script")
-    parser.add_argument("--with-peers", action="store_true", help="measure the peers too, making their environments if need be")
+    parser.add_argument(
+        "--peer",
+        choices=list(MODULES),
+        help="measure this peer only, in the Python that runs this script",
+    )
+    parser.add_argument(
+        "--with-peers",
+        action="store_true",
+        help="measure the peers too, making their environments if need be",
+    )
     parser.add_argument("--json", action="store_true", help="print the lines as JSON")
     options = parser.parse_args(argv)
     names = list(MODELS) if options.model == "both" else [options.model]
@@ -245,8 +313,13 @@ def main(argv: list[str] | None = None) -> int:
     if options.json:
         print(json.dumps(lines))
         return 0
-    print(f"{machine()}\n{versions()}\nbatch {options.batch}, {options.rounds} rounds of {options.steps} steps, medians\n")
-    arguments = [f"--{key}={value}" for key, value in zip(("rounds", "steps", "batch"), sizes, strict=True)]
+    print(
+        f"{machine()}\n{versions()}\nbatch {options.batch}, {options.rounds} rounds of"
+        f" {options.steps} steps, medians\n"
+    )
+    arguments = [
+        f"--{key}={value}" for key, value in zip(("rounds", "steps", "batch"), sizes, strict=True)
+    ]
     for peer in MODULES if not options.peer else ():
         problem = make(peer) if options.with_peers else None
         if problem:

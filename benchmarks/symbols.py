@@ -1,9 +1,10 @@
-"""What ``advex.function`` costs beside the same written by hand: ``tf.function`` with tapes, ``jax.jit``, torch's autograd.
+"""What ``advex.function`` costs beside the same written by hand: ``tf.function`` with tapes,
+``jax.jit``, torch's autograd.
 
-``KERAS_BACKEND=... python benchmarks/symbols.py``. Loss and input gradient; activation, input and weights; ten rows of a
-Jacobian; a training step with Adam: on a convolutional net, interleaved, medians of the ratios of neighbours. Then the calls of
-a model so small that nothing counts but the calling, in milliseconds more than by hand; and what 2,000 calls with five batch
-sizes leave behind.
+``KERAS_BACKEND=... python benchmarks/symbols.py``. Loss and input gradient; activation, input and
+weights; ten rows of a Jacobian; a training step with Adam: on a convolutional net, interleaved,
+medians of the ratios of neighbours. Then the calls of a model so small that nothing counts but the
+calling, in milliseconds more than by hand; and what 2,000 calls with five batch sizes leave behind.
 """
 
 from __future__ import annotations
@@ -93,7 +94,12 @@ def by_tensorflow(model: Any) -> dict[str, Callable[..., Any]]:
     def asked(run: Any) -> Callable[..., Any]:
         return lambda *a: [np.array(v) for v in tf.nest.flatten(run(*map(tf.convert_to_tensor, a)))]
 
-    return {"gradient": asked(gradient), "groups": asked(groups), "rows": asked(rows), "train": asked(train)}
+    return {
+        "gradient": asked(gradient),
+        "groups": asked(groups),
+        "rows": asked(rows),
+        "train": asked(train),
+    }
 
 
 def by_jax(model: Any) -> dict[str, Callable[..., Any]]:
@@ -121,7 +127,9 @@ def by_jax(model: Any) -> dict[str, Callable[..., Any]]:
     def groups(weights: Any, x: Any, y: Any) -> Any:
         def loss(x: Any, shift: Any, weights: Any) -> Any:
             hidden = trunk.stateless_call(weights[:split], [], x, training=False)[0] + shift
-            return cross_entropy(y, head.stateless_call(weights[split:], [], hidden, training=False)[0])
+            return cross_entropy(
+                y, head.stateless_call(weights[split:], [], hidden, training=False)[0]
+            )
 
         shape = (x.shape[0], *model.outputs[1].shape[1:])
         return jax.value_and_grad(loss, (0, 1, 2))(x, jnp.zeros(shape), weights)
@@ -141,13 +149,22 @@ def by_jax(model: Any) -> dict[str, Callable[..., Any]]:
         return value, *optimizer.stateless_apply(slots, slopes, weights)
 
     def step(x: Any, y: Any) -> Any:
-        value, state["trainable"], state["optimizer"] = train(state["trainable"], state["optimizer"], x, y)
+        value, state["trainable"], state["optimizer"] = train(
+            state["trainable"], state["optimizer"], x, y
+        )
         return [np.array(value)]
 
     def asked(run: Any) -> Callable[..., Any]:
-        return lambda *a: [np.array(v) for v in jax.tree.leaves(run(trainable, *map(jnp.asarray, a)))]
+        return lambda *a: [
+            np.array(v) for v in jax.tree.leaves(run(trainable, *map(jnp.asarray, a)))
+        ]
 
-    return {"gradient": asked(gradient), "groups": asked(groups), "rows": asked(rows), "train": step}
+    return {
+        "gradient": asked(gradient),
+        "groups": asked(groups),
+        "rows": asked(rows),
+        "train": step,
+    }
 
 
 def by_torch(model: Any) -> dict[str, Callable[..., Any]]:
@@ -202,7 +219,9 @@ def by_advex(model: Any) -> dict[str, Callable[..., Any]]:
     step = advex.updates(keras.optimizers.Adam(1e-4), loss, weights)
     return {
         "gradient": run(advex.function([x, y], [loss, *advex.gradients(loss, x)])),
-        "groups": run(advex.function([x, y], [loss, *advex.gradients(loss, [x, hidden, *weights])])),
+        "groups": run(
+            advex.function([x, y], [loss, *advex.gradients(loss, [x, hidden, *weights])])
+        ),
         "rows": run(advex.function([x], advex.jacobian(logits, x))),
         "train": run(advex.function([x, y], [loss], updates=step, training=True)),
     }
@@ -221,7 +240,9 @@ def seconds(call: Callable[..., Any], arguments: tuple[Any, ...], repeat: int = 
     return (time.perf_counter() - start) / repeat
 
 
-def compared(name: str, ours: Any, theirs: Any, arguments: tuple[Any, ...], rounds: int, repeat: int = 1) -> list[str]:
+def compared(
+    name: str, ours: Any, theirs: Any, arguments: tuple[Any, ...], rounds: int, repeat: int = 1
+) -> list[str]:
     """A line of the table; the first results are compared, too."""
     for one, other in zip(ours(*arguments), theirs(*arguments), strict=True):
         np.testing.assert_allclose(one, other, rtol=2e-3, atol=1e-4 * np.abs(other).max())
@@ -243,7 +264,10 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--calls", type=int, default=2000)
     options = parser.parse_args(argv)
-    print(f"{machine()}\n{versions()}\nbackend {BACKEND}, batch {options.batch}, {options.rounds} rounds, medians\n")
+    print(
+        f"{machine()}\n{versions()}\nbackend {BACKEND}, batch {options.batch}, {options.rounds}"
+        f" rounds, medians\n"
+    )
     generator = np.random.default_rng(0)
     lines = []
     for small in (False, True):
@@ -254,7 +278,11 @@ def main(argv: list[str] | None = None) -> int:
         for name in ours:
             arguments = (x,) if name == "rows" else (x, y)
             title = f"{'tiny' if small else 'net'}, {name}"
-            lines.append(compared(title, ours[name], theirs[name], arguments, options.rounds, 50 if small else 1))
+            lines.append(
+                compared(
+                    title, ours[name], theirs[name], arguments, options.rounds, 50 if small else 1
+                )
+            )
     print(table(("what", "advex, ms", "by hand, ms", "ratio", "ms more"), lines))
 
     ours = by_advex(net(small=True))
@@ -277,8 +305,14 @@ def main(argv: list[str] | None = None) -> int:
         counted([generator.random((sizes[call % 5], 4), dtype="float32")])
         ours["train"](generator.random((32, 4), dtype="float32"), np.zeros(32, "int32"))
     grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - peak) / 1024
-    again = "as often as it is called: nothing is compiled" if BACKEND == "torch" else f"{traces - before} times"
-    print(f"\n{options.calls} calls over five batch sizes: traced anew {again}; {grown:.1f} MiB grown")
+    again = (
+        "as often as it is called: nothing is compiled"
+        if BACKEND == "torch"
+        else f"{traces - before} times"
+    )
+    print(
+        f"\n{options.calls} calls over five batch sizes: traced anew {again}; {grown:.1f} MiB grown"
+    )
     return 0
 
 

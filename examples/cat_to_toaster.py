@@ -1,12 +1,15 @@
-"""A photo of a cat that a network takes for a toaster, and that no person can tell from the original.
+"""A photo of a cat that a network takes for a toaster, and that no person can tell from the
+original.
 
-    python examples/cat_to_toaster.py                                         # downloads InceptionV3 and a photo of a cat
-    python examples/cat_to_toaster.py --image my_cat.jpg --target 859         # your photo; 859 is the toaster of ImageNet
-    python examples/cat_to_toaster.py --image photo.png --model my_model.keras --target 3
+    python examples/cat_to_toaster.py                                         # downloads
+    InceptionV3 and a photo of a cat python examples/cat_to_toaster.py --image my_cat.jpg --target
+    859         # your photo; 859 is the toaster of ImageNet python examples/cat_to_toaster.py
+    --image photo.png --model my_model.keras --target 3
 
-First the loop that everybody types on the first evening: climb the gradient of the toaster's probability, and clip, so that no
-value moves by more than 0.01 in the range from -1 to 1. Then the same in three lines, on the 8-bit grid of the file.
-A model from ``--model`` must take inputs from -1 to 1 and end in probabilities (softmax).
+First the loop that everybody types on the first evening: climb the gradient of the toaster's
+probability, and clip, so that no value moves by more than 0.01 in the range from -1 to 1. Then the
+same in three lines, on the 8-bit grid of the file. A model from ``--model`` must take inputs from
+-1 to 1 and end in probabilities (softmax).
 """
 
 from __future__ import annotations
@@ -23,8 +26,12 @@ CAT = "https://storage.googleapis.com/download.tensorflow.org/example_images/320
 TOASTER = 859
 
 
-def by_hand(model: keras.Model, original_image: np.ndarray, target: int, enough: float, rounds: int) -> np.ndarray:
-    """The tutorial's loop. In Keras 2 it began with ``K.gradients`` and ``K.function``; the rest is as it was."""
+def by_hand(
+    model: keras.Model, original_image: np.ndarray, target: int, enough: float, rounds: int
+) -> np.ndarray:
+    """The tutorial's loop. In Keras 2 it began with ``K.gradients`` and ``K.function``; the rest is
+    as it was.
+    """
     cost = model.outputs[0][0, target]
     (gradient,) = advex.gradients(cost, model.inputs)
     cost_and_gradient = advex.function(model.inputs, [cost, gradient])
@@ -47,11 +54,29 @@ def by_hand(model: keras.Model, original_image: np.ndarray, target: int, enough:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--image", type=Path, help="a photo; default: a cat on snow, downloaded")
-    parser.add_argument("--model", type=Path, help="a .keras file; default: InceptionV3 with ImageNet weights, downloaded")
-    parser.add_argument("--target", type=int, default=TOASTER, help="number of the class to reach (default 859, toaster)")
-    parser.add_argument("--confidence", type=float, default=0.8, help="probability to reach (default 0.8)")
-    parser.add_argument("--rounds", type=int, default=300, help="steps of the raw gradient, at most (default 300)")
-    parser.add_argument("--out", type=Path, default=Path("advex-out"), help="folder for the pictures (default advex-out)")
+    parser.add_argument(
+        "--model",
+        type=Path,
+        help="a .keras file; default: InceptionV3 with ImageNet weights, downloaded",
+    )
+    parser.add_argument(
+        "--target",
+        type=int,
+        default=TOASTER,
+        help="number of the class to reach (default 859, toaster)",
+    )
+    parser.add_argument(
+        "--confidence", type=float, default=0.8, help="probability to reach (default 0.8)"
+    )
+    parser.add_argument(
+        "--rounds", type=int, default=300, help="steps of the raw gradient, at most (default 300)"
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=Path("advex-out"),
+        help="folder for the pictures (default advex-out)",
+    )
     arguments = parser.parse_args()
 
     classes = None
@@ -67,16 +92,22 @@ def main() -> None:
 
     print("By hand, with the raw gradient:")
     original_image = pixels / np.float32(127.5) - 1
-    hacked_image = by_hand(model, original_image, arguments.target, arguments.confidence, arguments.rounds)
+    hacked_image = by_hand(
+        model, original_image, arguments.target, arguments.confidence, arguments.rounds
+    )
     rounded = np.round((hacked_image + 1) * 127.5) / np.float32(127.5) - 1
     likelihoods = advex.function(model.inputs, model.outputs[0][:, arguments.target])
     ((before, after),) = likelihoods(np.concatenate([hacked_image, rounded]))
     print(f"  {before:.2%} for the array; {after:.2%} after rounding to the 8 bits of a file.")
 
-    # epsilon is a fraction of the box's range: 0.01 of a range of 2 is 0.005, which allows one grey level.
+    # epsilon is a fraction of the box's range: 0.01 of a range of 2 is 0.005, which allows one grey
+    # level.
     print("By advex, on the grid of the file:")
     classifier = advex.Classifier(model, box=(-1, 1), classes=classes)
-    goal, budget = advex.Targeted(arguments.target, confidence=arguments.confidence), advex.Linf(0.005)
+    goal, budget = (
+        advex.Targeted(arguments.target, confidence=arguments.confidence),
+        advex.Linf(0.005),
+    )
     for attack in (advex.GradientAscent(steps=arguments.rounds), advex.fine()):
         result = attack(classifier, pixels, goal, budget)
         print(f"  {result}")
@@ -86,9 +117,13 @@ def main() -> None:
     (record,) = result.save(arguments.out, [f"class_{arguments.target}.png"], overwrite=True)
     result.show().save(arguments.out / "before_and_after.png")
     print(
-        f"{record.path}: {record.before} -> {record.after}, {record.confidence:.1%} sure, changed by {record.levels} grey level."
+        f"{record.path}: {record.before} -> {record.after}, {record.confidence:.1%} sure, changed"
+        f" by {record.levels} grey level."
     )
-    print("Read back from the file and judged again: " + ("it holds." if record.verified else "it does not hold."))
+    print(
+        "Read back from the file and judged again: "
+        + ("it holds." if record.verified else "it does not hold.")
+    )
     print(f"Look at {arguments.out / 'before_and_after.png'}")
 
 

@@ -1,10 +1,11 @@
-"""An attack of your own in fifteen lines: momentum, as in MI-FGSM, and the check that it keeps every promise.
+"""An attack of your own in fifteen lines: momentum, as in MI-FGSM, and the check that it keeps
+every promise.
 
     python examples/custom_attack.py
     python examples/custom_attack.py --decay 0.5 --steps 20
 
-You write where to start and how to step. The loop, the budget, the box, the 8-bit grid, best-so-far, early stopping and the
-counting of gradients are advex's work.
+You write where to start and how to step. The loop, the budget, the box, the 8-bit grid,
+best-so-far, early stopping and the counting of gradients are advex's work.
 """
 
 from __future__ import annotations
@@ -38,8 +39,15 @@ class Momentum(advex.Attack):
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--steps", type=int, default=10)
-    parser.add_argument("--decay", type=float, default=1.0, help="how much of the old direction is kept (default 1)")
-    parser.add_argument("--epsilon", type=int, default=6, help="grey levels (of 255) by which a pixel may change (default 6)")
+    parser.add_argument(
+        "--decay", type=float, default=1.0, help="how much of the old direction is kept (default 1)"
+    )
+    parser.add_argument(
+        "--epsilon",
+        type=int,
+        default=6,
+        help="grey levels (of 255) by which a pixel may change (default 6)",
+    )
     arguments = parser.parse_args()
 
     model = zoo.fashion_mnist()
@@ -49,7 +57,9 @@ def main() -> None:
     for attack in (advex.FGSM(), mine):
         print(attack(model, images, labels, budget))
 
-    print("Checking the contract: budget, box, dtypes, batch sizes, order, seeds, nothing touched ...")
+    print(
+        "Checking the contract: budget, box, dtypes, batch sizes, order, seeds, nothing touched ..."
+    )
     advex.testing.check_attack(mine, budgets=(advex.Linf(0.2),))
     print("Kept.")
 

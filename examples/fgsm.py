@@ -1,4 +1,5 @@
-"""One gradient, one step: the fast gradient sign method on the model and the images that ship with advex.
+"""One gradient, one step: the fast gradient sign method on the model and the images that ship with
+advex.
 
     python examples/fgsm.py
     python examples/fgsm.py --epsilon 4 --out my-folder
@@ -17,22 +18,40 @@ from advex import zoo
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--epsilon", type=int, default=8, help="grey levels (of 255) by which a pixel may change (default 8)")
-    parser.add_argument("--out", type=Path, default=Path("advex-out"), help="folder for the pictures (default advex-out)")
+    parser.add_argument(
+        "--epsilon",
+        type=int,
+        default=8,
+        help="grey levels (of 255) by which a pixel may change (default 8)",
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=Path("advex-out"),
+        help="folder for the pictures (default advex-out)",
+    )
     arguments = parser.parse_args()
 
     classifier = zoo.fashion_mnist()
     images, labels = zoo.fashion_images()
     result = advex.FGSM()(classifier, images, labels, advex.Linf(arguments.epsilon / 255))
 
-    for before, after, confidence in zip(result.before, result.prediction, result.confidence, strict=True):
+    for before, after, confidence in zip(
+        result.before, result.prediction, result.confidence, strict=True
+    ):
         fate = f"-> {classifier.caption(after)}" if after != before else "   still seen right"
         print(f"{classifier.caption(before):>12} {fate:<18} ({confidence:.0%} sure)")
-    print(f"{result.success.sum()} of {len(result)} images fooled by one step within {arguments.epsilon} grey levels.")
+    print(
+        f"{result.success.sum()} of {len(result)} images fooled by one step within"
+        f" {arguments.epsilon} grey levels."
+    )
 
     records = result.save(arguments.out / "fgsm", overwrite=True)
     result.show().save(arguments.out / "fgsm.png")
-    print(f"{sum(record.verified for record in records)} of {len(records)} files read back and judged again: still fooled.")
+    print(
+        f"{sum(record.verified for record in records)} of {len(records)} files read back and"
+        f" judged again: still fooled."
+    )
     print(f"Look at {arguments.out / 'fgsm.png'}")
 
 

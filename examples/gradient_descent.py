@@ -1,9 +1,11 @@
-"""Find the lowest point of y = x**2 + 2 by walking down its gradient: twenty lines that hold the whole idea.
+"""Find the lowest point of y = x**2 + 2 by walking down its gradient: twenty lines that hold the
+whole idea.
 
     python examples/gradient_descent.py
     python examples/gradient_descent.py --seed 3 --rate 0.3
 
-Adversarial examples come from the same walk: uphill, on the loss of a network, with an image in the place of x.
+Adversarial examples come from the same walk: uphill, on the loss of a network, with an image in the
+place of x.
 """
 
 from __future__ import annotations
@@ -18,8 +20,12 @@ import advex
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rate", type=float, default=0.1, help="how far to go along the gradient (default 0.1)")
-    parser.add_argument("--seed", type=int, help="of the random start; default: another one each time")
+    parser.add_argument(
+        "--rate", type=float, default=0.1, help="how far to go along the gradient (default 0.1)"
+    )
+    parser.add_argument(
+        "--seed", type=int, help="of the random start; default: another one each time"
+    )
     arguments = parser.parse_args()
 
     x = keras.Input(shape=())  # a symbol, with room for a batch of numbers
@@ -36,7 +42,10 @@ def main() -> None:
         (height,), (gradient,) = run([here])
         here = here - arguments.rate * gradient
         print(f"batch {batch:3d}   x = {here_was[0]:9.5f}   y = {height:9.5f}")
-    print("The lowest point is at x = 0, y = 2: " + ("found." if height - 2 < 0.01 else "not found; try a smaller --rate."))
+    print(
+        "The lowest point is at x = 0, y = 2: "
+        + ("found." if height - 2 < 0.01 else "not found; try a smaller --rate.")
+    )
 
 
 if __name__ == "__main__":

@@ -24,9 +24,17 @@ from advex import zoo
 INK, SOFT, FAINT = (34, 40, 49), (110, 118, 129), (221, 225, 230)
 BLUE, RED, GREEN, GOLD = (38, 103, 181), (205, 62, 48), (46, 139, 87), (222, 160, 32)
 PALETTE = [
-    (141, 180, 226), (250, 190, 130), (160, 214, 160), (240, 150, 150), (190, 170, 220),
-    (200, 170, 150), (235, 170, 210), (190, 190, 190), (210, 214, 130), (140, 212, 222),
-]  # fmt: skip
+    (141, 180, 226),
+    (250, 190, 130),
+    (160, 214, 160),
+    (240, 150, 150),
+    (190, 170, 220),
+    (200, 170, 150),
+    (235, 170, 210),
+    (190, 190, 190),
+    (210, 214, 130),
+    (140, 212, 222),
+]
 FINE = 3  # drawn so many times larger, then made smaller: smooth edges
 
 
@@ -38,12 +46,26 @@ class Canvas:
         self.image = Image.new("RGB", (width * FINE, height * FINE), "white")
         self.pen = ImageDraw.Draw(self.image)
 
-    def text(self, at: tuple[float, float], words: str, size: int = 13, colour: tuple = INK, anchor: str = "lm") -> None:
+    def text(
+        self,
+        at: tuple[float, float],
+        words: str,
+        size: int = 13,
+        colour: tuple = INK,
+        anchor: str = "lm",
+    ) -> None:
         font = ImageFont.load_default(size=size * FINE)
         self.pen.text((at[0] * FINE, at[1] * FINE), words, fill=colour, font=font, anchor=anchor)
 
-    def line(self, points: Sequence[tuple[float, float]], colour: tuple = INK, width: float = 1.5) -> None:
-        self.pen.line([(x * FINE, y * FINE) for x, y in points], fill=colour, width=round(width * FINE), joint="curve")
+    def line(
+        self, points: Sequence[tuple[float, float]], colour: tuple = INK, width: float = 1.5
+    ) -> None:
+        self.pen.line(
+            [(x * FINE, y * FINE) for x, y in points],
+            fill=colour,
+            width=round(width * FINE),
+            joint="curve",
+        )
 
     def dot(self, at: tuple[float, float], colour: tuple = INK, radius: float = 4) -> None:
         x, y = at
@@ -51,40 +73,71 @@ class Canvas:
         self.pen.ellipse(box, fill=colour, outline="white", width=FINE)
 
     def rectangle(self, box: Sequence[float], colour: tuple = INK, width: float = 1.5) -> None:
-        self.pen.rectangle([value * FINE for value in box], outline=colour, width=round(width * FINE))
+        self.pen.rectangle(
+            [value * FINE for value in box], outline=colour, width=round(width * FINE)
+        )
 
-    def arrow(self, start: tuple[float, float], end: tuple[float, float], colour: tuple = INK, width: float = 2) -> None:
+    def arrow(
+        self,
+        start: tuple[float, float],
+        end: tuple[float, float],
+        colour: tuple = INK,
+        width: float = 2,
+    ) -> None:
         (x0, y0), (x1, y1) = start, end
         length = max(np.hypot(x1 - x0, y1 - y0), 1e-9)
         ux, uy = (x1 - x0) / length, (y1 - y0) / length
         head = min(8, length * 0.6)
         self.line([start, (x1 - head * 0.7 * ux, y1 - head * 0.7 * uy)], colour, width)
-        tip = [(x1, y1)] + [(x1 - head * ux + s * head * 0.45 * uy, y1 - head * uy - s * head * 0.45 * ux) for s in (1, -1)]
+        tip = [(x1, y1)] + [
+            (x1 - head * ux + s * head * 0.45 * uy, y1 - head * uy - s * head * 0.45 * ux)
+            for s in (1, -1)
+        ]
         self.pen.polygon([(x * FINE, y * FINE) for x, y in tip], fill=colour)
 
-    def paste(self, pixels: np.ndarray, at: tuple[float, float], side: int, smooth: bool = False) -> None:
+    def paste(
+        self, pixels: np.ndarray, at: tuple[float, float], side: int, smooth: bool = False
+    ) -> None:
         method = Image.Resampling.BICUBIC if smooth else Image.Resampling.NEAREST
-        image = advex.images.picture(pixels).convert("RGB").resize((side * FINE, side * FINE), method)
+        image = (
+            advex.images.picture(pixels).convert("RGB").resize((side * FINE, side * FINE), method)
+        )
         self.image.paste(image, (round(at[0] * FINE), round(at[1] * FINE)))
 
     def save(self, path: Path) -> None:
         small = self.image.resize(self.size, Image.Resampling.LANCZOS)
-        small.quantize(128, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE).save(path, optimize=True)
+        small.quantize(128, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE).save(
+            path, optimize=True
+        )
         print(f"{path}: {path.stat().st_size:,} bytes")
 
 
 class Axes:
     """A rectangle of a canvas in which x and y are data."""
 
-    def __init__(self, canvas: Canvas, box: tuple[int, int, int, int], x: tuple[float, float], y: tuple[float, float]) -> None:
+    def __init__(
+        self,
+        canvas: Canvas,
+        box: tuple[int, int, int, int],
+        x: tuple[float, float],
+        y: tuple[float, float],
+    ) -> None:
         self.canvas, self.box, self.x, self.y = canvas, box, x, y
 
     def at(self, x: float, y: float) -> tuple[float, float]:
         left, top, right, bottom = self.box
-        across, up = (x - self.x[0]) / (self.x[1] - self.x[0]), (y - self.y[0]) / (self.y[1] - self.y[0])
+        across, up = (
+            (x - self.x[0]) / (self.x[1] - self.x[0]),
+            (y - self.y[0]) / (self.y[1] - self.y[0]),
+        )
         return left + across * (right - left), bottom - up * (bottom - top)
 
-    def frame(self, x_ticks: Sequence[float], y_ticks: Sequence[float], form: Callable[[float], str] = "{:g}".format) -> None:
+    def frame(
+        self,
+        x_ticks: Sequence[float],
+        y_ticks: Sequence[float],
+        form: Callable[[float], str] = "{:g}".format,
+    ) -> None:
         left, _, right, bottom = self.box
         for value in y_ticks:
             _, height = self.at(self.x[0], value)
@@ -96,7 +149,9 @@ class Axes:
             self.canvas.text((across, bottom + 14), f"{value:g}", 12, SOFT, "mm")
         self.canvas.line([(left, bottom), (right, bottom)], SOFT, 1)
 
-    def curve(self, xs: Sequence[float], ys: Sequence[float], colour: tuple, width: float = 2.5) -> None:
+    def curve(
+        self, xs: Sequence[float], ys: Sequence[float], colour: tuple, width: float = 2.5
+    ) -> None:
         self.canvas.line([self.at(x, y) for x, y in zip(xs, ys, strict=True)], colour, width)
 
 
@@ -126,7 +181,9 @@ def descent(folder: Path) -> None:
     second = axes.at(*points[1])
     canvas.text((second[0] - 16, second[1]), "new x = x - 0.1 * slope", 13, RED, "rm")
     bottom = axes.at(0, 2)
-    canvas.text((bottom[0], bottom[1] + 14), "steps get shorter where the slope does", 12, SOFT, "mm")
+    canvas.text(
+        (bottom[0], bottom[1] + 14), "steps get shorter where the slope does", 12, SOFT, "mm"
+    )
     canvas.save(folder / "descent.png")
 
 
@@ -136,7 +193,9 @@ def load() -> tuple[keras.Model, np.ndarray, np.ndarray, list[str]]:
 
 
 def banner(folder: Path) -> None:
-    """Original + a little = adversarial, for four images that PGD fools with the smallest of a few budgets."""
+    """Original + a little = adversarial, for four images that PGD fools with the smallest of a few
+    budgets.
+    """
     model, images, labels, names = load()
     classifier = advex.Classifier(model, classes=names)
     chosen: dict[int, advex.Result] = {}  # class -> the least changed image of it
@@ -150,7 +209,11 @@ def banner(folder: Path) -> None:
     side, gap, left = 128, 24, 92
     tops = (34, 34 + side + 50, 34 + 2 * side + 84)
     canvas = Canvas(left + 4 * (side + gap), tops[2] + side + 30)
-    for top, words in zip(tops, (("what it", "was"), ("difference", "ten times"), ("what it is", "taken for")), strict=True):
+    for top, words in zip(
+        tops,
+        (("what it", "was"), ("difference", "ten times"), ("what it is", "taken for")),
+        strict=True,
+    ):
         for line, word in enumerate(words):
             canvas.text((left - 14, top + side / 2 - 9 + 18 * line), word, 13, SOFT, "rm")
     for column, (_, (result, row)) in enumerate(shown):
@@ -160,10 +223,20 @@ def banner(folder: Path) -> None:
         difference = np.clip(128 + 10 * changed, 0, 255).astype("uint8")
         for top, pixels in zip(tops, (images[row], difference, result.x[row]), strict=True):
             canvas.paste(pixels, (x, top), side)
-        canvas.text((middle, 16), f"{round(np.abs(changed).max())} of 255 grey levels", 12, SOFT, "mm")
+        canvas.text(
+            (middle, 16), f"{round(np.abs(changed).max())} of 255 grey levels", 12, SOFT, "mm"
+        )
         before, after = names[result.before[row]], names[result.prediction[row]]
-        canvas.text((middle, tops[0] + side + 14), f"{before}  {result.before_confidence[row]:.0%}", 13, BLUE, "mm")
-        canvas.text((middle, tops[2] + side + 14), f"{after}  {result.confidence[row]:.0%}", 13, RED, "mm")
+        canvas.text(
+            (middle, tops[0] + side + 14),
+            f"{before}  {result.before_confidence[row]:.0%}",
+            13,
+            BLUE,
+            "mm",
+        )
+        canvas.text(
+            (middle, tops[2] + side + 14), f"{after}  {result.confidence[row]:.0%}", 13, RED, "mm"
+        )
         canvas.text((middle, tops[1] - 14), "+", 18, INK, "mm")
         canvas.text((middle, tops[2] - 17), "=", 18, INK, "mm")
     canvas.save(folder / "banner.png")
@@ -184,7 +257,9 @@ def ascent(folder: Path) -> None:
         for _ in range(25):
             probability, slope = run([x, labels[[row]]])
             track.append(probability[0])
-            x = np.clip(x + np.sign(slope) / 510, np.maximum(x0 - epsilon, 0), np.minimum(x0 + epsilon, 1))
+            x = np.clip(
+                x + np.sign(slope) / 510, np.maximum(x0 - epsilon, 0), np.minimum(x0 + epsilon, 1)
+            )
         wins = np.array(track).argmax(1) != labels[row]
         when = int(wins.argmax()) if wins[-1] else 0
         if wins[-1] and (best is None or abs(when - 10) < abs(best[1] - 10)):
@@ -205,7 +280,8 @@ def ascent(folder: Path) -> None:
         x, y = axes.at(24, track[-1, number])
         canvas.text((x + 10, y), f"{names[number]}", 14, colour)
     lead = track[:, other] - track[:, labels[row]]
-    x, _ = axes.at(when - lead[when] / (lead[when] - lead[when - 1]), 0)  # where the two curves cross
+    # where the two curves cross
+    x, _ = axes.at(when - lead[when] / (lead[when] - lead[when - 1]), 0)
     canvas.line([(x, 40), (x, 280)], GOLD, 1.5)
     canvas.text((max(x, 170), 24), "here the decision boundary is crossed", 12, GOLD, "mm")
     canvas.text((270, 314), "steps uphill on the loss, half a grey level each", 13, SOFT, "mm")
@@ -213,7 +289,9 @@ def ascent(folder: Path) -> None:
 
 
 def boundary(folder: Path) -> None:
-    """The plane through an image, along its gradient's sign and across it: which class the network sees where."""
+    """The plane through an image, along its gradient's sign and across it: which class the network
+    sees where.
+    """
     model, images, labels, names = load()
     fgsm = advex.FGSM()(model, images, labels, advex.Linf(16 / 255))
     rows = np.flatnonzero(fgsm.success)
@@ -227,12 +305,22 @@ def boundary(folder: Path) -> None:
     for row in rows[:6]:
         x0 = images[[row]] / np.float32(255)
         along = np.sign(slope_of([x0, labels[[row]]])[0])
-        across = along * np.random.default_rng(int(row)).choice([-1, 1], along.shape).astype("float32")
-        grid = x0 + steps[:, None, None, None, None] * across + steps[None, :, None, None, None] * along
-        logits = np.concatenate([judge(part)[0] for part in grid.reshape(count, count, 28, 28, 1)]).reshape(count, count, -1)
+        across = along * np.random.default_rng(int(row)).choice([-1, 1], along.shape).astype(
+            "float32"
+        )
+        grid = (
+            x0
+            + steps[:, None, None, None, None] * across
+            + steps[None, :, None, None, None] * along
+        )
+        logits = np.concatenate(
+            [judge(part)[0] for part in grid.reshape(count, count, 28, 28, 1)]
+        ).reshape(count, count, -1)
         seen = logits.argmax(-1)
         inside = np.abs(steps) <= epsilon
-        share = (seen[np.ix_(inside, inside)] == labels[row]).mean()  # a picture with both classes in the budget
+        share = (
+            seen[np.ix_(inside, inside)] == labels[row]
+        ).mean()  # a picture with both classes in the budget
         if best is None or abs(share - 0.6) < best[0]:
             best = (abs(share - 0.6), int(row), logits)
     _, row, logits = best
@@ -241,7 +329,8 @@ def boundary(folder: Path) -> None:
     left, top, side = 40, 30, 380
     size = (side * FINE, side * FINE)  # the logits are interpolated, so that the boundary is smooth
     layers = [
-        np.asarray(Image.fromarray(layer).resize(size, Image.Resampling.BICUBIC)) for layer in np.moveaxis(logits[::-1], -1, 0)
+        np.asarray(Image.fromarray(layer).resize(size, Image.Resampling.BICUBIC))
+        for layer in np.moveaxis(logits[::-1], -1, 0)
     ]
     seen = np.argmax(layers, axis=0)
     canvas.paste(np.array(PALETTE, "uint8")[seen], (left, top), side)
@@ -252,16 +341,24 @@ def boundary(folder: Path) -> None:
     canvas.dot(axes.at(0, 0), INK, 6)
     canvas.text((axes.at(0, 0)[0], axes.at(0, 0)[1] + 18), "the image", 13, INK, "mm")
     canvas.arrow(axes.at(0.8, 0), axes.at(16, 0), RED, 3)
-    canvas.text((left + side / 2, top + side + 16), "along the sign of the gradient", 13, SOFT, "mm")
+    canvas.text(
+        (left + side / 2, top + side + 16), "along the sign of the gradient", 13, SOFT, "mm"
+    )
     aside = Image.new("RGB", (side * FINE, 22 * FINE), "white")
     ImageDraw.Draw(aside).text(
-        (side * FINE / 2, 11 * FINE), "along random signs", fill=SOFT, font=ImageFont.load_default(size=13 * FINE), anchor="mm"
+        (side * FINE / 2, 11 * FINE),
+        "along random signs",
+        fill=SOFT,
+        font=ImageFont.load_default(size=13 * FINE),
+        anchor="mm",
     )
     canvas.image.paste(aside.rotate(90, expand=True), (10 * FINE, top * FINE))
     kinds, amounts = np.unique(seen, return_counts=True)
     for number, kind in enumerate(kinds[np.argsort(-amounts)]):
         y = top + 12 + 26 * number
-        canvas.pen.rectangle([448 * FINE, (y - 8) * FINE, 464 * FINE, (y + 8) * FINE], fill=PALETTE[kind])
+        canvas.pen.rectangle(
+            [448 * FINE, (y - 8) * FINE, 464 * FINE, (y + 8) * FINE], fill=PALETTE[kind]
+        )
         words = names[kind] + ("  (right)" if kind == labels[row] else "")
         canvas.text((474, y), words, 13, INK)
     canvas.text((448, top + side - 150), "the image", 12, SOFT)
@@ -274,7 +371,9 @@ def budgets(folder: Path) -> None:
     model, images, labels, names = load()
     limits = [(advex.Linf, (2 / 255, 4 / 255, 8 / 255, 16 / 255)), (advex.L2, (0.2, 0.4, 0.8, 1.5)),
               (advex.L1, (3, 6, 12, 24)), (advex.L0, (5, 10, 20, 40))]  # fmt: skip
-    fates = [[advex.PGD()(model, images, labels, kind(size)) for size in sizes] for kind, sizes in limits]
+    fates = [
+        [advex.PGD()(model, images, labels, kind(size)) for size in sizes] for kind, sizes in limits
+    ]
     broken = np.array([fate[-1].success for fate in fates]).sum(axis=0)
     row = int(np.flatnonzero(broken == broken.max())[0])
 
@@ -286,25 +385,47 @@ def budgets(folder: Path) -> None:
     for column, ((kind, _), fate, ball) in enumerate(zip(limits, fates, balls, strict=True)):
         x = gap + column * (side + gap)
         canvas.text((x + side / 2, 14), kind.__name__, 16, INK, "mm")
-        colours = np.where(ball[..., None], np.array(PALETTE[0], "uint8"), np.array((245, 246, 248), "uint8"))
+        colours = np.where(
+            ball[..., None], np.array(PALETTE[0], "uint8"), np.array((245, 246, 248), "uint8")
+        )
         canvas.paste(colours, (x, 30), side, smooth=True)
         canvas.dot((x + side / 2, 30 + side / 2), INK, 4)
-        words = ("every element a little", "short in a straight line", "small in sum", "a few elements, freely")[column]
+        words = (
+            "every element a little",
+            "short in a straight line",
+            "small in sum",
+            "a few elements, freely",
+        )[column]
         canvas.text((x + side / 2, 30 + side + 14), words, 12, SOFT, "mm")
         result = next((one for one in fate if one.success[row]), fate[-1])
         y = 30 + side + 32
         canvas.paste(result.x[row], (x, y), side)
         fooled = result.success[row]
-        label = f"{result.budget.epsilon * 255:g}/255" if kind is advex.Linf else f"{result.budget.epsilon:g}"
+        label = (
+            f"{result.budget.epsilon * 255:g}/255"
+            if kind is advex.Linf
+            else f"{result.budget.epsilon:g}"
+        )
         canvas.text((x + side / 2, y + side + 14), f"{kind.__name__}({label})", 13, INK, "mm")
         seen = f"{names[result.prediction[row]]}  {result.confidence[row]:.0%}"
-        canvas.text((x + side / 2, y + side + 34), seen if fooled else "not fooled", 13, RED if fooled else BLUE, "mm")
+        canvas.text(
+            (x + side / 2, y + side + 34),
+            seen if fooled else "not fooled",
+            13,
+            RED if fooled else BLUE,
+            "mm",
+        )
     canvas.save(folder / "budgets.png")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path, default=Path("docs/pictures"), help="folder for the pictures (default docs/pictures)")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=Path("docs/pictures"),
+        help="folder for the pictures (default docs/pictures)",
+    )
     parser.add_argument("--only", choices=PICTURES, help="draw just this one")
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
@@ -313,7 +434,13 @@ def main() -> None:
             draw(arguments.out)
 
 
-PICTURES = {"banner": banner, "descent": descent, "ascent": ascent, "boundary": boundary, "budgets": budgets}
+PICTURES = {
+    "banner": banner,
+    "descent": descent,
+    "ascent": ascent,
+    "boundary": boundary,
+    "budgets": budgets,
+}
 
 if __name__ == "__main__":
     main()

@@ -2,9 +2,10 @@
 
     python examples/train_fashion_mnist.py --out my_model
 
-Writes ``fashion_mnist.keras`` (the network, which ends in logits) and ``fashion_mnist.npz`` (the first 32 test images
-that it classifies correctly, with their labels and the class names). About three minutes on two CPU cores.
-The data come from ``keras.datasets.fashion_mnist``, or from ``--data``, an npz file with the same four arrays.
+Writes ``fashion_mnist.keras`` (the network, which ends in logits) and ``fashion_mnist.npz`` (the
+first 32 test images that it classifies correctly, with their labels and the class names). About
+three minutes on two CPU cores. The data come from ``keras.datasets.fashion_mnist``, or from
+``--data``, an npz file with the same four arrays.
 """
 
 from __future__ import annotations
@@ -16,7 +17,18 @@ import keras
 import numpy as np
 from keras import layers
 
-CLASSES = ["T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"]
+CLASSES = [
+    "T-shirt/top",
+    "Trouser",
+    "Pullover",
+    "Dress",
+    "Coat",
+    "Sandal",
+    "Shirt",
+    "Sneaker",
+    "Bag",
+    "Ankle boot",
+]
 
 
 def network() -> keras.Model:
@@ -38,14 +50,22 @@ def load(path: Path | None) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndar
         (x_train, y_train), (x_test, y_test) = keras.datasets.fashion_mnist.load_data()
     else:
         with np.load(path) as data:
-            x_train, y_train, x_test, y_test = (data[key] for key in ("x_train", "y_train", "x_test", "y_test"))
+            x_train, y_train, x_test, y_test = (
+                data[key] for key in ("x_train", "y_train", "x_test", "y_test")
+            )
     return x_train[..., None], y_train, x_test[..., None], y_test
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", type=Path, help="npz with x_train, y_train, x_test, y_test; default: keras.datasets")
-    parser.add_argument("--out", type=Path, default=Path("fashion_mnist"), help="folder for the two files")
+    parser.add_argument(
+        "--data",
+        type=Path,
+        help="npz with x_train, y_train, x_test, y_test; default: keras.datasets",
+    )
+    parser.add_argument(
+        "--out", type=Path, default=Path("fashion_mnist"), help="folder for the two files"
+    )
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--limit", type=int, help="train on so many images only (for a quick look)")
     parser.add_argument("--seed", type=int, default=1)
@@ -61,7 +81,9 @@ def main() -> None:
         loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         metrics=["accuracy"],
     )
-    model.fit(x_train / np.float32(255), y_train, batch_size=128, epochs=arguments.epochs, verbose=2)
+    model.fit(
+        x_train / np.float32(255), y_train, batch_size=128, epochs=arguments.epochs, verbose=2
+    )
 
     predictions = model.predict(x_test / np.float32(255), verbose=0).argmax(1)
     print(f"test accuracy {(predictions == y_test).mean():.4f} on {len(y_test)} images")
@@ -78,7 +100,10 @@ def main() -> None:
         classes=np.array(CLASSES),
     )
     size = (arguments.out / "fashion_mnist.keras").stat().st_size
-    print(f"{arguments.out / 'fashion_mnist.keras'}: {model.count_params():,} parameters, {size:,} bytes")
+    print(
+        f"{arguments.out / 'fashion_mnist.keras'}: {model.count_params():,} parameters, {size:,}"
+        f" bytes"
+    )
 
 
 if __name__ == "__main__":

@@ -1,4 +1,5 @@
-"""Derivatives without advex: each framework's own automatic differentiation, and central differences.
+"""Derivatives without advex: each framework's own automatic differentiation, and central
+differences.
 
 Losses are functions of tensors that return a tensor of any shape; its sum is differentiated.
 """
@@ -15,7 +16,9 @@ if BACKEND == "tensorflow":
     import tensorflow as tf
 
     def derivative(loss, tensors, weights=()):
-        """Tensors in, tensors out, for use inside of other losses: the gradients by ``tensors`` and ``weights``, in a list."""
+        """Tensors in, tensors out, for use inside of other losses: the gradients by ``tensors`` and
+        ``weights``, in a list.
+        """
         points = [*tensors, *(weight.value for weight in weights)]
         with tf.GradientTape() as tape:
             for point in points:
@@ -44,14 +47,18 @@ elif BACKEND == "jax":
             stack.pop()
 
     def at(loss, tensors, weights, values):
-        found = jax.grad(lambda *points: ops.sum(valued(loss, points[0], weights, points[1])), argnums=(0, 1))(tensors, values)
+        found = jax.grad(
+            lambda *points: ops.sum(valued(loss, points[0], weights, points[1])), argnums=(0, 1)
+        )(tensors, values)
         return [*found[0], *found[1]]
 
     def derivative(loss, tensors, weights=()):
         return at(loss, list(tensors), weights, [weight.value for weight in weights])
 
     def started(loss, tensors, weights=()):
-        return jax.jit(lambda *points: at(loss, points[0], weights, points[1]))(tensors, [weight.value for weight in weights])
+        return jax.jit(lambda *points: at(loss, points[0], weights, points[1]))(
+            tensors, [weight.value for weight in weights]
+        )
 
     def compiled(loss, weights):
         return jax.jit(lambda tensors, values: valued(loss, tensors, weights, values))
@@ -61,10 +68,17 @@ else:
 
     def derivative(loss, tensors, weights=()):
         with torch.enable_grad():
-            tensors = [tensor if tensor.requires_grad else tensor.detach().requires_grad_(True) for tensor in tensors]
+            tensors = [
+                tensor if tensor.requires_grad else tensor.detach().requires_grad_(True)
+                for tensor in tensors
+            ]
             points = [*tensors, *(weight.value for weight in weights)]
             total = loss(*tensors).sum()
-            return list(torch.autograd.grad(total, points, create_graph=True, allow_unused=True, materialize_grads=True))
+            return list(
+                torch.autograd.grad(
+                    total, points, create_graph=True, allow_unused=True, materialize_grads=True
+                )
+            )
 
     def started(loss, tensors, weights=()):
         with keras.StatelessScope():  # a state that was assigned in place would have no gradient
@@ -96,14 +110,19 @@ def kept(variables):
 
 
 def gradients(loss, given=(), weights=(), state=()):
-    """The gradients by the arrays ``given`` and by ``weights``, as arrays; ``state`` is as before after it."""
+    """The gradients by the arrays ``given`` and by ``weights``, as arrays; ``state`` is as before
+    after it.
+    """
     with kept(state):
         return arrays(started(loss, [ops.convert_to_tensor(values) for values in given], weights))
 
 
 def central(loss, given=(), weights=(), state=()):
-    """As ``gradients``, by central differences of fourth order; each evaluation begins with the same ``state``."""
-    h = 2e-3 if BACKEND == "tensorflow" else 2e-2  # Keras multiplies matrices in float32 on JAX and torch, whatever they are
+    """As ``gradients``, by central differences of fourth order; each evaluation begins with the
+    same ``state``.
+    """
+    # Keras multiplies matrices in float32 on JAX and torch, whatever they are
+    h = 2e-3 if BACKEND == "tensorflow" else 2e-2
     points = [*map(np.array, given), *arrays(weights)]
     evaluate = compiled(loss, weights)
 
@@ -111,7 +130,10 @@ def central(loss, given=(), weights=(), state=()):
         for weight, point in zip(weights, points[len(given) :], strict=True):
             weight.assign(point)
         with kept(state):
-            value = evaluate([ops.convert_to_tensor(point) for point in points[: len(given)]], [w.value for w in weights])
+            value = evaluate(
+                [ops.convert_to_tensor(point) for point in points[: len(given)]],
+                [w.value for w in weights],
+            )
         return float(array(value).astype("float64").sum())
 
     found = [np.zeros_like(point) for point in points]

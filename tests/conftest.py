@@ -9,11 +9,15 @@ from importlib.resources import files
 from pathlib import Path
 
 if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
-    # On JAX nearly all time is compiling: what one test has compiled, no other test, worker or process compiles again.
-    # In a folder of this run alone, before JAX is imported; workers and subprocesses inherit it.
+    # On JAX nearly all time is compiling: what one test has compiled, no other test, worker or
+    # process compiles again. In a folder of this run alone, before JAX is imported; workers and
+    # subprocesses inherit it.
     compiled = tempfile.mkdtemp(prefix="advex-compiled-")
     atexit.register(shutil.rmtree, compiled, ignore_errors=True)
-    os.environ |= {"JAX_COMPILATION_CACHE_DIR": compiled, "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
+    os.environ |= {
+        "JAX_COMPILATION_CACHE_DIR": compiled,
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+    }
 
 import keras
 import numpy as np
@@ -28,10 +32,14 @@ SHARED = Path(__file__).parents[2] / "shared"
 
 def pytest_configure(config):
     # One worker reads what the other is writing just now: then JAX compiles it.
-    config.addinivalue_line("filterwarnings", "ignore:Error (reading|writing) persistent compilation cache entry:UserWarning")
+    config.addinivalue_line(
+        "filterwarnings",
+        "ignore:Error (reading|writing) persistent compilation cache entry:UserWarning",
+    )
 
 
-# On JAX these are minutes of compiling, and on torch and TensorFlow they run: there in ``make matrix`` only.
+# On JAX these are minutes of compiling, and on torch and TensorFlow they run: there in ``make
+# matrix`` only.
 LONG_ON_JAX = {
     "test_random_and_constant_models_on_every_backend",
     "test_no_flag_on_a_linear_model",
@@ -74,15 +82,19 @@ def fashion():
 
 @pytest.fixture(scope="session")
 def contract():
-    """``check_attack`` on TensorFlow; on JAX and torch the same promises of one call, unless ``whole`` is set.
+    """``check_attack`` on TensorFlow; on JAX and torch the same promises of one call, unless
+    ``whole`` is set.
 
-    The driver is the same code everywhere and whole for some attacks on every backend: there are the programs of a single
-    shape to compile here, not those of ten. All norms of the others on TensorFlow are in ``make matrix``.
+    The driver is the same code everywhere and whole for some attacks on every backend: there are
+    the programs of a single shape to compile here, not those of ten. All norms of the others on
+    TensorFlow are in ``make matrix``.
     """
 
     def check(attack, budgets, whole=False):
         if whole or keras.backend.backend() == "tensorflow":
-            check_attack(attack, budgets if whole or os.environ.get("ADVEX_MATRIX") == "all" else budgets[:1])
+            check_attack(
+                attack, budgets if whole or os.environ.get("ADVEX_MATRIX") == "all" else budgets[:1]
+            )
         else:
             with warnings.catch_warnings():  # as check_attack does
                 warnings.simplefilter("ignore", advex.errors.AdvexWarning)
@@ -92,22 +104,33 @@ def contract():
 
 
 def _brief(attack, budget):
-    model, x = small_network(), np.random.default_rng(0).uniform(size=(12, 6, 6, 3)).astype("float32")
+    model, x = (
+        small_network(),
+        np.random.default_rng(0).uniform(size=(12, 6, 6, 3)).astype("float32"),
+    )
     x[0] = x[1]  # equal rows
 
     def answers(x):
-        return np.asarray(ops.convert_to_numpy(model(ops.convert_to_tensor(x), training=False))).argmax(1)
+        return np.asarray(
+            ops.convert_to_numpy(model(ops.convert_to_tensor(x), training=False))
+        ).argmax(1)
 
     labels = answers(x)
     labels[5] = (labels[5] + 1) % 4  # wrong already
     held = x.tobytes(), labels.tobytes(), [w.tobytes() for w in model.get_weights()]
-    wide = type(budget)(9 * (int(budget.epsilon) if isinstance(budget, advex.L0) else budget.epsilon))
+    wide = type(budget)(
+        9 * (int(budget.epsilon) if isinstance(budget, advex.L0) else budget.epsilon)
+    )
     for limit in (budget, wide):
         result = attack(model, x, labels, limit, batch_size=5)  # rows join and leave
-        assert result.x.dtype == x.dtype and result.x.shape == x.shape and np.isfinite(result.x).all()
+        assert (
+            result.x.dtype == x.dtype and result.x.shape == x.shape and np.isfinite(result.x).all()
+        )
         assert inside(result.x, x, limit)
         assert (result.distance[result.success] <= limit.epsilon).all()
-        assert (result.x[~result.success] == x[~result.success]).all() and np.isinf(result.distance[~result.success]).all()
+        assert (result.x[~result.success] == x[~result.success]).all() and np.isinf(
+            result.distance[~result.success]
+        ).all()
         again = answers(result.x)
         assert (again == result.prediction).all() and ((again != labels) >= result.success).all()
         assert result.success[5] and result.distance[5] == 0

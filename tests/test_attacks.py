@@ -32,7 +32,8 @@ WHOLE = (advex.PGD, advex.Restarts)  # whole on every backend: random numbers, s
 
 @pytest.mark.parametrize("attack", ATTACKS, ids=lambda attack: type(attack).__name__)
 def test_contract(attack, contract):
-    # On JAX and torch the programs are compiled once more for each norm and shape: one norm there, all four on TensorFlow.
+    # On JAX and torch the programs are compiled once more for each norm and shape: one norm there,
+    # all four on TensorFlow.
     contract(attack, BUDGETS if TENSORFLOW else BUDGETS[:1], whole=isinstance(attack, WHOLE))
 
 
@@ -84,14 +85,18 @@ class NeverMoves(advex.PGD):
 @dataclass(frozen=True, kw_only=True)
 class DropsItsLastStep(advex.BIM):
     def step(self, problem, x, memory):
-        last = ops.reshape(problem.step >= self.steps - 1, (-1, 1) if len(x.shape) == 2 else (-1, 1, 1, 1))
+        last = ops.reshape(
+            problem.step >= self.steps - 1, (-1, 1) if len(x.shape) == 2 else (-1, 1, 1, 1)
+        )
         moved, memory = advex.BIM.step(self, problem, x, memory)
         return ops.where(last, x, moved), memory
 
 
 @pytest.mark.parametrize(
     "mutant",
-    [ReturnsItsInput(), SkipsItsLastStep(), NeverMoves(), DropsItsLastStep(steps=4)][: None if TENSORFLOW else 1],
+    [ReturnsItsInput(), SkipsItsLastStep(), NeverMoves(), DropsItsLastStep(steps=4)][
+        : None if TENSORFLOW else 1
+    ],
     ids=lambda mutant: type(mutant).__name__,
 )
 def test_check_attack_sees_an_attack_that_does_nothing(mutant):
@@ -168,7 +173,9 @@ def test_momentum_and_nesterov_are_what_their_papers_say():
     gradient = advex.function([image, label], advex.gradients(loss, image))
 
     def over(values, order):
-        return values / np.linalg.norm(values.reshape(6, -1), ord=order, axis=1).reshape(-1, 1, 1, 1)
+        return values / np.linalg.norm(values.reshape(6, -1), ord=order, axis=1).reshape(
+            -1, 1, 1, 1
+        )
 
     g1 = over(gradient([x, labels])[0], 1)
     x1 = x + size * over(g1, 2)
@@ -176,7 +183,8 @@ def test_momentum_and_nesterov_are_what_their_papers_say():
     ahead = x1 + size * mu * over(g1, 2)
     nesterov = x1 + size * over(mu * g1 + over(gradient([ahead, labels])[0], 1), 2)
     plain = x1 + size * over(gradient([x1, labels])[0], 2)
-    assert min(np.abs(momentum - plain).max(), np.abs(momentum - nesterov).max()) > 1e-4  # the terms do count
+    # the terms do count
+    assert min(np.abs(momentum - plain).max(), np.abs(momentum - nesterov).max()) > 1e-4
     settings = {"steps": 2, "step_size": size, "decay": mu}
     for attack, expected in (
         (advex.MomentumIterative(**settings), momentum),
@@ -191,12 +199,17 @@ def test_momentum_and_nesterov_are_what_their_papers_say():
 @pytest.mark.parametrize("budget", BUDGETS if TENSORFLOW else BUDGETS[1:2], ids=repr)
 def test_every_point_on_the_way_is_inside(attack, budget):
     """The driver would not count a point outside; a built-in attack does not even go there."""
-    model, x = small_network(), np.random.default_rng(0).uniform(size=(8, 6, 6, 3)).astype("float32")
+    model, x = (
+        small_network(),
+        np.random.default_rng(0).uniform(size=(8, 6, 6, 3)).astype("float32"),
+    )
     goal = advex.Untargeted(np.arange(8) % 4)
     for point in walk(attack.stages()[0].attack, model, x, goal, budget).points:
         assert (point >= 0).all() and (point <= 1).all()
         rounding = budget.measure(np.full((1, 108), 2.0**-24))[0] if budget.homogeneous else 0.0
-        assert (budget.measure(point.astype("float64") - x) <= budget.epsilon * (1 + 1e-6) + rounding).all()
+        assert (
+            budget.measure(point.astype("float64") - x) <= budget.epsilon * (1 + 1e-6) + rounding
+        ).all()
 
 
 def test_bim_takes_steps_of_the_stated_size():
@@ -207,7 +220,9 @@ def test_bim_takes_steps_of_the_stated_size():
     constant = walk(advex.BIM(steps=3, step_size=0.25), model, x, goal, budget).points
     sizes = [float(np.abs(point - x).max()) for point in constant]
     assert sizes == pytest.approx([0, 0.025, 0.05, 0.075], abs=1e-6)
-    decaying = walk(advex.BIM(steps=4, step_size=advex.LinearDecay(0.4)), model, x, goal, budget).points
+    decaying = walk(
+        advex.BIM(steps=4, step_size=advex.LinearDecay(0.4)), model, x, goal, budget
+    ).points
     sizes = [float(np.abs(point - x).max()) for point in decaying]
     assert sizes == pytest.approx([0, 0.04, 0.07, 0.09, 0.1], abs=1e-6)
 
@@ -219,7 +234,10 @@ def test_settings():
     assert hash(attack) == hash(advex.PGD(steps=7, loss=advex.losses.dlr))
 
 
-@pytest.mark.parametrize("loss", [advex.losses.cross_entropy, advex.losses.margin, advex.losses.dlr, advex.losses.confidence])
+@pytest.mark.parametrize(
+    "loss",
+    [advex.losses.cross_entropy, advex.losses.margin, advex.losses.dlr, advex.losses.confidence],
+)
 @pytest.mark.parametrize("targeted", [False, True])
 def test_losses_climb_towards_success(loss, targeted):
     """Every loss grows with the margin on a two-class ray and is finite everywhere."""
@@ -238,13 +256,24 @@ def test_losses_climb_towards_success(loss, targeted):
 
 def test_cross_entropy_is_the_cross_entropy():
     generator = np.random.default_rng(0)
-    logits, labels = (generator.normal(size=(30, 7)) * 5).astype("float32"), generator.integers(0, 7, 30)
-    expected = keras.ops.convert_to_numpy(keras.losses.sparse_categorical_crossentropy(labels, logits, from_logits=True))
+    logits, labels = (
+        (generator.normal(size=(30, 7)) * 5).astype("float32"),
+        generator.integers(0, 7, 30),
+    )
+    expected = keras.ops.convert_to_numpy(
+        keras.losses.sparse_categorical_crossentropy(labels, logits, from_logits=True)
+    )
     found = advex.losses.cross_entropy(ops.convert_to_tensor(logits), advex.Untargeted(labels))
-    np.testing.assert_allclose(np.asarray(ops.convert_to_numpy(found)), np.asarray(expected), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(
+        np.asarray(ops.convert_to_numpy(found)), np.asarray(expected), rtol=1e-5, atol=1e-6
+    )
 
 
 def test_few_classes_fall_back_to_the_margin():
     logits = ops.convert_to_tensor(np.array([[1.0, 3.0]], "float32"))
     goal = advex.Untargeted([1])
-    assert float(advex.losses.dlr(logits, goal)[0]) == float(advex.losses.margin(logits, goal)[0]) == -2.0
+    assert (
+        float(advex.losses.dlr(logits, goal)[0])
+        == float(advex.losses.margin(logits, goal)[0])
+        == -2.0
+    )

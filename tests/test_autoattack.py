@@ -1,4 +1,6 @@
-"""APGD step by step, the wrappers, AutoAttack's settings, and Verdict against recorded verdicts of the reference."""
+"""APGD step by step, the wrappers, AutoAttack's settings, and Verdict against recorded verdicts of
+the reference.
+"""
 
 import itertools
 import json
@@ -39,22 +41,33 @@ CHECKED = [  # the parts within all norms have tests of their own
     (advex.APGD(steps=7, loss=dlr, radii=(3, 2, 1)), BUDGETS[2:]),
     (advex.EveryTarget(advex.APGD(steps=4, loss=dlr), 2), BUDGETS[:1]),
     (advex.AveragedGradient(advex.APGD(steps=2), None, 2), BUDGETS[:1]),
-    (advex.Ensemble(advex.FGSM(), advex.EveryTarget(advex.FAB(steps=4), 2), advex.SquareAttack(steps=8)), BUDGETS[:1]),
+    (
+        advex.Ensemble(
+            advex.FGSM(), advex.EveryTarget(advex.FAB(steps=4), 2), advex.SquareAttack(steps=8)
+        ),
+        BUDGETS[:1],
+    ),
 ]
 
 
 @pytest.mark.backends
-@pytest.mark.parametrize(("attack", "budgets"), CHECKED, ids=[type(attack).__name__ for attack, _ in CHECKED])
+@pytest.mark.parametrize(
+    ("attack", "budgets"), CHECKED, ids=[type(attack).__name__ for attack, _ in CHECKED]
+)
 def test_contract(attack, budgets, contract):
     if keras.backend.backend() == "jax" and isinstance(attack, advex.Ensemble):
         pytest.skip("compiling takes longer than all the rest on JAX; the parts are checked there")
     contract(attack, budgets)
 
 
-@pytest.mark.skipif("ADVEX_MATRIX" not in os.environ, reason="minutes: make matrix; a cell of test_matrix.py has it in make test")
+@pytest.mark.skipif(
+    "ADVEX_MATRIX" not in os.environ,
+    reason="minutes: make matrix; a cell of test_matrix.py has it in make test",
+)
 def test_contract_of_verdict(monkeypatch):
-    # On TensorFlow alone: JAX compiles and torch runs for minutes. test_verdict_on_every_backend runs there.
-    # AutoAttack's part for suspicious examples is short here; its members have tests of their own.
+    # On TensorFlow alone: JAX compiles and torch runs for minutes. test_verdict_on_every_backend
+    # runs there. AutoAttack's part for suspicious examples is short here; its members have tests of
+    # their own.
     brief = advex.Ensemble(advex.APGD(steps=4), advex.SquareAttack(steps=8))
     monkeypatch.setattr("advex.attacks.verdict.AutoAttack", lambda: brief)
     check_attack(advex.Verdict(), BUDGETS[:1])
@@ -70,9 +83,13 @@ def test_checkpoints_of_the_paper():
 
 
 def plain_apgd(looks_up, x0, start, epsilon, steps, norm):
-    """The algorithm as the paper has it, one example at a time, in NumPy and float64; ``looks_up(step, row)``: loss, gradient."""
+    """The algorithm as the paper has it, one example at a time, in NumPy and float64;
+    ``looks_up(step, row)``: loss, gradient.
+    """
     points = []
-    for row, (x, first) in enumerate(zip(x0.astype("float64"), start.astype("float64"), strict=True)):
+    for row, (x, first) in enumerate(
+        zip(x0.astype("float64"), start.astype("float64"), strict=True)
+    ):
         if norm == "Linf":
             low, high = np.maximum(x - epsilon, 0), np.minimum(x + epsilon, 1)
         history, here, last, size, way = [], first, first, 2 * epsilon, [first]
@@ -96,10 +113,16 @@ def plain_apgd(looks_up, x0, start, epsilon, steps, norm):
                 inside = lambda point: np.clip(point, low, high)  # noqa: E731, B023
                 direction = np.sign(gradient)
             else:
-                inside = lambda point: x + (point - x) * min(1, epsilon / max(np.linalg.norm(point - x), 1e-12))  # noqa: E731, B023
+                inside = lambda point: (  # noqa: E731
+                    x + (point - x) * min(1, epsilon / max(np.linalg.norm(point - x), 1e-12))  # noqa: B023
+                )
                 direction = gradient / np.linalg.norm(gradient)
             target = inside(current + size * direction)
-            ahead = target if step == 0 else inside(current + 0.75 * (target - current) + 0.25 * (current - last))
+            ahead = (
+                target
+                if step == 0
+                else inside(current + 0.75 * (target - current) + 0.25 * (current - last))
+            )
             last, here = current, ahead
             way.append(here)
         points.append(way)
@@ -123,15 +146,18 @@ def _look(model, point, label):
 
 @pytest.mark.parametrize("norm", ["Linf", "L2"])
 def test_apgd_follows_the_paper_point_by_point(norm, monkeypatch):
-    """The paper's loop is handed the losses and gradients that APGD saw: so both see the same signs and the same rises.
+    """The paper's loop is handed the losses and gradients that APGD saw: so both see the same signs
+    and the same rises.
 
-    A gradient near 0 has another sign on another processor, and from there on another way; what is compared is the way that
-    follows from given gradients, where rounding is all that can differ. A step rounds numbers below 1 some eight times, each
-    time by 2^-25 at most (in L2 two of them stand for aiming 3e-7 of epsilon short); clipping and projecting make no error
-    larger, and momentum, 1 + 1/4 + 1/16 + ... at most, by a third.
+    A gradient near 0 has another sign on another processor, and from there on another way; what is
+    compared is the way that follows from given gradients, where rounding is all that can differ. A
+    step rounds numbers below 1 some eight times, each time by 2^-25 at most (in L2 two of them
+    stand for aiming 3e-7 of epsilon short); clipping and projecting make no error larger, and
+    momentum, 1 + 1/4 + 1/16 + ... at most, by a third.
     """
     model, x, _ = data(6)
-    x = (0.3 + 0.4 * x).astype("float32")  # away from the box's ends, where the L2 projections differ
+    # away from the box's ends, where the L2 projections differ
+    x = (0.3 + 0.4 * x).astype("float32")
     labels = np.asarray(ops.convert_to_numpy(model(x, training=False))).argmax(1)
     epsilon, steps, seen, plain = 0.03 if norm == "Linf" else 0.2, 40, [], advex.Problem.gradient
 
@@ -151,10 +177,17 @@ def test_apgd_follows_the_paper_point_by_point(norm, monkeypatch):
         assert value == pytest.approx(seen[step][1][row], abs=1e-4)
         np.testing.assert_allclose(seen[step][2][row], gradient, atol=1e-4 * np.abs(gradient).max())
     expected = plain_apgd(
-        lambda step, row: (seen[step][1][row], seen[step][2][row].astype("float64")), x, walked[0], epsilon, steps, norm
+        lambda step, row: (seen[step][1][row], seen[step][2][row].astype("float64")),
+        x,
+        walked[0],
+        epsilon,
+        steps,
+        norm,
     )
     for step, (one, other) in enumerate(zip(walked, expected, strict=True)):
-        np.testing.assert_allclose(one, other, atol=(step + 1) * 8 * 2.0**-25 * 4 / 3, rtol=0, err_msg=f"step {step}")
+        np.testing.assert_allclose(
+            one, other, atol=(step + 1) * 8 * 2.0**-25 * 4 / 3, rtol=0, err_msg=f"step {step}"
+        )
 
 
 @pytest.mark.backends
@@ -163,7 +196,9 @@ def test_apgd_starts_on_the_sphere(budget):
     model, x, labels = data(8)
     x = (0.45 + 0.1 * x).astype("float32")
     start = walk(advex.APGD(steps=1), model, x, advex.Untargeted(labels), budget).points[0]
-    np.testing.assert_allclose(budget.measure((start - x).astype("float64")), budget.epsilon, rtol=1e-5)
+    np.testing.assert_allclose(
+        budget.measure((start - x).astype("float64")), budget.epsilon, rtol=1e-5
+    )
 
 
 def test_l1_steps_get_sparser_and_stay_inside():
@@ -176,7 +211,9 @@ def test_l1_steps_get_sparser_and_stay_inside():
 
 def test_wider_balls_come_first_and_are_left_in_time():
     model, x, labels = data(8)
-    points = walk(advex.APGD(steps=20, radii=(3, 2, 1)), model, x, advex.Untargeted(labels), advex.L2(0.2)).points
+    points = walk(
+        advex.APGD(steps=20, radii=(3, 2, 1)), model, x, advex.Untargeted(labels), advex.L2(0.2)
+    ).points
     sizes = [np.linalg.norm((point - x).reshape(8, -1), axis=1).max() for point in points]
     assert 0.4 < max(sizes[:6]) <= 0.6 * (1 + 1e-6)
     assert max(sizes[6:12]) <= 0.4 * (1 + 1e-6)
@@ -232,7 +269,9 @@ def test_targets_are_the_likeliest_wrong_classes_in_order():
 
 def test_every_target_within_a_target_and_few_classes():
     model, (x, labels) = linear_model(), linear_data(6)
-    targeted = advex.EveryTarget(advex.PGD(steps=3), 9)(model, x, advex.Targeted(1 - labels), advex.Linf(0.3))
+    targeted = advex.EveryTarget(advex.PGD(steps=3), 9)(
+        model, x, advex.Targeted(1 - labels), advex.Linf(0.3)
+    )
     assert len(targeted.info["stages"]) == 1
     assert targeted.success.any()
     two = advex.EveryTarget(advex.PGD(steps=3), 9)(model, x, labels, advex.Linf(0.3))
@@ -297,10 +336,14 @@ def test_repetitions_side_by_side_find_what_they_find_one_by_one(attack, size, m
     apart = attack(model, x, labels, budget, seed=1, batch_size=size)
     assert (together.broken_by == apart.broken_by).all()
     assert np.abs(together.x - apart.x).max() <= 1e-5
-    assert (together.queries >= apart.queries).all() and (together.gradients >= apart.gradients).all()
+    assert (together.queries >= apart.queries).all() and (
+        together.gradients >= apart.gradients
+    ).all()
     stages = together.info["stages"]
     assert sum(stage["gradients"] for stage in stages) == together.gradients.sum()
-    assert [stage["attack"] for stage in stages] == [stage["attack"] for stage in apart.info["stages"]]
+    assert [stage["attack"] for stage in stages] == [
+        stage["attack"] for stage in apart.info["stages"]
+    ]
     broken = [stage["broken"] for stage in stages]
     assert broken == [stage["broken"] for stage in apart.info["stages"]] and sum(broken[1:]) > 4
     assert stages[0]["queries"] == apart.info["stages"][0]["queries"]
@@ -340,7 +383,9 @@ class Late(advex.Attack):
         _, gradient = problem.gradient(x, margin)
         ahead = problem.project(x + problem.epsilon * ops.sign(gradient))
         ahead = ops.where(ops.reshape(ops.equal(problem.run, self.lost), (-1, 1)), np.nan, ahead)
-        waits = ops.take(ops.convert_to_tensor(np.asarray(self.waits, "int32")), problem.run, axis=0)
+        waits = ops.take(
+            ops.convert_to_tensor(np.asarray(self.waits, "int32")), problem.run, axis=0
+        )
         return ops.where(ops.reshape(problem.step < waits, (-1, 1)), x, ahead), memory
 
 
@@ -359,14 +404,17 @@ def test_the_earlier_repetition_counts_also_where_it_is_later(wait, lost, monkey
 
     monkeypatch.setattr(Search, "_leave", leave)
     result = attack(model, x, labels, budget)
-    assert 0 in left and (left[0] > 0) == (wait > 0)  # a later one is ready before the first, or at once with it
+    # a later one is ready before the first, or at once with it
+    assert 0 in left and (left[0] > 0) == (wait > 0)
     one_by_one(monkeypatch)
     alone = attack(model, x, labels, budget)
     assert (result.success == alone.success).all() and (result.broken_by == alone.broken_by).all()
     assert result.success.any() == (lost != 1)
     assert (result.x == alone.x).all()
     assert result.info["invalid"] == alone.info["invalid"]
-    assert [stage["broken"] for stage in result.info["stages"]] == [stage["broken"] for stage in alone.info["stages"]]
+    assert [stage["broken"] for stage in result.info["stages"]] == [
+        stage["broken"] for stage in alone.info["stages"]
+    ]
 
 
 def test_members_whose_settings_cannot_be_compared():
@@ -385,8 +433,8 @@ def test_repetitions_end_when_an_earlier_one_succeeds():
     result = advex.Restarts(Late(waits=(9, 2, 9, 9)), 4)(model, x, labels, advex.Linf(0.4))
     moved = result.broken_by == "Late"
     assert moved.any()
-    # The input, the first run with its last point, three runs of four looks, the verdict; fewer where the batch has no room
-    # for all three runs, as on JAX.
+    # The input, the first run with its last point, three runs of four looks, the verdict; fewer
+    # where the batch has no room for all three runs, as on JAX.
     room = keras.backend.backend() != "jax"
     assert (result.queries[moved] == 1 + 9 + 3 * 4 + 1).all() or not room
     assert (result.queries[moved] <= 1 + 9 + 3 * 4 + 1).all()
@@ -400,7 +448,10 @@ def test_members_draw_different_numbers():
     assert len({(stage.salt, stage.aim) for stage in inner}) == 12
 
 
-@pytest.mark.parametrize("made", [lambda: advex.Ensemble(), lambda: advex.Ensemble("PGD"), lambda: advex.EveryTarget("PGD")])
+@pytest.mark.parametrize(
+    "made",
+    [lambda: advex.Ensemble(), lambda: advex.Ensemble("PGD"), lambda: advex.EveryTarget("PGD")],
+)
 def test_wrappers_want_attacks(made):
     with pytest.raises(InvalidType, match="attack"):
         made()
@@ -448,7 +499,8 @@ def test_transforms_are_averaged_and_are_no_answers():
         advex.Linf(0.1),
     ).points
     seen = points[-1] - points[0]
-    # Margin is z0 - z1 = 2 x0 - 2 x1 + 0.2: the gradients through the transforms are (2, 0) and (0, -6).
+    # Margin is z0 - z1 = 2 x0 - 2 x1 + 0.2: the gradients through the transforms are (2, 0) and (0,
+    # -6).
     np.testing.assert_allclose(seen, [[1.0, -3.0]], atol=1e-5)
 
 
@@ -458,7 +510,9 @@ def test_what_a_transform_shows_is_never_a_success():
     def inverted(problem, x):
         return 1 - x
 
-    result = advex.AveragedGradient(advex.PGD(steps=3), inverted, 2)(model, x, labels, advex.Linf(1e-4))
+    result = advex.AveragedGradient(advex.PGD(steps=3), inverted, 2)(
+        model, x, labels, advex.Linf(1e-4)
+    )
     assert not result.success.any()
     assert result.info["fragile"] == []
     assert (result.gradients == 6).all()
@@ -468,18 +522,37 @@ def test_what_a_transform_shows_is_never_a_success():
 
 
 def test_settings_of_the_papers():
-    apgd, pursuing, fab, square = advex.APGD(), advex.APGD(loss=dlr), advex.FAB(), advex.SquareAttack()
-    assert (apgd.steps, apgd.loss, apgd.rho, fab.steps, square.steps) == (100, cross_entropy, 0.75, 100, 5000)
+    apgd, pursuing, fab, square = (
+        advex.APGD(),
+        advex.APGD(loss=dlr),
+        advex.FAB(),
+        advex.SquareAttack(),
+    )
+    assert (apgd.steps, apgd.loss, apgd.rho, fab.steps, square.steps) == (
+        100,
+        cross_entropy,
+        0.75,
+        100,
+        5000,
+    )
     every = advex.EveryTarget
-    assert members("standard", advex.Linf(0.1)) == advex.Ensemble(apgd, every(pursuing, 9), every(fab, 9), square)
+    assert members("standard", advex.Linf(0.1)) == advex.Ensemble(
+        apgd, every(pursuing, 9), every(fab, 9), square
+    )
     assert members("standard", advex.L2(1)) == members("standard", advex.Linf(0.1))
     wide = {"radii": (3, 2, 1)}
     assert members("standard", advex.L1(9)) == advex.Ensemble(
-        advex.Restarts(advex.APGD(**wide), 5), every(advex.APGD(loss=dlr, **wide), 5), every(fab, 9), square
+        advex.Restarts(advex.APGD(**wide), 5),
+        every(advex.APGD(loss=dlr, **wide), 5),
+        every(fab, 9),
+        square,
     )
     names = [stage.label for stage in advex.AutoAttack("plus").stages(advex.Linf(0.1))]
     assert len(names) == 5 + 5 + 5 + 1 + 9 + 9
-    assert [stage.attack.samples for stage in advex.AutoAttack("rand").stages(advex.Linf(0.1))] == [20, 20]
+    assert [stage.attack.samples for stage in advex.AutoAttack("rand").stages(advex.Linf(0.1))] == [
+        20,
+        20,
+    ]
     with pytest.raises(InvalidInput, match="standard"):
         advex.AutoAttack("custom")
 
@@ -492,7 +565,9 @@ HEADS = {
 }
 
 
-@pytest.mark.parametrize("attack", [advex.AutoAttack(), advex.Verdict()], ids=lambda attack: type(attack).__name__)
+@pytest.mark.parametrize(
+    "attack", [advex.AutoAttack(), advex.Verdict()], ids=lambda attack: type(attack).__name__
+)
 @pytest.mark.parametrize("head", list(HEADS))
 @pytest.mark.filterwarnings("ignore::advex.errors.AdvexWarning")
 def test_few_classes_and_constant_models(attack, head):
@@ -515,7 +590,8 @@ def test_few_classes_and_constant_models(attack, head):
 
 @pytest.mark.backends
 def test_verdict_on_every_backend():
-    # Elsewhere three inputs of which one stands: rows close to the boundary, 3 and 8, take all of the 1,392 steps.
+    # Elsewhere three inputs of which one stands: rows close to the boundary, 3 and 8, take all of
+    # the 1,392 steps.
     model, x, labels = data(12 if keras.backend.backend() == "tensorflow" else 3)
     result = advex.Verdict()(model, x, labels, advex.Linf(0.02))
     weaker = advex.PGD(steps=20, loss=margin)(model, x, labels, advex.Linf(0.02))
@@ -557,7 +633,9 @@ def test_verdict_trusts_honest_gradients_and_gives_up_where_it_is_hopeless():
     assert result.info["suspicious"] == []
     stood = ~result.success
     assert stood.sum() > 5
-    all_have, close, closest = (sum(run.steps for run in runs) for runs in ([SPRINT, *ALL], CLOSE, CLOSEST))
+    all_have, close, closest = (
+        sum(run.steps for run in runs) for runs in ([SPRINT, *ALL], CLOSE, CLOSEST)
+    )
     enough = all_have + 2  # the probe and the review
     spent = set(result.gradients[stood].tolist())
     assert spent <= {enough, enough + close, enough + close + closest}
@@ -568,9 +646,13 @@ def test_verdict_runs_autoattack_on_the_suspicious_alone():
     stages = advex.Verdict().stages(advex.Linf(0.1))
     parts = [stage for stage in stages if stage.attack == Cascade()]
     assert stages[: len(parts)] == parts == Cascade().stages()
-    assert [stage.end for stage in parts[:-1]] == [stage.begin for stage in parts[1:]] and parts[-1].end == Cascade.steps
+    assert [stage.end for stage in parts[:-1]] == [stage.begin for stage in parts[1:]] and parts[
+        -1
+    ].end == Cascade.steps
     others = stages[len(parts) :]
-    assert [stage.attack for stage in others] == [stage.attack for stage in advex.AutoAttack().stages(advex.Linf(0.1))]
+    assert [stage.attack for stage in others] == [
+        stage.attack for stage in advex.AutoAttack().stages(advex.Linf(0.1))
+    ]
     assert all(stage.doubtful for stage in others)
     with pytest.raises(InvalidInput, match="L0"):
         advex.Verdict()(linear_model(), *linear_data(2), advex.L0(2))
@@ -586,11 +668,18 @@ def recorded(name, budget):
     record = json.loads(path.read_text(encoding="utf-8"))
     with np.load(images) as arrays:
         x, labels = arrays["x_test"][: record["count"]], arrays["y_test"][: record["count"]]
-    return keras.models.load_model(model), (x[..., None] / np.float32(255)).astype("float32"), labels, record
+    return (
+        keras.models.load_model(model),
+        (x[..., None] / np.float32(255)).astype("float32"),
+        labels,
+        record,
+    )
 
 
 @pytest.mark.parametrize(
-    ("name", "budget", "share"), [("robust", advex.Linf(0.1), 5), ("standard", advex.Linf(0.1), 10)], ids=["robust", "standard"]
+    ("name", "budget", "share"),
+    [("robust", advex.Linf(0.1), 5), ("standard", advex.Linf(0.1), 10)],
+    ids=["robust", "standard"],
 )
 def test_verdict_breaks_what_the_reference_breaks(name, budget, share):
     model, x, labels, record = recorded(name, budget)
@@ -610,9 +699,15 @@ def test_detours_find_what_lies_behind_flat_ground():
     assert (result.success & standing).sum() >= 4
 
 
-@pytest.mark.parametrize(("name", "budget"), [("standard", advex.Linf(0.1)), ("standard", advex.Linf(0.02))], ids=["0.1", "0.02"])
+@pytest.mark.parametrize(
+    ("name", "budget"),
+    [("standard", advex.Linf(0.1)), ("standard", advex.Linf(0.02))],
+    ids=["0.1", "0.02"],
+)
 def test_apgd_parts_break_what_the_reference_breaks(name, budget):
     model, x, labels, record = recorded(name, budget)
-    result = advex.Ensemble(advex.APGD(), advex.EveryTarget(advex.APGD(loss=dlr), 2))(model, x, labels, budget, progress=False)
+    result = advex.Ensemble(advex.APGD(), advex.EveryTarget(advex.APGD(loss=dlr), 2))(
+        model, x, labels, budget, progress=False
+    )
     assert (~result.success & (np.asarray(record["robust"]) == 0)).sum() <= 1
     assert (result.success & (np.asarray(record["robust"]) == 1)).sum() <= 1

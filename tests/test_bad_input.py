@@ -1,4 +1,6 @@
-"""Every row of the bad-input table: the class of the error, the argument it names, what it received, and the fix."""
+"""Every row of the bad-input table: the class of the error, the argument it names, what it
+received, and the fix.
+"""
 
 import contextlib
 import copy
@@ -49,8 +51,20 @@ def images(count=3, shape=(6, 6, 3), seed=0):
     return np.random.default_rng(seed).uniform(size=(count, *shape)).astype("float32")
 
 
-def refused(kind, parts, x, goal=None, budget=BUDGET, model_shape=(6, 6, 3), classes=4, wrap=None, **keywords):
-    """The attack fails with ``kind`` and a message that has all ``parts``, before the model is called."""
+def refused(
+    kind,
+    parts,
+    x,
+    goal=None,
+    budget=BUDGET,
+    model_shape=(6, 6, 3),
+    classes=4,
+    wrap=None,
+    **keywords,
+):
+    """The attack fails with ``kind`` and a message that has all ``parts``, before the model is
+    called.
+    """
     model, rung = belled(model_shape, classes)
     if wrap is not None:
         model = wrap(model)
@@ -69,13 +83,22 @@ def refused(kind, parts, x, goal=None, budget=BUDGET, model_shape=(6, 6, 3), cla
 def test_pixels_up_to_255_in_a_box_up_to_1():
     refused(
         InvalidInput,
-        ["x reaches from", "to 253.291", "box (0, 1)", "Classifier(model, box=(0, 255)) or divide by 255?"],
+        [
+            "x reaches from",
+            "to 253.291",
+            "box (0, 1)",
+            "Classifier(model, box=(0, 255)) or divide by 255?",
+        ],
         images() * 254,
     )
 
 
 def test_normalised_x_below_the_box():
-    refused(InvalidInput, ["x reaches from -", "box (0, 1)", "Classifier(model, preprocess=...)"], (images() - 0.5) / 0.2)
+    refused(
+        InvalidInput,
+        ["x reaches from -", "box (0, 1)", "Classifier(model, preprocess=...)"],
+        (images() - 0.5) / 0.2,
+    )
 
 
 def test_x_above_the_box():
@@ -97,10 +120,18 @@ def test_float64_beyond_float32():
 @pytest.mark.parametrize(
     ("x", "kind", "parts"),
     [
-        ((images() * 255).astype("int64"), InvalidType, ["x has dtype int64", "uint8", "astype('float32')"]),
+        (
+            (images() * 255).astype("int64"),
+            InvalidType,
+            ["x has dtype int64", "uint8", "astype('float32')"],
+        ),
         (images() > 0.5, InvalidType, ["x has dtype bool", "astype('float32')"]),
         (None, InvalidType, ["x must be an array", "NoneType"]),
-        ("photo.png", InvalidType, ["x must be an array", "'photo.png'", "advex.images.read(path).pixels[None]"]),
+        (
+            "photo.png",
+            InvalidType,
+            ["x must be an array", "'photo.png'", "advex.images.read(path).pixels[None]"],
+        ),
         ({"image": images()}, InvalidInput, ["x must be one array", "['image']", "x[...]"]),
         ([[1.0, 2.0], [1.0]], InvalidInput, ["x must be one array", "list of shapes [(2,), (1,)]"]),
     ],
@@ -116,27 +147,48 @@ def test_one_image_without_batch_axis():
 
 
 def test_one_row_of_a_table():
-    refused(InvalidInput, ["received shape (12,)", "x[None]"], np.zeros(12, "float32"), model_shape=(12,))
+    refused(
+        InvalidInput,
+        ["received shape (12,)", "x[None]"],
+        np.zeros(12, "float32"),
+        model_shape=(12,),
+    )
 
 
 @pytest.mark.backends
 def test_channels_first():
     refused(
-        InvalidInput, ["(n, 6, 6, 3)", "(3, 3, 6, 6)", "channels first", "channels-last", "moveaxis"], images(shape=(3, 6, 6))
+        InvalidInput,
+        ["(n, 6, 6, 3)", "(3, 3, 6, 6)", "channels first", "channels-last", "moveaxis"],
+        images(shape=(3, 6, 6)),
     )
 
 
 def test_channels_last_for_a_channels_first_model():
-    refused(InvalidInput, ["channels last", "channels-first", "moveaxis"], images(2), model_shape=(3, 6, 6))
+    refused(
+        InvalidInput,
+        ["channels last", "channels-first", "moveaxis"],
+        images(2),
+        model_shape=(3, 6, 6),
+    )
 
 
 def test_grey_for_a_colour_model():
-    refused(InvalidInput, ["received (3, 6, 6, 1)", "grey", "colour model", "np.repeat"], images(shape=(6, 6, 1)))
+    refused(
+        InvalidInput,
+        ["received (3, 6, 6, 1)", "grey", "colour model", "np.repeat"],
+        images(shape=(6, 6, 1)),
+    )
     refused(InvalidInput, ["one channel", "three channels"], images(), model_shape=(6, 6, 1))
 
 
 def test_no_channel_axis():
-    refused(InvalidInput, ["received (3, 6, 6)", "x[..., None]"], images(shape=(6, 6)), model_shape=(6, 6, 1))
+    refused(
+        InvalidInput,
+        ["received (3, 6, 6)", "x[..., None]"],
+        images(shape=(6, 6)),
+        model_shape=(6, 6, 1),
+    )
 
 
 def test_another_size():
@@ -174,7 +226,12 @@ def test_only_pictures_can_be_shown_and_saved(tmp_path):
 def test_another_number_of_labels(count):
     refused(InvalidInput, ["3 examples", f"{count} labels"], images(), np.zeros(count, int))
     if count > 1:
-        refused(InvalidInput, ["3 examples", f"{count} labels"], images(), advex.Targeted(np.zeros(count, int)))
+        refused(
+            InvalidInput,
+            ["3 examples", f"{count} labels"],
+            images(),
+            advex.Targeted(np.zeros(count, int)),
+        )
 
 
 def test_one_hot_labels_are_converted_and_noted():
@@ -186,20 +243,33 @@ def test_one_hot_labels_are_converted_and_noted():
 
 def test_soft_labels():
     refused(
-        InvalidInput, ["labels of shape (3, 4)", "neither class numbers nor one-hot", "argmax"], images(), np.full((3, 4), 0.25)
+        InvalidInput,
+        ["labels of shape (3, 4)", "neither class numbers nor one-hot", "argmax"],
+        images(),
+        np.full((3, 4), 0.25),
     )
 
 
 def test_labels_as_a_column_and_as_whole_floats():
     x, labels = linear_data(8)
-    for given in (labels[:, None], labels.astype("float32"), labels.tolist(), labels.astype("uint8")):
+    for given in (
+        labels[:, None],
+        labels.astype("float32"),
+        labels.tolist(),
+        labels.astype("uint8"),
+    ):
         result = ATTACK(linear_model(), x, given, BUDGET)
         assert (result.goal.labels == labels).all()
 
 
 @pytest.mark.parametrize("value", [3.5, np.nan, np.inf])
 def test_labels_that_are_not_whole(value):
-    refused(InvalidInput, ["labels must be whole class numbers", str(value)], images(), [0.0, 1.0, value])
+    refused(
+        InvalidInput,
+        ["labels must be whole class numbers", str(value)],
+        images(),
+        [0.0, 1.0, value],
+    )
 
 
 @pytest.mark.backends
@@ -217,7 +287,9 @@ def test_labels_outside_the_classes(labels, parts):
     refused(InvalidInput, parts[:1], images(), advex.Targeted(labels))
 
 
-@pytest.mark.parametrize("labels", [["cat", "dog", "cow"], [True, False, True], [None] * 3, "toaster"])
+@pytest.mark.parametrize(
+    "labels", [["cat", "dog", "cow"], [True, False, True], [None] * 3, "toaster"]
+)
 def test_labels_that_are_no_numbers(labels):
     refused(InvalidType, ["labels must be class numbers"], images(), labels)
 
@@ -228,7 +300,8 @@ def test_a_targeted_name():
 
 
 @pytest.mark.parametrize(
-    ("value", "kind"), [(1.5, InvalidInput), (-0.1, InvalidInput), (np.nan, InvalidInput), ("0.8", InvalidType)]
+    ("value", "kind"),
+    [(1.5, InvalidInput), (-0.1, InvalidInput), (np.nan, InvalidInput), ("0.8", InvalidType)],
 )
 def test_confidence_that_is_no_probability(value, kind):
     with pytest.raises(kind, match="confidence"):
@@ -256,7 +329,11 @@ def test_targets_that_are_predicted_already():
     x, labels = linear_data(8)
     targets = np.where(np.arange(8) < 3, labels, 1 - labels)
     result = ATTACK(linear_model(), x, advex.Targeted(targets), BUDGET)
-    assert result.success[:3].all() and (result.distance[:3] == 0).all() and (result.x[:3] == x[:3]).all()
+    assert (
+        result.success[:3].all()
+        and (result.distance[:3] == 0).all()
+        and (result.x[:3] == x[:3]).all()
+    )
     assert (result.broken_by[:3] == "clean").all() and (result.broken_by[3:] != "clean").all()
     assert (result.gradients[:3] == 0).all()
     assert "3 of 8 targets are what the model predicts already." in result.info["notes"]
@@ -306,12 +383,16 @@ def test_epsilon_that_is_no_size(budget, epsilon, kind):
 
 
 def test_epsilon_above_1():
-    with pytest.raises(InvalidInput, match=r"Linf\(8\): epsilon is a fraction of the box's range.*Linf\(8/255\)"):
+    with pytest.raises(
+        InvalidInput, match=r"Linf\(8\): epsilon is a fraction of the box's range.*Linf\(8/255\)"
+    ):
         advex.Linf(8)
 
 
 def test_epsilon_of_half_the_range_is_a_warning():
-    with pytest.warns(AdvexWarning, match=r"Linf\(0\.5\) lets every element move by half the range"):
+    with pytest.warns(
+        AdvexWarning, match=r"Linf\(0\.5\) lets every element move by half the range"
+    ):
         advex.Linf(0.5)
 
 
@@ -358,20 +439,37 @@ def test_a_batch_size_above_the_number_of_inputs():
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("step_size", 0), ("step_size", -1.0), ("step_size", "big"), ("loss", "margin"), ("decay", -1)]
+    ("name", "value"),
+    [
+        ("step_size", 0),
+        ("step_size", -1.0),
+        ("step_size", "big"),
+        ("loss", "margin"),
+        ("decay", -1),
+    ],
 )
 def test_other_settings(name, value):
-    with pytest.raises((InvalidInput, InvalidType), match=rf"MomentumIterative\({name}=\.\.\.\) must be"):
+    with pytest.raises(
+        (InvalidInput, InvalidType), match=rf"MomentumIterative\({name}=\.\.\.\) must be"
+    ):
         advex.MomentumIterative(**{name: value})
 
 
-@pytest.mark.parametrize(("seed", "kind"), [(1.0, InvalidType), ("1", InvalidType), (True, InvalidType), (2**70, InvalidInput)])
+@pytest.mark.parametrize(
+    ("seed", "kind"),
+    [(1.0, InvalidType), ("1", InvalidType), (True, InvalidType), (2**70, InvalidInput)],
+)
 def test_seed(seed, kind):
     refused(kind, ["seed must be a whole number"], images(), seed=seed)
 
 
 def test_progress():
-    refused(InvalidType, ["progress must be True, False, None or a function", "'bar'"], images(), progress="bar")
+    refused(
+        InvalidType,
+        ["progress must be True, False, None or a function", "'bar'"],
+        images(),
+        progress="bar",
+    )
 
 
 @pytest.mark.parametrize(
@@ -381,8 +479,14 @@ def test_progress():
         (lambda: advex.PGD(stepsize=3), ["'stepsize'", "did you mean 'step_size'?"]),
         (lambda: advex.Linf(eps=0.1), ["'eps'", "did you mean 'epsilon'?"]),
         (lambda: advex.Targeted(label=1), ["'label'", "did you mean 'labels'?"]),
-        (lambda: advex.Classifier(linear_model(), boxes=(0, 1)), ["'boxes'", "did you mean 'box'?"]),
-        (lambda: ATTACK(linear_model(), images(), batchsize=3), ["'batchsize'", "did you mean 'batch_size'?"]),
+        (
+            lambda: advex.Classifier(linear_model(), boxes=(0, 1)),
+            ["'boxes'", "did you mean 'box'?"],
+        ),
+        (
+            lambda: ATTACK(linear_model(), images(), batchsize=3),
+            ["'batchsize'", "did you mean 'batch_size'?"],
+        ),
         (lambda: advex.Restarts(advex.PGD(), restart=3), ["'restart'", "did you mean 'restarts'?"]),
         (lambda: advex.PGD(eps=0.1), ["'eps'", "advex.Linf(8/255)"]),
         (lambda: advex.PGD(epsilon=0.1), ["'epsilon'", "advex.Linf(8/255)"]),
@@ -400,7 +504,9 @@ def test_misspelt_keyword(make, parts):
 
 
 def test_restarts_of_no_attack():
-    with pytest.raises(InvalidType, match=r"Restarts needs an attack, such as advex\.PGD\(\); received"):
+    with pytest.raises(
+        InvalidType, match=r"Restarts needs an attack, such as advex\.PGD\(\); received"
+    ):
         advex.Restarts(advex.PGD)
 
 
@@ -409,7 +515,9 @@ def test_restarts_of_no_attack():
 
 @pytest.mark.parametrize("model", [None, "model.keras", lambda x: x, keras.layers.Dense(2)])
 def test_no_model(model):
-    with pytest.raises(InvalidType, match=r"model must be a keras\.Model or an advex\.Classifier; received"):
+    with pytest.raises(
+        InvalidType, match=r"model must be a keras\.Model or an advex\.Classifier; received"
+    ):
         ATTACK(model, images(), budget=BUDGET)
 
 
@@ -430,7 +538,8 @@ def test_box(box, kind):
 
 
 @pytest.mark.parametrize(
-    ("classes", "kind"), [("ab", InvalidType), (2, InvalidType), (["a"], InvalidInput), (["a", "b", "c"], InvalidInput)]
+    ("classes", "kind"),
+    [("ab", InvalidType), (2, InvalidType), (["a"], InvalidInput), (["a", "b", "c"], InvalidInput)],
 )
 def test_names_of_the_classes(classes, kind):
     with pytest.raises(kind, match="classes"):
@@ -438,7 +547,9 @@ def test_names_of_the_classes(classes, kind):
 
 
 def test_preprocess_that_is_no_function():
-    with pytest.raises(InvalidType, match="preprocess must be a function of a tensor; received int"):
+    with pytest.raises(
+        InvalidType, match="preprocess must be a function of a tensor; received int"
+    ):
         advex.Classifier(linear_model(), preprocess=255)
 
 
@@ -448,7 +559,11 @@ def test_several_outputs():
     heads = keras.layers.Dense(2, name="a")(image), keras.layers.Dense(3, name="b")(image)
     for outputs in (list(heads), dict(zip("ab", heads, strict=True)), {"a": heads[0]}):
         with pytest.raises(
-            InvalidInput, match=r"several outputs \(\[.*keras\.Model\(model\.inputs, model\.outputs?\[(0|'a')\]\)"
+            InvalidInput,
+            match=(
+                r"several outputs \(\[.*keras\.Model\(model\.inputs,"
+                r" model\.outputs?\[(0|'a')\]\)"
+            ),
         ):
             ATTACK(keras.Model(image, outputs), linear_data(4)[0], budget=BUDGET)
 
@@ -496,7 +611,9 @@ def poisoned(above):
 def test_nan_logits_on_clean_inputs():
     x, labels = linear_data(8)
     x[:, 0] = [0.1, 0.2, 0.9, 0.3, 0.9, 0.1, 0.1, 0.1]
-    with pytest.raises(InvalidInput, match=r"NaN for 2 of 8 clean inputs, first at \[2, 4\].*leave them out"):
+    with pytest.raises(
+        InvalidInput, match=r"NaN for 2 of 8 clean inputs, first at \[2, 4\].*leave them out"
+    ):
         ATTACK(poisoned(0.5), x, labels, BUDGET)
 
 
@@ -504,7 +621,8 @@ def test_nan_logits_on_clean_inputs():
 def test_nan_logits_during_the_search_make_the_row_invalid():
     x, labels = linear_data(16)
     x[:, 0] = 0.499
-    labels = ops.convert_to_numpy(linear_model()(x)).argmax(axis=1)  # the weight of element 0 is positive for class 1
+    # the weight of element 0 is positive for class 1
+    labels = ops.convert_to_numpy(linear_model()(x)).argmax(axis=1)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         warnings.filterwarnings("ignore", "The model answered NaN during the search", ModelWarning)
@@ -534,7 +652,8 @@ def test_no_gradient(layer):
     model = keras.Sequential([keras.Input((12,)), layer(), keras.layers.Dense(2)])
     x = linear_data(8)[0]
     backend = keras.backend.backend()
-    if backend == "jax" or (backend == "torch" and layer is Rounded):  # there this gradient is zero, not absent
+    # there this gradient is zero, not absent
+    if backend == "jax" or (backend == "torch" and layer is Rounded):
         with pytest.warns(ModelWarning, match="gradient was exactly zero at the start for 8 of 8"):
             ATTACK(model, x, budget=BUDGET)
     else:
@@ -572,10 +691,14 @@ def test_an_answer_that_depends_on_the_batch_is_flagged():
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ModelWarning)
         result = ATTACK(model, x, labels, BUDGET)
-    assert any("depends on the rest of its batch" in sentence for sentence in result.info["warnings"])
+    assert any(
+        "depends on the rest of its batch" in sentence for sentence in result.info["warnings"]
+    )
 
 
-@pytest.mark.parametrize(("classes", "targeted", "needed"), [(2, False, 3), (3, True, 4), (3, False, None)])
+@pytest.mark.parametrize(
+    ("classes", "targeted", "needed"), [(2, False, 3), (3, True, 4), (3, False, None)]
+)
 def test_dlr_with_few_classes_is_the_margin(classes, targeted, needed):
     weights = np.random.default_rng(0).normal(size=(12, classes))
     x, labels = linear_data(8, model=linear_model(weights))
@@ -610,7 +733,9 @@ def pictures():
     return advex.PGD(steps=5)(model, (x * 255).astype("uint8"), None, advex.Linf(0.2))
 
 
-@pytest.mark.parametrize("name", ["../x.png", "/tmp/x.png", "a/b.png", "..", ".", "", "x\0.png", "a\\b.png"])
+@pytest.mark.parametrize(
+    "name", ["../x.png", "/tmp/x.png", "a/b.png", "..", ".", "", "x\0.png", "a\\b.png"]
+)
 def test_a_name_that_leaves_the_folder(pictures, tmp_path, name):
     with pytest.raises(InvalidInput, match="is not a plain file name"):
         pictures.save(tmp_path / "out", [name, "b", "c"], rows="all")
@@ -675,9 +800,49 @@ class Unwritable:
 
 
 NASTY = [
-    *(None, True, 0, -1, 0.5, np.nan, np.inf, 10**30, 10**400, 10**5000, 2**31, 1e39, 1j, Fraction(10**400), Decimal("0.1")),
-    *("abc", "", "\0", b"x", [], [1], [[1, 2], [3]], (1, 2), {}, {"a": 1}, {1}, ..., slice(3), int, advex.PGD, Unwritable()),
-    *(np.array(3), np.ones(4), np.array([None, 1]), np.zeros((3, 0), "float32"), np.zeros((0, 0), "float32"), np.True_),
+    *(
+        None,
+        True,
+        0,
+        -1,
+        0.5,
+        np.nan,
+        np.inf,
+        10**30,
+        10**400,
+        10**5000,
+        2**31,
+        1e39,
+        1j,
+        Fraction(10**400),
+        Decimal("0.1"),
+    ),
+    *(
+        "abc",
+        "",
+        "\0",
+        b"x",
+        [],
+        [1],
+        [[1, 2], [3]],
+        (1, 2),
+        {},
+        {"a": 1},
+        {1},
+        ...,
+        slice(3),
+        int,
+        advex.PGD,
+        Unwritable(),
+    ),
+    *(
+        np.array(3),
+        np.ones(4),
+        np.array([None, 1]),
+        np.zeros((3, 0), "float32"),
+        np.zeros((0, 0), "float32"),
+        np.True_,
+    ),
     *(
         np.float32(0.1),
         np.longdouble(0.1),
@@ -698,21 +863,43 @@ def answered(call):
 
 
 def test_whatever_a_constructor_is_given_is_answered_by_advex():
-    makers = [getattr(advex, name) for name in advex.__all__ if name not in ("Problem", "Result", "Evaluation", "evaluate")]
+    makers = [
+        getattr(advex, name)
+        for name in advex.__all__
+        if name not in ("Problem", "Result", "Evaluation", "evaluate")
+    ]
     makers = [maker for maker in makers if isinstance(maker, type) or maker is advex.fine]
     for maker in makers:
         words = [
-            name for name in inspect.signature(maker.__init__ if isinstance(maker, type) else maker).parameters if name != "self"
+            name
+            for name in inspect.signature(
+                maker.__init__ if isinstance(maker, type) else maker
+            ).parameters
+            if name != "self"
         ]
-        usual = {"attack": advex.PGD(), "model": linear_model(), "predict": len, "classes": 2, "labels": 1}
+        usual = {
+            "attack": advex.PGD(),
+            "model": linear_model(),
+            "predict": len,
+            "classes": 2,
+            "labels": 1,
+        }
         answered(maker)
         for value in NASTY:
             answered(lambda maker=maker, value=value: maker(value))
             answered(lambda maker=maker, value=value: maker(value, value))
             for word in {*words} - {"args", "attacks"}:
-                given = {name: thing for name, thing in usual.items() if name in words and name != "classes"}
+                given = {
+                    name: thing
+                    for name, thing in usual.items()
+                    if name in words and name != "classes"
+                }
                 given |= {"classes": 2} if maker is advex.BlackBox else {}
-                answered(lambda maker=maker, given=given, word=word, value=value: repr(maker(**{**given, word: value})))
+                answered(
+                    lambda maker=maker, given=given, word=word, value=value: repr(
+                        maker(**{**given, word: value})
+                    )
+                )
 
 
 def test_whatever_a_call_is_given_is_answered_by_advex():
@@ -720,7 +907,8 @@ def test_whatever_a_call_is_given_is_answered_by_advex():
     given = {"model": linear_model(), "x": x, "goal": labels, "budget": BUDGET, "progress": False}
     for word in ("model", "x", "goal", "budget", "seed", "batch_size", "progress", "start"):
         for value in NASTY:
-            if word != "progress" or not callable(value):  # what a function of the user raises passes through
+            # what a function of the user raises passes through
+            if word != "progress" or not callable(value):
                 answered(lambda word=word, value=value: ATTACK(**{**given, word: value}))
 
 
@@ -732,17 +920,32 @@ def test_whatever_a_call_is_given_is_answered_by_advex():
         (lambda: advex.L2(1e39), ["L2(epsilon)", "float32 can hold"]),
         (lambda: advex.L2(Decimal("0.5")), ["L2(epsilon)", "float(Decimal('0.5'))"]),
         (lambda: advex.PGD(steps=10**30), ["PGD(steps=...)", "at most 2147483647"]),
-        (lambda: advex.PGD(40), ["PGD takes its settings by name (steps, ", "PGD()(model, x, labels, budget)"]),
+        (
+            lambda: advex.PGD(40),
+            ["PGD takes its settings by name (steps, ", "PGD()(model, x, labels, budget)"],
+        ),
         (lambda: advex.PGD(linear_model(), 1), ["PGD()(model, x, labels, budget)"]),
         (lambda: advex.Attack(), ["base class"]),
         (lambda: advex.Budget(0.1), ["base class"]),
         (lambda: advex.Restarts(), ["Restarts()", "missing", "attack"]),
         (lambda: advex.Classifier(), ["Classifier()", "missing", "model"]),
         (lambda: advex.PGD()(linear_model()), ["Attack()", "missing", "x"]),
-        (lambda: advex.Classifier(linear_model(), box=(0, 10**400)), ["each end of box must be a finite number"]),
-        (lambda: advex.Classifier(linear_model(), box=(1, 1 + 1e-12)), ["box must have room", "float32"]),
-        (lambda: advex.Classifier(linear_model(), box=(0, 1e300)), ["each end of box", "float32 can hold"]),
-        (lambda: advex.Classifier(linear_model(), classes={0: "a", 1: "b"}), ["received a dict", "[names[number]"]),
+        (
+            lambda: advex.Classifier(linear_model(), box=(0, 10**400)),
+            ["each end of box must be a finite number"],
+        ),
+        (
+            lambda: advex.Classifier(linear_model(), box=(1, 1 + 1e-12)),
+            ["box must have room", "float32"],
+        ),
+        (
+            lambda: advex.Classifier(linear_model(), box=(0, 1e300)),
+            ["each end of box", "float32 can hold"],
+        ),
+        (
+            lambda: advex.Classifier(linear_model(), classes={0: "a", 1: "b"}),
+            ["received a dict", "[names[number]"],
+        ),
         (lambda: advex.Classifier(linear_model(), classes={"a", "b"}), ["in order"]),
     ],
 )
@@ -757,7 +960,14 @@ def test_numbers_and_arguments_that_cannot_be(make, parts):
 def test_numbers_of_other_kinds_are_numbers():
     for value in (Fraction(1, 10), np.float32(0.1), np.longdouble(0.1), np.float64(0.1)):
         assert advex.Linf(value).epsilon == float(value)
-    assert len(advex.BIM(steps=np.int64(2))(linear_model(), linear_data(4)[0], None, BUDGET, seed=np.uint64(2**64 - 1))) == 4
+    assert (
+        len(
+            advex.BIM(steps=np.int64(2))(
+                linear_model(), linear_data(4)[0], None, BUDGET, seed=np.uint64(2**64 - 1)
+            )
+        )
+        == 4
+    )
 
 
 @pytest.mark.parametrize("shape", [(3, 0), (0, 0), (3, 4, 0), (0, 4, 0)])
@@ -771,7 +981,9 @@ def test_axes_without_a_value(shape):
             return self.top(ops.reshape(x, (-1, int(np.prod(x.shape[1:])))))
 
     for dtype in ("float32", "uint8"):
-        with pytest.raises(InvalidInput, match=r"at least one value for each example; received shape \("):
+        with pytest.raises(
+            InvalidInput, match=r"at least one value for each example; received shape \("
+        ):
             ATTACK(Flat(), np.zeros(shape, dtype), None, BUDGET)
 
 
@@ -793,7 +1005,9 @@ def test_walk_takes_labels_as_a_call_does():
     for goal, kind in (([0, 1], InvalidInput), ("cat", InvalidType), ([9, 0, 0, 0], InvalidInput)):
         with pytest.raises(kind, match="labels"):
             advex.testing.walk(ATTACK, linear_model(), x, goal, BUDGET)
-    with pytest.raises(InvalidInput, match=r"one attack without stages.*attack\.stages\(\)\[0\]\.attack"):
+    with pytest.raises(
+        InvalidInput, match=r"one attack without stages.*attack\.stages\(\)\[0\]\.attack"
+    ):
         advex.testing.walk(advex.Restarts(advex.PGD(), 2), linear_model(), x, labels, BUDGET)
     with pytest.raises(InvalidType, match="walk needs an attack"):
         advex.testing.walk(None, linear_model(), x, labels, BUDGET)
@@ -857,6 +1071,8 @@ def test_python_itself_looks_for_names_without_harm():
         with pytest.raises(AttributeError) as caught:
             getattr(advex, name)
         assert type(caught.value) is AttributeError
-    assert pickle.loads(pickle.dumps(advex.Restarts(advex.PGD(), 3))) == advex.Restarts(advex.PGD(), 3)
+    assert pickle.loads(pickle.dumps(advex.Restarts(advex.PGD(), 3))) == advex.Restarts(
+        advex.PGD(), 3
+    )
     assert copy.copy(advex.Ensemble(advex.PGD())) == advex.Ensemble(advex.PGD())
     assert inspect.unwrap(advex.PGD) is advex.PGD

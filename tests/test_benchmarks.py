@@ -12,7 +12,9 @@ from keras import layers
 
 PLACE = Path(__file__).resolve().parent.parent / "benchmarks"
 
-pytestmark = pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="the benchmarks measure the TensorFlow backend")
+pytestmark = pytest.mark.skipif(
+    keras.backend.backend() != "tensorflow", reason="the benchmarks measure the TensorFlow backend"
+)
 
 
 @pytest.fixture
@@ -45,7 +47,10 @@ def test_step_cost_refuses_to_measure_steps_that_were_not_taken(benchmark, monke
 def test_rows_that_leave_and_rows_that_stay_give_the_same_verdicts(benchmark, capsys, tmp_path):
     leaving_rows = benchmark("leaving_rows")
     missing = str(tmp_path / "none.npz")
-    assert leaving_rows.main(["--data", missing, "--count", "8", "--steps", "4", "--epsilon", "8"]) == 0
+    assert (
+        leaving_rows.main(["--data", missing, "--count", "8", "--steps", "4", "--epsilon", "8"])
+        == 0
+    )
     said = capsys.readouterr().out
     assert "verdicts identical" in said
     assert "of 8" in said
@@ -60,7 +65,9 @@ def test_the_drivers_put_the_ordinary_one_back(benchmark):
     x, labels = advex.testing.linear_data()
     _, plain = leaving_rows.drivers()
     attack, model = advex.PGD(steps=3), advex.testing.linear_model()
-    result, evaluated, _ = leaving_rows.attacked(plain, attack, model, x, labels, advex.Linf(0.3), None)
+    result, evaluated, _ = leaving_rows.attacked(
+        plain, attack, model, x, labels, advex.Linf(0.3), None
+    )
     assert search.Search is ordinary
     attacked = len(x) - int((result.distance == 0).sum())
     assert evaluated == 3 * attacked
@@ -78,7 +85,11 @@ def test_agreement_compares_points_where_both_succeed(benchmark):
 
 def test_a_table_is_aligned(benchmark):
     common = benchmark("common")
-    assert common.table(["a", "b"], [["long", "1"]]).splitlines() == ["a     b", "----  -", "long  1"]
+    assert common.table(["a", "b"], [["long", "1"]]).splitlines() == [
+        "a     b",
+        "----  -",
+        "long  1",
+    ]
     assert "cores" in common.machine()
     assert "keras" in common.versions()
 
@@ -94,15 +105,28 @@ def test_the_torch_peer_gets_neither_tensorflow_nor_advex(benchmark):
     said = str(peers.commands("autoattack"))
     assert "'torch==2.13.0', 'pyautoattack'" in said
     assert "tensorflow" not in said and "--editable" not in said
-    assert "tensorflow==" in str(peers.commands("foolbox")) and "--editable" in str(peers.commands("foolbox"))
+    assert "tensorflow==" in str(peers.commands("foolbox")) and "--editable" in str(
+        peers.commands("foolbox")
+    )
     assert set(peers.PEERS) == set(peers.MODULES) | set(peers.TORCH_MODULES)
 
 
 def uneven():
-    """A net in which a transposed kernel, channels in the wrong order or even padding would show."""
+    """A net in which a transposed kernel, channels in the wrong order or even padding would
+    show."""
     conv = layers.Conv2D(4, 3, strides=2, padding="same", use_bias=False)
-    parts = [conv, layers.BatchNormalization(), layers.ReLU(), layers.Conv2D(5, (2, 3), activation="relu"), layers.Dropout(0.5)]
-    parts += [layers.Conv2D(6, 2, padding="same"), layers.BatchNormalization(scale=False), layers.Activation("tanh")]
+    parts = [
+        conv,
+        layers.BatchNormalization(),
+        layers.ReLU(),
+        layers.Conv2D(5, (2, 3), activation="relu"),
+        layers.Dropout(0.5),
+    ]
+    parts += [
+        layers.Conv2D(6, 2, padding="same"),
+        layers.BatchNormalization(scale=False),
+        layers.Activation("tanh"),
+    ]
     return [*parts, layers.Flatten(), layers.Dense(7, activation="relu"), layers.Dense(4)]
 
 
@@ -120,7 +144,9 @@ def saved(request, tmp_path):
     random = np.random.default_rng(0)
     for weight in model.weights:
         weight.assign(
-            random.uniform(0.1, 0.9, weight.shape) if "variance" in weight.path else random.normal(0, 0.5, weight.shape)
+            random.uniform(0.1, 0.9, weight.shape)
+            if "variance" in weight.path
+            else random.normal(0, 0.5, weight.shape)
         )
     model.save(tmp_path / "net.keras")
     x = random.random((6, 10, 7, 2), dtype="float32")
@@ -152,14 +178,21 @@ def test_passes_are_counted_by_examples_and_parts(benchmark, saved):
     assert net.metered("part", part)(x, None).abs().sum() > 0
     net(x[:1])
     count = {key: value for key, value in net.passes.items() if key[1] != "seconds"}
-    assert count == {("part", "examples"): 6, ("part", "forward"): 8, ("part", "backward"): 12, ("checks", "forward"): 1}
+    assert count == {
+        ("part", "examples"): 6,
+        ("part", "forward"): 8,
+        ("part", "backward"): 12,
+        ("checks", "forward"): 1,
+    }
     assert not any(weight.requires_grad for weight in net.parameters())
 
 
 def test_what_is_no_chain_is_not_rebuilt(benchmark, tmp_path):
     pytest.importorskip("torch")
     start = keras.Input((6,))
-    keras.Model(start, layers.Dense(3)(layers.Add()([layers.Dense(6)(start), start]))).save(tmp_path / "skip.keras")
+    keras.Model(start, layers.Dense(3)(layers.Add()([layers.Dense(6)(start), start]))).save(
+        tmp_path / "skip.keras"
+    )
     with pytest.raises(ValueError, match="Add cannot be rebuilt"):
         benchmark("reference").Net(tmp_path / "skip.keras")
     layer = layers.Dense(6)
@@ -172,7 +205,11 @@ def test_the_reference_says_what_held_and_what_it_cost(benchmark, saved, monkeyp
     torch = pytest.importorskip("torch")
     reference = benchmark("reference")
     net, x = reference.Net(saved[0]), torch.tensor(np.moveaxis(saved[1], -1, 1).copy())
-    monkeypatch.setitem(reference.LIBRARIES, "torch", lambda net, *_: net.metered("Square", lambda x, _: (net(x), x + 0.25)[1]))
+    monkeypatch.setitem(
+        reference.LIBRARIES,
+        "torch",
+        lambda net, *_: net.metered("Square", lambda x, _: (net(x), x + 0.25)[1]),
+    )
     labels = net.bare(x).argmax(1)
     said = reference.evaluated(net, "torch", x, labels, "L2", 0.5, seed=0, batch=6)
     assert said["clean_accuracy"] == 1.0
@@ -184,7 +221,14 @@ def test_the_reference_says_what_held_and_what_it_cost(benchmark, saved, monkeyp
 
 
 def recorded(folder, robust, **more):
-    said = {"norm": "Linf", "eps": 0.05, "count": len(robust), "seed": 0, "forward_per_example": 30, "backward_per_example": 20}
+    said = {
+        "norm": "Linf",
+        "eps": 0.05,
+        "count": len(robust),
+        "seed": 0,
+        "forward_per_example": 30,
+        "backward_per_example": 20,
+    }
     path = folder / "recorded.json"
     path.write_text(json.dumps({**said, "robust": robust, **more}))
     return str(path)
@@ -194,14 +238,30 @@ def autoattacked(autoattack, tmp_path, path, *more):
     import advex
 
     model = str(Path(advex.__file__).parent / "data" / "fashion_mnist.keras")
-    common = ["--model", model, "--data", str(tmp_path / "none.npz"), "--epsilon", "0.05", "--attacks", "PGD", "--chunk", "5"]
+    common = [
+        "--model",
+        model,
+        "--data",
+        str(tmp_path / "none.npz"),
+        "--epsilon",
+        "0.05",
+        "--attacks",
+        "PGD",
+        "--chunk",
+        "5",
+    ]
     return autoattack.main([*common, "--count", "8", "--recorded", path, *more])
 
 
 def test_verdicts_are_compared_with_recorded_ones(benchmark, capsys, tmp_path, monkeypatch):
     autoattack = benchmark("autoattack")
     monkeypatch.setitem(autoattack.BARS, "PGD", 1)
-    assert autoattacked(autoattack, tmp_path, recorded(tmp_path, [0, 0, 1, 0, 0, 0, 0, 0]), "--warm", "2") == 0
+    assert (
+        autoattacked(
+            autoattack, tmp_path, recorded(tmp_path, [0, 0, 1, 0, 0, 0, 0, 0]), "--warm", "2"
+        )
+        == 0
+    )
     said = capsys.readouterr().out
     assert "PGD, seed 0: missed none, at most 1 may be: kept; more [2]" in said
     assert "compilation about" in said
@@ -216,7 +276,10 @@ def test_a_broken_bar_is_an_exit_code(benchmark, capsys, tmp_path, monkeypatch):
     path = recorded(tmp_path, [0] * 10, eps=0.0)
     assert autoattacked(autoattack, tmp_path, path, *none, "--cold", "--seeds", "0", "1") == 1
     said = capsys.readouterr().out
-    assert "PGD, seed 1: missed [0, 1, 2, 3, 4, 5, 6, 7], at most 1 may be: NOT KEPT; more none" in said
+    assert (
+        "PGD, seed 1: missed [0, 1, 2, 3, 4, 5, 6, 7], at most 1 may be: NOT KEPT; more none"
+        in said
+    )
     assert "all seeds" in said
     monkeypatch.setitem(autoattack.BARS, "PGD", 8)
     assert autoattacked(autoattack, tmp_path, path, *none, "--cold") == 0
@@ -250,12 +313,14 @@ for line in sys.stdin:
     said = {"robust": robust, "count": len(robust), "seconds": 2.0, "cpu_seconds": 3.0}
     parts = {"Square": {"examples": len(robust), "seconds": 1.0}}
     print(json.dumps({**said, "forward_per_example": 5.0, "backward_per_example": 4.0, "parts": parts}), flush=True)
-"""
+"""  # noqa: E501
     )
     monkeypatch.setattr(autoattack, "ROOT", tmp_path)
     monkeypatch.setattr(autoattack, "python", lambda _: sys.executable)
     settings = autoattack.Settings("pyautoattack", "Linf", 0.1, 2)
-    with autoattack.Reference(settings, Path("net.keras"), np.zeros((3, 1)), np.array([0, 1, 1]), np.zeros((3, 2))) as peer:
+    with autoattack.Reference(
+        settings, Path("net.keras"), np.zeros((3, 1)), np.array([0, 1, 1]), np.zeros((3, 2))
+    ) as peer:
         assert "--epsilon=0.1" in peer.hello["options"] and "--serve" in peer.hello["options"]
         whole = autoattack.joined([peer(0, 2, 0), peer(2, 3, 0)])
         peer.process.kill()

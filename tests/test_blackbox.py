@@ -1,4 +1,6 @@
-"""A function in place of a model: every row that it is asked about is counted, and nothing else is asked."""
+"""A function in place of a model: every row that it is asked about is counted, and nothing else is
+asked.
+"""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -60,22 +62,34 @@ def counted(result):
 @pytest.mark.backends
 @pytest.mark.parametrize(
     ("budget", "batch_size"),
-    [(advex.Linf(0.05), 5), (advex.L2(0.2), 16), (advex.Linf(0.05), None), (advex.L1(1.0), 7)][: 2 if JAX else None],
+    [(advex.Linf(0.05), 5), (advex.L2(0.2), 16), (advex.Linf(0.05), None), (advex.L1(1.0), 7)][
+        : 2 if JAX else None
+    ],
     ids=repr,
 )
 def test_as_many_rows_as_are_counted(budget, batch_size):
-    """Rows that were wrong before, that fall early, that never fall, that join later; on JAX among rows that only fill up."""
+    """Rows that were wrong before, that fall early, that never fall, that join later; on JAX among
+    rows that only fill up.
+    """
     x, labels = data()
     predict = Counting()
-    result = SquareAttack(steps=40)(BlackBox(predict, classes=CLASSES), x, labels, budget, batch_size=batch_size)
+    result = SquareAttack(steps=40)(
+        BlackBox(predict, classes=CLASSES), x, labels, budget, batch_size=batch_size
+    )
     assert 5 < result.success.sum() < 24
     assert predict.rows == counted(result) == result.queries.sum()
-    assert result.queries.max() <= 40 and (result.queries[::5] == 1).all() and (result.gradients == 0).all()
+    assert (
+        result.queries.max() <= 40
+        and (result.queries[::5] == 1).all()
+        and (result.gradients == 0).all()
+    )
     assert max(map(len, predict.batches)) == (batch_size or 24)
     assert (predict.points >= 0).all() and (predict.points <= 1).all()
     # Every point belongs to one input's ball, and that input has been counted so often.
     delta = predict.points.astype("float64")[:, None] - x[None]
-    inside = np.stack([budget.measure(delta[:, row]) <= budget.epsilon * 1.001 for row in range(len(x))], 1)
+    inside = np.stack(
+        [budget.measure(delta[:, row]) <= budget.epsilon * 1.001 for row in range(len(x))], 1
+    )
     assert (inside.sum(1) == 1).all()
     assert inside.sum(0).tolist() == result.queries.tolist()
     assert any("checks of its honesty were left out" in note for note in result.info["notes"])
@@ -87,7 +101,9 @@ def test_the_limit_is_never_exceeded():
     x, labels = data()
     for steps in (5,) if JAX else (4, 5, 10):
         predict = Counting()
-        result = SquareAttack(steps=steps)(BlackBox(predict, classes=CLASSES), x, labels, advex.Linf(0.02), batch_size=7)
+        result = SquareAttack(steps=steps)(
+            BlackBox(predict, classes=CLASSES), x, labels, advex.Linf(0.02), batch_size=7
+        )
         assert predict.rows == counted(result) and result.queries.max() <= steps
         assert (result.queries[~result.success] == steps - 1).all()
 
@@ -111,7 +127,10 @@ def test_the_same_as_with_the_model_itself():
 def test_a_model_behind_the_function():
     """The function may call Keras, compiled or not."""
     model, (x, labels) = linear_model(), linear_data(12)
-    box = BlackBox(lambda batch: ops.convert_to_numpy(model(ops.convert_to_tensor(batch), training=False)), classes=2)
+    box = BlackBox(
+        lambda batch: ops.convert_to_numpy(model(ops.convert_to_tensor(batch), training=False)),
+        classes=2,
+    )
     assert SquareAttack(steps=6)(box, x, labels, advex.Linf(0.2)).success.any()
     box = BlackBox(lambda batch: model.predict(batch, verbose=0), classes=2)
     assert SquareAttack(steps=6)(box, x, labels, advex.Linf(0.2)).success.any()
@@ -122,7 +141,9 @@ def test_8_bit_images_come_in_the_units_of_the_box():
     levels = np.round(x * 255).astype("uint8")
     for box, span in (((0, 1), 1.0), ((0, 255), 255.0), ((-1, 1), 2.0)):
         predict = Counting(low=box[0], span=span)
-        result = SquareAttack(steps=20)(BlackBox(predict, classes=CLASSES, box=box), levels, labels, advex.Linf(12 / 255))
+        result = SquareAttack(steps=20)(
+            BlackBox(predict, classes=CLASSES, box=box), levels, labels, advex.Linf(12 / 255)
+        )
         assert result.x.dtype == np.uint8 and result.success.sum() > 5
         assert predict.rows == counted(result)
         whole = (predict.points.astype("float64") - box[0]) / span * 255
@@ -150,8 +171,13 @@ def test_no_labels_are_needed_and_targets_can_be_reached():
     assert (own.queries > 1).all() and own.success.any()
     second = np.argsort(-(x.reshape(24, -1) @ KERNEL), 1)[:, 1]
     predict = Counting()
-    result = SquareAttack(steps=60)(BlackBox(predict, classes=CLASSES), x, advex.Targeted(second), advex.Linf(0.1))
-    assert result.success.sum() > 12 and (result.prediction[result.success] == second[result.success]).all()
+    result = SquareAttack(steps=60)(
+        BlackBox(predict, classes=CLASSES), x, advex.Targeted(second), advex.Linf(0.1)
+    )
+    assert (
+        result.success.sum() > 12
+        and (result.prediction[result.success] == second[result.success]).all()
+    )
     assert predict.rows == counted(result)
     predict = Counting()
     every = advex.EveryTarget(SquareAttack(steps=12), 3)
@@ -206,7 +232,10 @@ def test_attacks_that_need_gradients_are_refused_before_the_first_query():
     ]
     for attack in attacks:
         predict = Counting()
-        with pytest.raises(GradientUnavailable, match=r"needs gradients, and BlackBox\(Counting, classes=4.*SquareAttack"):
+        with pytest.raises(
+            GradientUnavailable,
+            match=r"needs gradients, and BlackBox\(Counting, classes=4.*SquareAttack",
+        ):
             attack(BlackBox(predict, classes=CLASSES), x, labels, advex.Linf(0.05))
         assert not predict.batches
 
@@ -243,13 +272,33 @@ def answering(answer):
 @pytest.mark.parametrize(
     ("answer", "kind", "words"),
     [
-        (lambda batch, scores: scores[:, :3], InvalidInput, r"shape \(24, 4\).*4 classes; it returned shape \(24, 3\)"),
-        (lambda batch, scores: scores[:-1], InvalidInput, r"these 24 inputs.*it returned shape \(23, 4\)"),
-        (lambda batch, scores: scores.argmax(1), InvalidInput, r"returned shape \(24,\): class numbers are not enough"),
+        (
+            lambda batch, scores: scores[:, :3],
+            InvalidInput,
+            r"shape \(24, 4\).*4 classes; it returned shape \(24, 3\)",
+        ),
+        (
+            lambda batch, scores: scores[:-1],
+            InvalidInput,
+            r"these 24 inputs.*it returned shape \(23, 4\)",
+        ),
+        (
+            lambda batch, scores: scores.argmax(1),
+            InvalidInput,
+            r"returned shape \(24,\): class numbers are not enough",
+        ),
         (lambda batch, scores: scores[0], InvalidInput, r"returned shape \(4,\)"),
-        (lambda batch, scores: ["cat"] * len(batch), InvalidType, "array of scores; it returned list"),
+        (
+            lambda batch, scores: ["cat"] * len(batch),
+            InvalidType,
+            "array of scores; it returned list",
+        ),
         (lambda batch, scores: None, InvalidType, "array of scores; it returned NoneType"),
-        (lambda batch, scores: np.where(scores > 9, scores, np.nan), InvalidInput, "answers NaN for 24 of 24 clean inputs"),
+        (
+            lambda batch, scores: np.where(scores > 9, scores, np.nan),
+            InvalidInput,
+            "answers NaN for 24 of 24 clean inputs",
+        ),
     ],
     ids=["classes", "rows", "labels", "one", "text", "nothing", "nan"],
 )
@@ -261,8 +310,13 @@ def test_wrong_answers(answer, kind, words):
 
 def test_lists_and_other_dtypes_will_do():
     x, labels = data()
-    exact = SquareAttack(steps=12)(BlackBox(Counting(), classes=CLASSES), x, labels, advex.Linf(0.05))
-    for answer in (lambda batch, scores: scores.tolist(), lambda batch, scores: scores.astype("float32")):
+    exact = SquareAttack(steps=12)(
+        BlackBox(Counting(), classes=CLASSES), x, labels, advex.Linf(0.05)
+    )
+    for answer in (
+        lambda batch, scores: scores.tolist(),
+        lambda batch, scores: scores.astype("float32"),
+    ):
         result = SquareAttack(steps=12)(answering(answer), x, labels, advex.Linf(0.05))
         assert (result.success == exact.success).all()
 
@@ -298,13 +352,17 @@ def test_nan_during_the_search_is_no_success():
         return scores
 
     with pytest.warns(ModelWarning, match="NaN during the search"):
-        result = SquareAttack(steps=9)(BlackBox(broken, classes=CLASSES), x, labels, advex.Linf(0.02))
+        result = SquareAttack(steps=9)(
+            BlackBox(broken, classes=CLASSES), x, labels, advex.Linf(0.02)
+        )
     assert result.info["invalid"] and not result.success[result.info["invalid"]].any()
     assert predict.rows == counted(result)
 
 
 @pytest.mark.backends
-@pytest.mark.parametrize("error", [RuntimeError("no such host"), KeyboardInterrupt()], ids=["error", "ctrl-c"])
+@pytest.mark.parametrize(
+    "error", [RuntimeError("no such host"), KeyboardInterrupt()], ids=["error", "ctrl-c"]
+)
 def test_exceptions_pass_through_and_leave_all_intact(error):
     x, labels = data()
     predict, calls = Counting(), []
@@ -334,7 +392,9 @@ def test_bad_settings():
         BlackBox("https://example.org", classes=10)
     with pytest.raises(InvalidType, match="Sequential needs no BlackBox"):
         BlackBox(linear_model(), classes=2)
-    with pytest.raises(InvalidInput, match="classes must be a whole number of at least 2; received 1"):
+    with pytest.raises(
+        InvalidInput, match="classes must be a whole number of at least 2; received 1"
+    ):
         BlackBox(Counting(), classes=1)
     with pytest.raises(InvalidType, match="classes must be a whole number"):
         BlackBox(Counting(), classes=2.0)
@@ -350,14 +410,29 @@ def test_bad_settings():
 
 def test_wrong_inputs_ask_nothing():
     x, labels = data()
-    for wrong in ({"x": x * 300}, {"labels": labels[:3]}, {"labels": labels + 9}, {"budget": advex.L0(3)}, {"x": x[:0]}):
+    for wrong in (
+        {"x": x * 300},
+        {"labels": labels[:3]},
+        {"labels": labels + 9},
+        {"budget": advex.L0(3)},
+        {"x": x[:0]},
+    ):
         predict = Counting()
         given = {"x": x, "labels": labels, "budget": advex.Linf(0.1)} | wrong
         if not len(given["x"]):
-            assert len(SquareAttack(steps=9)(BlackBox(predict, classes=CLASSES), x[:0], labels[:0], given["budget"])) == 0
+            assert (
+                len(
+                    SquareAttack(steps=9)(
+                        BlackBox(predict, classes=CLASSES), x[:0], labels[:0], given["budget"]
+                    )
+                )
+                == 0
+            )
         else:
             with pytest.raises(InvalidInput):
-                SquareAttack(steps=9)(BlackBox(predict, classes=CLASSES), given["x"], given["labels"], given["budget"])
+                SquareAttack(steps=9)(
+                    BlackBox(predict, classes=CLASSES), given["x"], given["labels"], given["budget"]
+                )
         assert not predict.batches
 
 
@@ -373,5 +448,7 @@ def test_the_result_can_be_saved_and_shown(tmp_path):
     assert predict.rows == asked
     records = result.save(tmp_path)
     assert len(records) == result.success.sum() and predict.rows == asked + len(records)
-    assert all(record.verified for record in records) and {record.after for record in records} <= set(names)
+    assert all(record.verified for record in records) and {
+        record.after for record in records
+    } <= set(names)
     assert repr(result.classifier) == "BlackBox(Counting, classes=4, box=(0.0, 1.0))"

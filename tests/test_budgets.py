@@ -1,4 +1,6 @@
-"""Projections by brute force, directions by their definitions, and the exactness of what is returned."""
+"""Projections by brute force, directions by their definitions, and the exactness of what is
+returned.
+"""
 
 import warnings
 from fractions import Fraction
@@ -27,27 +29,36 @@ def tensor(values):
 
 def bound(budget, x0, low, high):
     """The budget as a problem sees it, with the limits of each element."""
-    lower, upper = budget.bounds(x0, (low, high), advex.budgets.base.Fraction(high) - advex.budgets.base.Fraction(low))
+    lower, upper = budget.bounds(
+        x0, (low, high), advex.budgets.base.Fraction(high) - advex.budgets.base.Fraction(low)
+    )
     return budget.bound(tensor(np.float32(budget.epsilon))), tensor(lower), tensor(upper)
 
 
 @pytest.mark.backends
-@pytest.mark.parametrize("budget", [advex.Linf(0.2), advex.L2(0.5), advex.L1(0.8), advex.L0(2)], ids=repr)
+@pytest.mark.parametrize(
+    "budget", [advex.Linf(0.2), advex.L2(0.5), advex.L1(0.8), advex.L0(2)], ids=repr
+)
 def test_projection_is_nearest_idempotent_and_identity_inside(budget):
     generator = np.random.default_rng(0)
     x0 = generator.uniform(size=(200, 5)).astype("float32")
     x0[:50] = np.round(x0[:50])  # at the ends of the box
-    x = (x0 + generator.normal(size=x0.shape) * generator.choice([0.05, 0.5, 3], size=(200, 1))).astype("float32")
+    x = (
+        x0 + generator.normal(size=x0.shape) * generator.choice([0.05, 0.5, 3], size=(200, 1))
+    ).astype("float32")
     limited, lower, upper = bound(budget, x0, 0.0, 1.0)
     projected = array(limited.nearest(tensor(x), tensor(x0), lower, upper))
     again = array(limited.nearest(tensor(projected), tensor(x0), lower, upper))
     np.testing.assert_allclose(again, projected, atol=1e-6)
     assert (budget.measure(projected.astype("float64") - x0) <= budget.epsilon * (1 + 1e-6)).all()
     assert (projected >= 0).all() and (projected <= 1).all()
-    already = (budget.measure(x.astype("float64") - x0) <= budget.epsilon * 0.999) & ((x >= 0) & (x <= 1)).all(1)
+    already = (budget.measure(x.astype("float64") - x0) <= budget.epsilon * 0.999) & (
+        (x >= 0) & (x <= 1)
+    ).all(1)
     assert already.any() or isinstance(budget, advex.L0)
     np.testing.assert_array_equal(projected[already], x[already])
-    # No legal point is nearer: neither random ones, nor those between the projection and random legal points.
+    # No legal point is nearer: neither random ones, nor those between the projection and random
+    # legal points.
     own = np.linalg.norm(projected.astype("float64") - x, axis=1)
     for _ in range(300):
         delta = generator.normal(size=x0.shape) * generator.choice([0.01, 0.1, 1.0])
@@ -56,19 +67,26 @@ def test_projection_is_nearest_idempotent_and_identity_inside(budget):
             delta *= 10
         other = np.clip(x0 + delta, 0, 1)
         if isinstance(budget, advex.L0):
-            other = np.where(delta != 0, np.clip(x, 0, 1), x0)  # the best that these elements can do
+            # the best that these elements can do
+            other = np.where(delta != 0, np.clip(x, 0, 1), x0)
         else:
             size = budget.measure(other - x0)
-            other = x0 + (other - x0) * np.minimum(1, budget.epsilon / np.maximum(size, 1e-12))[:, None]
+            other = (
+                x0 + (other - x0) * np.minimum(1, budget.epsilon / np.maximum(size, 1e-12))[:, None]
+            )
             other = projected + generator.uniform(size=(200, 1)) * (other - projected)
         assert (np.linalg.norm(other - x, axis=1) >= own - 1e-5).all()
 
 
 @pytest.mark.backends
-@pytest.mark.parametrize("budget", [advex.Linf(0.2), advex.L2(0.5), advex.L1(0.8), advex.L0(2)], ids=repr)
+@pytest.mark.parametrize(
+    "budget", [advex.Linf(0.2), advex.L2(0.5), advex.L1(0.8), advex.L0(2)], ids=repr
+)
 @pytest.mark.parametrize("way", ["project", "nearest", "around"])
 def test_what_is_outside_is_brought_to_the_edge_and_no_farther(budget, way):
-    """Neither 1 % too far nor 1 % too short, by each of the three ways; a radius of its own for each example."""
+    """Neither 1 % too far nor 1 % too short, by each of the three ways; a radius of its own for
+    each example.
+    """
     generator = np.random.default_rng(1)
     x0 = generator.uniform(0.45, 0.55, size=(60, 8)).astype("float32")
     delta = (generator.normal(size=x0.shape) * 2).astype("float32")  # far outside, in all elements
@@ -78,16 +96,25 @@ def test_what_is_outside_is_brought_to_the_edge_and_no_farther(budget, way):
         moved = array(budget.bound(tensor(np.float32(budget.epsilon))).project(tensor(delta)))
     elif way == "nearest":
         limited, _, _ = bound(budget, x0, 0.0, 1.0)
-        ends = (x0 - np.float32(0.2), x0 + np.float32(0.2)) if isinstance(budget, advex.Linf) else (low, high)
+        ends = (
+            (x0 - np.float32(0.2), x0 + np.float32(0.2))
+            if isinstance(budget, advex.Linf)
+            else (low, high)
+        )
         moved = array(limited.nearest(tensor(x0 + delta), tensor(x0), *map(tensor, ends))) - x0
     else:
         radius *= 1 if isinstance(budget, advex.L0) else np.linspace(0.5, 2, 60, dtype="float32")
         radius[30:] += 1 if isinstance(budget, advex.L0) else 0
         moved = array(budget.around(tensor(x0 + delta), tensor(x0), tensor(radius), low, high)) - x0
     size = budget.measure(moved.astype("float64"))
-    # Eight elements below 8 are rounded by 2^-22 at most, twice; curved balls are aimed 3e-7 short; the smallest radius is 0.1.
-    np.testing.assert_allclose(size, radius, rtol=0, atol=16 * 2.0**-22 if budget.homogeneous else 0)
-    inner = array(budget.bound(tensor(np.float32(budget.epsilon))).project(tensor(moved * np.float32(0.4))))
+    # Eight elements below 8 are rounded by 2^-22 at most, twice; curved balls are aimed 3e-7 short;
+    # the smallest radius is 0.1.
+    np.testing.assert_allclose(
+        size, radius, rtol=0, atol=16 * 2.0**-22 if budget.homogeneous else 0
+    )
+    inner = array(
+        budget.bound(tensor(np.float32(budget.epsilon))).project(tensor(moved * np.float32(0.4)))
+    )
     assert way != "project" or np.array_equal(inner, moved * np.float32(0.4))
 
 
@@ -96,7 +123,9 @@ def test_what_is_outside_is_brought_to_the_edge_and_no_farther(budget, way):
 def test_extreme_is_the_maximum_of_the_linear_function(norm):
     generator = np.random.default_rng(3)
     for _ in range(10):
-        budget = NORMS[norm](int(generator.integers(1, 6)) if norm == "l0" else float(generator.uniform(0.05, 0.49)))
+        budget = NORMS[norm](
+            int(generator.integers(1, 6)) if norm == "l0" else float(generator.uniform(0.05, 0.49))
+        )
         x0 = generator.uniform(size=(20, 7)).astype("float32")
         x0[:10] = np.round(x0[:10])
         gradient = generator.normal(size=x0.shape).astype("float32")
@@ -116,7 +145,9 @@ def test_zero_gradient_and_zero_perturbation(norm):
     limited, lower, upper = bound(budget, x0, 0.0, 1.0)
     zero = np.zeros_like(x0)
     np.testing.assert_array_equal(array(budget.steepest(tensor(zero))), zero)
-    np.testing.assert_array_equal(array(limited.extreme(tensor(zero), tensor(x0), lower, upper)), x0)
+    np.testing.assert_array_equal(
+        array(limited.extreme(tensor(zero), tensor(x0), lower, upper)), x0
+    )
     np.testing.assert_array_equal(array(limited.nearest(tensor(x0), tensor(x0), lower, upper)), x0)
     np.testing.assert_array_equal(array(budget.project(tensor(zero))), zero)
     assert array(budget.size(tensor(zero)))[0] == 0
@@ -146,7 +177,9 @@ DTYPES = ("float32", "uint8", "float64", "float16", "bfloat16")
 
 @pytest.fixture(scope="module")
 def ill_conditioned():
-    """One linear model per box; its classes are so arranged that most attacks succeed with all of their budget."""
+    """One linear model per box; its classes are so arranged that most attacks succeed with all of
+    their budget.
+    """
     models = {}
     for box in BOXES:
         weights = np.random.default_rng(0).normal(size=(8, 3)).astype("float32")
@@ -157,17 +190,25 @@ def ill_conditioned():
 @settings(max_examples=85, deadline=None, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_nothing_leaves_ball_or_box(ill_conditioned, data):
-    """170 calls of 60 rows: more than 10,000 cases over norm, attack, box, dtype and epsilon, in rational arithmetic.
+    """170 calls of 60 rows: more than 10,000 cases over norm, attack, box, dtype and epsilon, in
+    rational arithmetic.
 
-    Each norm, attack, box and dtype that is drawn has two epsilons and two sets of rows: what is compiled is used twice.
+    Each norm, attack, box and dtype that is drawn has two epsilons and two sets of rows: what is
+    compiled is used twice.
     """
     box = data.draw(st.sampled_from(BOXES))
     attack = data.draw(st.sampled_from(ATTACKS))
     dtype = data.draw(st.sampled_from(DTYPES))
     norm = data.draw(st.sampled_from(list(NORMS)))
-    number = st.one_of(st.floats(0, 0.49), st.integers(0, 100).map(lambda k: k / 255), st.floats(0, 1e-6))
+    number = st.one_of(
+        st.floats(0, 0.49), st.integers(0, 100).map(lambda k: k / 255), st.floats(0, 1e-6)
+    )
     for _ in range(2):
-        budget = advex.L0(data.draw(st.integers(0, 8))) if norm == "l0" else NORMS[norm](data.draw(number))
+        budget = (
+            advex.L0(data.draw(st.integers(0, 8)))
+            if norm == "l0"
+            else NORMS[norm](data.draw(number))
+        )
         legal(ill_conditioned[box], attack, box, dtype, budget, data)
 
 
@@ -198,9 +239,13 @@ def test_a_hair_outside_is_pulled_in_and_not_given_up(budget, dtype):
     if dtype == "uint8":
         budget = type(budget)(0.5)
     grid, generator = Grid(np.dtype(dtype), (0.0, 1.0)), np.random.default_rng(0)
-    x0 = (generator.uniform(0.2, 0.8, size=(50, 40)) * (255 if dtype == "uint8" else 1)).astype(dtype)
+    x0 = (generator.uniform(0.2, 0.8, size=(50, 40)) * (255 if dtype == "uint8" else 1)).astype(
+        dtype
+    )
     delta = generator.normal(size=x0.shape)
-    delta *= (budget.epsilon * 1.00001 / budget.measure(delta))[:, None] * (255 if dtype == "uint8" else 1)
+    delta *= (budget.epsilon * 1.00001 / budget.measure(delta))[:, None] * (
+        255 if dtype == "uint8" else 1
+    )
     x = (np.rint(x0 + delta) if dtype == "uint8" else x0.astype("float64") + delta).astype(dtype)
     assert not grid.within(x, x0, budget).all()
     settled = grid.settled(x, x0, budget)
@@ -213,12 +258,23 @@ def test_a_hair_outside_is_pulled_in_and_not_given_up(budget, dtype):
 
 # Ends of boxes, and points a hair beyond the edge: no model, rational arithmetic.
 
-ENDS = ((0.0, 0.3), (0.1, 0.7), (-1.1, 2.2), (0.0, 1 / 3), (-2.117, 2.64), (1e-3, 1.7), (0.0, 1.0), (0.0, 255.0))
+ENDS = (
+    (0.0, 0.3),
+    (0.1, 0.7),
+    (-1.1, 2.2),
+    (0.0, 1 / 3),
+    (-2.117, 2.64),
+    (1e-3, 1.7),
+    (0.0, 1.0),
+    (0.0, 255.0),
+)
 KINDS = ("float32", "float64", "float16", "bfloat16", "uint8")
 
 
 def of_kind(values, dtype, box):
-    """Values, 0 to 1, of the box as an array that the search takes: the ends are those that the dtype can express."""
+    """Values, 0 to 1, of the box as an array that the search takes: the ends are those that the
+    dtype can express.
+    """
     if dtype == "uint8":
         return np.rint(values * 255).astype("uint8")
     exact = np.dtype("float32" if dtype == "float64" else dtype)
@@ -237,7 +293,10 @@ def of_kind(values, dtype, box):
 )
 def test_what_is_settled_is_inside_ball_and_box(box, dtype, norm, share, hair, seed):
     generator = np.random.default_rng(seed)
-    grid, budget = Grid(np.dtype(dtype), box), advex.L0(int(8 * share)) if norm == "l0" else NORMS[norm](share)
+    grid, budget = (
+        Grid(np.dtype(dtype), box),
+        advex.L0(int(8 * share)) if norm == "l0" else NORMS[norm](share),
+    )
     start = generator.uniform(size=(30, 8))
     start[:10] = np.round(start[:10])  # exactly at the ends
     x0 = of_kind(start, dtype, box)
@@ -245,21 +304,40 @@ def test_what_is_settled_is_inside_ball_and_box(box, dtype, norm, share, hair, s
     assert grid.within(x0, x0, budget).all()
     delta = generator.normal(size=start.shape)
     size = np.maximum(budget.measure(delta), 1e-9)[:, None] if budget.homogeneous else 1
-    x = of_kind(np.clip(start + delta / size * (share if budget.homogeneous else 1) * (1 + hair), 0, 1), dtype, box)
+    x = of_kind(
+        np.clip(start + delta / size * (share if budget.homogeneous else 1) * (1 + hair), 0, 1),
+        dtype,
+        box,
+    )
     settled = grid.settled(x, x0, budget)
     assert inside(settled, x0, budget, box)
     assert grid.within(settled, x0, budget).all()
     assert settled.dtype == x.dtype
     already = grid.within(x, x0, budget)
     assert (settled[already] == x[already]).all()
-    assert hair or dtype != "float32" or norm in ("l0", "linf") or (grid.distance(settled, x0, budget)[10:] > 0.5 * share).any()
+    assert (
+        hair
+        or dtype != "float32"
+        or norm in ("l0", "linf")
+        or (grid.distance(settled, x0, budget)[10:] > 0.5 * share).any()
+    )
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
-@given(box=st.sampled_from(ENDS), dtype=st.sampled_from(KINDS), epsilon=st.floats(0, 0.49), seed=st.integers(0, 2**31))
+@given(
+    box=st.sampled_from(ENDS),
+    dtype=st.sampled_from(KINDS),
+    epsilon=st.floats(0, 0.49),
+    seed=st.integers(0, 2**31),
+)
 def test_limits_of_the_maximum_norm_are_the_last_legal_values(box, dtype, epsilon, seed):
-    """Exactly: the limit is inside, and the next value of the dtype is outside or beyond the box."""
-    grid, budget, generator = Grid(np.dtype(dtype), box), advex.Linf(epsilon), np.random.default_rng(seed)
+    """Exactly: the limit is inside, and the next value of the dtype is outside or beyond the
+    box."""
+    grid, budget, generator = (
+        Grid(np.dtype(dtype), box),
+        advex.Linf(epsilon),
+        np.random.default_rng(seed),
+    )
     start = generator.uniform(size=(1, 24))
     start[:, :8] = np.round(start[:, :8])
     x0 = of_kind(start, dtype, box)
@@ -295,7 +373,9 @@ def test_the_256_levels_stay_in_any_box_and_are_found_again(low, span):
 
 @pytest.mark.parametrize("box", ENDS)
 def test_the_model_is_shown_the_levels_that_are_judged(box):
-    """What the search sees of a level is what the judge sees, bit for bit; at the ends of the box too."""
+    """What the search sees of a level is what the judge sees, bit for bit; at the ends of the box
+    too.
+    """
     grid, levels = Grid(np.dtype("uint8"), box), np.arange(256, dtype="uint8")[:, None]
     x0 = grid.working(levels)
     for budget in (advex.L2(0.5), advex.Linf(0.1)):
@@ -332,7 +412,9 @@ def test_a_value_beyond_the_end_of_the_box_is_outside_within_any_budget(dtype, b
 
 
 def exactly(levels, original, box, budget):
-    """The distance of a file from an input in rational numbers (L2: its square), without any of advex's arithmetic."""
+    """The distance of a file from an input in rational numbers (L2: its square), without any of
+    advex's arithmetic.
+    """
     low, span = Fraction(box[0]), Fraction(box[1]) - Fraction(box[0])
     change = [
         abs(Fraction(int(level), 255) - (Fraction(float(value)) - low) / span)
@@ -340,7 +422,11 @@ def exactly(levels, original, box, budget):
     ]
     if isinstance(budget, advex.Linf):
         return max(change)
-    return sum((c * c for c in change), Fraction(0)) if isinstance(budget, advex.L2) else sum(change, Fraction(0))
+    return (
+        sum((c * c for c in change), Fraction(0))
+        if isinstance(budget, advex.L2)
+        else sum(change, Fraction(0))
+    )
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
@@ -352,18 +438,26 @@ def exactly(levels, original, box, budget):
     snapped=st.sampled_from([0.0, 0.5, 1.0]),
     seed=st.integers(0, 2**31),
 )
-def test_the_levels_of_a_file_are_inside_in_rational_arithmetic(box, dtype, norm, levels, snapped, seed):
-    """Inputs on levels, off them and mixed: inside where that can be, never called inside where it is not, towards the input."""
+def test_the_levels_of_a_file_are_inside_in_rational_arithmetic(
+    box, dtype, norm, levels, snapped, seed
+):
+    """Inputs on levels, off them and mixed: inside where that can be, never called inside where it
+    is not, towards the input.
+    """
     generator = np.random.default_rng(seed)
     start = generator.uniform(size=(1, 12))
-    start = np.where(generator.uniform(size=start.shape) < snapped, np.rint(start * 255) / 255, start)
+    start = np.where(
+        generator.uniform(size=start.shape) < snapped, np.rint(start * 255) / 255, start
+    )
     original = of_kind(start, dtype, box)[0]
     epsilon = min(levels / 255, 0.49) if norm == "linf" else levels / 255
     budget = NORMS[norm](epsilon)
     delta = generator.normal(size=start.shape) * (generator.uniform(size=start.shape) < 0.7)
     delta *= epsilon / np.maximum(budget.measure(delta), 1e-9)[:, None]
     grid = Grid(np.dtype(dtype), box)
-    point = grid.settled(of_kind(np.clip(start + delta, 0, 1), dtype, box), original[None], budget)[0]
+    point = grid.settled(of_kind(np.clip(start + delta, 0, 1), dtype, box), original[None], budget)[
+        0
+    ]
     file = EightBit(original, box, budget)
     found = file.rounded(point)
     limit = Fraction(epsilon) * (1 + Fraction(1, 2**52))
@@ -374,16 +468,24 @@ def test_the_levels_of_a_file_are_inside_in_rational_arithmetic(box, dtype, norm
     if cost <= Fraction(epsilon) ** power:
         assert file.within(found)
     # Between the input and the point, or where rounding the input itself ends.
-    x0, x = (np.asarray((values.astype("float64") - box[0]) / (box[1] - box[0]) * 255) for values in (original, point))
+    x0, x = (
+        np.asarray((values.astype("float64") - box[0]) / (box[1] - box[0]) * 255)
+        for values in (original, point)
+    )
     between = (found >= np.minimum(x0, x) - 1e-3) & (found <= np.maximum(x0, x) + 1e-3)
     assert (between | (np.abs(found - x0) <= 0.5 + 1e-3)).all()
 
 
 def test_a_file_of_whole_levels_may_use_all_of_them():
-    """8 of 255 levels are inside 8 / 255, which no float64 is exactly; an input a hair below its level goes up one less."""
+    """8 of 255 levels are inside 8 / 255, which no float64 is exactly; an input a hair below its
+    level goes up one less.
+    """
     for k in range(1, 128):
         file = EightBit(np.array([128.0, 128.0], "float32"), (0.0, 255.0), advex.Linf(k / 255))
-        assert file.rounded(np.array([128.0 + k, 128.0 - k], "float32")).tolist() == [128 + k, 128 - k]
+        assert file.rounded(np.array([128.0 + k, 128.0 - k], "float32")).tolist() == [
+            128 + k,
+            128 - k,
+        ]
     hair = np.nextafter(np.float32(100), np.float32(0))
     file = EightBit(np.array([hair, hair]), (0.0, 255.0), advex.Linf(8 / 255))
     assert file.rounded(np.array([108.0, 92.0], "float32")).tolist() == [107, 92]
@@ -392,7 +494,9 @@ def test_a_file_of_whole_levels_may_use_all_of_them():
 @pytest.mark.parametrize("dtype", ["float32", "float64", "float16", ml_dtypes.bfloat16])
 @pytest.mark.parametrize("box", [(0.0, 1.0), (-1.0, 1.0), (0.0, 255.0)])
 def test_which_elements_a_file_changes(dtype, box):
-    """L0: inputs that are levels but for the rounding of their dtype are on them; the rest moves by being written."""
+    """L0: inputs that are levels but for the rounding of their dtype are on them; the rest moves by
+    being written.
+    """
     levels = np.arange(256)
     original = (box[0] + levels / 255 * (box[1] - box[0])).astype(dtype)
     file = EightBit(original, box, advex.L0(3))

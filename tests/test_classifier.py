@@ -1,4 +1,5 @@
-"""The model under attack: every style and head, nothing touched, nothing stale, nothing kept alive."""
+"""The model under attack: every style and head, nothing touched, nothing stale, nothing kept
+alive."""
 
 import functools
 import gc
@@ -19,7 +20,9 @@ X = np.random.default_rng(5).uniform(size=(9, 12)).astype("float32")
 
 
 def dense(units, activation=None, seed=0, **keywords):
-    return layers.Dense(units, activation, kernel_initializer=keras.initializers.RandomNormal(seed=seed), **keywords)
+    return layers.Dense(
+        units, activation, kernel_initializer=keras.initializers.RandomNormal(seed=seed), **keywords
+    )
 
 
 class Subclassed(keras.Model):
@@ -70,7 +73,9 @@ def nested():
 
 
 def sequential():
-    return keras.Sequential([keras.Input((12,)), dense(8, "tanh"), layers.BatchNormalization(), dense(4, seed=1)])
+    return keras.Sequential(
+        [keras.Input((12,)), dense(8, "tanh"), layers.BatchNormalization(), dense(4, seed=1)]
+    )
 
 
 def unbuilt():
@@ -94,8 +99,26 @@ def dict_input():
     return keras.Model({"image": image}, dense(4)(image))
 
 
-STYLES = [lambda: functional()[0], sequential, Subclassed, nested, unbuilt, compiled, frozen, dict_input]
-NAMES = ["functional", "sequential", "subclassed", "nested", "unbuilt", "compiled", "frozen", "dict input"]
+STYLES = [
+    lambda: functional()[0],
+    sequential,
+    Subclassed,
+    nested,
+    unbuilt,
+    compiled,
+    frozen,
+    dict_input,
+]
+NAMES = [
+    "functional",
+    "sequential",
+    "subclassed",
+    "nested",
+    "unbuilt",
+    "compiled",
+    "frozen",
+    "dict input",
+]
 
 
 @pytest.mark.backends
@@ -111,7 +134,9 @@ def test_styles(make):
     assert (before.argmax(1) == result.before).all()
     assert (after.argmax(1) == result.prediction).all()
     assert ((after.argmax(1) != before.argmax(1)) == result.success).all()
-    np.testing.assert_allclose(result.confidence, ops.convert_to_numpy(ops.softmax(after)).max(1), atol=1e-5)
+    np.testing.assert_allclose(
+        result.confidence, ops.convert_to_numpy(ops.softmax(after)).max(1), atol=1e-5
+    )
     assert result.success.any()
 
 
@@ -144,9 +169,15 @@ def test_softmax_heads(top, head):
 def test_softmax_as_the_activation_of_a_dense_layer():
     _, true = functional()
     kernel, bias = true.layers[-1].get_weights()
-    soft = keras.Sequential([keras.Input((12,)), true.layers[1], layers.Dense(4, activation="softmax")])
+    soft = keras.Sequential(
+        [keras.Input((12,)), true.layers[1], layers.Dense(4, activation="softmax")]
+    )
     soft.layers[-1].set_weights([kernel, bias])
-    for wrapped in (soft, keras.Model(soft.inputs, soft(soft.inputs[0])), keras.Sequential([keras.Input((12,)), soft])):
+    for wrapped in (
+        soft,
+        keras.Model(soft.inputs, soft(soft.inputs[0])),
+        keras.Sequential([keras.Input((12,)), soft]),
+    ):
         classifier = advex.Classifier(wrapped)
         np.testing.assert_allclose(logits_of(classifier, X), answers(true, X), atol=1e-6)
         assert classifier.forward(X).head == "softmax"
@@ -160,18 +191,26 @@ def test_sigmoid_heads(top, rank):
     model, true = functional(top, *squeeze, units=1)
     classifier = advex.Classifier(model)
     expected = answers(true, X)
-    np.testing.assert_allclose(logits_of(classifier, X), np.concatenate([0 * expected, expected], 1), atol=1e-6)
+    np.testing.assert_allclose(
+        logits_of(classifier, X), np.concatenate([0 * expected, expected], 1), atol=1e-6
+    )
     result = advex.BIM(steps=4)(classifier, X, None, BUDGET)
     assert result.info["head"] == "sigmoid, one unit"
     assert (result.before == (expected[:, 0] > 0)).all()
     assert (result.prediction == (answers(model, result.x).reshape(-1) > 0.5)).all()
-    np.testing.assert_allclose(result.confidence, np.abs(answers(model, result.x).reshape(-1) - 0.5) + 0.5, atol=1e-5)
+    np.testing.assert_allclose(
+        result.confidence, np.abs(answers(model, result.x).reshape(-1) - 0.5) + 0.5, atol=1e-5
+    )
 
 
 def test_sigmoid_as_the_activation_of_a_dense_layer():
     model = keras.Sequential([keras.Input((12,)), dense(1, "sigmoid")])
     probability = answers(model, X)[:, 0]
-    np.testing.assert_allclose(logits_of(advex.Classifier(model), X)[:, 1], np.log(probability / (1 - probability)), atol=1e-5)
+    np.testing.assert_allclose(
+        logits_of(advex.Classifier(model), X)[:, 1],
+        np.log(probability / (1 - probability)),
+        atol=1e-5,
+    )
 
 
 @pytest.mark.backends
@@ -190,8 +229,14 @@ def test_one_logit(rank):
 def test_probabilities_whose_logits_are_out_of_reach(units, inside):
     """A subclassed model or an unknown layer: logarithms of the probabilities, and a warning."""
     function = keras.activations.sigmoid if units == 1 else keras.activations.softmax
-    model = Subclassed(function, units) if inside == "subclassed" else functional(Shaped(function), units=units)[0]
-    with pytest.warns(ModelWarning, match="works with the(ir)? logarithms|works with its logarithms"):
+    model = (
+        Subclassed(function, units)
+        if inside == "subclassed"
+        else functional(Shaped(function), units=units)[0]
+    )
+    with pytest.warns(
+        ModelWarning, match="works with the(ir)? logarithms|works with its logarithms"
+    ):
         result = advex.BIM(steps=4)(model, X, None, BUDGET)
     probability = answers(model, result.x)
     probability = np.concatenate([1 - probability, probability], 1) if units == 1 else probability
@@ -205,7 +250,9 @@ def test_probabilities_whose_logits_are_out_of_reach(units, inside):
 def test_masked_classes_do_not_shield_the_others():
     """A class masked out by a huge negative logit is no reason to demand a huge margin."""
     for masked in (-np.inf,) if JAX else (-np.inf, -1e9):
-        model, _ = functional(lambda z, masked=masked: ops.where(np.array([[True, True, True, False]]), z, masked))
+        model, _ = functional(
+            lambda z, masked=masked: ops.where(np.array([[True, True, True, False]]), z, masked)
+        )
         result = advex.BIM(steps=8)(model, X, None, advex.Linf(0.4))
         assert result.success.mean() > 0.5
         assert (result.prediction != 3).all()
@@ -213,10 +260,17 @@ def test_masked_classes_do_not_shield_the_others():
 
 @pytest.mark.backends
 @pytest.mark.parametrize(
-    ("policy", "activation"), [("mixed_float16", None), ("mixed_bfloat16", "softmax"), ("float16", "softmax")]
+    ("policy", "activation"),
+    [("mixed_float16", None), ("mixed_bfloat16", "softmax"), ("float16", "softmax")],
 )
 def test_mixed_precision(policy, activation):
-    model = keras.Sequential([keras.Input((12,)), dense(8, "tanh", dtype=policy), dense(4, activation, seed=1, dtype=policy)])
+    model = keras.Sequential(
+        [
+            keras.Input((12,)),
+            dense(8, "tanh", dtype=policy),
+            dense(4, activation, seed=1, dtype=policy),
+        ]
+    )
     result = advex.BIM(steps=4)(model, X, None, advex.Linf(0.4))
     assert result.info["head"] == (activation or "logits")
     assert result.info["warnings"] == []
@@ -240,7 +294,14 @@ def test_the_model_is_untouched(head):
         model.summary(print_fn=lambda text, **_: lines.append(text))
         nodes = [(len(layer._inbound_nodes), len(layer._outbound_nodes)) for layer in model.layers]
         weights = [w.tobytes() for w in model.get_weights()]
-        return model.get_config(), weights, nodes, lines, [w.trainable for w in model.weights], model.layers[-1].activation
+        return (
+            model.get_config(),
+            weights,
+            nodes,
+            lines,
+            [w.trainable for w in model.weights],
+            model.layers[-1].activation,
+        )
 
     before = state()
     advex.Restarts(advex.PGD(steps=3), 2)(model, X, None, BUDGET)
@@ -289,7 +350,9 @@ def test_layers_that_change_between_calls_count_at_once():
 
 
 @pytest.mark.backends
-@pytest.mark.parametrize("make", [lambda: functional()[0], lambda: functional(layers.Softmax())[0], Subclassed, nested])
+@pytest.mark.parametrize(
+    "make", [lambda: functional()[0], lambda: functional(layers.Softmax())[0], Subclassed, nested]
+)
 def test_a_dropped_model_is_not_kept_alive(make):
     model = make()
     gone = weakref.ref(model)
@@ -318,7 +381,11 @@ def test_compiled_functions_are_used_again_and_do_not_pile_up():
 def test_preprocess_is_a_function_or_a_layer():
     model = linear_model()
     x = X * 255
-    for preprocess in (lambda t: t / 255, layers.Rescaling(1 / 255), keras.Sequential([layers.Rescaling(1 / 255)])):
+    for preprocess in (
+        lambda t: t / 255,
+        layers.Rescaling(1 / 255),
+        keras.Sequential([layers.Rescaling(1 / 255)]),
+    ):
         result = advex.FGSM()(advex.Classifier(model, (0, 255), preprocess), x, None, BUDGET)
         assert (result.before == answers(model, X).argmax(1)).all()
         assert (result.distance[result.success] <= 0.2).all()
@@ -350,7 +417,9 @@ def test_preprocess_that_cannot_be_hashed():
         def __call__(self, x):
             return x / 2
 
-    assert len(advex.FGSM()(advex.Classifier(linear_model(), preprocess=Halve()), X, None, BUDGET)) == len(X)
+    assert len(
+        advex.FGSM()(advex.Classifier(linear_model(), preprocess=Halve()), X, None, BUDGET)
+    ) == len(X)
 
 
 @functools.cache
@@ -363,7 +432,9 @@ def plainly(budget):
 def test_the_same_problem_in_another_box(box, budget):
     low, high = box
     plain = plainly(budget)
-    scaled = np.clip(np.float32(low) + X * np.float32(high - low), np.float32(low), np.float32(high))
+    scaled = np.clip(
+        np.float32(low) + X * np.float32(high - low), np.float32(low), np.float32(high)
+    )
     classifier = advex.Classifier(linear_model(), box, lambda t: (t - low) / (high - low))
     result = advex.FGSM()(classifier, scaled, None, budget)
     assert (result.success == plain.success).all()

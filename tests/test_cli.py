@@ -24,24 +24,40 @@ NAMES = ["tabby, tabby cat", "Toaster", "crane", "Crane", "fish"]
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
-    """A folder with a model that is easily fooled, its class names, and six photos of three sizes."""
+    """A folder with a model that is easily fooled, its class names, and six photos of three
+    sizes.
+    """
     folder = tmp_path_factory.mktemp("place")
     keras.utils.set_random_seed(3)
     layers = [keras.Input((16, 16, 3)), keras.layers.Rescaling(1 / 255), keras.layers.Flatten()]
-    keras.Sequential([*layers, keras.layers.Dense(5, kernel_initializer="random_normal")]).save(folder / "model.keras")
+    keras.Sequential([*layers, keras.layers.Dense(5, kernel_initializer="random_normal")]).save(
+        folder / "model.keras"
+    )
     (folder / "names.json").write_text(json.dumps(NAMES))
     (folder / "photos").mkdir()
     rng = np.random.default_rng(5)
     for number, shape in enumerate([(16, 16), (16, 16), (16, 16), (16, 16), (40, 30), (9, 12)]):
-        Image.fromarray(rng.integers(80, 176, (*shape, 3)).astype("uint8")).save(folder / "photos" / f"p{number}.png")
+        Image.fromarray(rng.integers(80, 176, (*shape, 3)).astype("uint8")).save(
+            folder / "photos" / f"p{number}.png"
+        )
     return folder
 
 
 @pytest.fixture
 def here(place, tmp_path, monkeypatch):
-    """The process in an empty folder, and ``attack(*words)``: the exit code of ``advex attack`` with the model of ``place``."""
+    """The process in an empty folder, and ``attack(*words)``: the exit code of ``advex attack``
+    with the model of ``place``.
+    """
     monkeypatch.chdir(tmp_path)
-    model = ["--model", str(place / "model.keras"), "--box", "0", "255", "--classes", str(place / "names.json")]
+    model = [
+        "--model",
+        str(place / "model.keras"),
+        "--box",
+        "0",
+        "255",
+        "--classes",
+        str(place / "names.json"),
+    ]
     return lambda *words: cli.main(["attack", *map(str, words), *model])
 
 
@@ -59,7 +75,9 @@ def listing(folder):
 
 @pytest.fixture(scope="module")
 def shown(tmp_path_factory):
-    """The demo as a user runs it, in a folder where an earlier one and the user have left something."""
+    """The demo as a user runs it, in a folder where an earlier one and the user have left
+    something.
+    """
     folder = tmp_path_factory.mktemp("demo")
     stale = folder / "pictures" / "fgsm-targeted"
     stale.mkdir(parents=True)
@@ -67,7 +85,9 @@ def shown(tmp_path_factory):
         (stale / name).write_bytes(b"old")
     environment = {**os.environ, "PYTHONPATH": str(HOUSE), "COLUMNS": "80"}
     command = [sys.executable, "-m", "advex", "demo", "--out", "pictures"]
-    return folder / "pictures", subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+    return folder / "pictures", subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True
+    )
 
 
 def test_demo_as_a_user_runs_it(shown):
@@ -78,7 +98,16 @@ def test_demo_as_a_user_runs_it(shown):
     assert "not broken by FGSM" in done.stdout
     assert "robust" not in done.stdout.lower()
     assert "00-ankle-boot" in done.stdout
-    parts = ["contact_sheet.png", "evaluation.advex", "fgsm", "fgsm-targeted", "original", "pgd", "pgd-targeted", "report.html"]
+    parts = [
+        "contact_sheet.png",
+        "evaluation.advex",
+        "fgsm",
+        "fgsm-targeted",
+        "original",
+        "pgd",
+        "pgd-targeted",
+        "report.html",
+    ]
     assert listing(folder) == parts
     assert "Report: pictures/report.html" in done.stdout
     assert "not broken by PGD, SquareAttack within Linf(4/255)" in done.stdout
@@ -98,13 +127,22 @@ def test_demo_holds_its_claims_and_runs_twice(shown, capsys):
     classifier = zoo.fashion_mnist()
     x, labels = zoo.fashion_images()
     for entry in report["attacks"]:
-        files = {path.name: images.read(path, channels=1).pixels for path in Path(entry["folder"]).glob("[0-9]*.png")}
+        files = {
+            path.name: images.read(path, channels=1).pixels
+            for path in Path(entry["folder"]).glob("[0-9]*.png")
+        }
         assert len(files) == entry["fooled"] == entry["files"] == entry["verified"]
         found = np.stack(list(files.values()))
         rows = [int(name[:2]) for name in files]
         assert np.abs(found.astype(int) - x[rows]).max() <= round(demo.BUDGET.epsilon * 255)
-        answers = keras.ops.convert_to_numpy(classifier.model(found.astype("float32") / 255, training=False)).argmax(1)
-        wanted = (labels[rows] + 1) % 10 == answers if entry["goal"] == "targeted" else labels[rows] != answers
+        answers = keras.ops.convert_to_numpy(
+            classifier.model(found.astype("float32") / 255, training=False)
+        ).argmax(1)
+        wanted = (
+            (labels[rows] + 1) % 10 == answers
+            if entry["goal"] == "targeted"
+            else labels[rows] != answers
+        )
         assert wanted.all()
 
 
@@ -117,7 +155,10 @@ def test_attack_a_folder(here, place, capsys):
     assert report["fooled"] == report["total"] == 6
     assert report["settings"]["budget"] == "Linf(16/255)"
     assert report["settings"]["box"] == [0, 255]
-    assert listing("adversarial") == ["contact_sheet.png", *(f"p{number}.png" for number in range(6))]
+    assert listing("adversarial") == [
+        "contact_sheet.png",
+        *(f"p{number}.png" for number in range(6)),
+    ]
     model = keras.models.load_model(place / "model.keras")
     for entry in report["images"]:
         before = images.read(entry["file"], size=(16, 16)).pixels
@@ -125,13 +166,17 @@ def test_attack_a_folder(here, place, capsys):
         change = np.abs(after.astype(int) - before)
         assert entry["levels"] == change.max() <= 16
         assert entry["distance"] == pytest.approx(change.max() / 255)
-        answers = keras.ops.convert_to_numpy(model(np.stack([before, after]).astype("float32"))).argmax(1)
+        answers = keras.ops.convert_to_numpy(
+            model(np.stack([before, after]).astype("float32"))
+        ).argmax(1)
         assert [NAMES[answer] for answer in answers] == [entry["before"], entry["after"]]
         assert entry["before"] != entry["after"]
         assert entry["verified"]
         resized = {
             "p4.png": ["cropped from 30 x 40 to the central 30 x 30 and resized to 16 x 16"],
-            "p5.png": ["cropped from 12 x 9 to the central 9 x 9 and resized to 16 x 16 (enlarged)"],
+            "p5.png": [
+                "cropped from 12 x 9 to the central 9 x 9 and resized to 16 x 16 (enlarged)"
+            ],
         }
         assert entry["notes"] == resized.get(Path(entry["file"]).name, [])
 
@@ -143,8 +188,20 @@ def test_the_table(here, place, capsys):
     assert "p4.png: cropped from 30 x 40" in said.out
     assert "adversarial/contact_sheet.png" in said.out
     assert "Traceback" not in said.err
-    header, *lines = [line for line in said.out.splitlines() if "verified" in line or line.strip().startswith("p0.png")]
-    assert header.split() == ["file", "status", "before", "after", "confidence", "levels", "verified"]
+    header, *lines = [
+        line
+        for line in said.out.splitlines()
+        if "verified" in line or line.strip().startswith("p0.png")
+    ]
+    assert header.split() == [
+        "file",
+        "status",
+        "before",
+        "after",
+        "confidence",
+        "levels",
+        "verified",
+    ]
     assert lines[0].split()[:2] == ["p0.png", "fooled"]
     assert lines[0].split()[-1] == "yes"
 
@@ -160,10 +217,26 @@ def test_failures_decide_the_exit_code(here, place, capsys):
     [
         (["--attack", "fgsm"], "FGSM", "Linf(2/255)"),
         (["--attack", "BIM", "--steps", "3", "--norm", "L2", "--epsilon", "0.5"], "BIM", "L2(0.5)"),
-        (["--attack", "momentum", "--norm", "l1", "--epsilon", "4", "--steps", "4"], "MomentumIterative", "L1(4)"),
-        (["--attack", "nesterov", "--epsilon", "0.02", "--steps", "4"], "NesterovIterative", "Linf(0.02)"),
-        (["--norm", "l0", "--epsilon", "30", "--restarts", "2", "--steps", "4"], "Restarts", "L0(30)"),
-        (["--attack", "gradient_ascent", "--learning-rate", "50", "--steps", "4"], "GradientAscent", "Linf(2/255)"),
+        (
+            ["--attack", "momentum", "--norm", "l1", "--epsilon", "4", "--steps", "4"],
+            "MomentumIterative",
+            "L1(4)",
+        ),
+        (
+            ["--attack", "nesterov", "--epsilon", "0.02", "--steps", "4"],
+            "NesterovIterative",
+            "Linf(0.02)",
+        ),
+        (
+            ["--norm", "l0", "--epsilon", "30", "--restarts", "2", "--steps", "4"],
+            "Restarts",
+            "L0(30)",
+        ),
+        (
+            ["--attack", "gradient_ascent", "--learning-rate", "50", "--steps", "4"],
+            "GradientAscent",
+            "Linf(2/255)",
+        ),
         (["--attack", "fine", "--steps", "5"], "MomentumIterative", "Linf(2/255)"),
     ],
 )
@@ -193,7 +266,11 @@ def test_an_image_that_is_the_target_already_is_a_status(here, place, capsys):
     photos = [entry["output"], place / "photos" / "p1.png"]
     assert here(*photos, *words, "--out", "again", "--json") == 1
     there, other = document(capsys)["images"]
-    assert (there["status"], there["before"], there["output"]) == ("already the target", entry["after"], None)
+    assert (there["status"], there["before"], there["output"]) == (
+        "already the target",
+        entry["after"],
+        None,
+    )
     assert (other["status"], other["after"]) == ("fooled", entry["after"])
     assert here(*photos, *words, "--out", "again", "--overwrite") == 1
     assert f"already {entry['after']}" in capsys.readouterr().out
@@ -204,10 +281,17 @@ def test_a_model_that_answers_nan_costs_that_image_only(tmp_path, monkeypatch, c
 
     x = keras.Input((4, 4, 1))
     mean = keras.ops.mean(x, axis=(1, 2))
-    keras.Model(x, keras.ops.concatenate([mean, 0.5 - keras.ops.log(mean) * 0], axis=1)).save("m.keras")
+    keras.Model(x, keras.ops.concatenate([mean, 0.5 - keras.ops.log(mean) * 0], axis=1)).save(
+        "m.keras"
+    )
     images.write(Path("bad.png"), np.zeros((4, 4), "uint8"))
     images.write(Path("good.png"), np.full((4, 4), 129, "uint8"))
-    assert cli.main(["attack", "bad.png", "good.png", "--model", "m.keras", "--epsilon", "8/255", "--json"]) == 1
+    assert (
+        cli.main(
+            ["attack", "bad.png", "good.png", "--model", "m.keras", "--epsilon", "8/255", "--json"]
+        )
+        == 1
+    )
     assert [entry["status"] for entry in document(capsys)["images"]] == ["no answer", "fooled"]
 
 
@@ -252,7 +336,20 @@ def test_the_shipped_model_is_the_default(place, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     x, _ = zoo.fashion_images()
     images.write(Path("boot.png"), x[0])
-    assert cli.main(["attack", "boot.png", str(place / "photos" / "p0.png"), "--epsilon", "0.3", "--target", "sneaker"]) == 0
+    assert (
+        cli.main(
+            [
+                "attack",
+                "boot.png",
+                str(place / "photos" / "p0.png"),
+                "--epsilon",
+                "0.3",
+                "--target",
+                "sneaker",
+            ]
+        )
+        == 0
+    )
     said = capsys.readouterr().out
     assert "2 of 2 images fooled as Sneaker by PGD" in said
     assert cli.SHIPPED in said
@@ -261,16 +358,28 @@ def test_the_shipped_model_is_the_default(place, tmp_path, monkeypatch, capsys):
 def test_pictures_of_any_size_for_a_model_of_any_size(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     keras.utils.set_random_seed(0)
-    layers = [keras.Input((None, None, 1)), keras.layers.Conv2D(3, 3), keras.layers.GlobalAveragePooling2D()]
+    layers = [
+        keras.Input((None, None, 1)),
+        keras.layers.Conv2D(3, 3),
+        keras.layers.GlobalAveragePooling2D(),
+    ]
     keras.Sequential(layers).save("m.keras")
     for number, shape in enumerate([(8, 8), (9, 7), (8, 8)]):
-        images.write(Path(f"{number}.png"), np.random.default_rng(number).integers(0, 256, shape).astype("uint8"))
-    assert cli.main(["attack", "0.png", "1.png", "2.png", "--model", "m.keras", "--epsilon", "0.4", "--json"]) in (0, 1)
+        images.write(
+            Path(f"{number}.png"),
+            np.random.default_rng(number).integers(0, 256, shape).astype("uint8"),
+        )
+    assert cli.main(
+        ["attack", "0.png", "1.png", "2.png", "--model", "m.keras", "--epsilon", "0.4", "--json"]
+    ) in (0, 1)
     report = document(capsys)
     assert [entry["file"] for entry in report["images"]] == ["0.png", "1.png", "2.png"]
     for entry in report["images"]:
         if entry["output"]:
-            assert images.read(entry["output"], channels=1).pixels.shape == images.read(entry["file"], channels=1).pixels.shape
+            assert (
+                images.read(entry["output"], channels=1).pixels.shape
+                == images.read(entry["file"], channels=1).pixels.shape
+            )
 
 
 def test_a_file_that_does_not_hold_what_was_found_is_no_success(here, place, monkeypatch, capsys):
@@ -328,8 +437,19 @@ def test_warnings_are_lines_and_are_in_the_document(here, place, capsys):
 def test_wrong_usage(place, tmp_path, monkeypatch, capsys, words, said):
     monkeypatch.chdir(tmp_path)
     images_given = [str(place / "photos" / "p0.png"), *([] if words[0].startswith("-") else words)]
-    settings = ["--model", str(place / "model.keras"), "--box", "0", "255", "--classes", str(place / "names.json")]
-    assert cli.main(["attack", *images_given, *settings, *(words if words[0].startswith("-") else [])]) == 2
+    settings = [
+        "--model",
+        str(place / "model.keras"),
+        "--box",
+        "0",
+        "255",
+        "--classes",
+        str(place / "names.json"),
+    ]
+    assert (
+        cli.main(["attack", *images_given, *settings, *(words if words[0].startswith("-") else [])])
+        == 2
+    )
     captured = capsys.readouterr()
     assert said in captured.err
     assert captured.out == ""
@@ -491,26 +611,56 @@ def test_options_beyond_all_measure(words, tmp_path, capsys, monkeypatch):
 
 @pytest.mark.parametrize("box", [("nan", "nan"), ("0", "1e400"), ("1", "0"), ("0", "1e300")])
 def test_a_box_that_is_none(box, place, capsys):
-    words = ["attack", str(place / "photos" / "p0.png"), "--model", str(place / "model.keras"), "--box", *box]
+    words = [
+        "attack",
+        str(place / "photos" / "p0.png"),
+        "--model",
+        str(place / "model.keras"),
+        "--box",
+        *box,
+    ]
     assert cli.main(words) == 2
     assert "box must be" in capsys.readouterr().err
 
 
 def test_the_number_of_names_must_fit(here, place, capsys, tmp_path):
     (tmp_path / "few.json").write_text('["a", "b"]')
-    words = ["attack", str(place / "photos" / "p0.png"), "--model", str(place / "model.keras"), "--classes", "few.json"]
+    words = [
+        "attack",
+        str(place / "photos" / "p0.png"),
+        "--model",
+        str(place / "model.keras"),
+        "--classes",
+        "few.json",
+    ]
     assert cli.main(words) == 2
     assert "classes has 2 names, but the model has 5 classes" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
-    ("word", "index"), [("TABBY", 0), ("tabby cat", 0), ("Egyptian cat", 1), ("egyptian_CAT", 1), ("2", 2), ("cat", 3)]
+    ("word", "index"),
+    [
+        ("TABBY", 0),
+        ("tabby cat", 0),
+        ("Egyptian cat", 1),
+        ("egyptian_CAT", 1),
+        ("2", 2),
+        ("cat", 3),
+    ],
 )
 def test_a_class_by_name_synonym_or_index(word, index):
-    assert cli.class_number(word, ["tabby, tabby cat", "Egyptian_cat", "dog, hound", "cat", "lion, cat"]) == index
+    assert (
+        cli.class_number(
+            word, ["tabby, tabby cat", "Egyptian_cat", "dog, hound", "cat", "lion, cat"]
+        )
+        == index
+    )
 
 
-@pytest.mark.parametrize(("word", "names"), [("hound", ["dog, hound", "wolf, hound"]), ("1", ["0", "7", "1"]), ("bird", None)])
+@pytest.mark.parametrize(
+    ("word", "names"),
+    [("hound", ["dog, hound", "wolf, hound"]), ("1", ["0", "7", "1"]), ("bird", None)],
+)
 def test_a_class_that_is_not_clear(word, names):
     with pytest.raises(InvalidInput, match=r"ambiguous|not known"):
         cli.class_number(word, names)
@@ -523,7 +673,9 @@ def test_an_index_without_names():
 # Model files and models by name.
 
 
-@pytest.mark.parametrize("name", ["model.pkl", "model.h5", "model.hdf5", "model.pt", "model.joblib", "folder", "noend"])
+@pytest.mark.parametrize(
+    "name", ["model.pkl", "model.h5", "model.hdf5", "model.pt", "model.joblib", "folder", "noend"]
+)
 def test_other_formats_are_refused(tmp_path, name):
     (tmp_path / "folder").mkdir()
     if name != "folder":
@@ -541,7 +693,9 @@ def test_a_broken_or_missing_model_file(tmp_path):
 
 
 def test_a_file_that_brings_code_is_refused(tmp_path):
-    keras.Sequential([keras.Input((4,)), keras.layers.Lambda(lambda x: x * 2)]).save(tmp_path / "m.keras")
+    keras.Sequential([keras.Input((4,)), keras.layers.Lambda(lambda x: x * 2)]).save(
+        tmp_path / "m.keras"
+    )
     with pytest.raises(InvalidInput, match="could not be loaded"):
         zoo.load(tmp_path / "m.keras")
 
@@ -571,7 +725,9 @@ def test_every_application_has_its_module_and_preprocessing(name):
     home = zoo.module(name.lower())
     assert zoo.found(name.upper()) == name
     # The module that Keras documents for this builder, or the one that it was written in.
-    assert hasattr(home, name) or getattr(keras.applications, name).__module__.endswith(home.__name__.rpartition(".")[2])
+    assert hasattr(home, name) or getattr(keras.applications, name).__module__.endswith(
+        home.__name__.rpartition(".")[2]
+    )
     x = keras.ops.convert_to_tensor(np.full((1, 2, 2, 3), 255, "float32"))
     kept = np.array(keras.ops.convert_to_numpy(x))
     answer = keras.ops.convert_to_numpy(zoo.Preprocessing(name)(x))
@@ -588,13 +744,17 @@ def test_the_modules_that_have_other_names():
 def test_an_unknown_application(here, place, capsys):
     assert cli.main(["attack", str(place / "photos"), "--model", "mobilnetv2"]) == 2
     assert "did you mean MobileNetV2" in capsys.readouterr().err
-    assert cli.main(["attack", str(place / "photos"), "--model", "MobileNet", "--box", "0", "1"]) == 2
+    assert (
+        cli.main(["attack", str(place / "photos"), "--model", "MobileNet", "--box", "0", "1"]) == 2
+    )
     assert "--box belongs to --model FILE.keras" in capsys.readouterr().err
 
 
 def test_class_names_of_imagenet(monkeypatch):
     utils = sys.modules[keras.applications.imagenet_utils.decode_predictions.__module__]
-    monkeypatch.setattr(utils, "CLASS_INDEX", {str(index): [f"n{index}", f"name_{index}"] for index in range(1000)})
+    monkeypatch.setattr(
+        utils, "CLASS_INDEX", {str(index): [f"n{index}", f"name_{index}"] for index in range(1000)}
+    )
     assert zoo.class_names() == [f"name_{index}" for index in range(1000)]
 
 
@@ -604,7 +764,9 @@ def test_a_download_that_fails(monkeypatch):
 
     monkeypatch.setattr(keras.applications, "MobileNet", fail)
     monkeypatch.setattr(zoo, "module", lambda name: keras.applications.mobilenet)
-    with pytest.raises(InvalidInput, match="MobileNet could not be fetched: Exception: URL fetch failure"):
+    with pytest.raises(
+        InvalidInput, match="MobileNet could not be fetched: Exception: URL fetch failure"
+    ):
         zoo.application("mobilenet")
 
 
@@ -613,14 +775,26 @@ def test_attack_a_model_by_name(place, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(zoo, "WEIGHTS", None)
     monkeypatch.setattr(zoo, "class_names", lambda: [f"name_{index}" for index in range(1000)])
     keras.utils.set_random_seed(0)
-    words = ["--model", "mobilenet", "--attack", "fgsm", "--epsilon", "8/255", "--json", "--target", "name 7"]
+    words = [
+        "--model",
+        "mobilenet",
+        "--attack",
+        "fgsm",
+        "--epsilon",
+        "8/255",
+        "--json",
+        "--target",
+        "name 7",
+    ]
     code = cli.main(["attack", str(place / "photos" / "p4.png"), *words])
     report = document(capsys)
     (entry,) = report["images"]
     assert report["settings"]["box"] == [0, 255]
     assert report["settings"]["head"] == "softmax"
     assert entry["before"].startswith("name_")
-    assert entry["notes"] == ["cropped from 30 x 40 to the central 30 x 30 and resized to 224 x 224 (enlarged)"]
+    assert entry["notes"] == [
+        "cropped from 30 x 40 to the central 30 x 30 and resized to 224 x 224 (enlarged)"
+    ]
     assert code == (0 if entry["status"] == "fooled" else 1)
 
 
@@ -629,7 +803,9 @@ def test_attack_a_model_by_name(place, tmp_path, monkeypatch, capsys):
 
 @pytest.fixture(scope="module")
 def clothes(tmp_path_factory):
-    """Twelve of the shipped images, as an npz file without the axis of channels, and as folders named after classes."""
+    """Twelve of the shipped images, as an npz file without the axis of channels, and as folders
+    named after classes.
+    """
     folder = tmp_path_factory.mktemp("clothes")
     x, labels = zoo.fashion_images()
     np.savez(folder / "clothes.npz", x_test=x[:12, ..., 0], y_test=labels[:12])
@@ -661,7 +837,19 @@ def test_evaluate_and_report(clothes, tmp_path, capsys):
     assert "The doctor has not looked." in said.out
     assert f"advex report {run}" in said.out.replace("\n", "")
     assert "robust" not in said.out.lower()
-    assert cli.main(["report", str(run), "--out", str(tmp_path / "page.html"), "--csv", str(tmp_path / "rows.csv")]) == 0
+    assert (
+        cli.main(
+            [
+                "report",
+                str(run),
+                "--out",
+                str(tmp_path / "page.html"),
+                "--csv",
+                str(tmp_path / "rows.csv"),
+            ]
+        )
+        == 0
+    )
     assert "page.html" in capsys.readouterr().out
     assert (tmp_path / "page.html").read_text().startswith("<!DOCTYPE html>")
     assert len((tmp_path / "rows.csv").read_text().splitlines()) == 13
@@ -674,7 +862,9 @@ def test_evaluate_and_report(clothes, tmp_path, capsys):
 
 
 def test_evaluate_a_folder_of_classes(clothes, capsys):
-    """Folders are read as the array was, whatever their order; what cannot be read is left out, and said."""
+    """Folders are read as the array was, whatever their order; what cannot be read is left out, and
+    said.
+    """
     words = ["--classes", str(clothes / "names.json"), *EVALUATE, "--json"]
     assert cli.main(["evaluate", "--data", str(clothes / "clothes.npz"), *words]) == 0
     array = document(capsys)["evaluation"]

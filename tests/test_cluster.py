@@ -43,7 +43,7 @@ found = advex.evaluate(
 )
 rows = [{name: value for name, value in row.items() if "seconds" not in name} for row in found.rows()]
 print(json.dumps({"rows": rows, "killed": killed, "pairs": [pair.example for pair in found.pairs()], "finished": found.finished}))
-"""
+"""  # noqa: E501
 
 
 def test_workers_find_what_one_process_finds(embedded, tmp_path):
@@ -53,7 +53,12 @@ def test_workers_find_what_one_process_finds(embedded, tmp_path):
     np.save(tmp_path / "labels.npy", np.tile(labels, 5))
 
     def run(*words):
-        done = subprocess.run([sys.executable, "-c", SCRIPT, str(tmp_path), *words], capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            [sys.executable, "-c", SCRIPT, str(tmp_path), *words],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
         assert done.returncode == 0, done.stderr[-3000:]
         return json.loads(done.stdout.splitlines()[-1])
 
@@ -83,7 +88,16 @@ def test_a_part_comes_back_as_it_was(piece, tmp_path):
     for name in ("labels", "prediction", "confidence", "status", "queries"):
         assert np.array_equal(getattr(again, name), getattr(before, name)), name
     for now, was in zip(verdicts, found, strict=True):
-        for name in ("rows", "status", "distance", "prediction", "confidence", "gradients", "queries", "broken_by"):
+        for name in (
+            "rows",
+            "status",
+            "distance",
+            "prediction",
+            "confidence",
+            "gradients",
+            "queries",
+            "broken_by",
+        ):
             assert np.array_equal(getattr(now, name), getattr(was, name)), name
         kept = [place for place, values in enumerate(now.x) if values is not None]
         assert 4 <= len(kept) <= 8
@@ -101,4 +115,6 @@ def test_what_workers_cannot_open_is_refused(settings, embedded, tmp_path):
     model, x, labels = embedded
     settings = {"data": (x, labels), "run": tmp_path / "run.advex"} | settings
     with pytest.raises(InvalidInput, match="needs a run file, and data as arrays"):
-        advex.evaluate(model, settings.pop("data"), advex.FGSM(), advex.Linf(0.1), engine="ray", **settings)
+        advex.evaluate(
+            model, settings.pop("data"), advex.FGSM(), advex.Linf(0.1), engine="ray", **settings
+        )

@@ -1,4 +1,6 @@
-"""What someone types first: every attack and function with its defaults, on the model and the images that ship with advex."""
+"""What someone types first: every attack and function with its defaults, on the model and the
+images that ship with advex.
+"""
 
 import inspect
 import os
@@ -45,9 +47,14 @@ def defaults():
             yield name, value
 
 
-@pytest.mark.skipif(os.environ.get("ADVEX_MATRIX") != "all", reason="minutes: make matrix; every docstring calls its attack")
+@pytest.mark.skipif(
+    os.environ.get("ADVEX_MATRIX") != "all",
+    reason="minutes: make matrix; every docstring calls its attack",
+)
 @pytest.mark.parametrize(
-    ("name", "make"), [pair for pair in defaults() if pair[0] not in LONG], ids=lambda value: str(value)[:20]
+    ("name", "make"),
+    [pair for pair in defaults() if pair[0] not in LONG],
+    ids=lambda value: str(value)[:20],
 )
 def test_every_attack_as_it_comes(name, make, shipped):
     """In the first norm that it takes, bytes and floats by turns."""
@@ -69,14 +76,23 @@ def test_every_attack_as_it_comes(name, make, shipped):
 
 @pytest.mark.parametrize("kind", ["uint8", "float32"])
 def test_evaluate_as_it_comes(kind, shipped, tmp_path):
-    """All 32 images within a tight budget: rows that stand by a hair take every part of Verdict, batches are filled up."""
+    """All 32 images within a tight budget: rows that stand by a hair take every part of Verdict,
+    batches are filled up.
+    """
     model, levels, labels = shipped
     x = levels if kind == "uint8" else (levels / 255).astype("float32")
     count = len(x) if kind == "uint8" else 8
-    found = advex.evaluate(model, (x[:count], labels[:count]), budget=advex.Linf(2 / 255), diagnose=kind == "float32")
-    assert found.finished and found.examples == count and found.robust_accuracy <= found.clean_accuracy
+    found = advex.evaluate(
+        model, (x[:count], labels[:count]), budget=advex.Linf(2 / 255), diagnose=kind == "float32"
+    )
+    assert (
+        found.finished and found.examples == count and found.robust_accuracy <= found.clean_accuracy
+    )
     assert len(list(found.rows())) == count and "{" in found.to_json()
-    assert found.to_csv(tmp_path / "rows.csv").stat().st_size and found.report(tmp_path / "page.html").stat().st_size
+    assert (
+        found.to_csv(tmp_path / "rows.csv").stat().st_size
+        and found.report(tmp_path / "page.html").stat().st_size
+    )
     assert "<" in found._repr_html_() and str(found) and found.curve.radii is not None
     assert (found.diagnosis is not None) == (kind == "float32")
 
@@ -86,7 +102,8 @@ def test_a_result_as_it_comes(shipped, tmp_path):
     for number, x in enumerate((levels[:COUNT], (levels[:COUNT] / 255).astype("float32"))):
         result = advex.PGD()(model, x, labels[:COUNT], advex.Linf(8 / 255))
         assert result.success.any()
-        for record in result.save(tmp_path / str(number)):  # a float may lose its success when it becomes a level, a byte may not
+        # a float may lose its success when it becomes a level, a byte may not
+        for record in result.save(tmp_path / str(number)):
             assert record.levels <= 8 and record.verified == (record.after != record.before)
             assert record.verified or number
         assert result.show() is not None and "<" in result._repr_html_() and repr(result)
@@ -96,13 +113,22 @@ def test_no_labels_and_targets(shipped):
     model, levels, _ = shipped
     assert len(advex.PGD()(model, levels[:COUNT], budget=advex.Linf(2 / 255))) == COUNT
     predicted = advex.PGD()(model, levels[:COUNT], budget=advex.Linf(0)).prediction
-    assert len(advex.fine()(model, levels[:COUNT], advex.Targeted((predicted + 1) % 10), advex.Linf(5 / 255))) == COUNT
+    assert (
+        len(
+            advex.fine()(
+                model, levels[:COUNT], advex.Targeted((predicted + 1) % 10), advex.Linf(5 / 255)
+            )
+        )
+        == COUNT
+    )
 
 
 def test_robust_accuracy_in_fit(shipped):
     _, levels, labels = shipped
     x = (levels / 255).astype("float32")
-    model = keras.Sequential([keras.Input(x.shape[1:]), keras.layers.Flatten(), keras.layers.Dense(10)])
+    model = keras.Sequential(
+        [keras.Input(x.shape[1:]), keras.layers.Flatten(), keras.layers.Dense(10)]
+    )
     model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     watch = advex.callbacks.RobustAccuracy((x[:8], labels[:8]), advex.PGD(), advex.Linf(8 / 255))
     history = model.fit(x, labels, callbacks=[watch], verbose=0).history
@@ -111,6 +137,8 @@ def test_robust_accuracy_in_fit(shipped):
 
 def test_a_black_box_as_it_comes(shipped):
     model, levels, labels = shipped
-    box = advex.BlackBox(lambda x: np.asarray(keras.ops.convert_to_numpy(model.model(x))), classes=10)
+    box = advex.BlackBox(
+        lambda x: np.asarray(keras.ops.convert_to_numpy(model.model(x))), classes=10
+    )
     result = advex.SquareAttack(steps=50)(box, levels[:COUNT], labels[:COUNT], advex.Linf(8 / 255))
     assert (result.gradients == 0).all() and (result.queries <= 50).all()

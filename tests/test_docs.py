@@ -18,11 +18,18 @@ ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 BLOCK = re.compile(r"^```python[ ]*\n(.*?)^```", re.MULTILINE | re.DOTALL)
 MODULES = sorted(module.name for module in pkgutil.walk_packages(advex.__path__, "advex."))
-NOT_HERE = {"advex._backend.tensorflow", "advex._backend.jax", "advex._backend.torch", "advex.__main__"}
+NOT_HERE = {
+    "advex._backend.tensorflow",
+    "advex._backend.jax",
+    "advex._backend.torch",
+    "advex.__main__",
+}
 
 
 def blocks(page):
-    """The code of a page with its line numbers: the blocks that are marked ``python`` and nothing else."""
+    """The code of a page with its line numbers: the blocks that are marked ``python`` and nothing
+    else.
+    """
     text = page.read_text(encoding="utf-8")
     for found in BLOCK.finditer(text):
         yield "\n" * (text[: found.start()].count("\n") + 1) + found[1]
@@ -32,7 +39,8 @@ def blocks(page):
 def test_code_blocks(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     module = types.ModuleType(f"page_{page.stem}")
-    monkeypatch.setitem(sys.modules, module.__name__, module)  # so that classes of the page can be pickled
+    # so that classes of the page can be pickled
+    monkeypatch.setitem(sys.modules, module.__name__, module)
     for code in blocks(page):
         exec(compile(code, str(page), "exec"), vars(module))
 
@@ -69,13 +77,17 @@ def shown(value):
 def signature(thing):
     """``(a, b=1, *, c=2)`` of a class or function, without annotations."""
     parts, keyword_only = [], False
-    for name, parameter in inspect.signature(thing.__init__ if inspect.isclass(thing) else thing).parameters.items():
+    for name, parameter in inspect.signature(
+        thing.__init__ if inspect.isclass(thing) else thing
+    ).parameters.items():
         if name == "self" or parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
             continue
         if parameter.kind is parameter.KEYWORD_ONLY and not keyword_only:
             keyword_only = True
             parts.append("*")
-        parts.append(name if parameter.default is parameter.empty else f"{name}={shown(parameter.default)}")
+        parts.append(
+            name if parameter.default is parameter.empty else f"{name}={shown(parameter.default)}"
+        )
     return f"({', '.join(parts)})"
 
 
@@ -96,7 +108,11 @@ def test_public_name_is_in_the_reference(name):
 
 @pytest.mark.parametrize(
     ("heading", "thing"),
-    [("attack", advex.Attack.__call__), ("Result.save", advex.Result.save), ("Result.show", advex.Result.show)],
+    [
+        ("attack", advex.Attack.__call__),
+        ("Result.save", advex.Result.save),
+        ("Result.show", advex.Result.show),
+    ],
 )
 def test_calls_are_in_the_reference(heading, thing):
     assert heading + signature(thing) in headings()
@@ -114,7 +130,9 @@ def test_modules_are_in_the_reference(name):
 def test_reference_names_nothing_that_is_gone():
     for heading in headings():
         name = heading.partition("(")[0].partition(".")[0]
-        assert name in ("attack", "zoo") or name in advex.__all__, f"docs/api.md has {name}, advex has not"
+        assert name in ("attack", "zoo") or name in advex.__all__, (
+            f"docs/api.md has {name}, advex has not"
+        )
 
 
 def test_never_a_verdict():

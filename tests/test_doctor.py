@@ -1,4 +1,6 @@
-"""The doctor: flags every model built to deceive, keeps quiet about honest ones, and says what it could not look at."""
+"""The doctor: flags every model built to deceive, keeps quiet about honest ones, and says what it
+could not look at.
+"""
 
 import json
 import random
@@ -109,7 +111,9 @@ def after(model, layer):
 
 def with_winners(model, share):
     x = start = keras.Input(model.input_shape[1:])
-    for layer in model.layers[1:] if isinstance(model.layers[0], layers.InputLayer) else model.layers:
+    for layer in (
+        model.layers[1:] if isinstance(model.layers[0], layers.InputLayer) else model.layers
+    ):
         x = layer(x)
         if isinstance(layer, layers.ReLU):
             x = Winners(share)(x)
@@ -119,7 +123,9 @@ def with_winners(model, share):
 def constant(model, label):
     dense = layers.Dense(model.output_shape[-1], kernel_initializer="zeros")
     same = keras.Sequential([keras.Input(model.input_shape[1:]), layers.Flatten(), dense])
-    dense.set_weights([dense.get_weights()[0], 3.0 * np.eye(model.output_shape[-1], dtype="float32")[label] - 1])
+    dense.set_weights(
+        [dense.get_weights()[0], 3.0 * np.eye(model.output_shape[-1], dtype="float32")[label] - 1]
+    )
     return same
 
 
@@ -161,7 +167,9 @@ def trained(seed=0):
     labels = source.integers(0, 4, 600)
     centres = source.uniform(0.25, 0.75, (4, 8))
     x = np.clip(centres[labels] + source.normal(0, 0.07, (600, 8)), 0, 1).astype("float32")
-    model = keras.Sequential([keras.Input((8,)), layers.Dense(24, "relu"), layers.Dense(24, "relu"), layers.Dense(4)])
+    model = keras.Sequential(
+        [keras.Input((8,)), layers.Dense(24, "relu"), layers.Dense(24, "relu"), layers.Dense(4)]
+    )
     model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     model.fit(x, labels, batch_size=32, epochs=10, verbose=0)
     return model, x[:128], labels[:128]
@@ -217,7 +225,9 @@ def test_no_flag_on_a_linear_model(head):
 
 
 class Path(layers.Layer):
-    """The score of the first of two classes is a function of how far an input has moved from 0.5, in units of ``epsilon``."""
+    """The score of the first of two classes is a function of how far an input has moved from 0.5,
+    in units of ``epsilon``.
+    """
 
     def __init__(self, function, epsilon):
         super().__init__()
@@ -229,10 +239,14 @@ class Path(layers.Layer):
 
 
 def pathological(function, features, epsilon=0.1, count=16, spread=0.0):
-    """A model of one ``function``, and examples near 0.5, which are told apart by their last feature alone."""
+    """A model of one ``function``, and examples near 0.5, which are told apart by their last
+    feature alone.
+    """
     x = np.full((count, features), 0.5, "float32")
     x[:, -1] = np.linspace(0.2, 0.8, count)
-    model = keras.Sequential([keras.Input((features,)), Path(lambda moved: function(moved[:, :-1]), epsilon)])
+    model = keras.Sequential(
+        [keras.Input((features,)), Path(lambda moved: function(moved[:, :-1]), epsilon)]
+    )
     return diagnose(model, x, np.zeros(count, int), advex.Linf(epsilon)), model
 
 
@@ -240,15 +254,21 @@ def bent(t, knots, values):
     """The line through the points (knots, values), in ``keras.ops``."""
     total = values[0] + (t - knots[0]) * (values[1] - values[0]) / (knots[1] - knots[0])
     for place in range(1, len(knots) - 1):
-        slopes = [(values[i + 1] - values[i]) / (knots[i + 1] - knots[i]) for i in (place - 1, place)]
+        slopes = [
+            (values[i + 1] - values[i]) / (knots[i + 1] - knots[i]) for i in (place - 1, place)
+        ]
         total = total + (slopes[1] - slopes[0]) * ops.relu(t - knots[place])
     return total
 
 
 @pytest.mark.usefixtures("quick")
 def test_one_step_wins():
-    """A hill between the input and the boundary: small steps stay on it, one large step is beyond."""
-    hill = lambda moved: bent(ops.mean(moved, axis=1), [0.0, 0.3, 0.8, 1.0], [-1.0, -0.5, -1.5, 0.5])  # noqa: E731
+    """A hill between the input and the boundary: small steps stay on it, one large step is
+    beyond.
+    """
+    hill = lambda moved: bent(  # noqa: E731
+        ops.mean(moved, axis=1), [0.0, 0.3, 0.8, 1.0], [-1.0, -0.5, -1.5, 0.5]
+    )
     found, _ = pathological(hill, 200)
     assert "D7" in flags(found), found
     assert found["D7"].measure["wins"] == found["D7"].measure["standing"] == 16
@@ -257,7 +277,11 @@ def test_one_step_wins():
 @pytest.mark.usefixtures("quick")
 def test_not_monotone():
     """A narrow gap that steps of epsilon / 4 hit and steps of epsilon / 2 do not."""
-    gap = lambda moved: bent(ops.mean(moved, axis=1), [0.0, 0.5, 0.55, 0.67, 0.72, 3.0], [-1.0, -0.5, 0.5, 0.5, -0.4, -0.1])  # noqa: E731
+    gap = lambda moved: bent(  # noqa: E731
+        ops.mean(moved, axis=1),
+        [0.0, 0.5, 0.55, 0.67, 0.72, 3.0],
+        [-1.0, -0.5, 0.5, 0.5, -0.4, -0.1],
+    )
     found, _ = pathological(gap, 1600)
     assert found["D12"].measure["lost"] == found["D12"].measure["tried"] == 16, found
     assert "D12" in flags(found)
@@ -274,7 +298,9 @@ def test_restart_sensitive():
 
 @pytest.mark.usefixtures("quick")
 def test_not_converged():
-    """Each feature counts once the one before it has come nearly to its end: there is always more to gain."""
+    """Each feature counts once the one before it has come nearly to its end: there is always more
+    to gain.
+    """
 
     def chain(moved):
         short = ops.cast(moved[:, :-1] <= 0.9, "float32")
@@ -326,7 +352,8 @@ def test_luck_is_measured(embedded):
 
 
 @pytest.mark.parametrize(
-    ("count", "total", "fires"), [(2, 10, False), (3, 10, True), (3, 150, True), (3, 151, False), (4, 151, True)]
+    ("count", "total", "fires"),
+    [(2, 10, False), (3, 10, True), (3, 150, True), (3, 151, False), (4, 151, True)],
 )
 def test_the_count_rule(count, total, fires):
     assert doctor._many(count, total) == fires
@@ -345,7 +372,18 @@ def test_a_black_box_is_asked_and_the_rest_is_named():
 
     found = diagnose(advex.BlackBox(predict, classes=2), x, labels, advex.Linf(0.1))
     now = status(found)
-    assert [name for name in IDS if now[name] == "not run"] == ["D1", "D2", "D3", "D7", "D8", "D9", "D10", "D11", "D12", "D15"]
+    assert [name for name in IDS if now[name] == "not run"] == [
+        "D1",
+        "D2",
+        "D3",
+        "D7",
+        "D8",
+        "D9",
+        "D10",
+        "D11",
+        "D12",
+        "D15",
+    ]
     assert found["D1"].found == "a black box has no gradients"
     assert found["D15"].found == "the inputs are no pictures"
     assert (found.gradients, found.queries) == (0, sum(seen))
@@ -359,7 +397,9 @@ def test_constant_is_said_even_without_a_gradient():
             return ops.stop_gradient(ops.stack([x[:, 0] * 0 + 1, x[:, 0] * 0], axis=1))
 
     x, _ = linear_data()
-    found = diagnose(keras.Sequential([keras.Input((12,)), Nothing()]), x, np.zeros(32, int), advex.Linf(0.1))
+    found = diagnose(
+        keras.Sequential([keras.Input((12,)), Nothing()]), x, np.zeros(32, int), advex.Linf(0.1)
+    )
     assert {"D1", "D9"} <= flags(found)
     assert found["D9"].found.startswith("constant model")
 
@@ -385,7 +425,9 @@ def test_only_correct_examples_count_the_first_128(linear):
 @pytest.mark.parametrize("budget", [advex.Linf(0), advex.L2(0)], ids=repr)
 def test_a_budget_in_which_nothing_moves(linear, budget):
     found = diagnose(linear, *linear_data(), budget)
-    assert [name for name, now in status(found).items() if now == "not run"] == [*doctor.NEEDS_RADIUS]
+    assert [name for name, now in status(found).items() if now == "not run"] == [
+        *doctor.NEEDS_RADIUS
+    ]
     assert "nothing can move" in found["D8"].found
     demand_quiet(found)
 
@@ -455,7 +497,9 @@ def test_how_it_looks(diagnosis):
 def test_the_same_again(diagnosis):
     x, labels = linear_data()
     model = keras.Sequential([keras.Input((12,)), Backwards(), *linear_model().layers])
-    assert flags(diagnose(model, x, labels, advex.Linf(0.1), seed=5, batch_size=7)) == flags(diagnosis)
+    assert flags(diagnose(model, x, labels, advex.Linf(0.1), seed=5, batch_size=7)) == flags(
+        diagnosis
+    )
     assert {"D3", "D8", "D9"} <= flags(diagnosis)
 
 
@@ -493,7 +537,9 @@ def test_nothing_is_touched():
 
 @pytest.mark.usefixtures("quick")
 def test_warnings_inside_stay_inside():
-    """Attacks warn of random models; the doctor says it in its findings (warnings are errors here)."""
+    """Attacks warn of random models; the doctor says it in its findings (warnings are errors
+    here).
+    """
     x, labels = linear_data()
     noisy = keras.Sequential([keras.Input((12,)), Noise(0.1), *linear_model().layers])
     filters = list(warnings.filters)
@@ -516,7 +562,9 @@ def test_a_model_edited_since_it_was_compiled():
     x, labels = linear_data()
     model = keras.Sequential([keras.Input((12,)), *linear_model().layers])
     advex.PGD(steps=2)(model, x, labels, advex.Linf(0.05))
-    model.layers[0].activation = lambda values: 0 * values + ops.convert_to_tensor(np.eye(2, dtype="float32")[1] * 3 - 1)
+    model.layers[0].activation = lambda values: (
+        0 * values + ops.convert_to_tensor(np.eye(2, dtype="float32")[1] * 3 - 1)
+    )
     assert "D9" in flags(diagnose(model, x, labels, advex.Linf(0.05)))
 
 

@@ -1,4 +1,5 @@
-"""evaluate: any kind of data, nothing lost, nothing attacked twice, a foreign file refused by name."""
+"""evaluate: any kind of data, nothing lost, nothing attacked twice, a foreign file refused by
+name."""
 
 import contextlib
 import json
@@ -43,7 +44,12 @@ class Still(advex.Attack):
 
 def network(seed=0, classes=3, shape=(6, 5, 1)):
     keras.utils.set_random_seed(seed)
-    layers = [keras.Input(shape), keras.layers.Flatten(), keras.layers.Dense(16, "tanh"), keras.layers.Dense(classes)]
+    layers = [
+        keras.Input(shape),
+        keras.layers.Flatten(),
+        keras.layers.Dense(16, "tanh"),
+        keras.layers.Dense(classes),
+    ]
     return keras.Sequential(layers, name="small")
 
 
@@ -51,7 +57,11 @@ def examples(model, count=40, seed=1, wrong=0.1):
     """Inputs as floats on 8-bit levels, and labels of which some are wrong."""
     random = np.random.default_rng(seed)
     x = (random.integers(0, 256, (count, *model.input_shape[1:])) / 255).astype("float32")
-    labels = np.asarray(model(x)).argmax(1) if keras.backend.backend() != "torch" else model(x).detach().numpy().argmax(1)
+    labels = (
+        np.asarray(model(x)).argmax(1)
+        if keras.backend.backend() != "torch"
+        else model(x).detach().numpy().argmax(1)
+    )
     other = random.random(count) < wrong
     return x, np.where(other, (labels + 1) % 3, labels).astype("int64")
 
@@ -64,7 +74,13 @@ def case():
 
 def evaluated(case, run=None, **settings):
     model, x, labels = case
-    settings = {"attacks": ATTACKS, "budget": BUDGET, "block": 16, "batch_size": 8, "diagnose": False} | settings
+    settings = {
+        "attacks": ATTACKS,
+        "budget": BUDGET,
+        "block": 16,
+        "batch_size": 8,
+        "diagnose": False,
+    } | settings
     data = settings.pop("data", (x, labels))
     return advex.evaluate(settings.pop("model", model), data, run=run, **settings)
 
@@ -75,7 +91,10 @@ def figures(found):
     for entry in (kept, *kept["attacks"]):
         entry.pop("seconds")
     kept.pop("began")
-    rows = [{name: value for name, value in row.items() if "seconds" not in name} for row in found.rows()]
+    rows = [
+        {name: value for name, value in row.items() if "seconds" not in name}
+        for row in found.rows()
+    ]
     return json.dumps([kept, rows], sort_keys=True)
 
 
@@ -85,8 +104,13 @@ def figures(found):
 @pytest.mark.backends
 def test_the_figures_are_those_of_the_attacks(case):
     model, x, labels = case
-    found = evaluated(case, **({"block": 64, "batch_size": 64} if keras.backend.backend() == "jax" else {}))  # shapes cost there
-    right = np.asarray([result.before == labels for result in [ATTACKS["one"](model, x, labels, BUDGET)]])[0]
+    # shapes cost there
+    found = evaluated(
+        case, **({"block": 64, "batch_size": 64} if keras.backend.backend() == "jax" else {})
+    )
+    right = np.asarray(
+        [result.before == labels for result in [ATTACKS["one"](model, x, labels, BUDGET)]]
+    )[0]
     assert 0 < right.sum() < len(x)
     worst = np.zeros(len(x), bool)
     for number, (name, attack) in enumerate(ATTACKS.items()):
@@ -107,7 +131,10 @@ def test_the_figures_are_those_of_the_attacks(case):
 
 
 def test_one_attack_is_enough_to_break(case):
-    alone, both = evaluated(case, attacks=advex.FGSM()), evaluated(case, attacks=[Still(), advex.FGSM()])
+    alone, both = (
+        evaluated(case, attacks=advex.FGSM()),
+        evaluated(case, attacks=[Still(), advex.FGSM()]),
+    )
     assert alone.broken.any()
     assert (both.broken == alone.broken).all()
     assert both.robust_accuracy == alone.robust_accuracy
@@ -129,7 +156,9 @@ def kinds(x, labels):
     pairs = torch.utils.data.TensorDataset(torch.tensor(x), torch.tensor(labels))
     return {
         "list": ([(x[:5], labels[:5]), (x[5:], labels[5:])]),
-        "generator": ((x[start : start + 9], labels[start : start + 9]) for start in range(0, len(x), 9)),
+        "generator": (
+            (x[start : start + 9], labels[start : start + 9]) for start in range(0, len(x), 9)
+        ),
         "tf.data": tf.data.Dataset.from_tensor_slices((x, labels)).batch(13),
         "PyDataset": Pieces(),
         "DataLoader": torch.utils.data.DataLoader(pairs, batch_size=11),
@@ -161,7 +190,11 @@ def test_eight_bit_inputs_are_kept_as_pictures(case, tmp_path):
         assert answer != labels[row]
     assert found.adversarial(int(np.flatnonzero(~found.matrix[0])[0])) is None
     database = sqlite3.connect(tmp_path / "run.advex")
-    assert database.execute("SELECT adversarial FROM verdicts WHERE adversarial IS NOT NULL").fetchone()[0].startswith(b"\x89PNG")
+    assert (
+        database.execute("SELECT adversarial FROM verdicts WHERE adversarial IS NOT NULL")
+        .fetchone()[0]
+        .startswith(b"\x89PNG")
+    )
     assert [len(found.pairs(place)) for place in ("nearest", "farthest")] == [4, 4]
     near = found.pairs("nearest")
     assert [pair.distance for pair in near] == sorted(pair.distance for pair in near)
@@ -169,7 +202,9 @@ def test_eight_bit_inputs_are_kept_as_pictures(case, tmp_path):
     assert near[0].before.dtype == "uint8" and (near[0].before == pixels[near[0].example]).all()
 
 
-@pytest.mark.parametrize("values", [np.arange(12, dtype="uint8").reshape(3, 4, 1), np.linspace(0, 1, 7, dtype="float32")])
+@pytest.mark.parametrize(
+    "values", [np.arange(12, dtype="uint8").reshape(3, 4, 1), np.linspace(0, 1, 7, dtype="float32")]
+)
 def test_inputs_come_back_as_they_were(values):
     back = unpacked(packed(values), values.shape)
     assert back.dtype == values.dtype and (back == values).all()
@@ -208,7 +243,9 @@ def test_a_success_within_rounding_errors_is_in_neither_count(case, monkeypatch)
 
 def test_no_examples():
     found = advex.evaluate(network(), [], advex.FGSM(), BUDGET)
-    assert found.examples == 0 and found.robust_accuracy is None and found.attacks[0].accuracy is None
+    assert (
+        found.examples == 0 and found.robust_accuracy is None and found.attacks[0].accuracy is None
+    )
     assert "no examples" in repr(found)
     json.loads(found.to_json())
 
@@ -218,7 +255,9 @@ def test_a_budget_without_a_limit(case):
     assert found.robust_accuracy == 0
     assert found.curve.at(0) == found.clean_accuracy
     assert 0 < found.curve.median < np.inf
-    assert evaluated(case, attacks=None, budget=advex.L2(), data=(case[1][:4], case[2][:4])).names == ["MinimumNorm"]
+    assert evaluated(
+        case, attacks=None, budget=advex.L2(), data=(case[1][:4], case[2][:4])
+    ).names == ["MinimumNorm"]
 
 
 def test_a_black_box_is_asked_as_often_as_is_said(case):
@@ -229,7 +268,9 @@ def test_a_black_box_is_asked_as_often_as_is_said(case):
         asked.append(len(batch))
         return ops.convert_to_numpy(model(batch))
 
-    found = evaluated(case, model=advex.BlackBox(predict, classes=3), attacks=advex.SquareAttack(steps=30))
+    found = evaluated(
+        case, model=advex.BlackBox(predict, classes=3), attacks=advex.SquareAttack(steps=30)
+    )
     passes = found.passes
     assert sum(asked) == passes["queries"] + passes["clean"] + passes["checks"]
     assert passes["gradients"] == 0 and passes["clean"] == len(x)
@@ -237,9 +278,15 @@ def test_a_black_box_is_asked_as_often_as_is_said(case):
 
 @pytest.mark.parametrize("rows", [1, 2, 5, 16])
 def test_batches_that_are_filled_up_find_the_same(case, rows):
-    """Long evaluations keep the number of batch sizes small; what fills a batch up changes nothing and is not counted."""
+    """Long evaluations keep the number of batch sizes small; what fills a batch up changes nothing
+    and is not counted.
+    """
     model, x, labels = case
-    for attack in (advex.PGD(steps=6), advex.Ensemble(advex.FGSM(), advex.APGD(steps=10)), advex.DDN(steps=8)):
+    for attack in (
+        advex.PGD(steps=6),
+        advex.Ensemble(advex.FGSM(), advex.APGD(steps=10)),
+        advex.DDN(steps=8),
+    ):
         budget = advex.L2() if isinstance(attack, advex.DDN) else BUDGET
         usual = attack(model, x, labels, budget, batch_size=16)
         with even(rows):
@@ -257,7 +304,10 @@ def test_names_of_attacks(case):
 def test_tables_for_others(case, tmp_path):
     found = evaluated(case)
     frame = found.to_pandas()
-    assert len(frame) == len(case[1]) and (frame["steps.status"] == "broken").sum() == found.attacks[0].broken
+    assert (
+        len(frame) == len(case[1])
+        and (frame["steps.status"] == "broken").sum() == found.attacks[0].broken
+    )
     lines = found.to_csv(tmp_path / "rows.csv").read_text().splitlines()
     assert len(lines) == len(case[1]) + 1 and lines[0].startswith("example,label,prediction")
     with pytest.raises(InvalidInput, match="overwrite"):
@@ -279,7 +329,11 @@ def test_nothing_of_the_data_is_touched(case):
 def test_a_finished_run_is_read_not_made_again(case, tmp_path, monkeypatch):
     first = evaluated(case, tmp_path / "run.advex")
     monkeypatch.setattr(running, "attacked", None)
-    assert figures(evaluated(case, tmp_path / "run.advex")) == figures(first) == figures(Evaluation.load(tmp_path / "run.advex"))
+    assert (
+        figures(evaluated(case, tmp_path / "run.advex"))
+        == figures(first)
+        == figures(Evaluation.load(tmp_path / "run.advex"))
+    )
     assert [path.name for path in tmp_path.iterdir()] == ["run.advex"]
 
 
@@ -298,7 +352,9 @@ def counted(monkeypatch):
 
 
 def test_killed_at_every_transaction(case, tmp_path, monkeypatch):
-    """What is on the disk before and after each commit is what a kill there leaves: each goes on to the same end."""
+    """What is on the disk before and after each commit is what a kill there leaves: each goes on to
+    the same end.
+    """
     expected = figures(evaluated(case))
     moments = []
     real = Store.transaction
@@ -328,18 +384,27 @@ def test_killed_at_every_transaction(case, tmp_path, monkeypatch):
     monkeypatch.setattr(Store, "transaction", lambda store: Watched(store))
     evaluated(case, tmp_path / "run.advex")
     monkeypatch.setattr(Store, "transaction", real)
-    assert len(moments) == 3 * (1 + 1 + 3 * 3 + 1)  # schema, settings, three blocks of a look and two attacks, the end
+    # schema, settings, three blocks of a look and two attacks, the end
+    assert len(moments) == 3 * (1 + 1 + 3 * 3 + 1)
     counts = counted(monkeypatch)
     least = len(examples(case[0])[0])
     for path in moments:
         with contextlib.closing(sqlite3.connect(path)) as database:
             tables = database.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
-            kept = database.execute("SELECT attack, example FROM verdicts").fetchall() if tables else []
+            kept = (
+                database.execute("SELECT attack, example FROM verdicts").fetchall()
+                if tables
+                else []
+            )
         counts.clear()
         found = evaluated(case, path)
         assert figures(found) == expected
-        again = {("steps", "one")[attack] + case[1][example].tobytes().hex() for attack, example in kept}
-        assert not again & {name + row.hex() for name, row in counts}, "attacked again although it was recorded"
+        again = {
+            ("steps", "one")[attack] + case[1][example].tobytes().hex() for attack, example in kept
+        }
+        assert not again & {name + row.hex() for name, row in counts}, (
+            "attacked again although it was recorded"
+        )
         assert all(count == 1 for count in counts.values())
         assert len(counts) + len(kept) == sum(entry.attacked for entry in found.attacks)
         least = min(least, len(kept))
@@ -356,7 +421,7 @@ if {delay} >= 0:
     threading.Thread(target=lambda: (time.sleep({delay}), os.kill(os.getpid(), signal.SIGKILL)), daemon=True).start()
 t.evaluated(case, {run!r})
 print("done", flush=True)
-"""
+"""  # noqa: E501
 
 
 def test_killed_at_random_moments(case, tmp_path):
@@ -368,7 +433,9 @@ def test_killed_at_random_moments(case, tmp_path):
         run = tmp_path / f"{number}.advex"
         delay = float(random.uniform(0.05, 2.5))
         code = CHILD.format(paths=[str(Path(__file__).parents[1])], delay=delay, run=str(run))
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=False
+        )
         assert "ready" in done.stdout, done.stderr
         killed += done.returncode == -signal.SIGKILL
         assert figures(evaluated(case, run)) == expected
@@ -426,7 +493,9 @@ def test_a_transaction_is_kept_as_a_whole_or_not_at_all(case, tmp_path, monkeypa
 
 
 def test_a_full_disk(case, tmp_path):
-    """As far as a process may write: one clear error, what was recorded stays, the run goes on when there is room."""
+    """As far as a process may write: one clear error, what was recorded stays, the run goes on when
+    there is room.
+    """
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     path = tmp_path / "run.advex"
     random = np.random.default_rng(0)
@@ -438,13 +507,16 @@ def test_a_full_disk(case, tmp_path):
     try:
         with pytest.raises(OSError, match=r"is the disk full.*stays; make room"):
             evaluated(case, path, **settings)
-        path.with_name("run.advex-shm").mkdir()  # no room even for shared memory, which SQLite likes to have for reading
+        path.with_name(
+            "run.advex-shm"
+        ).mkdir()  # no room even for shared memory, which SQLite likes to have for reading
         partial = Evaluation.load(path)
         assert 0 < partial.examples < 400 and not partial.finished
         assert partial.examples % 16 == 0, "a block that is not finished is in no figure"
-        assert {attack.attacked + round((1 - partial.clean_accuracy) * partial.examples) for attack in partial.attacks} == {
-            partial.examples
-        }
+        assert {
+            attack.attacked + round((1 - partial.clean_accuracy) * partial.examples)
+            for attack in partial.attacks
+        } == {partial.examples}
         assert partial.adversarial(int(np.flatnonzero(partial.matrix[0])[0])) is not None
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
@@ -481,7 +553,12 @@ def changes(case):
     other = network()
     other.set_weights([value + 1e-3 for value in model.get_weights()])
     curved = keras.Sequential(
-        [keras.Input((6, 5, 1)), keras.layers.Flatten(), keras.layers.Dense(16, "relu"), keras.layers.Dense(3)]
+        [
+            keras.Input((6, 5, 1)),
+            keras.layers.Flatten(),
+            keras.layers.Dense(16, "relu"),
+            keras.layers.Dense(3),
+        ]
     )
     curved.set_weights(model.get_weights())
     deeper = keras.Sequential([*model.layers, keras.layers.Activation("linear")])
@@ -520,7 +597,9 @@ def test_a_run_of_something_else_is_refused_by_name(case, tmp_path, monkeypatch)
         assert figures(Evaluation.load(path)) == before, name
     for name, replaced in {"advex": "VERSION", "backend": "backend_version"}.items():
         with monkeypatch.context() as patch:
-            patch.setattr(f"advex.evaluation.identity.{replaced}", "0.0.1" if name == "advex" else lambda: "0")
+            patch.setattr(
+                f"advex.evaluation.identity.{replaced}", "0.0.1" if name == "advex" else lambda: "0"
+            )
             with pytest.raises(InvalidInput, match=f"Changed: {name} "):
                 evaluated(case, path)
     with monkeypatch.context() as patch:
@@ -535,7 +614,9 @@ def test_the_code_of_an_own_attack_belongs_to_the_run(case, tmp_path, monkeypatc
     path = tmp_path / "run.advex"
     evaluated(case, path, attacks=Own())
     evaluated(case, path, attacks=Own())
-    monkeypatch.setattr(Own, "step", lambda self, problem, x, memory: (problem.project(x - problem.epsilon), memory))
+    monkeypatch.setattr(
+        Own, "step", lambda self, problem, x, memory: (problem.project(x - problem.epsilon), memory)
+    )
     with pytest.raises(InvalidInput, match="Changed: attacks"):
         evaluated(case, path, attacks=Own())
 
@@ -609,7 +690,12 @@ def test_files_that_are_no_runs(content, case, tmp_path):
         ({"data": (np.zeros((3, 6, 5, 1)), [0, 1])}, InvalidInput, "3 inputs and 2 labels"),
         ({"data": [np.zeros((3, 6, 5, 1))]}, InvalidType, "pair"),
         (
-            {"data": [(np.zeros((3, 6, 5, 1), "float32"), np.zeros(3)), (np.zeros((3, 6, 5, 1), "uint8"), np.zeros(3))]},
+            {
+                "data": [
+                    (np.zeros((3, 6, 5, 1), "float32"), np.zeros(3)),
+                    (np.zeros((3, 6, 5, 1), "uint8"), np.zeros(3)),
+                ]
+            },
             InvalidInput,
             "change from",
         ),
@@ -636,7 +722,8 @@ def test_warnings_are_given_once_and_kept(case):
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
         found = evaluated(case, model=flat, data=(x, np.zeros(len(x), int)))
-    assert [entry.category for entry in said] == [ModelWarning]  # once, though two attacks and three blocks say it
+    # once, though two attacks and three blocks say it
+    assert [entry.category for entry in said] == [ModelWarning]
     assert len(found.warnings) == 2 and found.warnings[0].endswith("(and 2 more blocks)")
     assert "zero" in str(found)
 
@@ -650,12 +737,27 @@ def test_the_callback_logs_what_an_evaluation_finds():
     labels = np.arange(60) % 3
     x = np.random.default_rng(0).uniform(0.2, 0.8, (60, 6, 5, 1)).astype("float32")
     x[np.arange(60), labels] += 0.2  # a brighter line
-    model.compile(keras.optimizers.Adam(0.02), keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=["accuracy"])
-    watch = advex.callbacks.RobustAccuracy((x, labels), advex.PGD(steps=3), advex.Linf(0.05), every=2)
-    log = model.fit(x, labels, epochs=4, verbose=0, callbacks=[watch], validation_data=(x, labels)).history
+    model.compile(
+        keras.optimizers.Adam(0.02),
+        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        metrics=["accuracy"],
+    )
+    watch = advex.callbacks.RobustAccuracy(
+        (x, labels), advex.PGD(steps=3), advex.Linf(0.05), every=2
+    )
+    log = model.fit(
+        x, labels, epochs=4, verbose=0, callbacks=[watch], validation_data=(x, labels)
+    ).history
     values = log["val_robust_accuracy"]
-    assert len(values) == 4 and values[0] != values[-1] and values[1] == values[2] and 0 < values[-1] < 1
-    assert all(under <= clean for under, clean in zip(values[1::2], log["val_accuracy"][1::2], strict=True))
+    assert (
+        len(values) == 4
+        and values[0] != values[-1]
+        and values[1] == values[2]
+        and 0 < values[-1] < 1
+    )
+    assert all(
+        under <= clean for under, clean in zip(values[1::2], log["val_accuracy"][1::2], strict=True)
+    )
     found = advex.evaluate(model, (x, labels), advex.PGD(steps=3), advex.Linf(0.05), diagnose=False)
     assert values[-1] == pytest.approx(found.robust_accuracy)
 

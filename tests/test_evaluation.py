@@ -28,7 +28,9 @@ def test_every_radius_from_one_run(run):
         assert abs(whole.at(radius) - (1 - inside.success_rate)) < 0.01
     assert whole.at(run.distance.max()) == 0
     assert whole.median == np.median(run.distance)
-    np.testing.assert_allclose(whole.accuracy, [whole.at(radius) for radius in whole.radii], atol=1e-12)
+    np.testing.assert_allclose(
+        whole.accuracy, [whole.at(radius) for radius in whole.radii], atol=1e-12
+    )
     assert (np.diff(whole.accuracy) < 0).all()
 
 
@@ -40,7 +42,9 @@ def test_the_table_falls_from_clean_to_nothing(run):
     assert (shares[0], shares[-1]) == (95.0, 0.0)
     assert 5 <= len(shares) <= 13
     assert curve(run).table([0.25]).splitlines()[1].split()[0] == "0.25"
-    assert repr(curve(run)).startswith("Curve(L2, 200 inputs, accuracy 95.0% at 0, median distance ")
+    assert repr(curve(run)).startswith(
+        "Curve(L2, 200 inputs, accuracy 95.0% at 0, median distance "
+    )
 
 
 def test_a_run_within_a_limit_ends_there():
@@ -103,6 +107,10 @@ def test_what_is_no_result_is_refused(run):
     with pytest.raises(InvalidType, match="curve needs what an attack returned"):
         curve(run.distance)
     with pytest.raises(InvalidInput, match="at least one"):
-        curve(advex.DeepFool()(linear_model(), np.zeros((0, 12), "float32"), np.zeros(0, int), advex.L2()))
+        curve(
+            advex.DeepFool()(
+                linear_model(), np.zeros((0, 12), "float32"), np.zeros(0, int), advex.L2()
+            )
+        )
     with pytest.raises(InvalidInput, match="radius"):
         curve(run).at(-1)

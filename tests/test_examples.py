@@ -26,7 +26,10 @@ def run(tmp_path, monkeypatch, capsys):
         namespace = runpy.run_path(str(EXAMPLES / name))
         main = namespace["main"]
         module = sys.modules["__main__"]
-        for key, value in namespace.items():  # classes of the example are pickled by their place in __main__
+        for (
+            key,
+            value,
+        ) in namespace.items():  # classes of the example are pickled by their place in __main__
             if isinstance(value, type) and value.__module__ == "<run_path>":
                 value.__module__ = "__main__"
                 monkeypatch.setattr(module, key, value, raising=False)
@@ -38,7 +41,9 @@ def run(tmp_path, monkeypatch, capsys):
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory):
-    """A small softmax model on [-1, 1], sensitive enough to be led anywhere by one grey level, and a photo."""
+    """A small softmax model on [-1, 1], sensitive enough to be led anywhere by one grey level, and
+    a photo.
+    """
     folder = tmp_path_factory.mktemp("small")
     generator = np.random.default_rng(0)
     model = keras.Sequential(
@@ -55,7 +60,9 @@ def small(tmp_path_factory):
     model.save(folder / "small.keras")
     pixels = generator.integers(40, 210, (5, 6, 3)).astype("uint8")
     Image.fromarray(pixels).resize((96, 80), Image.Resampling.BICUBIC).save(folder / "photo.png")
-    picture = advex.images.read(folder / "photo.png", size=(64, 64)).pixels[None] / np.float32(127.5) - 1
+    picture = (
+        advex.images.read(folder / "photo.png", size=(64, 64)).pixels[None] / np.float32(127.5) - 1
+    )
     order = np.argsort(np.asarray(keras.ops.convert_to_numpy(model(picture, training=False)))[0])
     return folder, int(order[-3])
 
@@ -63,7 +70,9 @@ def small(tmp_path_factory):
 @pytest.mark.backends
 def test_gradient_descent(run):
     lines = run("gradient_descent.py").splitlines()
-    numbers = [re.fullmatch(r"batch +(\d+)   x = +([\d.]+)   y = +([\d.]+)", line) for line in lines[:-1]]
+    numbers = [
+        re.fullmatch(r"batch +(\d+)   x = +([\d.]+)   y = +([\d.]+)", line) for line in lines[:-1]
+    ]
     assert all(numbers)
     assert 5 <= len(numbers) <= 25
     assert [int(match[1]) for match in numbers] == list(range(1, len(numbers) + 1))
@@ -76,7 +85,9 @@ def test_gradient_descent(run):
 
 
 def test_gradient_descent_that_overshoots(run):
-    assert "not found" in run("gradient_descent.py", "--rate", "1.0", "--seed", "1").splitlines()[-1]
+    assert (
+        "not found" in run("gradient_descent.py", "--rate", "1.0", "--seed", "1").splitlines()[-1]
+    )
 
 
 @pytest.mark.backends
@@ -85,7 +96,9 @@ def test_fgsm(run, tmp_path):
     fooled, total = map(int, re.search(r"(\d+) of (\d+) images fooled", out).groups())
     verified, files = map(int, re.search(r"(\d+) of (\d+) files", out).groups())
     assert total == 32
-    assert 0 < fooled == verified == files == len(list((tmp_path / "pictures" / "fgsm").glob("*.png")))
+    assert (
+        0 < fooled == verified == files == len(list((tmp_path / "pictures" / "fgsm").glob("*.png")))
+    )
     assert (tmp_path / "pictures" / "fgsm.png").exists()
 
 
@@ -109,14 +122,19 @@ def test_grad_cam(run, tmp_path):
 
 
 def test_grad_cam_against_the_formula():
-    """For a pooled linear head the weights of Grad-CAM are the weights of the head, divided by the number of places."""
+    """For a pooled linear head the weights of Grad-CAM are the weights of the head, divided by the
+    number of places.
+    """
     heat_maps = runpy.run_path(str(EXAMPLES / "grad_cam.py"))["heat_maps"]
     image = keras.Input((8, 8, 1))
     features = keras.layers.ReLU()(keras.layers.Conv2D(4, 3, padding="same")(image))
     head = keras.layers.Dense(3)
     model = keras.Model(image, head(keras.layers.GlobalAveragePooling2D()(features)))
     x = np.random.default_rng(0).uniform(size=(5, 8, 8, 1)).astype("float32")
-    maps, logits = (np.asarray(keras.ops.convert_to_numpy(value)) for value in (keras.Model(image, features)(x), model(x)))
+    maps, logits = (
+        np.asarray(keras.ops.convert_to_numpy(value))
+        for value in (keras.Model(image, features)(x), model(x))
+    )
     kernel = head.get_weights()[0][:, logits.argmax(1)].T[:, None, None, :]
     expected = np.maximum((maps * kernel / 64).sum(-1), 0)
     expected = expected / (expected.max((1, 2), keepdims=True) + 1e-12)
@@ -126,15 +144,27 @@ def test_grad_cam_against_the_formula():
 @pytest.mark.backends
 def test_cat_to_toaster(run, small, tmp_path):
     folder, target = small
-    arguments = ["--model", folder / "small.keras", "--image", folder / "photo.png", "--target", target, "--out", tmp_path / "o"]
+    arguments = [
+        "--model",
+        folder / "small.keras",
+        "--image",
+        folder / "photo.png",
+        "--target",
+        target,
+        "--out",
+        tmp_path / "o",
+    ]
     out = run("cat_to_toaster.py", *arguments, "--rounds", "60")
     assert "By hand" in out
     assert "it holds" in out
     model = keras.models.load_model(folder / "small.keras")
     before = advex.images.read(folder / "photo.png", size=(64, 64)).pixels
     after = advex.images.read(tmp_path / "o" / f"class_{target}.png").pixels
-    assert np.abs(after.astype(int) - before.astype(int)).max() == 1  # 0.01 of a range of 2 is one grey level and a bit
-    probability = np.asarray(keras.ops.convert_to_numpy(model(after[None] / np.float32(127.5) - 1, training=False)))[0]
+    # 0.01 of a range of 2 is one grey level and a bit
+    assert np.abs(after.astype(int) - before.astype(int)).max() == 1
+    probability = np.asarray(
+        keras.ops.convert_to_numpy(model(after[None] / np.float32(127.5) - 1, training=False))
+    )[0]
     assert probability.argmax() == target
     assert probability[target] >= 0.8 - 1e-4
     assert (tmp_path / "o" / "before_and_after.png").exists()
@@ -142,7 +172,16 @@ def test_cat_to_toaster(run, small, tmp_path):
 
 def test_cat_to_toaster_gives_up_politely(run, small, tmp_path):
     folder, target = small
-    arguments = ["--model", folder / "small.keras", "--image", folder / "photo.png", "--target", target, "--out", tmp_path / "o"]
+    arguments = [
+        "--model",
+        folder / "small.keras",
+        "--image",
+        folder / "photo.png",
+        "--target",
+        target,
+        "--out",
+        tmp_path / "o",
+    ]
     out = run("cat_to_toaster.py", *arguments, "--rounds", "2", "--confidence", "1")
     assert "Not this time" in out or "it holds" in out
 
@@ -153,19 +192,30 @@ def test_pictures(run, tmp_path):
     made = {path.name for path in (tmp_path / "pictures").iterdir()}
     assert made == {"descent.png", "boundary.png"}
     committed = {path.name for path in (ROOT / "docs" / "pictures").glob("*.png")}
-    assert committed == {f"{name}.png" for name in runpy.run_path(str(EXAMPLES / "make_pictures.py"))["PICTURES"]}
+    assert committed == {
+        f"{name}.png" for name in runpy.run_path(str(EXAMPLES / "make_pictures.py"))["PICTURES"]
+    }
     assert all(path.stat().st_size < 100_000 for path in (ROOT / "docs" / "pictures").iterdir())
 
 
 def test_notebook(tmp_path, monkeypatch):
     nbclient, nbformat = pytest.importorskip("nbclient"), pytest.importorskip("nbformat")
     notebook = nbformat.read(EXAMPLES / "quick_start.ipynb", as_version=4)
-    assert not any(cell.get("outputs") for cell in notebook.cells), "strip the notebook's outputs before it is committed"
+    assert not any(cell.get("outputs") for cell in notebook.cells), (
+        "strip the notebook's outputs before it is committed"
+    )
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     monkeypatch.setenv("PYTHONWARNINGS", "default")
-    client = nbclient.NotebookClient(notebook, timeout=120, resources={"metadata": {"path": str(tmp_path)}})
+    client = nbclient.NotebookClient(
+        notebook, timeout=120, resources={"metadata": {"path": str(tmp_path)}}
+    )
     client.execute()
-    results = [o for cell in notebook.cells for o in cell.get("outputs", []) if o["output_type"] == "execute_result"]
+    results = [
+        o
+        for cell in notebook.cells
+        for o in cell.get("outputs", [])
+        if o["output_type"] == "execute_result"
+    ]
     assert sum("<img" in output["data"].get("text/html", "") for output in results) == 2
     assert list((tmp_path / "advex-out" / "notebook").glob("*.png"))
 
@@ -173,5 +223,7 @@ def test_notebook(tmp_path, monkeypatch):
 @pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.py")), ids=lambda path: path.name)
 def test_example_explains_itself(path):
     text = path.read_text()
-    assert f"python examples/{path.name}" in text.split('"""')[1], "the docstring gives the command line"
+    assert f"python examples/{path.name}" in text.split('"""')[1], (
+        "the docstring gives the command line"
+    )
     assert not re.search(r"/(home|work|tmp|Users)/", text)

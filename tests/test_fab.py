@@ -29,9 +29,11 @@ def measured(delta, norm):
 
 
 def smallest(normal, x, rise, norm, box=(0.0, 1.0)):
-    """Size of the smallest step inside the box along which ``normal`` gains ``rise``, infinite where there is none: (n,).
+    """Size of the smallest step inside the box along which ``normal`` gains ``rise``, infinite
+    where there is none: (n,).
 
-    By bisection over the Lagrange multiplier (L1: by spending on the best elements first), in float64.
+    By bisection over the Lagrange multiplier (L1: by spending on the best elements first), in
+    float64.
     """
     normal, x, rise = (np.asarray(values, "float64") for values in (normal, x, rise))
     normal = np.where(rise < 0, -1, 1)[:, None] * normal
@@ -59,17 +61,25 @@ def smallest(normal, x, rise, norm, box=(0.0, 1.0)):
 
 
 def random_walls(generator, rows, elements, box):
-    """Points, normals and rises: at the ends of the box and inside, with zeros, ties and very different weights."""
+    """Points, normals and rises: at the ends of the box and inside, with zeros, ties and very
+    different weights.
+    """
     low, high = box
     x = generator.uniform(low, high, size=(rows, elements))
     ends = generator.uniform(size=x.shape) < generator.choice([0, 0.3, 0.9], size=(rows, 1))
-    x = np.where(ends, np.where(generator.uniform(size=x.shape) < 0.5, low, high), x).astype("float32")
+    x = np.where(ends, np.where(generator.uniform(size=x.shape) < 0.5, low, high), x).astype(
+        "float32"
+    )
     normal = generator.normal(size=x.shape) * generator.choice([1, 1, 1e-3, 30], size=x.shape)
     normal[: rows // 4] = np.sign(normal[: rows // 4])
     normal[:, generator.integers(elements)] = 0
     normal = (normal * generator.choice([1e-6, 1, 1e4], size=(rows, 1))).astype("float32")
     farthest = np.sum(np.abs(normal) * (high - low), 1)
-    rise = farthest * generator.choice([-1, 1], size=rows) * generator.choice([0, 1e-4, 0.05, 0.4, 1.5], size=rows)
+    rise = (
+        farthest
+        * generator.choice([-1, 1], size=rows)
+        * generator.choice([0, 1e-4, 0.05, 0.4, 1.5], size=rows)
+    )
     return x, normal, rise.astype("float32")
 
 
@@ -81,23 +91,30 @@ def test_onto_is_the_nearest_point_of_hyperplane_and_box(norm, data):
     generator = np.random.default_rng(data.draw(st.integers(0, 2**31)))
     elements = data.draw(st.integers(2, 40))
     x, normal, rise = random_walls(generator, 50, elements, box)
-    y = array(NORMS[norm]().onto(*map(ops.convert_to_tensor, (x, normal, rise)), *box)).astype("float64")
+    y = array(NORMS[norm]().onto(*map(ops.convert_to_tensor, (x, normal, rise)), *box)).astype(
+        "float64"
+    )
     assert (y >= box[0]).all() and (y <= box[1]).all()
     assert (y[normal == 0] == x[normal == 0]).all()
     scale = np.sum(np.abs(normal.astype("float64")), 1) * (box[1] - box[0])
     gained = np.sum(normal * (y - x), 1)
     shortest = smallest(normal, x, rise, norm, box)
     reachable = np.isfinite(shortest)
-    np.testing.assert_allclose(gained[reachable] / scale[reachable], rise[reachable] / scale[reachable], atol=2e-6)
+    np.testing.assert_allclose(
+        gained[reachable] / scale[reachable], rise[reachable] / scale[reachable], atol=2e-6
+    )
     own = measured(y - x, norm)
-    np.testing.assert_allclose(own[reachable], shortest[reachable], rtol=2e-5, atol=2e-6 * elements * (box[1] - box[0]))
+    np.testing.assert_allclose(
+        own[reachable], shortest[reachable], rtol=2e-5, atol=2e-6 * elements * (box[1] - box[0])
+    )
     end = np.where(normal * np.sign(rise)[:, None] > 0, box[1], box[0])
     corner = np.where(normal != 0, end, x)
     assert (np.abs(y - corner)[~reachable] <= 1e-6 * (box[1] - box[0])).all()
 
 
 def test_the_formula_itself_is_the_minimum():
-    """No random point of hyperplane and box is nearer than ``smallest`` says, and some come near."""
+    """No random point of hyperplane and box is nearer than ``smallest`` says, and some come
+    near."""
     generator = np.random.default_rng(0)
     x = generator.uniform(size=(1, 3)).repeat(200_000, 0)
     normal = np.array([[1.0, -2.0, 0.5]])
@@ -118,9 +135,17 @@ def test_onto_stays_where_there_is_no_normal_or_nothing_to_gain(norm):
     none, some = np.zeros_like(x), np.array([[3.0, -2.0, 1e-20], [1e-30, 0, -1e30]], "float32")
     budget = NORMS[norm]()
     for normal, rise in ((none, [1.0, -1.0]), (none, [0.0, 0.0]), (some, [0.0, 0.0])):
-        y = array(budget.onto(*map(ops.convert_to_tensor, (x, normal, np.array(rise, "float32"))), 0.0, 1.0))
+        y = array(
+            budget.onto(
+                *map(ops.convert_to_tensor, (x, normal, np.array(rise, "float32"))), 0.0, 1.0
+            )
+        )
         np.testing.assert_array_equal(y, x)
-    wild = array(budget.onto(*map(ops.convert_to_tensor, (x, some, np.array([1e30, 1e30], "float32"))), 0.0, 1.0))
+    wild = array(
+        budget.onto(
+            *map(ops.convert_to_tensor, (x, some, np.array([1e30, 1e30], "float32"))), 0.0, 1.0
+        )
+    )
     assert np.isfinite(wild).all()
 
 
@@ -131,12 +156,17 @@ def test_dual_is_the_largest_growth_per_size(norm):
     gradient = generator.normal(size=(30, 4, 3, 2)).astype("float32")
     dual = array(NORMS[norm]().dual(ops.convert_to_tensor(gradient)))
     growth = np.stack(
-        [(gradient * delta).sum((1, 2, 3)) / measured(delta, norm) for delta in generator.normal(size=(200, *gradient.shape))]
+        [
+            (gradient * delta).sum((1, 2, 3)) / measured(delta, norm)
+            for delta in generator.normal(size=(200, *gradient.shape))
+        ]
     )
     assert (growth <= dual * (1 + 1e-6)).all()
     largest = np.abs(gradient) == np.abs(gradient).max((1, 2, 3), keepdims=True)
     best = {"linf": np.sign(gradient), "l2": gradient, "l1": np.sign(gradient) * largest}[norm]
-    np.testing.assert_allclose((gradient * best).sum((1, 2, 3)) / measured(best, norm), dual, rtol=1e-5)
+    np.testing.assert_allclose(
+        (gradient * best).sum((1, 2, 3)) / measured(best, norm), dual, rtol=1e-5
+    )
 
 
 def test_there_is_no_l0_form():
@@ -174,7 +204,9 @@ SHAPE = (4, 2, 2)
 
 @pytest.fixture(scope="module")
 def three_classes():
-    """A model, 400 inputs near the middle of the box and 400 all over it, and how far both other classes are in each norm."""
+    """A model, 400 inputs near the middle of the box and 400 all over it, and how far both other
+    classes are in each norm.
+    """
     generator = np.random.default_rng(7)
     weights = generator.normal(size=(16, 3)).astype("float32")
     bias = (-np.full(16, 0.5) @ weights).astype("float32")
@@ -189,7 +221,12 @@ def three_classes():
     distances = {
         norm: np.stack(
             [
-                smallest((weights[:, other] - weights[:, labels]).T, x, logits[rows, labels] - logits[rows, other], norm)
+                smallest(
+                    (weights[:, other] - weights[:, labels]).T,
+                    x,
+                    logits[rows, labels] - logits[rows, other],
+                    norm,
+                )
                 for other in ((labels + 1) % 3, (labels + 2) % 3)
             ]
         )
@@ -201,7 +238,9 @@ def three_classes():
 @pytest.mark.backends
 @pytest.mark.parametrize("norm", EVERYWHERE)
 def test_the_smallest_perturbation_is_found(three_classes, norm):
-    """800 cases a norm: with every target, within 1 % of the formula whatever the box does; and never below it."""
+    """800 cases a norm: with every target, within 1 % of the formula whatever the box does; and
+    never below it.
+    """
     model, x, labels, distances = three_classes
     truth = distances[norm].min(0)
     assert len(set(distances[norm][:, :400].argmin(0))) == 2  # different classes are the nearest
@@ -216,7 +255,8 @@ def test_the_smallest_perturbation_is_found(three_classes, norm):
 @pytest.mark.backends
 @pytest.mark.parametrize("norm", EVERYWHERE)
 def test_without_a_target_the_nearest_class_is_chosen(three_classes, norm):
-    """As near as the formula where the box is not active; where it is, the choice knows of no box."""
+    """As near as the formula where the box is not active; where it is, the choice knows of no
+    box."""
     model, x, labels, distances = three_classes
     truth = distances[norm].min(0)
     result = FAB(steps=30)(model, x, labels, NORMS[norm](), batch_size=800)
@@ -225,13 +265,16 @@ def test_without_a_target_the_nearest_class_is_chosen(three_classes, norm):
     assert ratio[:400].max() < 1.01
     assert np.median(ratio[400:]) < 1.01 and (ratio[400:] < 1.02).mean() > 0.95
     assert (result.gradients == 90).all()  # three a step
-    assert (result.queries == 33).all()  # and the judgement of the input, of the last point and of the result
+    assert (
+        result.queries == 33
+    ).all()  # and the judgement of the input, of the last point and of the result
 
 
 def test_a_chosen_target_is_reached_at_its_own_distance(three_classes):
     model, x, labels, distances = three_classes
     result = FAB(steps=30)(model, x[:400], advex.Targeted((labels[:400] + 1) % 3), advex.L2())
-    # In a third of the cases the third class lies between: then no point of the straight way is the target's.
+    # In a third of the cases the third class lies between: then no point of the straight way is the
+    # target's.
     direct = distances["l2"][0, :400] < distances["l2"][1, :400]
     ratio = result.distance / distances["l2"][0, :400]
     assert result.success.all() and direct.any()
@@ -241,12 +284,16 @@ def test_a_chosen_target_is_reached_at_its_own_distance(three_classes):
 
 @pytest.mark.parametrize("norm", NORMS)
 def test_limited_budgets_are_used_exactly(three_classes, norm):
-    """Success where the formula's distance is below epsilon, but for a band of 1 %; 9,600 cases in all, none below it."""
+    """Success where the formula's distance is below epsilon, but for a band of 1 %; 9,600 cases in
+    all, none below it.
+    """
     model, x, labels, distances = three_classes
     truth = distances[norm].min(0)
     for share in (0.02, 0.3, 0.7, 0.95):
         epsilon = float(np.quantile(truth, share))
-        result = advex.EveryTarget(FAB(steps=30), 2)(model, x, labels, NORMS[norm](epsilon), batch_size=800)
+        result = advex.EveryTarget(FAB(steps=30), 2)(
+            model, x, labels, NORMS[norm](epsilon), batch_size=800
+        )
         assert not result.success[truth > epsilon * (1 + 1e-5)].any()
         assert result.success[truth < epsilon / 1.01].all()
         assert (result.distance[result.success] <= epsilon).all()
@@ -262,7 +309,10 @@ def test_ten_thousand_cases_and_none_below_the_certified_radius():
     bias = (-np.full(6, 0.5) @ weights).astype("float32")
     logits = x.astype("float64") @ weights.astype("float64") + bias
     labels, every = logits.argmax(1), np.arange(rows)
-    normal, rise = (weights[:, 1 - labels] - weights[:, labels]).T, logits[every, labels] - logits[every, 1 - labels]
+    normal, rise = (
+        (weights[:, 1 - labels] - weights[:, labels]).T,
+        logits[every, labels] - logits[every, 1 - labels],
+    )
     model, cases = linear_model(weights, bias), 0
     for norm in EVERYWHERE:
         truth = smallest(normal, x, rise, norm)
@@ -279,7 +329,9 @@ def test_ten_thousand_cases_and_none_below_the_certified_radius():
 
 
 def ellipsoid(scale, radius=0.3):
-    """A model whose second class is the inside of ``sum(scale * (x - 0.5)**2) = radius**2``, and what is nearest to x there."""
+    """A model whose second class is the inside of ``sum(scale * (x - 0.5)**2) = radius**2``, and
+    what is nearest to x there.
+    """
     size = len(scale)
     inputs = keras.Input((size,))
     dense = keras.layers.Dense(2)
@@ -292,7 +344,8 @@ def ellipsoid(scale, radius=0.3):
     def distance(x):
         offset = x.astype("float64") - 0.5
         low, high = np.zeros(len(x)), np.full(len(x), 1e6)
-        for _ in range(200):  # of the multiplier: the nearest point is offset / (1 + multiplier * scale)
+        # of the multiplier: the nearest point is offset / (1 + multiplier * scale)
+        for _ in range(200):
             middle = (low + high) / 2
             outside = np.sum(scale * (offset / (1 + middle[:, None] * scale)) ** 2, 1) > radius**2
             low, high = np.where(outside, middle, low), np.where(outside, high, middle)
@@ -314,13 +367,17 @@ def test_a_curved_boundary_is_followed_to_its_nearest_point():
 
 
 def plateau():
-    """Flat where the input is, steep at the boundary at 0.5, without any slope from 0.6 on: a first step lands far behind it."""
+    """Flat where the input is, steep at the boundary at 0.5, without any slope from 0.6 on: a first
+    step lands far behind it.
+    """
     first, second = keras.layers.Dense(3, activation="relu"), keras.layers.Dense(2)
     model = keras.Sequential([keras.Input((4,)), first, second])
     mean = np.full((4, 3), 0.25, "float32")
     first.set_weights([mean, -np.array([0.0, 0.4, 0.6], "float32")])
     # 0.1 u up to 0.4, then 1.0, then 0: at 0.5 it has risen to 0.14.
-    second.set_weights([np.array([[0, 0.1], [0, 0.9], [0, -1.0]], "float32"), np.array([0.14, 0], "float32")])
+    second.set_weights(
+        [np.array([[0, 0.1], [0, 0.9], [0, -1.0]], "float32"), np.array([0.14, 0], "float32")]
+    )
     return model
 
 
@@ -336,7 +393,9 @@ def test_from_far_behind_the_boundary_it_comes_back(norm):
 
 
 def test_an_input_on_the_boundary_itself_is_pushed_over():
-    """Margins from none at all to a millionth: whoever moves by a rounding error only never crosses."""
+    """Margins from none at all to a millionth: whoever moves by a rounding error only never
+    crosses.
+    """
     weights = np.random.default_rng(0).normal(size=(50, 2)).astype("float32")
     normal = (weights[:, 1] - weights[:, 0]).astype("float64")
     delta = np.random.default_rng(1).uniform(-0.1, 0.1, size=(40, 50))
@@ -353,7 +412,9 @@ def test_an_input_on_the_boundary_itself_is_pushed_over():
 
 
 @pytest.mark.backends
-@pytest.mark.parametrize("attack", [FAB(steps=4), advex.EveryTarget(FAB(steps=3), 2)], ids=["FAB", "EveryTarget"])
+@pytest.mark.parametrize(
+    "attack", [FAB(steps=4), advex.EveryTarget(FAB(steps=3), 2)], ids=["FAB", "EveryTarget"]
+)
 def test_contract(attack, contract):
     budgets = (advex.Linf(0.02), advex.L2(0.15), advex.L1(0.7))
     contract(attack, budgets if isinstance(attack, FAB) else budgets[:1])
@@ -365,7 +426,12 @@ def test_two_classes_cost_one_gradient_a_step(head):
     x, labels = linear_data(60)
     result = FAB(steps=10)(linear_model(head=head), x, labels, advex.Linf())
     normal = 2 * np.sin(np.arange(1, 13)) * np.where(labels == 0, 1, -1)[:, None]
-    truth = smallest(normal, x, np.abs(normal * (x - 0.5).astype("float64")).sum(1) * 0 - np.sum(normal * (x - 0.5), 1), "linf")
+    truth = smallest(
+        normal,
+        x,
+        np.abs(normal * (x - 0.5).astype("float64")).sum(1) * 0 - np.sum(normal * (x - 0.5), 1),
+        "linf",
+    )
     assert result.success.all()
     assert (result.gradients == 10).all()
     assert (result.distance > truth * (1 - 1e-4)).all() and (result.distance < truth * 1.01).all()
@@ -386,7 +452,9 @@ def test_a_model_without_gradient_gives_no_success_and_no_nan(classes):
 
 @pytest.mark.parametrize("norm", NORMS)
 def test_eight_bits(norm):
-    """On levels: never below the formula without levels, in Linf hardly ever more than a level above it."""
+    """On levels: never below the formula without levels, in Linf hardly ever more than a level
+    above it.
+    """
     generator = np.random.default_rng(2)
     weights = generator.normal(size=(30, 2)).astype("float32")
     levels = generator.integers(0, 256, size=(200, 30)).astype("uint8")
@@ -394,7 +462,10 @@ def test_eight_bits(norm):
     x = levels / 255
     logits = x @ weights.astype("float64") + bias
     labels, rows = logits.argmax(1), np.arange(200)
-    normal, rise = (weights[:, 1 - labels] - weights[:, labels]).T, logits[rows, labels] - logits[rows, 1 - labels]
+    normal, rise = (
+        (weights[:, 1 - labels] - weights[:, labels]).T,
+        logits[rows, labels] - logits[rows, 1 - labels],
+    )
     truth = smallest(normal, x, rise, norm)
     result = FAB(steps=60)(linear_model(weights, bias), levels, labels, NORMS[norm]())
     assert result.x.dtype == np.uint8 and result.success.all()
@@ -452,28 +523,44 @@ def test_a_repetition_begins_half_way_to_the_boundary(norm, limited):
     weights = generator.normal(size=(40, 2)).astype("float32")
     x = generator.uniform(0.4, 0.6, size=(30, 40)).astype("float32")
     labels = np.asarray(x @ weights).argmax(1)
-    normal, rise = (weights[:, 1 - labels] - weights[:, labels]).T, np.abs(np.diff(x @ weights, axis=1)[:, 0])
+    normal, rise = (
+        (weights[:, 1 - labels] - weights[:, labels]).T,
+        np.abs(np.diff(x @ weights, axis=1)[:, 0]),
+    )
     truth = smallest(normal, x, rise, norm)
     epsilon = float(np.median(truth)) if limited else None
-    walked = advex.testing.walk(Repeated(steps=1), linear_model(weights), x, advex.Untargeted(labels), NORMS[norm](epsilon))
+    walked = advex.testing.walk(
+        Repeated(steps=1), linear_model(weights), x, advex.Untargeted(labels), NORMS[norm](epsilon)
+    )
     expected = 0.5 * np.minimum(1.05 * truth, np.inf if epsilon is None else epsilon)
     np.testing.assert_allclose(measured(walked.points[1] - x, norm), expected, rtol=0.02)
     delta = walked.points[1] - x
-    assert np.abs(np.sum(normal * delta, 1)).max() < 0.9 * rise.max()  # random, not along the gradient
+    # random, not along the gradient
+    assert np.abs(np.sum(normal * delta, 1)).max() < 0.9 * rise.max()
     assert len(np.unique(np.round(delta[:, 0] / np.abs(delta).max(1), 4))) > 20  # each its own
 
 
 @pytest.mark.parametrize("norm", NORMS)
 def test_the_projection_of_the_original_draws_nearer(norm):
-    """From a random start what is not along the gradient shrinks to a tenth less a step than by the steps back alone."""
+    """From a random start what is not along the gradient shrinks to a tenth less a step than by the
+    steps back alone.
+    """
     generator = np.random.default_rng(3)
     weights = generator.normal(size=(40, 2)).astype("float32")
     x = generator.uniform(0.3, 0.7, size=(100, 40)).astype("float32")
     logits = x.astype("float64") @ weights - 0.5 * weights.sum(0)
     labels = logits.argmax(1)
-    truth = smallest((weights[:, 1 - labels] - weights[:, labels]).T, x, np.abs(logits[:, 0] - logits[:, 1]), norm)
+    truth = smallest(
+        (weights[:, 1 - labels] - weights[:, labels]).T,
+        x,
+        np.abs(logits[:, 0] - logits[:, 1]),
+        norm,
+    )
     model = linear_model(weights, -0.5 * weights.sum(0))
-    drawn, left = (Repeated(steps=10, alpha=alpha)(model, x, labels, NORMS[norm]()).distance / truth - 1 for alpha in (0.1, 0.0))
+    drawn, left = (
+        Repeated(steps=10, alpha=alpha)(model, x, labels, NORMS[norm]()).distance / truth - 1
+        for alpha in (0.1, 0.0)
+    )
     assert (drawn > 0).all() and (drawn < 0.6 * left).all()
 
 
@@ -482,7 +569,9 @@ def test_many_classes_are_looked_at_by_the_likeliest():
     weights = generator.normal(size=(20, 20)).astype("float32")
     x = generator.uniform(0.4, 0.6, size=(50, 20)).astype("float32")
     model = linear_model(weights, -(0.5 * weights.sum(0)))
-    all_of_them, nine, one = (FAB(steps=20, classes=k)(model, x, None, advex.L2()) for k in (19, 9, 1))
+    all_of_them, nine, one = (
+        FAB(steps=20, classes=k)(model, x, None, advex.L2()) for k in (19, 9, 1)
+    )
     assert (all_of_them.gradients == 20 * 20).all()
     assert (nine.gradients == 20 * 10).all() and (one.gradients == 20 * 2).all()
     assert (one.queries == all_of_them.queries + 1).all()
@@ -502,7 +591,9 @@ def test_many_classes_are_looked_at_by_the_likeliest():
 
 
 def test_the_likeliest_classes_are_chosen_anew_at_every_step():
-    """At the original the second class is likelier than the third, whose boundary is nearer: seen on the way to the second's."""
+    """At the original the second class is likelier than the third, whose boundary is nearer: seen
+    on the way to the second's.
+    """
     model = linear_model([[0.0, 1.0, 4.0], [0.0, 0.0, 0.0]], [0.0, -0.9, -2.4])
     x = np.stack([np.linspace(0, 0.3, 30), np.full(30, 0.5)], 1).astype("float32")
     result = FAB(steps=20, classes=1)(model, x, np.zeros(30, int), advex.L2())
@@ -514,14 +605,21 @@ def test_the_likeliest_classes_are_chosen_anew_at_every_step():
 @pytest.mark.parametrize("norm", NORMS)
 @pytest.mark.parametrize("dtype", ["float32", "uint8"])
 def test_the_way_leads_through_points_outside_the_ball(norm, dtype):
-    """To the boundary, twice as far away as epsilon, and no farther; of 8-bit inputs the model sees points inside alone."""
+    """To the boundary, twice as far away as epsilon, and no farther; of 8-bit inputs the model sees
+    points inside alone.
+    """
     generator = np.random.default_rng(6)
     weights = generator.normal(size=(30, 2)).astype("float32")
     levels = generator.integers(80, 176, size=(50, 30)).astype("uint8")
     x = (levels / 255).astype("float32")
     logits = x.astype("float64") @ weights - 0.5 * weights.sum(0)
     labels = logits.argmax(1)
-    truth = smallest((weights[:, 1 - labels] - weights[:, labels]).T, x, np.abs(logits[:, 0] - logits[:, 1]), norm)
+    truth = smallest(
+        (weights[:, 1 - labels] - weights[:, labels]).T,
+        x,
+        np.abs(logits[:, 0] - logits[:, 1]),
+        norm,
+    )
     far = truth > np.median(truth)
     budget = NORMS[norm](0.5 * float(np.median(truth)))
     given = (levels if dtype == "uint8" else x)[far]

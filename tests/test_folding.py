@@ -1,4 +1,6 @@
-"""Batch normalisation folded away: the same answers and gradients, live weights, and what is left as it is."""
+"""Batch normalisation folded away: the same answers and gradients, live weights, and what is left
+as it is.
+"""
 
 import keras
 import numpy as np
@@ -18,9 +20,19 @@ def stirred(model, seed=0):
     generator = np.random.default_rng(seed)
     for layer in model._flatten_layers():
         if isinstance(layer, layers.BatchNormalization):
-            layer.set_weights([generator.uniform(0.5, 2, size=w.shape).astype("float32") for w in layer.get_weights()])
+            layer.set_weights(
+                [
+                    generator.uniform(0.5, 2, size=w.shape).astype("float32")
+                    for w in layer.get_weights()
+                ]
+            )
         elif not list(getattr(layer, "layers", [])) and layer.get_weights():
-            layer.set_weights([generator.normal(size=w.shape).astype("float32") * 0.3 for w in layer.get_weights()])
+            layer.set_weights(
+                [
+                    generator.normal(size=w.shape).astype("float32") * 0.3
+                    for w in layer.get_weights()
+                ]
+            )
     return model
 
 
@@ -59,7 +71,9 @@ def test_answers_stay_the_same_and_follow_the_weights(make):
     for seed in (0, 1):
         stirred(model, seed)
         true = array(model(x, training=False))
-        np.testing.assert_allclose(array(folding.answer(model, x)), true, rtol=2e-5, atol=2e-6 * np.abs(true).max())
+        np.testing.assert_allclose(
+            array(folding.answer(model, x)), true, rtol=2e-5, atol=2e-6 * np.abs(true).max()
+        )
 
 
 @pytest.mark.backends
@@ -84,7 +98,9 @@ def test_attacks_find_the_same_and_judge_by_the_model_itself():
 
 def left(kind):
     image = keras.Input((8, 8, 3))
-    convolution = layers.Conv2D(3, 3, padding="same", activation="relu" if kind == "activation" else None)
+    convolution = layers.Conv2D(
+        3, 3, padding="same", activation="relu" if kind == "activation" else None
+    )
     norm = layers.BatchNormalization(axis=1 if kind == "axis" else -1)
     y = convolution(image)
     z = norm(y)
@@ -97,12 +113,16 @@ def left(kind):
     return keras.Model(image, layers.Dense(2)(layers.Flatten()(z)))
 
 
-@pytest.mark.parametrize("kind", ["activation", "axis", "second reader", "shared convolution", "shared norm"])
+@pytest.mark.parametrize(
+    "kind", ["activation", "axis", "second reader", "shared convolution", "shared norm"]
+)
 def test_what_cannot_be_folded_is_left_alone(kind):
     model = stirred(left(kind))
     assert not folding.folds(model)
     x = np.random.default_rng(3).uniform(size=(2, 8, 8, 3)).astype("float32")
-    np.testing.assert_allclose(array(folding.answer(model, x)), array(model(x, training=False)), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(
+        array(folding.answer(model, x)), array(model(x, training=False)), rtol=1e-5, atol=1e-6
+    )
 
 
 def test_half_precision_subclasses_and_plain_models_are_left_alone():
@@ -117,7 +137,11 @@ def test_half_precision_subclasses_and_plain_models_are_left_alone():
     assert not folding.folds(Own())
     assert not folding.folds(advex.testing.small_network())
     half = keras.Sequential(
-        [keras.Input((8, 8, 3)), layers.Conv2D(2, 3, dtype="mixed_float16"), layers.BatchNormalization(dtype="mixed_float16")]
+        [
+            keras.Input((8, 8, 3)),
+            layers.Conv2D(2, 3, dtype="mixed_float16"),
+            layers.BatchNormalization(dtype="mixed_float16"),
+        ]
     )
     assert not folding.folds(half)
 
@@ -145,7 +169,10 @@ def test_the_judge_asks_the_model_itself(monkeypatch):
 
     monkeypatch.setattr(folding, "answer", never)
     np.testing.assert_allclose(
-        array(classifier.judge(x)(ops.convert_to_tensor(x))), array(model(x, training=False)), rtol=1e-4, atol=1e-4
+        array(classifier.judge(x)(ops.convert_to_tensor(x))),
+        array(model(x, training=False)),
+        rtol=1e-4,
+        atol=1e-4,
     )
     with pytest.raises(RuntimeError, match="folded"):
         forward(ops.convert_to_tensor(x))

@@ -24,7 +24,15 @@ def world():
     model = keras.Model(image, logits)
     generator = np.random.default_rng(0)
     x = generator.normal(size=(3, 5, 5, 2)).astype("float32")
-    return {"model": model, "hidden": hidden, "dense": dense, "label": label, "loss": loss, "x": x, "y": np.array([0, 2, 1])}
+    return {
+        "model": model,
+        "hidden": hidden,
+        "dense": dense,
+        "label": label,
+        "loss": loss,
+        "x": x,
+        "y": np.array([0, 2, 1]),
+    }
 
 
 def slope(evaluate, point, direction, h):
@@ -33,10 +41,11 @@ def slope(evaluate, point, direction, h):
 
 
 def agrees(evaluate, point, gradient, h=2e-2):
-    """Directional derivatives along the gradient and along random directions, relative error below 1e-3.
+    """Directional derivatives along the gradient and along random directions, relative error below
+    1e-3.
 
-    The gradient's own direction has the largest derivative, so its central difference has the smallest relative error; the
-    random ones are compared on the same scale.
+    The gradient's own direction has the largest derivative, so its central difference has the
+    smallest relative error; the random ones are compared on the same scale.
     """
     generator = np.random.default_rng(1)
     scale = np.linalg.norm(gradient)
@@ -45,7 +54,10 @@ def agrees(evaluate, point, gradient, h=2e-2):
     for direction in along:
         direction = (direction / np.linalg.norm(direction)).astype("float32")
         # Two step sizes, combined so that the error of second order cancels (Richardson).
-        coarse, fine = slope(evaluate, point, direction, 2 * h), slope(evaluate, point, direction, h)
+        coarse, fine = (
+            slope(evaluate, point, direction, 2 * h),
+            slope(evaluate, point, direction, h),
+        )
         numeric = (4 * fine - coarse) / 3
         assert abs(numeric - float(np.sum(gradient * direction))) < 1e-3 * scale
 
@@ -85,7 +97,9 @@ def test_weight(world):
 
 
 def test_second_order(world):
-    """A gradient penalty: the gradient of the squared gradient, with respect to input and weight."""
+    """A gradient penalty: the gradient of the squared gradient, with respect to input and
+    weight.
+    """
     (inner,) = advex.gradients(world["loss"], world["model"].input)
     penalty = ops.sum(ops.square(inner), axis=(1, 2, 3))
     kernel = world["dense"].kernel
@@ -155,7 +169,11 @@ def test_function_updates_use_old_values():
     x = keras.Input(())
     first, second = keras.Variable(1.0), keras.Variable(10.0)
     total_ = ops.sum(x)
-    run = advex.function([x], [first, total_ + first], updates=[(first, second), (second, first), (first, total_ + second)])
+    run = advex.function(
+        [x],
+        [first, total_ + first],
+        updates=[(first, second), (second, first), (first, total_ + second)],
+    )
     old, result = run(np.array([2.0, 3.0]))
     assert (old, result) == (1.0, 6.0)
     assert float(second.numpy()) == 1.0

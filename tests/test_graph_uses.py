@@ -1,6 +1,8 @@
-"""What people did with ``K.gradients`` and ``K.function``: against each framework's own derivatives, and central differences.
+"""What people did with ``K.gradients`` and ``K.function``: against each framework's own
+derivatives, and central differences.
 
-A use returns what advex gives and what is right. ``hand`` is ``by_hand.gradients``, or ``by_hand.central``.
+A use returns what advex gives and what is right. ``hand`` is ``by_hand.gradients``, or
+``by_hand.central``.
 """
 
 import os
@@ -59,7 +61,11 @@ def perceptron(inputs=4, outputs=3, units=5, **settings):
 def convolutional(size=6):
     """Two convolutions and a classifier on top."""
     stem = layers.Conv2D(3, 3, activation="tanh", name="conv")
-    head = [layers.Conv2D(2, 2, activation="tanh", name="last"), layers.GlobalAveragePooling2D(), layers.Dense(3)]
+    head = [
+        layers.Conv2D(2, 2, activation="tanh", name="last"),
+        layers.GlobalAveragePooling2D(),
+        layers.Dense(3),
+    ]
     return chain((size, size, 2), stem, *head)
 
 
@@ -121,12 +127,16 @@ def grad_cam(hand):
 @use
 def grad_cam_of_a_fine_tuned_model(hand):
     """The convolution is inside of a model that is used as a layer."""
-    backbone = keras.Sequential([keras.Input((6, 6, 2)), layers.Conv2D(3, 3, name="conv"), layers.ReLU()], name="backbone")
+    backbone = keras.Sequential(
+        [keras.Input((6, 6, 2)), layers.Conv2D(3, 3, name="conv"), layers.ReLU()], name="backbone"
+    )
     image = keras.Input((6, 6, 2))
     scaled, dense = layers.Rescaling(0.5), layers.Dense(2)
     model = stirred(keras.Model(image, dense(layers.Flatten()(backbone(scaled(image))))))
     conv, x = backbone.get_layer("conv"), data(2, 6, 6, 2)
-    found = alone([image], [*advex.gradients(model.output[:, 0], [conv.output, image]), conv.output], [x])
+    found = alone(
+        [image], [*advex.gradients(model.output[:, 0], [conv.output, image]), conv.output], [x]
+    )
     maps = by_hand.array(conv(0.5 * x))
     (slope,) = hand(lambda maps: dense(ops.reshape(ops.relu(maps), (2, -1)))[:, 0], [maps])
     (by_image,) = hand(lambda x: model(x)[:, 0], [x])
@@ -135,11 +145,16 @@ def grad_cam_of_a_fine_tuned_model(hand):
 
 @use
 def a_layer_two_models_deep(hand):
-    inner = keras.Sequential([keras.Input((4,)), layers.Dense(4, "tanh", name="deep"), layers.Dense(3, "tanh")], name="inner")
+    inner = keras.Sequential(
+        [keras.Input((4,)), layers.Dense(4, "tanh", name="deep"), layers.Dense(3, "tanh")],
+        name="inner",
+    )
     middle = keras.Sequential([keras.Input((4,)), layers.Dense(4, "tanh"), inner], name="middle")
     model = stirred(keras.Sequential([keras.Input((4,)), middle, layers.Dense(2)]))
     deep, x = inner.layers[0], data(2, 4)
-    found = alone(model.inputs, advex.gradients(model.outputs[0][:, 1], [deep.output, deep.kernel]), [x])
+    found = alone(
+        model.inputs, advex.gradients(model.outputs[0][:, 1], [deep.output, deep.kernel]), [x]
+    )
     start = by_hand.array(deep(middle.layers[0](x)))
     (by_output,) = hand(lambda h: model.layers[1](inner.layers[1](h))[:, 1], [start])
     return found, [by_output, *hand(lambda: model(x)[:, 1], [], [deep.kernel])]
@@ -151,7 +166,9 @@ def class_of_each_example(hand):
     model, label, x = perceptron(), keras.Input((3,)), data(3, 4)
     chosen = np.eye(3, dtype="float32")[[2, 0, 1]]
     (slope,) = advex.gradients(ops.sum(model.output * label, axis=1), model.input)
-    return alone([model.input, label], [slope], [x, chosen]), hand(lambda x: model(x) * tensor(chosen), [x])
+    return alone([model.input, label], [slope], [x, chosen]), hand(
+        lambda x: model(x) * tensor(chosen), [x]
+    )
 
 
 @use
@@ -182,7 +199,11 @@ def style_transfer(hand):
 
     def loss(first, second, x):
         variation = squares(x[:, 1:] - x[:, :-1]) + squares(x[:, :, 1:] - x[:, :, :-1])
-        return squares(ops.subtract(gram(first), aim)) + 0.3 * squares(ops.subtract(second, content)) + 0.1 * variation
+        return (
+            squares(ops.subtract(gram(first), aim))
+            + 0.3 * squares(ops.subtract(second, content))
+            + 0.1 * variation
+        )
 
     total = loss(low.output, high.output, model.input)
     found = alone([model.input], [total, *advex.gradients(total, model.input)], [image])
@@ -200,13 +221,17 @@ def image_as_a_variable(hand):
     model, start = convolutional(), data(1, 6, 6, 2)
     image = keras.Variable(start, name="picture")
     loss = squares(model(advex.symbol(image)) - 1.5)
-    step = advex.function([], [loss], updates=advex.updates(keras.optimizers.Adam(0.1), loss, [image]))
+    step = advex.function(
+        [], [loss], updates=advex.updates(keras.optimizers.Adam(0.1), loss, [image])
+    )
     found = [step([])[0] for _ in range(3)] + [by_hand.array(image)]
     image.assign(start)
     optimizer, want = keras.optimizers.Adam(0.1), []
     for _ in range(3):
         want.append(by_hand.array(squares(model(image.value) - 1.5)))
-        descend(optimizer, [image], hand(lambda: squares(model(ops.copy(image)) - 1.5), [], [image]))
+        descend(
+            optimizer, [image], hand(lambda: squares(model(ops.copy(image)) - 1.5), [], [image])
+        )
     return found, [*want, by_hand.array(image)]
 
 
@@ -272,7 +297,13 @@ def several_symbols_at_once(hand):
     loss = ops.logsumexp(model.output, axis=1)
     found = alone(
         [model.input],
-        [*advex.gradients(loss, [first.kernel, model.input, last.bias, first.output, last.kernel]), model.output, loss],
+        [
+            *advex.gradients(
+                loss, [first.kernel, model.input, last.bias, first.output, last.kernel]
+            ),
+            model.output,
+            loss,
+        ],
         [x],
     )
 
@@ -293,7 +324,10 @@ def two_losses_two_groups(hand):
     one, two = squares(left(trunk.output)), ops.sum(ops.tanh(right(trunk.output)))
     stirred(keras.Model(trunk.input, [left.output, right.output]))
     kernel, x = parts(trunk)[0].kernel, data(3, 4)
-    asked = [advex.gradients(one, [kernel, left.kernel]), advex.gradients(two, [right.kernel, kernel])]
+    asked = [
+        advex.gradients(one, [kernel, left.kernel]),
+        advex.gradients(two, [right.kernel, kernel]),
+    ]
     asked += [advex.gradients([one, two], [kernel, trunk.input])]
     found = alone([trunk.input], asked, [x])
     first = hand(lambda: squares(left(trunk(x))), [], [kernel, left.kernel])
@@ -308,7 +342,9 @@ def two_losses_two_groups(hand):
 @use
 def list_of_losses(hand):
     shared, x = perceptron(), data(2, 4)
-    model = keras.Model(shared.input, [ops.tanh(shared.output), ops.square(shared.output), parts(shared)[0].output])
+    model = keras.Model(
+        shared.input, [ops.tanh(shared.output), ops.square(shared.output), parts(shared)[0].output]
+    )
     found = alone([model.input], advex.gradients(model.outputs, model.input), [x])
     return found, hand(lambda x: sum(ops.sum(output) for output in model(x)), [x])
 
@@ -317,7 +353,11 @@ def list_of_losses(hand):
 def several_inputs(hand):
     a, b = keras.Input((3,), name="a"), keras.Input((2,), name="b")
     mixing = layers.Bilinear(2) if hasattr(layers, "Bilinear") else layers.Dense(2, "tanh")
-    model = stirred(keras.Model([a, b], mixing(layers.Concatenate()([a * ops.sum(b, axis=1, keepdims=True), b]))))
+    model = stirred(
+        keras.Model(
+            [a, b], mixing(layers.Concatenate()([a * ops.sum(b, axis=1, keepdims=True), b]))
+        )
+    )
     x, y = data(2, 3), data(2, 2, seed=1)
     found = alone(model.input, advex.gradients(model.output, model.input), [x, y])
     return found, hand(lambda x, y: model([x, y]), [x, y])
@@ -327,16 +367,26 @@ def several_inputs(hand):
 def inputs_in_a_dict(hand):
     parts = {"b": keras.Input((2,), name="b"), "a": keras.Input((3,), name="a")}
     dense = layers.Dense(2, "tanh")
-    model = stirred(keras.Model(parts, {"score": dense(layers.Concatenate()([parts["a"], ops.square(parts["b"])]))}))
+    model = stirred(
+        keras.Model(
+            parts, {"score": dense(layers.Concatenate()([parts["a"], ops.square(parts["b"])]))}
+        )
+    )
     x, y = data(2, 3), data(2, 2, seed=1)
-    found = alone(model.input, {"slopes": advex.gradients(model.output["score"], model.input)}, {"a": x, "b": y})
+    found = alone(
+        model.input,
+        {"slopes": advex.gradients(model.output["score"], model.input)},
+        {"a": x, "b": y},
+    )
     by_x, by_y = hand(lambda x, y: model({"a": x, "b": y})["score"], [x, y])
     return [found["slopes"]["a"], found["slopes"]["b"]], [by_x, by_y]
 
 
 @smooth
 def siamese(hand):
-    """One network, called twice: the gradients of its weights come by both ways, those of each input by one."""
+    """One network, called twice: the gradients of its weights come by both ways, those of each
+    input by one.
+    """
     encoder, a, b = perceptron(3, 2, 3), keras.Input((3,)), keras.Input((3,))
     same = keras.Input((1,))
 
@@ -346,8 +396,14 @@ def siamese(hand):
 
     loss = contrast(encoder(a), encoder(b), same)
     x, y, z = data(2, 3), data(2, 3, seed=1), np.array([[1.0], [0.0]], keras.config.floatx())
-    found = alone([a, b, same], advex.gradients(loss, [a, b, *encoder.trainable_weights[:3]]), [x, y, z])
-    return found, hand(lambda x, y: contrast(encoder(x), encoder(y), tensor(z)), [x, y], encoder.trainable_weights[:3])
+    found = alone(
+        [a, b, same], advex.gradients(loss, [a, b, *encoder.trainable_weights[:3]]), [x, y, z]
+    )
+    return found, hand(
+        lambda x, y: contrast(encoder(x), encoder(y), tensor(z)),
+        [x, y],
+        encoder.trainable_weights[:3],
+    )
 
 
 @use
@@ -356,11 +412,21 @@ def triplets(hand):
     encoder, x = perceptron(), data(6, 4)
 
     def triplet(code):
-        distances = ops.sum(ops.square(ops.expand_dims(code, 0) - ops.expand_dims(code, 1)), axis=-1)
+        distances = ops.sum(
+            ops.square(ops.expand_dims(code, 0) - ops.expand_dims(code, 1)), axis=-1
+        )
         hardest = ops.argmin(distances + 100 * ops.cast(ops.eye(6), "float32"), axis=1)
-        return ops.relu(1.0 + distances[:, 0] - ops.sum(ops.square(code - ops.take(code, hardest, axis=0)), axis=1))
+        return ops.relu(
+            1.0
+            + distances[:, 0]
+            - ops.sum(ops.square(code - ops.take(code, hardest, axis=0)), axis=1)
+        )
 
-    found = alone([encoder.input], advex.gradients(triplet(encoder.output), [encoder.input, parts(encoder)[0].kernel]), [x])
+    found = alone(
+        [encoder.input],
+        advex.gradients(triplet(encoder.output), [encoder.input, parts(encoder)[0].kernel]),
+        [x],
+    )
     return found, hand(lambda x: triplet(encoder(x)), [x], [parts(encoder)[0].kernel])
 
 
@@ -373,7 +439,11 @@ def sequential_built_by_add(hand):
     hidden = model.layers[0].output
     model.add(layers.Dense(2))
     stirred(model)
-    found = alone(model.inputs, [*advex.gradients(model.outputs[0][:, 0], [hidden, model.inputs[0]]), hidden], [x])
+    found = alone(
+        model.inputs,
+        [*advex.gradients(model.outputs[0][:, 0], [hidden, model.inputs[0]]), hidden],
+        [x],
+    )
     start = by_hand.array(model.layers[0](x))
     (by_hidden,) = hand(lambda h: model.layers[2](model.layers[1](h))[:, 0], [start])
     return found, [by_hidden, *hand(lambda x: model(x)[:, 0], [x]), start]
@@ -398,7 +468,10 @@ def variable_in_a_closure(hand):
 def weights_that_change(hand):
     """What is assigned between two calls counts."""
     model, x = perceptron(), data(2, 4)
-    run = advex.function([model.input], advex.gradients(ops.logsumexp(model.output, 1), [model.input, parts(model)[0].kernel]))
+    run = advex.function(
+        [model.input],
+        advex.gradients(ops.logsumexp(model.output, 1), [model.input, parts(model)[0].kernel]),
+    )
     found, want = [], []
     for seed in (1, 2):
         stirred(model, seed)
@@ -418,7 +491,9 @@ def unconnected_weights(hand):
     found = alone([critic.input], zeros + nothing, [x])
     assert nothing[3] is None and found.pop() is None
     want = hand(
-        lambda: squares(norms(by_hand.derivative(critic, [ops.convert_to_tensor(x)])[0]) - 1), [], critic.trainable_weights
+        lambda: squares(norms(by_hand.derivative(critic, [ops.convert_to_tensor(x)])[0]) - 1),
+        [],
+        critic.trainable_weights,
     )
     return found, [*want, *want[:3]]
 
@@ -428,24 +503,38 @@ def unconnected_weights(hand):
 
 @smooth
 def attention_with_a_padding_mask(hand):
-    """Attention takes the mask off its input: the gradient is the same when the activations are asked for, too."""
+    """Attention takes the mask off its input: the gradient is the same when the activations are
+    asked for, too.
+    """
     words, tokens = keras.Input((4,), dtype="int32"), np.array([[1, 2, 3, 0], [2, 4, 0, 0]])
     table = layers.Embedding(5, 3, mask_zero=True)
-    attention, pool, dense = layers.MultiHeadAttention(1, 2), layers.GlobalAveragePooling1D(), layers.Dense(1)
+    attention, pool, dense = (
+        layers.MultiHeadAttention(1, 2),
+        layers.GlobalAveragePooling1D(),
+        layers.Dense(1),
+    )
     vectors = table(words)
     attended = attention(vectors, vectors)
     loss = dense(pool(attended))
     stirred(keras.Model(words, loss))
     slopes = advex.gradients(loss, [vectors, table.embeddings])
-    found = [*alone([words], slopes, [tokens]), *alone([words], [*slopes, attended, vectors, loss], [tokens])]
+    found = [
+        *alone([words], slopes, [tokens]),
+        *alone([words], [*slopes, attended, vectors, loss], [tokens]),
+    ]
     mask = tokens != 0
 
     def again(vectors):
-        attended = attention(vectors, vectors, attention_mask=tensor(mask[:, :, None] & mask[:, None]))
+        attended = attention(
+            vectors, vectors, attention_mask=tensor(mask[:, :, None] & mask[:, None])
+        )
         return dense(pool(attended, mask=tensor(mask))), attended
 
     start = by_hand.array(table(tokens))
-    want = [*hand(lambda v: again(v)[0], [start]), *hand(lambda: again(table(tokens))[0], [], [table.embeddings])]
+    want = [
+        *hand(lambda v: again(v)[0], [start]),
+        *hand(lambda: again(table(tokens))[0], [], [table.embeddings]),
+    ]
     value, attended = again(ops.convert_to_tensor(start))
     return found, [*want, *want, by_hand.array(attended), start, by_hand.array(value)]
 
@@ -456,7 +545,11 @@ def transformer_block_with_masks(hand):
     vectors, x = keras.Input((4, 4)), data(2, 4, 4)
     x[:, 3] = 0
     masking, attention = layers.Masking(), layers.MultiHeadAttention(2, 2)
-    normal, dense, pool = layers.LayerNormalization(), layers.Dense(4, "gelu"), layers.GlobalAveragePooling1D()
+    normal, dense, pool = (
+        layers.LayerNormalization(),
+        layers.Dense(4, "gelu"),
+        layers.GlobalAveragePooling1D(),
+    )
 
     def block(x):
         hidden = masking(x)
@@ -464,9 +557,12 @@ def transformer_block_with_masks(hand):
         return pool(layers.add([hidden, dense(hidden)]))
 
     model = stirred(keras.Model(vectors, block(vectors)))
-    weights = [weight for weight in model.trainable_weights if "key/bias" not in weight.path]  # softmax does not heed it
+    # softmax does not heed it
+    weights = [weight for weight in model.trainable_weights if "key/bias" not in weight.path]
     aim = np.linspace(-1, 1, 4, dtype="float32")
-    found = alone([vectors], [*advex.gradients(model.output * aim, [vectors, *weights]), model.output], [x])
+    found = alone(
+        [vectors], [*advex.gradients(model.output * aim, [vectors, *weights]), model.output], [x]
+    )
     return found, [*hand(lambda x: model(x) * tensor(aim), [x], weights), by_hand.array(model(x))]
 
 
@@ -474,11 +570,19 @@ def transformer_block_with_masks(hand):
 def pooling_by_mask(hand):
     """A layer that reads the mask: words that are not there have no gradient."""
     words, tokens = keras.Input((5,), dtype="int32"), np.array([[1, 2, 0, 3, 0], [2, 2, 4, 0, 0]])
-    table, pool, dense = layers.Embedding(5, 3, mask_zero=True), layers.GlobalAveragePooling1D(), layers.Dense(2, "tanh")
+    table, pool, dense = (
+        layers.Embedding(5, 3, mask_zero=True),
+        layers.GlobalAveragePooling1D(),
+        layers.Dense(2, "tanh"),
+    )
     vectors = table(words)
     loss = dense(pool(vectors))
     stirred(keras.Model(words, loss))
-    found = alone([words], [vectors, *advex.gradients(loss, [vectors, table.embeddings, dense.kernel])], [tokens])
+    found = alone(
+        [words],
+        [vectors, *advex.gradients(loss, [vectors, table.embeddings, dense.kernel])],
+        [tokens],
+    )
     mask = (tokens != 0).astype("float32")[..., None]
 
     def mean(vectors):
@@ -487,7 +591,11 @@ def pooling_by_mask(hand):
     start = by_hand.array(table(tokens))
     (by_vectors,) = hand(mean, [start])
     assert (by_vectors[tokens == 0] == 0).all()
-    return found, [start, by_vectors, *hand(lambda: mean(table(tokens)), [], [table.embeddings, dense.kernel])]
+    return found, [
+        start,
+        by_vectors,
+        *hand(lambda: mean(table(tokens)), [], [table.embeddings, dense.kernel]),
+    ]
 
 
 @smooth
@@ -503,12 +611,17 @@ def lstm(hand):
 def bidirectional_with_masking(hand):
     inputs, x = keras.Input((4, 2)), data(2, 4, 2)
     x[0, 2:] = x[1, 3:] = 0
-    masking, both = layers.Masking(), layers.Bidirectional(layers.SimpleRNN(3, return_sequences=True))
+    masking, both = (
+        layers.Masking(),
+        layers.Bidirectional(layers.SimpleRNN(3, return_sequences=True)),
+    )
     dense = layers.Dense(1)
     masked = masking(inputs)
     model = stirred(keras.Model(inputs, dense(both(masked))))
     weights = both.trainable_weights
-    found = alone([inputs], [*advex.gradients(model.output, [masked, *weights]), masked, model.output], [x])
+    found = alone(
+        [inputs], [*advex.gradients(model.output, [masked, *weights]), masked, model.output], [x]
+    )
     mask = np.array([[1, 1, 0, 0], [1, 1, 1, 0]], bool)
     want = hand(lambda x: dense(both(x, mask=tensor(mask))), [x], weights)
     return found, [*want, x, by_hand.array(model(x))]
@@ -517,10 +630,16 @@ def bidirectional_with_masking(hand):
 @use
 def stateful_lstm(hand):
     """The second call goes on where the first one ended."""
-    inputs, layer, dense = keras.Input(batch_shape=(2, 3, 2)), layers.LSTM(3, stateful=True), layers.Dense(1, "tanh")
+    inputs, layer, dense = (
+        keras.Input(batch_shape=(2, 3, 2)),
+        layers.LSTM(3, stateful=True),
+        layers.Dense(1, "tanh"),
+    )
     model = stirred(keras.Model(inputs, dense(layer(inputs))))
     first, second = data(2, 3, 2), data(2, 3, 2, seed=1)
-    run = advex.function([inputs], [model.output, *advex.gradients(model.output, [inputs, layer.cell.kernel])])
+    run = advex.function(
+        [inputs], [model.output, *advex.gradients(model.output, [inputs, layer.cell.kernel])]
+    )
     with by_hand.kept(layer.states):
         found = [run([first]), run([second]), by_hand.arrays(layer.states)]
     want = []
@@ -532,7 +651,9 @@ def stateful_lstm(hand):
 
 @use
 def states_of_a_gru(hand):
-    """Encoder and decoder: the gradient by the state that is handed over, and by one that is given."""
+    """Encoder and decoder: the gradient by the state that is handed over, and by one that is
+    given.
+    """
     inputs, start = keras.Input((3, 2)), keras.Input((3,))
     encoder, decoder = layers.GRU(3, return_state=True), layers.GRU(3, return_sequences=True)
     _, state = encoder(inputs, initial_state=start)
@@ -540,30 +661,51 @@ def states_of_a_gru(hand):
     stirred(keras.Model([inputs, start], decoded))
     loss = ops.sum(ops.square(decoded), axis=(1, 2))
     x, s = data(2, 3, 2), data(2, 3, seed=1)
-    found = alone([inputs, start], [*advex.gradients(loss, [inputs, start, state, encoder.cell.kernel]), state], [x, s])
+    found = alone(
+        [inputs, start],
+        [*advex.gradients(loss, [inputs, start, state, encoder.cell.kernel]), state],
+        [x, s],
+    )
 
     def whole(x, s):
-        return ops.sum(ops.square(decoder(x, initial_state=encoder(x, initial_state=s)[1])), axis=(1, 2))
+        return ops.sum(
+            ops.square(decoder(x, initial_state=encoder(x, initial_state=s)[1])), axis=(1, 2)
+        )
 
-    middle = by_hand.array(encoder(ops.convert_to_tensor(x), initial_state=ops.convert_to_tensor(s))[1])
+    middle = by_hand.array(
+        encoder(ops.convert_to_tensor(x), initial_state=ops.convert_to_tensor(s))[1]
+    )
     by_x, by_s, by_kernel = hand(whole, [x, s], [encoder.cell.kernel])
-    (by_state,) = hand(lambda state: ops.sum(ops.square(decoder(ops.convert_to_tensor(x), initial_state=state))), [middle])
+    (by_state,) = hand(
+        lambda state: ops.sum(ops.square(decoder(ops.convert_to_tensor(x), initial_state=state))),
+        [middle],
+    )
     return found, [by_x, by_s, by_state, by_kernel, middle]
 
 
 @smooth
 def batch_norm_in_training(hand):
     """The gradient goes through the statistics of the batch; the moving ones move once a call."""
-    inputs, layer, dense = keras.Input((3,)), layers.BatchNormalization(momentum=0.8), layers.Dense(2, "tanh")
+    inputs, layer, dense = (
+        keras.Input((3,)),
+        layers.BatchNormalization(momentum=0.8),
+        layers.Dense(2, "tanh"),
+    )
     model = stirred(keras.Model(inputs, dense(layer(inputs))))
     x, weights = data(4, 3), [layer.gamma, dense.kernel]
-    run = advex.function([inputs], [*advex.gradients(model.output, [inputs, *weights]), model.output], training=True)
+    run = advex.function(
+        [inputs], [*advex.gradients(model.output, [inputs, *weights]), model.output], training=True
+    )
     with by_hand.kept(model.variables):
         found = [run([x]), run([x]), by_hand.arrays(layer.non_trainable_variables)]
     slopes = hand(lambda x: model(x, training=True), [x], weights, state=model.variables)
     outputs = [by_hand.array(model(x, training=True)) for _ in range(2)]
     assert np.abs(by_hand.array(layer.moving_mean)).max() > 0
-    return found, [[*slopes, outputs[0]], [*slopes, outputs[1]], by_hand.arrays(layer.non_trainable_variables)]
+    return found, [
+        [*slopes, outputs[0]],
+        [*slopes, outputs[1]],
+        by_hand.arrays(layer.non_trainable_variables),
+    ]
 
 
 @use
@@ -573,7 +715,9 @@ def batch_norm_in_inference(hand):
     layer.moving_mean.assign([0.3, -0.4, 1.0])
     layer.moving_variance.assign([0.5, 2.0, 1.5])
     x = data(4, 3)
-    found = alone([inputs], [*advex.gradients(model.output, [inputs, layer.gamma]), layer.moving_mean], [x])
+    found = alone(
+        [inputs], [*advex.gradients(model.output, [inputs, layer.gamma]), layer.moving_mean], [x]
+    )
     return found, [*hand(model, [x], [layer.gamma]), np.array([0.3, -0.4, 1.0], "float32")]
 
 
@@ -584,7 +728,9 @@ def spectral_normalisation(hand):
     layer = layers.SpectralNormalization(inner)
     model = keras.Model(inputs, ops.tanh(layer(inputs)))
     x, states = data(2, 3), model.non_trainable_variables
-    run = advex.function([inputs], [model.output, *advex.gradients(model.output, inputs)], training=True)
+    run = advex.function(
+        [inputs], [model.output, *advex.gradients(model.output, inputs)], training=True
+    )
     with by_hand.kept(model.variables):
         found = [run([x]), run([x]), by_hand.arrays(states)]
     want = []
@@ -599,7 +745,9 @@ def spectral_normalisation(hand):
 
 @use
 def dropout_in_training(hand):
-    """What was dropped is to be seen in the output: the gradient is of the same draw, each call has another."""
+    """What was dropped is to be seen in the output: the gradient is of the same draw, each call has
+    another.
+    """
     inputs, x = keras.Input((40,)), 1 + np.abs(data(3, 40))
     output = layers.Dropout(0.5)(inputs)
     run = advex.function([inputs], [output, *advex.gradients(output**2, inputs)], training=True)
@@ -614,7 +762,9 @@ def a_gradient_alone_draws_anew(hand):
     """As the framework does, call by call, from the same seeds."""
     model = chain((6,), layers.Dense(8, "tanh"), layers.Dropout(0.4, seed=1), layers.Dense(2))
     x, kernel = data(3, 6), parts(model)[0].kernel
-    run = advex.function([model.input], advex.gradients(ops.tanh(model.output), kernel), training=True)
+    run = advex.function(
+        [model.input], advex.gradients(ops.tanh(model.output), kernel), training=True
+    )
     with by_hand.kept(model.variables):
         found = [run([x])[0] for _ in range(3)]
     assert not np.allclose(found[0], found[1])
@@ -641,13 +791,20 @@ class Sampling(layers.Layer):
         self.seed_generator = keras.random.SeedGenerator(7)
 
     def call(self, mean, spread):
-        return mean + ops.exp(spread / 2) * keras.random.normal(ops.shape(mean), seed=self.seed_generator)
+        return mean + ops.exp(spread / 2) * keras.random.normal(
+            ops.shape(mean), seed=self.seed_generator
+        )
 
 
 @smooth
 def variational_autoencoder(hand):
     """Reconstruction and divergence, by the weights before the draw and behind it."""
-    inputs, encoder, mean, spread = keras.Input((3,)), layers.Dense(3, "tanh"), layers.Dense(2), layers.Dense(2)
+    inputs, encoder, mean, spread = (
+        keras.Input((3,)),
+        layers.Dense(3, "tanh"),
+        layers.Dense(2),
+        layers.Dense(2),
+    )
     sampling, decoder = Sampling(), layers.Dense(3)
     hidden = encoder(inputs)
     parts = [mean(hidden), spread(hidden)]
@@ -678,13 +835,26 @@ def weight_decay(hand):
     model = stirred(keras.Model(inputs, ops.tanh(dense(inputs))))
     kernel = advex.symbol(dense.kernel)
     penalty = 0.5 * ops.sum(kernel**2)
-    own = penalty if by_hand.BACKEND == "jax" else dense.kernel_regularizer(kernel)  # Keras has its factor as an array there
-    run = advex.function([inputs], [advex.gradients(ops.sum(model.output) + one, dense.kernel) for one in (penalty, own)])
+    # Keras has its factor as an array there
+    own = penalty if by_hand.BACKEND == "jax" else dense.kernel_regularizer(kernel)
+    run = advex.function(
+        [inputs],
+        [advex.gradients(ops.sum(model.output) + one, dense.kernel) for one in (penalty, own)],
+    )
     found, want = [], []
     for factor in (1, 3):
         dense.kernel.assign(factor * dense.kernel)
         found.append(run([x]))
-        want.append(2 * [hand(lambda: ops.sum(model(x)) + 0.5 * ops.sum(ops.square(dense.kernel)), [], [dense.kernel])])
+        want.append(
+            2
+            * [
+                hand(
+                    lambda: ops.sum(model(x)) + 0.5 * ops.sum(ops.square(dense.kernel)),
+                    [],
+                    [dense.kernel],
+                )
+            ]
+        )
     return found, want
 
 
@@ -699,12 +869,17 @@ def spectral_penalty(hand):
             left = ops.matmul(first, right)
             right = ops.matmul(ops.transpose(first), left / ops.norm(left))
         gram = ops.matmul(ops.transpose(last), last)
-        return ops.norm(right) + 0.1 * ops.sum(ops.square(gram - ops.eye(3, dtype=keras.config.floatx())))
+        return ops.norm(right) + 0.1 * ops.sum(
+            ops.square(gram - ops.eye(3, dtype=keras.config.floatx()))
+        )
 
     weights = [layer.kernel for layer in parts(model)]
     loss = penalty(*map(advex.symbol, weights))
     found = alone([], [loss, *advex.gradients(loss, weights)], [])
-    return found, [by_hand.array(penalty(*[ops.copy(w) for w in weights])), *hand(lambda: penalty(*weights), [], weights)]
+    return found, [
+        by_hand.array(penalty(*[ops.copy(w) for w in weights])),
+        *hand(lambda: penalty(*weights), [], weights),
+    ]
 
 
 @use
@@ -714,13 +889,21 @@ def learned_loss_weights(hand):
     scales = [keras.Variable(0.3, name="first_scale"), keras.Variable(-0.2, name="second_scale")]
 
     def weighed(output, one, two):
-        return ops.exp(-one) * squares(output[:, 0] - 1) + one + ops.exp(-two) * squares(output[:, 1] + 2) + two
+        return (
+            ops.exp(-one) * squares(output[:, 0] - 1)
+            + one
+            + ops.exp(-two) * squares(output[:, 1] + 2)
+            + two
+        )
 
     loss = weighed(trunk.output, *map(advex.symbol, scales))
     wanted = [*scales, parts(trunk)[0].kernel]
     return (
         alone([trunk.input], [loss, *advex.gradients(loss, wanted)], [x]),
-        [by_hand.array(weighed(trunk(x), *scales)), *hand(lambda: weighed(trunk(x), *scales), [], wanted)],
+        [
+            by_hand.array(weighed(trunk(x), *scales)),
+            *hand(lambda: weighed(trunk(x), *scales), [], wanted),
+        ],
     )
 
 
@@ -731,8 +914,16 @@ def wgan_penalty(hand):
     real, fake, mix = keras.Input((3,)), keras.Input((3,)), keras.Input((1,))
     between = real * mix + fake * (1 - mix)
     (slope,) = advex.gradients(critic(between), between)
-    loss = ops.mean(critic(fake)) - ops.mean(critic(real)) + 10 * ops.mean(ops.square(norms(slope) - 1))
-    values = [data(3, 3), data(3, 3, seed=1), np.array([[0.2], [0.5], [0.9]], keras.config.floatx())]
+    loss = (
+        ops.mean(critic(fake))
+        - ops.mean(critic(real))
+        + 10 * ops.mean(ops.square(norms(slope) - 1))
+    )
+    values = [
+        data(3, 3),
+        data(3, 3, seed=1),
+        np.array([[0.2], [0.5], [0.9]], keras.config.floatx()),
+    ]
     weights = [parts(critic)[0].kernel, parts(critic)[0].bias, parts(critic)[1].kernel]
     found = alone([real, fake, mix], [loss, *advex.gradients(loss, weights)], values)
 
@@ -752,10 +943,14 @@ def gradient_penalty_by_the_input(hand):
     first, last = parts(model)
     (slope,) = advex.gradients(ops.tanh(model.output), first.output)
     penalty = ops.sum(ops.square(slope), axis=1)
-    found = alone([model.input], [*advex.gradients(penalty, [model.input, first.output]), penalty], [x])
+    found = alone(
+        [model.input], [*advex.gradients(penalty, [model.input, first.output]), penalty], [x]
+    )
 
     def again(hidden):
-        return ops.sum(ops.square(by_hand.derivative(lambda h: ops.tanh(last(h)), [hidden])[0]), axis=1)
+        return ops.sum(
+            ops.square(by_hand.derivative(lambda h: ops.tanh(last(h)), [hidden])[0]), axis=1
+        )
 
     hidden = by_hand.array(first(x))
     want = [*hand(lambda x: again(first(x)), [x]), *hand(again, [hidden])]
@@ -771,11 +966,16 @@ def hessian_times_vector(hand):
     by_input, by_kernel = advex.gradients(model.output, [model.input, kernel])
     found = alone(
         [model.input, *vectors],
-        [*advex.gradients(ops.sum(by_input * vectors[0]), model.input), *advex.gradients(by_kernel * vectors[1], kernel)],
+        [
+            *advex.gradients(ops.sum(by_input * vectors[0]), model.input),
+            *advex.gradients(by_kernel * vectors[1], kernel),
+        ],
         [x, values := data(2, 3, seed=1), others := data(3, 3, seed=2)],
     )
     (first,) = hand(lambda x: by_hand.derivative(model, [x])[0] * tensor(values), [x])
-    (second,) = hand(lambda: by_hand.derivative(lambda: model(x), [], [kernel])[0] * tensor(others), [], [kernel])
+    (second,) = hand(
+        lambda: by_hand.derivative(lambda: model(x), [], [kernel])[0] * tensor(others), [], [kernel]
+    )
     return found, [first, second]
 
 
@@ -790,15 +990,22 @@ def jacobians(hand):
 
 @use
 def contractive_autoencoder(hand):
-    """The squared Jacobian of the code, by the weights: each gradient of it is differentiated again."""
+    """The squared Jacobian of the code, by the weights: each gradient of it is differentiated
+    again.
+    """
     encoder, x = perceptron(3, 2, 3), data(2, 3)
     (rows,) = advex.jacobian(ops.sigmoid(encoder.output), encoder.input)
     weights = encoder.trainable_weights
-    found = alone([encoder.input], [*advex.gradients(ops.sum(rows**2), weights), ops.sum(rows**2)], [x])
+    found = alone(
+        [encoder.input], [*advex.gradients(ops.sum(rows**2), weights), ops.sum(rows**2)], [x]
+    )
 
     def again():
         columns = [lambda x, k=k: ops.sigmoid(encoder(x))[:, k] for k in range(2)]
-        return sum(ops.sum(ops.square(by_hand.derivative(one, [ops.convert_to_tensor(x)])[0])) for one in columns)
+        return sum(
+            ops.sum(ops.square(by_hand.derivative(one, [ops.convert_to_tensor(x)])[0]))
+            for one in columns
+        )
 
     return found, [*hand(again, [], weights), by_hand.array(again())]
 
@@ -818,7 +1025,9 @@ def differential_equation(hand):
 
     def again():
         start = ops.convert_to_tensor(x)
-        return squares(by_hand.derivative(slope, [start])[0] + net(start) * slope(start) - ops.sin(start))
+        return squares(
+            by_hand.derivative(slope, [start])[0] + net(start) * slope(start) - ops.sin(start)
+        )
 
     return found, [by_hand.array(again()), *hand(again, [], weights), *hand(slope, [x])]
 
@@ -837,7 +1046,9 @@ def meta_learning(hand):
 
     def again():
         start = ops.convert_to_tensor(x)
-        (slope,) = by_hand.derivative(lambda: squares(ops.tanh(dense(start)) - 0.5), [], [dense.kernel])
+        (slope,) = by_hand.derivative(
+            lambda: squares(ops.tanh(dense(start)) - 0.5), [], [dense.kernel]
+        )
         return squares(ops.tanh(ops.matmul(start, dense.kernel - 0.4 * slope)) + 0.2)
 
     return found, [by_hand.array(again()), *hand(again, [], [dense.kernel])]
@@ -845,48 +1056,81 @@ def meta_learning(hand):
 
 @use
 def fisher_information(hand):
-    """Squared gradients of the likelihood, as elastic weight consolidation has them; the penalty they weigh."""
+    """Squared gradients of the likelihood, as elastic weight consolidation has them; the penalty
+    they weigh.
+    """
     model, x, y = perceptron(), data(1, 4), np.array([2])
     chosen = ops.log_softmax(model.output)[:, 2]
     weights = model.trainable_weights
     found = alone([model.input], [slope**2 for slope in advex.gradients(chosen, weights)], [x])
-    want = hand(lambda: keras.losses.sparse_categorical_crossentropy(y, model(x), from_logits=True), [], weights)
+    want = hand(
+        lambda: keras.losses.sparse_categorical_crossentropy(y, model(x), from_logits=True),
+        [],
+        weights,
+    )
     return found, [slope**2 for slope in want]
 
 
 @use
 def gradients_inside_a_model(hand):
-    """A network that answers and says why, called as any other model: its own pass may not begin behind a weight."""
+    """A network that answers and says why, called as any other model: its own pass may not begin
+    behind a weight.
+    """
     model, x = convolutional(), data(2, 6, 6, 2)
     conv, score = model.get_layer("conv"), model.output[:, 0]
     inner = advex.gradients(score, [conv.output, conv.kernel])
-    explained = keras.Model(model.input, [model.output, *advex.gradients(score, [model.input, conv.kernel]), *inner])
+    explained = keras.Model(
+        model.input, [model.output, *advex.gradients(score, [model.input, conv.kernel]), *inner]
+    )
     maps = by_hand.array(conv(x))
     by_input, by_kernel = hand(lambda x: model(x)[:, 0], [x], [conv.kernel])
     (by_maps,) = hand(lambda maps: keras.Sequential(parts(model)[1:])(maps)[:, 0], [maps])
-    return by_hand.arrays(explained(x)), [by_hand.array(model(x)), by_input, by_kernel, by_maps, by_kernel]
+    return by_hand.arrays(explained(x)), [
+        by_hand.array(model(x)),
+        by_input,
+        by_kernel,
+        by_maps,
+        by_kernel,
+    ]
 
 
 @use
 def layer_that_hands_its_input_on(hand):
-    """Dropout in inference gives back the very tensor that it is given: its gradient is that of the ways behind it."""
+    """Dropout in inference gives back the very tensor that it is given: its gradient is that of the
+    ways behind it.
+    """
     inputs, x = keras.Input((3,)), data(2, 3)
     dropped = layers.Dropout(0.5)(inputs)
     loss = ops.sum(inputs**2) + ops.sum(dropped**3)
-    return alone([inputs], advex.gradients(loss, [inputs, dropped]), [x]), [2 * x + 3 * x**2, 3 * x**2]
+    return alone([inputs], advex.gradients(loss, [inputs, dropped]), [x]), [
+        2 * x + 3 * x**2,
+        3 * x**2,
+    ]
 
 
 @use
 def two_readers_of_a_mask(hand):
-    """Attention takes the mask off: whoever reads it before or after does so in the order of Keras' own models."""
+    """Attention takes the mask off: whoever reads it before or after does so in the order of Keras'
+    own models.
+    """
     words, tokens = keras.Input((4,), dtype="int32"), np.array([[1, 2, 3, 0], [2, 4, 0, 0]])
-    table, pool, near, far = layers.Embedding(5, 3, mask_zero=True), layers.GlobalAveragePooling1D(), *map(layers.Dense, (2, 2))
+    table, pool, near, far = (
+        layers.Embedding(5, 3, mask_zero=True),
+        layers.GlobalAveragePooling1D(),
+        *map(layers.Dense, (2, 2)),
+    )
     vectors, attention = table(words), layers.MultiHeadAttention(1, 2)
-    early, late = near(pool(vectors)), far(ops.tanh(ops.tanh(ops.sum(attention(vectors, vectors), axis=1))))
+    early, late = (
+        near(pool(vectors)),
+        far(ops.tanh(ops.tanh(ops.sum(attention(vectors, vectors), axis=1)))),
+    )
     model = stirred(keras.Model(words, ops.tanh(early + late)))
     weights = [table.embeddings, near.kernel, far.kernel]
     found = [model.output, *advex.gradients(model.output, weights)]
-    return alone([words], found, [tokens]), [by_hand.array(model(tokens)), *hand(lambda: model(tokens), [], weights)]
+    return alone([words], found, [tokens]), [
+        by_hand.array(model(tokens)),
+        *hand(lambda: model(tokens), [], weights),
+    ]
 
 
 # Training
@@ -902,17 +1146,28 @@ def policy_gradient(hand):
     def cost(logits, action, advantage):
         chances = ops.log_softmax(logits)
         entropy = -ops.sum(ops.exp(chances) * chances, axis=1)
-        return -ops.mean(ops.sum(ops.one_hot(action, 3) * chances, axis=1) * advantage + 0.01 * entropy)
+        return -ops.mean(
+            ops.sum(ops.one_hot(action, 3) * chances, axis=1) * advantage + 0.01 * entropy
+        )
 
     weights = policy.trainable_weights
     loss = cost(policy.output, action, advantage)
-    found = alone([policy.input, action, advantage], [loss, *advex.gradients(loss, weights)], [x, actions, gains])
+    found = alone(
+        [policy.input, action, advantage],
+        [loss, *advex.gradients(loss, weights)],
+        [x, actions, gains],
+    )
     given = ops.convert_to_tensor(actions), ops.convert_to_tensor(gains)
-    return found, [by_hand.array(cost(policy(x), *given)), *hand(lambda: cost(policy(x), *given), [], weights)]
+    return found, [
+        by_hand.array(cost(policy(x), *given)),
+        *hand(lambda: cost(policy(x), *given), [], weights),
+    ]
 
 
 def trained(weights, optimizer, loss, symbols, values, cost, hand, steps=3):
-    """Losses and weights after some steps: with ``advex.updates``, and with the same optimizer by hand."""
+    """Losses and weights after some steps: with ``advex.updates``, and with the same optimizer by
+    hand.
+    """
     step = advex.function(symbols, [loss], updates=advex.updates(optimizer(), loss, weights))
     with by_hand.kept(weights):
         found = [*(step(values)[0] for _ in range(steps)), *by_hand.arrays(weights)]
@@ -928,7 +1183,15 @@ def fitted(optimizer, hand):
     model, x, y = perceptron(), data(4, 4), data(4, 3, seed=1)
     aim = keras.Input((3,))
     loss, weights = squares(model.output - aim), model.trainable_weights
-    return trained(weights, optimizer, loss, [model.input, aim], [x, y], lambda: squares(ops.subtract(model(x), tensor(y))), hand)
+    return trained(
+        weights,
+        optimizer,
+        loss,
+        [model.input, aim],
+        [x, y],
+        lambda: squares(ops.subtract(model(x), tensor(y))),
+        hand,
+    )
 
 
 @use
@@ -945,7 +1208,10 @@ def adam_with_clipping_and_schedule(hand):
 @use
 def decay_averages_and_accumulation(hand):
     return fitted(
-        lambda: keras.optimizers.AdamW(0.1, weight_decay=0.1, use_ema=True, ema_momentum=0.5, global_clipnorm=0.2), hand
+        lambda: keras.optimizers.AdamW(
+            0.1, weight_decay=0.1, use_ema=True, ema_momentum=0.5, global_clipnorm=0.2
+        ),
+        hand,
     )
 
 
@@ -955,14 +1221,19 @@ def plain_descent(hand):
     model, x = perceptron(), data(4, 4)
     loss, weights = squares(model.output - 1), model.trainable_weights
     slopes = advex.gradients(loss, weights)
-    pairs = [(weight, ops.subtract(weight, 0.3 * slope)) for weight, slope in zip(weights, slopes, strict=True)]
+    pairs = [
+        (weight, ops.subtract(weight, 0.3 * slope))
+        for weight, slope in zip(weights, slopes, strict=True)
+    ]
     run = advex.function([model.input], [loss, weights[0]], updates=pairs)
     with by_hand.kept(weights):
         found = [*run([x]), *run([x]), *by_hand.arrays(weights)]
     want = []
     for _ in range(2):
         want += [by_hand.array(squares(model(x) - 1)), by_hand.array(weights[0])]
-        for weight, slope in zip(weights, hand(lambda: squares(model(x) - 1), [], weights), strict=True):
+        for weight, slope in zip(
+            weights, hand(lambda: squares(model(x) - 1), [], weights), strict=True
+        ):
             weight.assign(by_hand.array(weight) - 0.3 * slope)
     return found, [*want, *by_hand.arrays(weights)]
 
@@ -971,7 +1242,8 @@ def plain_descent(hand):
 def moving_averages_and_counters(hand):
     inputs, batches = keras.Input((3,)), [data(4, 3, seed=seed) for seed in range(3)]
     average, count, lag = (
-        keras.Variable(start, name=name) for start, name in (([0.0] * 3, "mean"), (0.0, "count"), (5.0, "lag"))
+        keras.Variable(start, name=name)
+        for start, name in (([0.0] * 3, "mean"), (0.0, "count"), (5.0, "lag"))
     )
     mean = ops.mean(inputs, axis=0)
     changes = [
@@ -979,7 +1251,9 @@ def moving_averages_and_counters(hand):
         (count, lambda old: old + 1),
         (lag, advex.symbol(count)),
     ]
-    run = advex.function([inputs], [average, *advex.gradients(mean * advex.symbol(average), inputs)], updates=changes)
+    run = advex.function(
+        [inputs], [average, *advex.gradients(mean * advex.symbol(average), inputs)], updates=changes
+    )
     found, want, value = [], [], np.zeros(3)
     for batch in batches:
         found.append(run([batch]))
@@ -995,22 +1269,40 @@ def q_learning(hand):
     online, target = perceptron(name="online"), perceptron(name="target")
     stirred(target, 9)
     after, action, reward = keras.Input((4,)), keras.Input((), dtype="int32"), keras.Input(())
-    states, nexts, done, rewards = data(5, 4), data(5, 4, seed=1), np.array([0, 1, 2, 1, 0]), data(5, seed=2)
+    states, nexts, done, rewards = (
+        data(5, 4),
+        data(5, 4, seed=1),
+        np.array([0, 1, 2, 1, 0]),
+        data(5, seed=2),
+    )
 
     def cost(value, future, action, reward):
         aim = ops.stop_gradient(reward + 0.9 * ops.max(future, axis=1))
         return ops.mean(ops.log(ops.cosh(ops.sum(value * ops.one_hot(action, 3), axis=1) - aim)))
 
-    loss, weights, slow = cost(online.output, target(after), action, reward), online.trainable_weights, target.trainable_weights
+    loss, weights, slow = (
+        cost(online.output, target(after), action, reward),
+        online.trainable_weights,
+        target.trainable_weights,
+    )
     changes = advex.updates(keras.optimizers.Adam(0.05), loss, weights)
-    changes += [(old, 0.2 * advex.symbol(new) + 0.8 * advex.symbol(old)) for old, new in zip(slow, weights, strict=True)]
+    changes += [
+        (old, 0.2 * advex.symbol(new) + 0.8 * advex.symbol(old))
+        for old, new in zip(slow, weights, strict=True)
+    ]
     run = advex.function([online.input, after, action, reward], [loss], updates=changes)
     with by_hand.kept(weights + slow):
-        found = [run([states, nexts, done, rewards])[0] for _ in range(3)] + by_hand.arrays(weights + slow)
+        found = [run([states, nexts, done, rewards])[0] for _ in range(3)] + by_hand.arrays(
+            weights + slow
+        )
     optimizer, want = keras.optimizers.Adam(0.05), []
     for _ in range(3):
-        want.append(by_hand.array(cost(online(states), target(nexts), *map(tensor, (done, rewards)))))
-        slopes = hand(lambda: cost(online(states), target(nexts), *map(tensor, (done, rewards))), [], weights)
+        want.append(
+            by_hand.array(cost(online(states), target(nexts), *map(tensor, (done, rewards))))
+        )
+        slopes = hand(
+            lambda: cost(online(states), target(nexts), *map(tensor, (done, rewards))), [], weights
+        )
         for old, new in zip(slow, weights, strict=True):
             old.assign(0.2 * by_hand.array(new) + 0.8 * by_hand.array(old))
         descend(optimizer, weights, slopes)
@@ -1025,7 +1317,9 @@ def generator_and_critic(hand):
 
     def costs(real, noise):
         judged = critic(generator(noise))
-        return ops.mean(ops.softplus(-critic(real)) + ops.softplus(judged)), ops.mean(ops.softplus(-judged))
+        return ops.mean(ops.softplus(-critic(real)) + ops.softplus(judged)), ops.mean(
+            ops.softplus(-judged)
+        )
 
     ours, theirs = costs(real, generator.input)
     weights = [critic.trainable_weights, generator.trainable_weights]
@@ -1046,7 +1340,9 @@ def generator_and_critic(hand):
 
 @use
 def distillation(hand):
-    """A teacher that stands still, temperatures, dropout in the student: a training step with draws."""
+    """A teacher that stands still, temperatures, dropout in the student: a training step with
+    draws.
+    """
     teacher, x = perceptron(), data(4, 4)
     student = chain((4,), layers.Dense(6, "relu"), layers.Dropout(0.3, seed=1), layers.Dense(3))
 
@@ -1055,12 +1351,22 @@ def distillation(hand):
 
     inputs, weights = keras.Input((4,)), student.trainable_weights
     loss = cost(student(inputs), teacher(inputs))
-    run = advex.function([inputs], [loss], updates=advex.updates(keras.optimizers.SGD(0.5), loss, weights), training=True)
+    run = advex.function(
+        [inputs],
+        [loss],
+        updates=advex.updates(keras.optimizers.SGD(0.5), loss, weights),
+        training=True,
+    )
     with by_hand.kept(student.variables):
         found = [run([x])[0] for _ in range(3)] + by_hand.arrays(weights)
     optimizer, want = keras.optimizers.SGD(0.5), []
     for _ in range(3):
-        slopes = hand(lambda: cost(student(x, training=True), teacher(x)), [], weights, state=student.variables)
+        slopes = hand(
+            lambda: cost(student(x, training=True), teacher(x)),
+            [],
+            weights,
+            state=student.variables,
+        )
         want.append(by_hand.array(cost(student(x, training=True), teacher(x))))
         descend(optimizer, weights, slopes)
     return found, [*want, *by_hand.arrays(weights)]
@@ -1072,7 +1378,11 @@ def distillation(hand):
 @mixed
 def mixed_by_everything(hand):
     """Each gradient has the dtype of its symbol."""
-    inputs, first, last = keras.Input((4,)), layers.Dense(5, "tanh"), layers.Dense(2, dtype="float32")
+    inputs, first, last = (
+        keras.Input((4,)),
+        layers.Dense(5, "tanh"),
+        layers.Dense(2, dtype="float32"),
+    )
     hidden = first(inputs)
     model = stirred(keras.Model(inputs, last(hidden)))
     x, asked = data(3, 4), [inputs, hidden, first.kernel, last.kernel]
@@ -1105,7 +1415,12 @@ def mixed_penalty(hand):
 @mixed
 def mixed_training(hand):
     """The loss is scaled, and the scale grows; the weights stay float32."""
-    return fitted(lambda: keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD(0.1), 16.0, dynamic_growth_steps=2), hand)
+    return fitted(
+        lambda: keras.optimizers.LossScaleOptimizer(
+            keras.optimizers.SGD(0.1), 16.0, dynamic_growth_steps=2
+        ),
+        hand,
+    )
 
 
 # For JAX: there Keras computes most things in float32 anyway, and each takes seconds to compile.
@@ -1113,7 +1428,11 @@ def mixed_training(hand):
 
 def chosen(cases, share):
     """On JAX, where each is seconds of compiling, one of ``share``; in ``make matrix`` all."""
-    return cases[::share] if by_hand.BACKEND == "jax" and os.environ.get("ADVEX_MATRIX") != "all" else cases
+    return (
+        cases[::share]
+        if by_hand.BACKEND == "jax" and os.environ.get("ADVEX_MATRIX") != "all"
+        else cases
+    )
 
 
 def compare(pair, tolerance):
@@ -1124,7 +1443,9 @@ def compare(pair, tolerance):
         kinds = [(values.shape, values.dtype) for values in (ours, theirs)]
         assert kinds[0] == kinds[1], f"number {number} has {kinds[0]} instead of {kinds[1]}"
         error = np.abs(ours.astype("float64") - theirs).max() / (np.abs(theirs).max() or 1)
-        assert error < tolerance, f"number {number} of {len(want)} is off by {error:.1e}: {ours} instead of {theirs}"
+        assert error < tolerance, (
+            f"number {number} of {len(want)} is off by {error:.1e}: {ours} instead of {theirs}"
+        )
 
 
 @pytest.fixture(autouse=True, scope="module")

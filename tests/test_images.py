@@ -1,4 +1,5 @@
-"""Picture files: hostile ones are refused by name, odd ones converted and noted, none written half."""
+"""Picture files: hostile ones are refused by name, odd ones converted and noted, none written
+half."""
 
 import errno
 import os
@@ -31,10 +32,17 @@ def png(width, height, depth, kind, rows=b""):
     """A PNG written by hand: what Pillow would not write."""
 
     def chunk(name, body):
-        return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+        return (
+            struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+        )
 
     header = struct.pack(">IIBBBBB", width, height, depth, kind, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + chunk(b"IDAT", zlib.compress(rows))
+        + chunk(b"IEND", b"")
+    )
 
 
 # Refused.
@@ -49,7 +57,9 @@ def test_a_bomb_is_refused_and_changes_nothing_global(tmp_path, side):
     assert (Image.MAX_IMAGE_PIXELS, list(warnings.filters), listing(tmp_path)) == before
 
 
-@pytest.mark.parametrize("name", ["cut.png", "cut.jpg", "cut.gif", "cut.webp", "cut.tiff", "cut.bmp"])
+@pytest.mark.parametrize(
+    "name", ["cut.png", "cut.jpg", "cut.gif", "cut.webp", "cut.tiff", "cut.bmp"]
+)
 def test_a_truncated_file_is_broken(tmp_path, name):
     path = tmp_path / name
     Image.fromarray(colours(80, 80)).save(path)
@@ -180,7 +190,9 @@ def test_turned_upright_as_exif_says(tmp_path, orientation):
 
 
 def test_garbage_in_exif_does_not_cost_the_picture(tmp_path):
-    Image.fromarray(colours()).save(tmp_path / "a.jpg", exif=b"Exif\0\0garbage that is no TIFF header")
+    Image.fromarray(colours()).save(
+        tmp_path / "a.jpg", exif=b"Exif\0\0garbage that is no TIFF header"
+    )
     assert images.read(tmp_path / "a.jpg").pixels.shape == (6, 8, 3)
 
 
@@ -225,7 +237,11 @@ def test_what_another_size_costs_is_said(tmp_path, size, note):
         ("RGB", 1, ("converted from RGB to grey",)),
         ("CMYK", 1, ("converted from CMYK to grey",)),
         ("YCbCr", 3, ("converted from YCbCr",)),
-        ("LAB", 1, ("colour profile not applied (Lab identity built-in)", "converted from LAB to grey")),
+        (
+            "LAB",
+            1,
+            ("colour profile not applied (Lab identity built-in)", "converted from LAB to grey"),
+        ),
         ("L", 1, ()),
         ("L", 3, ()),
         ("1", 1, ()),
@@ -272,7 +288,10 @@ def test_colour_profiles_and_gammas_that_are_not_applied(tmp_path):
 
 def test_a_transparent_grey_of_16_bits_is_said(tmp_path):
     Image.fromarray(np.array([[0, 65_535]], "uint16")).save(tmp_path / "a.png", transparency=0)
-    assert images.read(tmp_path / "a.png", channels=1).notes == ("transparency not applied", "16 bits cut to 8")
+    assert images.read(tmp_path / "a.png", channels=1).notes == (
+        "transparency not applied",
+        "16 bits cut to 8",
+    )
 
 
 # Written.
@@ -331,10 +350,12 @@ def test_a_killed_write_leaves_no_half_file(tmp_path):
     old.write_bytes(b"before")
     program = (
         "import os, signal, sys, types, pathlib\n"
-        "package = types.ModuleType('advex'); package.__path__ = [sys.argv[1]]; sys.modules['advex'] = package\n"
+        "package = types.ModuleType('advex'); package.__path__ = [sys.argv[1]];"
+        " sys.modules['advex'] = package\n"
         "from advex import images\n"
         "old, new = map(pathlib.Path, sys.argv[2:])\n"
-        "with images.replacing(old, overwrite=True) as one, images.replacing(new, overwrite=False) as other:\n"
+        "with images.replacing(old, overwrite=True) as one, images.replacing(new, overwrite=False)"
+        " as other:\n"
         "    one.write(b'half'); one.flush(); other.write(b'half'); other.flush()\n"
         "    os.kill(os.getpid(), signal.SIGKILL)\n"
     )
@@ -382,7 +403,12 @@ def test_round_trip(tmp_path, shape):
     ],
 )
 def test_what_is_taken_for_pictures(shape, eight, floats):
-    for dtype, expected in (("uint8", eight), ("float32", floats), ("float16", floats), ("float64", floats)):
+    for dtype, expected in (
+        ("uint8", eight),
+        ("float32", floats),
+        ("float16", floats),
+        ("float64", floats),
+    ):
         x = np.zeros(shape, dtype)
         assert images.is_image(x) is expected
         assert expected or str(shape) in images.no_picture(x)
@@ -410,7 +436,10 @@ def test_a_sheet_has_no_white_bands_around_flat_pictures():
 def test_a_sheet_grows_with_its_captions_and_folds_its_rows():
     row = [(colours(), "cat\n90%"), (colours(), "dog")]
     one = images.sheet([row], ("before", "after"))
-    longer = images.sheet([[(colours(), "a class with a long name, cut where it must be cut\n90%"), row[1]]], ("before", "after"))
+    longer = images.sheet(
+        [[(colours(), "a class with a long name, cut where it must be cut\n90%"), row[1]]],
+        ("before", "after"),
+    )
     assert longer.height > one.height
     assert longer.width == one.width
     tall, wide = images.sheet([row] * 4), images.sheet([row] * 4, across=2)

@@ -19,7 +19,9 @@ BUDGETS = {
 @pytest.mark.parametrize("norm", BUDGETS)
 @pytest.mark.parametrize("targeted", [False, True])
 def test_fgsm_succeeds_exactly_where_the_formula_says(norm, targeted):
-    """1,000 random cases over the four norms and both goals, with the box active and not: no exception."""
+    """1,000 random cases over the four norms and both goals, with the box active and not: no
+    exception.
+    """
     generator = np.random.default_rng([len(norm), ord(norm[-1]), targeted])
     seen = {True: 0, False: 0}
     for shift in np.linspace(0, 1.4, 5):
@@ -28,7 +30,9 @@ def test_fgsm_succeeds_exactly_where_the_formula_says(norm, targeted):
         bias = (-centre @ weights + shift * np.array([1, -1])).astype("float32")
         model = linear_model(weights, bias)
         spread = generator.choice([0.05, 0.5])  # near the middle the box is not active, else it is
-        x = np.clip(centre + generator.uniform(-spread, spread, size=(26, 10)), 0, 1).astype("float32")
+        x = np.clip(centre + generator.uniform(-spread, spread, size=(26, 10)), 0, 1).astype(
+            "float32"
+        )
         logits = x.astype("float64") @ weights.astype("float64") + bias
         labels = logits.argmax(axis=1)
         budget = BUDGETS[norm](generator)
@@ -36,7 +40,11 @@ def test_fgsm_succeeds_exactly_where_the_formula_says(norm, targeted):
         result = advex.FGSM()(model, x, goal, budget)
         for row, label in enumerate(labels):
             gradient = (weights[:, 1 - label] - weights[:, label]).astype("float64")
-            best = logits[row, 1 - label] - logits[row, label] + linear_extreme(gradient, x[row], budget)
+            best = (
+                logits[row, 1 - label]
+                - logits[row, label]
+                + linear_extreme(gradient, x[row], budget)
+            )
             if abs(best) > 2e-5:  # closer to a tie than float32 can tell
                 assert result.success[row] == (best > 0), (norm, targeted, best)
                 seen[bool(best > 0)] += 1
@@ -75,7 +83,9 @@ def test_other_boxes_scale_epsilon_and_distance():
 
 
 def test_no_budget_is_wasted():
-    """Where the box is not active: saturated pixels within one unit of epsilon, L2 above 99.9999 % of it."""
+    """Where the box is not active: saturated pixels within one unit of epsilon, L2 above 99.9999 %
+    of it.
+    """
     x = np.random.default_rng(2).uniform(0.4, 0.6, size=(50, 12)).astype("float32")
     model = linear_model(np.stack([np.zeros(12), np.ones(12)], 1), [0.0, -6.0])
     labels = (x.sum(axis=1) > 6).astype(int)
@@ -94,14 +104,18 @@ def test_no_budget_is_wasted():
 
 @pytest.mark.parametrize("budget", [advex.L2(1e-3), advex.L1(1e-2)], ids=repr)
 def test_tiny_curved_budgets_lose_nothing_to_rounding(budget):
-    """Where rounding to float32 is a good part of the ball: every input that the budget suffices for is broken all the same."""
+    """Where rounding to float32 is a good part of the ball: every input that the budget suffices
+    for is broken all the same.
+    """
     generator = np.random.default_rng(0)
     weights = generator.normal(size=(400, 2)).astype("float32")
     x = generator.uniform(0.5, 0.6, size=(60, 400)).astype("float32")
     gradient = (weights[:, 1] - weights[:, 0]).astype("float64")
     reach = linear_extreme(gradient, x[0], budget)
     # All inputs 2 % inside their reach.
-    x -= np.outer(x.astype("float64") @ gradient + 0.98 * reach, gradient / (gradient @ gradient)).astype("float32")
+    x -= np.outer(
+        x.astype("float64") @ gradient + 0.98 * reach, gradient / (gradient @ gradient)
+    ).astype("float32")
     model = linear_model(weights)
     result = advex.FGSM()(model, x, np.zeros(60, int), budget)
     assert (result.success & (result.distance > 0)).mean() > 0.95
@@ -123,7 +137,8 @@ def test_saturated_cross_entropy_does_not_stop_an_attack():
     weights = np.zeros((12, 3), "float32")
     weights[:, 0], weights[:, 1] = 400.0, -400.0
     model = linear_model(weights, [-2400.0, 2400.0, -9000.0])
-    x = np.random.default_rng(0).uniform(0.55, 0.6, size=(3, 12)).astype("float32")  # some 100 nats from the boundary, or more
+    # some 100 nats from the boundary, or more
+    x = np.random.default_rng(0).uniform(0.55, 0.6, size=(3, 12)).astype("float32")
     with pytest.warns(advex.errors.ModelWarning, match="saturated"):
         result = advex.PGD(steps=20)(model, x, np.zeros(3, int), advex.Linf(0.3))
     assert result.success.all()

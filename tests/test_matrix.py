@@ -1,7 +1,9 @@
-"""Every attack in every norm, with and without a limit, on bytes and floats: called, evaluated and behind another attack.
+"""Every attack in every norm, with and without a limit, on bytes and floats: called, evaluated and
+behind another attack.
 
-The promises are those of ``check_attack``; here it is the breadth that counts. Rows wait, join, leave and are filled up in every
-cell. ``make test`` runs a covering part, ``make matrix`` (ADVEX_MATRIX=all) every cell on the three backends.
+The promises are those of ``check_attack``; here it is the breadth that counts. Rows wait, join,
+leave and are filled up in every cell. ``make test`` runs a covering part, ``make matrix``
+(ADVEX_MATRIX=all) every cell on the three backends.
 """
 
 import inspect
@@ -27,13 +29,22 @@ BACKEND = keras.backend.backend()
 WHOLE = os.environ.get("ADVEX_MATRIX") == "all"
 CLASSES, COUNT, WRONG = 4, 11, 5
 WAITING = 4  # a batch: rows wait, join and leave
-FILLED = 256  # evaluate, which fills batches up to multiples of a sixteenth of it: here with nearly as many as there are rows
+# evaluate, which fills batches up to multiples of a sixteenth of it: here with nearly as many as
+# there are rows
+FILLED = 256
 TIGHT = {"Linf": advex.Linf(0.05), "L2": advex.L2(0.2), "L1": advex.L1(0.6), "L0": advex.L0(1)}
 SAID = ("status", "broken_by", "gradients", "queries", "distance")
-# The attacks without settings of their own take thousands of steps on rows that stand: there nearly all fall at once.
+# The attacks without settings of their own take thousands of steps on rows that stand: there nearly
+# all fall at once.
 WIDE = {"Linf": advex.Linf(0.4), "L2": advex.L2(1.6), "L1": advex.L1(6), "L0": advex.L0(8)}
-# A little below what one of the rows needs: it stands, so near to the boundary that every part of Verdict has its turn.
-NEAR = {"Linf": advex.Linf(0.0717), "L2": advex.L2(0.2375), "L1": advex.L1(0.449), "L0": advex.L0(1)}
+# A little below what one of the rows needs: it stands, so near to the boundary that every part of
+# Verdict has its turn.
+NEAR = {
+    "Linf": advex.Linf(0.0717),
+    "L2": advex.L2(0.2375),
+    "L1": advex.L1(0.449),
+    "L0": advex.L0(1),
+}
 
 
 @dataclass(frozen=True)
@@ -42,8 +53,10 @@ class Entry:
 
     Args:
         attack: with so few steps that compiling takes most of the time.
-        alike: a row fares the same behind another attack as alone: nothing is drawn, and nothing begins where others ended.
-        long: takes so many steps, without a limit at least, that only the whole matrix has it there.
+        alike: a row fares the same behind another attack as alone: nothing is drawn, and nothing
+            begins where others ended.
+        long: takes so many steps, without a limit at least, that only the whole matrix has it
+            there.
         budgets: within which limits.
         waiting: the size of a batch in which rows wait for others.
     """
@@ -68,7 +81,9 @@ ENTRIES = {
     "NesterovIterative": Entry(advex.NesterovIterative(steps=4)),
     "fine": Entry(advex.fine(4)),
     "APGD": Entry(advex.APGD(steps=6), alike=False),
-    "APGD wide": Entry(advex.APGD(steps=10, loss=advex.losses.dlr, radii=(3.0, 2.0, 1.0)), alike=False),
+    "APGD wide": Entry(
+        advex.APGD(steps=10, loss=advex.losses.dlr, radii=(3.0, 2.0, 1.0)), alike=False
+    ),
     "FAB": Entry(advex.FAB(steps=4)),
     "SquareAttack": Entry(advex.SquareAttack(steps=30), alike=False),
     "DDN": Entry(advex.DDN(steps=8, radius=0.1)),
@@ -80,11 +95,17 @@ ENTRIES = {
     "CarliniWagner": Entry(advex.CarliniWagner(steps=24, rounds_of=8, searches=2, step_size=0.05)),
     "ElasticNet": Entry(advex.ElasticNet(steps=12, searches=2, step_size=0.1)),
     "DeepFool": Entry(advex.DeepFool(steps=6)),
-    "DeepFool 1": Entry(advex.DeepFool(steps=4, classes=1)),  # as many classes as are asked for are looked at, not all
+    "DeepFool 1": Entry(
+        advex.DeepFool(steps=4, classes=1)
+    ),  # as many classes as are asked for are looked at, not all
     "JSMA": Entry(advex.JSMA(steps=4)),
     "Restarts": Entry(advex.Restarts(advex.PGD(steps=4), 3), alike=False),
-    "EveryTarget": Entry(advex.EveryTarget(advex.BIM(steps=4, loss=advex.losses.dlr), 9)),  # nine, and three wrong classes
-    "Ensemble": Entry(advex.Ensemble(advex.BIM(steps=4), advex.Restarts(advex.PGD(steps=4), 2)), alike=False),
+    "EveryTarget": Entry(
+        advex.EveryTarget(advex.BIM(steps=4, loss=advex.losses.dlr), 9)
+    ),  # nine, and three wrong classes
+    "Ensemble": Entry(
+        advex.Ensemble(advex.BIM(steps=4), advex.Restarts(advex.PGD(steps=4), 2)), alike=False
+    ),
     "AveragedGradient": Entry(advex.AveragedGradient(advex.BIM(steps=4), _shifted, 2)),
     "MinimumNorm": Entry(advex.MinimumNorm(), alike=False, long=True, budgets=WIDE),
     **{
@@ -92,10 +113,14 @@ ENTRIES = {
         for norm in ("Linf", "L2", "L1", "L0")
     },
     **{
-        f"AutoAttack {version}": Entry(advex.AutoAttack(version), alike=False, long=version != "standard", budgets=WIDE)
+        f"AutoAttack {version}": Entry(
+            advex.AutoAttack(version), alike=False, long=version != "standard", budgets=WIDE
+        )
         for version in VERSIONS
     },
-    "Verdict": Entry(advex.Verdict(), alike=False, budgets=NEAR, waiting=16),  # its runs side by side wait,
+    "Verdict": Entry(
+        advex.Verdict(), alike=False, budgets=NEAR, waiting=16
+    ),  # its runs side by side wait,
 }
 
 
@@ -118,7 +143,9 @@ class Cell:
         return limits[self.norm] if self.limited else type(limits[self.norm])()
 
     def __str__(self) -> str:
-        return f"{self.norm}{'' if self.limited else '()'}-{self.kind}-{self.name}".replace(" ", "_")
+        return f"{self.norm}{'' if self.limited else '()'}-{self.kind}-{self.name}".replace(
+            " ", "_"
+        )
 
 
 def _accepted(cell: Cell) -> bool:
@@ -132,7 +159,9 @@ def _accepted(cell: Cell) -> bool:
 # Norm and kind outside, so that the attack in front is compiled once for all who stand behind it.
 EVERY = [
     Cell(name, norm, limited, kind)
-    for norm, kind, limited, name in itertools.product(TIGHT, ("uint8", "float32"), (True, False), ENTRIES)
+    for norm, kind, limited, name in itertools.product(
+        TIGHT, ("uint8", "float32"), (True, False), ENTRIES
+    )
 ]
 CELLS = [cell for cell in EVERY if _accepted(cell)]
 
@@ -149,7 +178,8 @@ def covering(cells: Iterable[Cell], wanted: Callable[[Cell], set[Any]]) -> list[
 
 
 def wanted(cell: Cell) -> set[Any]:
-    """Every attack; beside it every norm with every limit and kind, and every limit with every kind.
+    """Every attack; beside it every norm with every limit and kind, and every limit with every
+    kind.
 
     On JAX, where each cell is seconds of compiling, one entry of each class of attacks is enough.
     """
@@ -158,24 +188,37 @@ def wanted(cell: Cell) -> set[Any]:
 
 
 def chosen(backend: str = BACKEND) -> list[Cell]:
-    """All cells, or those of ``make test``: a covering one, another on every backend, as nearly all of it is the same code."""
+    """All cells, or those of ``make test``: a covering one, another on every backend, as nearly all
+    of it is the same code.
+    """
     if WHOLE:
         return CELLS
     # Verdict, by far the longest, on TensorFlow alone: all that it consists of is in other cells.
     short = [cell for cell in CELLS if backend == "tensorflow" or cell.name != "Verdict"]
-    quick = [cell for cell in short if not cell.entry.long or (cell.limited and " " not in cell.name)]
+    quick = [
+        cell for cell in short if not cell.entry.long or (cell.limited and " " not in cell.name)
+    ]
     begin = ("tensorflow", "jax", "torch").index(backend) * len(quick) // 3
     return covering([*quick[begin:], *quick[:begin]], wanted)
 
 
 @pytest.fixture(scope="module")
 def model() -> keras.Model:
-    """A network so small that nothing but the attacks takes time; its 4 classes are what DLR with a target needs."""
+    """A network so small that nothing but the attacks takes time; its 4 classes are what DLR with a
+    target needs.
+    """
     generator = np.random.default_rng(3)
-    layers = [keras.layers.Flatten(), keras.layers.Dense(6, activation="tanh"), keras.layers.Dense(CLASSES)]
+    layers = [
+        keras.layers.Flatten(),
+        keras.layers.Dense(6, activation="tanh"),
+        keras.layers.Dense(CLASSES),
+    ]
     model = keras.Sequential([keras.Input((4, 4, 1)), *layers])
     scales = (0.8, 0.3, 0.8, 0.1)
-    weights = [generator.normal(size=w.shape) * scale for w, scale in zip(model.get_weights(), scales, strict=True)]
+    weights = [
+        generator.normal(size=w.shape) * scale
+        for w, scale in zip(model.get_weights(), scales, strict=True)
+    ]
     model.set_weights([w.astype("float32") for w in weights])
     return model
 
@@ -192,12 +235,19 @@ def data(model):
 def answers(model: keras.Model, x: Any) -> Any:
     """What the model itself says to each row alone."""
     seen = x.astype("float32") / np.float32(255) if x.dtype == np.uint8 else x
-    return np.array([np.asarray(keras.ops.convert_to_numpy(model(row[None], training=False)))[0].argmax() for row in seen])
+    return np.array(
+        [
+            np.asarray(keras.ops.convert_to_numpy(model(row[None], training=False)))[0].argmax()
+            for row in seen
+        ]
+    )
 
 
 def measured(x: Any, x0: Any, norm: str) -> Any:
     """Sizes of changes in float64, in units of the box's range."""
-    change = np.abs(x.astype("float64") - x0.astype("float64")).reshape(len(x), -1) / (255 if x.dtype == np.uint8 else 1)
+    change = np.abs(x.astype("float64") - x0.astype("float64")).reshape(len(x), -1) / (
+        255 if x.dtype == np.uint8 else 1
+    )
     return {
         "Linf": change.max(1),
         "L2": np.sqrt(np.square(change).sum(1)),
@@ -207,21 +257,35 @@ def measured(x: Any, x0: Any, norm: str) -> Any:
 
 
 def most(attack: advex.Attack, budget: advex.Budget) -> int:
-    """Queries that an attack may spend on a row: two a step, or one for each look, and a few before and after."""
+    """Queries that an attack may spend on a row: two a step, or one for each look, and a few before
+    and after.
+    """
     stages = attack.stages(budget)
     looks = 20 if "Averag" in repr(stages) else 1
-    return sum((2 * looks + 1) * (stage.attack.rounds if stage.end is None else stage.end - stage.begin) + 4 for stage in stages)
+    return sum(
+        (2 * looks + 1) * (stage.attack.rounds if stage.end is None else stage.end - stage.begin)
+        + 4
+        for stage in stages
+    )
 
 
 def one_by_one(attack: advex.Attack, budget: advex.Budget) -> bool:
-    """Whether the runs of an attack come one after the other, or only two at most are of the same attack."""
+    """Whether the runs of an attack come one after the other, or only two at most are of the same
+    attack.
+    """
     runs = [(id(stage.attack), stage.group) for stage in attack.stages(budget)]
     return not budget.limited or max(map(runs.count, runs)) <= 2
 
 
-def demand_contract(result: advex.Result, cell: Cell, attack: advex.Attack, model: keras.Model, x: Any, labels: Any) -> None:
+def demand_contract(
+    result: advex.Result, cell: Cell, attack: advex.Attack, model: keras.Model, x: Any, labels: Any
+) -> None:
     """What every call promises."""
-    assert result.x.dtype == x.dtype and result.x.shape == x.shape and np.isfinite(result.x.astype("float64")).all()
+    assert (
+        result.x.dtype == x.dtype
+        and result.x.shape == x.shape
+        and np.isfinite(result.x.astype("float64")).all()
+    )
     if cell.limited:
         assert inside(result.x, x, cell.budget)
         assert (result.distance[result.success] <= cell.budget.epsilon).all()
@@ -230,10 +294,19 @@ def demand_contract(result: advex.Result, cell: Cell, attack: advex.Attack, mode
     assert (now == result.prediction).all()
     assert (now != labels)[result.success].all()
     failed = ~result.success
-    assert (result.x[failed] == x[failed]).all() and (now == labels)[failed].all() and np.isinf(result.distance[failed]).all()
-    np.testing.assert_allclose(result.distance[~failed], measured(result.x, x, cell.norm)[~failed], rtol=1e-12, atol=0)
+    assert (
+        (result.x[failed] == x[failed]).all()
+        and (now == labels)[failed].all()
+        and np.isinf(result.distance[failed]).all()
+    )
+    np.testing.assert_allclose(
+        result.distance[~failed], measured(result.x, x, cell.norm)[~failed], rtol=1e-12, atol=0
+    )
     assert result.success[WRONG] and result.distance[WRONG] == 0 and result.gradients[WRONG] == 0
-    assert result.queries[WRONG] == 1 and (result.broken_by[WRONG], result.broken_by[failed].tolist()) == (
+    assert result.queries[WRONG] == 1 and (
+        result.broken_by[WRONG],
+        result.broken_by[failed].tolist(),
+    ) == (
         "clean",
         [""] * failed.sum(),
     )
@@ -241,9 +314,13 @@ def demand_contract(result: advex.Result, cell: Cell, attack: advex.Attack, mode
     assert (result.queries[rest] >= 2).all() and (result.queries <= most(attack, cell.budget)).all()
     gradients = any(stage.attack.needs_gradient for stage in attack.stages(cell.budget))
     assert ((result.gradients[rest] > 0) == gradients).all()
-    near = 1e-3 if cell.entry.long and not cell.limited else 1e-5  # kernels round the rows of a batch differently
+    # kernels round the rows of a batch differently
+    near = 1e-3 if cell.entry.long and not cell.limited else 1e-5
     near *= 255 if cell.kind == "uint8" else 1
-    assert np.abs(result.x[0].astype("float64") - result.x[1]).max() <= near and result.success[0] == result.success[1]
+    assert (
+        np.abs(result.x[0].astype("float64") - result.x[1]).max() <= near
+        and result.success[0] == result.success[1]
+    )
     assert result.queries[0] == result.queries[1] or not one_by_one(attack, cell.budget)
     assert not result.info["invalid"]
 
@@ -254,15 +331,24 @@ def test_every_way_of_calling(cell, model, data):
     x = levels if cell.kind == "uint8" else (levels / 255).astype("float32")
     held = x.tobytes(), labels.tobytes(), [w.tobytes() for w in model.get_weights()]
     attack, budget = cell.entry.attack, cell.budget
-    behind = advex.Ensemble(advex.FGSM() if cell.limited else advex.GradientAscent(steps=2, learning_rate=0.5), attack)
+    behind = advex.Ensemble(
+        advex.FGSM() if cell.limited else advex.GradientAscent(steps=2, learning_rate=0.5), attack
+    )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", AdvexWarning)
         alone = attack(model, x, labels, budget, batch_size=cell.entry.waiting)
         follows = behind(model, x, labels, budget, batch_size=cell.entry.waiting)
-        # On JAX another size of a batch is compiled anew, and all batches are filled up to the whole size.
+        # On JAX another size of a batch is compiled anew, and all batches are filled up to the
+        # whole size.
         size = cell.entry.waiting if BACKEND == "jax" and not WHOLE else FILLED
         found = advex.evaluate(
-            model, (x, labels), {"alone": attack, "behind": behind}, budget, diagnose=False, batch_size=size, progress=False
+            model,
+            (x, labels),
+            {"alone": attack, "behind": behind},
+            budget,
+            diagnose=False,
+            batch_size=size,
+            progress=False,
         )
     demand_contract(alone, cell, attack, model, x, labels)
     demand_contract(follows, cell, behind, model, x, labels)
@@ -271,18 +357,30 @@ def test_every_way_of_calling(cell, model, data):
     rows = list(found.rows())
     right = np.arange(COUNT) != WRONG
     for name, tried, result in (("alone", attack, alone), ("behind", behind, follows)):
-        said = {what: [rows[place][f"{name}.{what}"] for place in np.flatnonzero(right)] for what in SAID}
+        said = {
+            what: [rows[place][f"{name}.{what}"] for place in np.flatnonzero(right)]
+            for what in SAID
+        }
         assert [status == "broken" for status in said["status"]] == result.success[right].tolist()
         if cell.limited:
             assert said["broken_by"] == result.broken_by[right].tolist()
-        else:  # of two members that come equally near, rounding decides, and with it the size of a batch
-            assert {*said["broken_by"], *result.broken_by[right]} <= {"", "clean", *(s.label for s in tried.stages(budget))}
-        # How many runs side by side a row was in before one of them broke it depends on the room there was.
+        # of two members that come equally near, rounding decides, and with it the size of a batch
+        else:
+            assert {*said["broken_by"], *result.broken_by[right]} <= {
+                "",
+                "clean",
+                *(s.label for s in tried.stages(budget)),
+            }
+        # How many runs side by side a row was in before one of them broke it depends on the room
+        # there was.
         same = ~result.success[right] | one_by_one(tried, budget)
         for what in ("gradients", "queries"):
             assert (np.array(said[what]) == getattr(result, what)[right])[same].all(), what
-        distances = np.array([np.inf if distance is None else distance for distance in said["distance"]])
-        # Over hundreds of steps down to the boundary, what kernels round differently in batches of another size adds up.
+        distances = np.array(
+            [np.inf if distance is None else distance for distance in said["distance"]]
+        )
+        # Over hundreds of steps down to the boundary, what kernels round differently in batches of
+        # another size adds up.
         near = 1e-3 if cell.entry.long and not cell.limited else 1e-5
         np.testing.assert_allclose(distances, result.distance[right], rtol=near, atol=1e-5)
     assert [row["verdict"] for row in rows] == [
@@ -305,8 +403,14 @@ def test_the_matrix_is_complete():
         if inspect.isclass(value) and issubclass(value, advex.Attack) and value is not advex.Attack:
             assert name in known, f"{name} is missing from ENTRIES"
         elif inspect.isfunction(value) and name in advex.attacks.__all__:
-            assert isinstance(value(), advex.Attack) and name in known, f"{name} is missing from ENTRIES"
-    norms = {name for name in advex.__all__ if inspect.isclass(value := getattr(advex, name)) and issubclass(value, advex.Budget)}
+            assert isinstance(value(), advex.Attack) and name in known, (
+                f"{name} is missing from ENTRIES"
+            )
+    norms = {
+        name
+        for name in advex.__all__
+        if inspect.isclass(value := getattr(advex, name)) and issubclass(value, advex.Budget)
+    }
     assert norms - {"Budget"} == set(TIGHT) == set(WIDE)
     assert {cell.name for cell in CELLS} == set(ENTRIES)
     part = chosen()
@@ -322,7 +426,9 @@ def test_the_matrix_is_complete():
     }
 
 
-@pytest.mark.parametrize("cell", [cell for cell in EVERY if not _accepted(cell)][:: 1 if WHOLE else 7], ids=str)
+@pytest.mark.parametrize(
+    "cell", [cell for cell in EVERY if not _accepted(cell)][:: 1 if WHOLE else 7], ids=str
+)
 def test_what_is_refused_is_refused_at_the_call(cell, model, data):
     levels, labels = data
     for attempt in (

@@ -1,4 +1,6 @@
-"""Attacks that look for the smallest change, where the smallest change is a formula; and what they have in common."""
+"""Attacks that look for the smallest change, where the smallest change is a formula; and what they
+have in common.
+"""
 
 import dataclasses
 import itertools
@@ -22,11 +24,18 @@ COUNT = int(os.environ.get("ADVEX_CASES", 200))  # make formulas: 1,000
 
 def measured(delta, norm):
     delta = np.abs(delta.reshape(len(delta), -1).astype("float64"))
-    return {"linf": delta.max(1), "l2": np.sqrt(np.square(delta).sum(1)), "l1": delta.sum(1), "l0": (delta > 0).sum(1)}[norm]
+    return {
+        "linf": delta.max(1),
+        "l2": np.sqrt(np.square(delta).sum(1)),
+        "l1": delta.sum(1),
+        "l0": (delta > 0).sum(1),
+    }[norm]
 
 
 def smallest(normal, x, rise, norm):
-    """Size of the smallest step inside [0, 1] along which ``normal`` gains ``rise`` > 0; inf where there is none. (n,)."""
+    """Size of the smallest step inside [0, 1] along which ``normal`` gains ``rise`` > 0; inf where
+    there is none. (n,).
+    """
     weight, free = np.abs(normal), np.where(normal > 0, 1 - x, x)
     gain = weight * free
     reachable = gain.sum(1) > rise
@@ -51,7 +60,9 @@ def smallest(normal, x, rise, norm):
 
 @pytest.fixture(scope="module")
 def three_classes():
-    """A model of three classes, inputs near the middle of the box and all over it, how far each other class is per norm."""
+    """A model of three classes, inputs near the middle of the box and all over it, how far each
+    other class is per norm.
+    """
     generator = np.random.default_rng(11)
     weights = generator.normal(size=(16, 3)).astype("float32")
     weights[:, 1] = np.sign(weights[:, 1])  # dense: near in Linf
@@ -69,7 +80,12 @@ def three_classes():
     distances = {
         norm: np.stack(
             [
-                smallest((wide[:, other] - wide[:, labels]).T, x, logits[every, labels] - logits[every, other], norm)
+                smallest(
+                    (wide[:, other] - wide[:, labels]).T,
+                    x,
+                    logits[every, labels] - logits[every, other],
+                    norm,
+                )
                 for other in ((labels + 1) % 3, (labels + 2) % 3)
             ]
         )
@@ -87,11 +103,14 @@ def test_the_nearest_class_depends_on_the_norm(three_classes):
 
 
 def both(attack):
-    """Towards each of the two wrong classes: alone, most attacks follow the class with the largest logit at the point at hand."""
+    """Towards each of the two wrong classes: alone, most attacks follow the class with the largest
+    logit at the point at hand.
+    """
     return advex.EveryTarget(attack, 2)
 
 
-# Algorithms whose steps become small slowly are given more of them, those with rounds more rounds, than they have by themselves.
+# Algorithms whose steps become small slowly are given more of them, those with rounds more rounds,
+# than they have by themselves.
 CASES = {
     "FMN-linf": (both(advex.FMN()), "linf"),
     "FMN-l2": (both(advex.FMN()), "l2"),
@@ -122,12 +141,17 @@ CASES = {
 }
 
 
-# How far from the formula they are at most, and how many, if not 1 % and 99 %. DeepFool stops at its overshoot, and PDGD's
-# steps, element by element, do not settle. The saliency map multiplies what the classes gain instead of comparing it. FAB and
-# DeepFool tell which hyperplane is nearest as if there were no box, which matters most in L1.
+# How far from the formula they are at most, and how many, if not 1 % and 99 %. DeepFool stops at
+# its overshoot, and PDGD's steps, element by element, do not settle. The saliency map multiplies
+# what the classes gain instead of comparing it. FAB and DeepFool tell which hyperplane is nearest
+# as if there were no box, which matters most in L1.
 WITHIN = {"DeepFool-l2": 1.021, "DeepFool-linf": 1.021, "DeepFool-l1": 1.021, "PDGD": 1.05}
 SHARE = {"JSMA": 0.95, "FAB-l1": 0.98, "DeepFool-l1": 0.98}
-SHARE |= {"MinimumNorm-l2": 0.997, "MinimumNorm-l1": 0.997}  # the likeliest class alone, and not the nearest, would be 99 %
+# the likeliest class alone, and not the nearest, would be 99 %
+SHARE |= {
+    "MinimumNorm-l2": 0.997,
+    "MinimumNorm-l1": 0.997,
+}
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -137,7 +161,8 @@ def test_many_cases_within_one_per_cent_of_the_formula_and_none_below(three_clas
     truth = distances[norm].min(0)
     result = attack(model, x, labels, NORMS[norm]())
     assert result.success.all()
-    slack = 1e-6 * (1 if norm == "linf" else 16)  # float32 may call a point crossed that is so far before the boundary
+    # float32 may call a point crossed that is so far before the boundary
+    slack = 1e-6 * (1 if norm == "linf" else 16)
     assert (result.distance >= truth - slack).all()
     np.testing.assert_allclose(measured(result.perturbation, norm), result.distance, rtol=1e-6)
     near = result.distance <= WITHIN.get(case, 1.01) * truth + slack
@@ -146,10 +171,13 @@ def test_many_cases_within_one_per_cent_of_the_formula_and_none_below(three_clas
 
 
 @pytest.mark.parametrize(
-    ("attack", "norm"), [(advex.DDN(), "l2"), (advex.FMN(), "linf"), (advex.DeepFool(), "l2"), (advex.FMN(), "l0")]
+    ("attack", "norm"),
+    [(advex.DDN(), "l2"), (advex.FMN(), "linf"), (advex.DeepFool(), "l2"), (advex.FMN(), "l0")],
 )
 def test_a_limit_is_a_question_of_yes_and_no(three_classes, attack, norm):
-    model, x, labels, distances = (values[:200] if isinstance(values, np.ndarray) else values for values in three_classes)
+    model, x, labels, distances = (
+        values[:200] if isinstance(values, np.ndarray) else values for values in three_classes
+    )
     truth = distances[norm].min(0)[:200]
     epsilon = int(np.median(truth)) if norm == "l0" else float(np.median(truth))
     result = attack(model, x, labels, NORMS[norm](epsilon))
@@ -181,7 +209,10 @@ LIMITS = {"linf": advex.Linf(0.05), "l2": advex.L2(0.4), "l1": advex.L1(2.0), "l
 @pytest.mark.parametrize("name", SHORT)
 def test_contract(name, contract):
     if JAX and name != "FMN":
-        pytest.skip("compiling takes longer than all the rest on JAX; test_smallest_on_every_backend runs there")
+        pytest.skip(
+            "compiling takes longer than all the rest on JAX; test_smallest_on_every_backend runs"
+            " there"
+        )
     attack, norms = SHORT[name]
     if name in ("PDGD", "PDPGD", "CarliniWagner"):  # their answers are looked at elsewhere
         attack = dataclasses.replace(attack, steps=30)
@@ -191,7 +222,9 @@ def test_contract(name, contract):
 @pytest.mark.backends
 @pytest.mark.parametrize("name", SHORT)
 def test_smallest_on_every_backend(name):
-    """The same small changes everywhere; on TensorFlow in every norm of the attack and with a target too."""
+    """The same small changes everywhere; on TensorFlow in every norm of the attack and with a
+    target too.
+    """
     attack, norms = SHORT[name]
     model, (x, labels) = linear_model(), linear_data(24)
     normal = 2 * np.sin(np.arange(1, 13)) * np.where(labels == 0, 1, -1)[:, None]
@@ -213,7 +246,9 @@ def test_shapes_of_every_rank(name):
     for shape in ((12,), (4, 3), (2, 3, 2, 1)):
         dense = keras.layers.Dense(3)
         model = keras.Sequential([keras.Input(shape), keras.layers.Flatten(), dense])
-        dense.set_weights([generator.normal(size=(12, 3)).astype("float32"), np.zeros(3, "float32")])
+        dense.set_weights(
+            [generator.normal(size=(12, 3)).astype("float32"), np.zeros(3, "float32")]
+        )
         x = generator.uniform(0.2, 0.8, size=(8, *shape)).astype("float32")
         result = attack(model, x, None, NORMS[norms[0]]())
         assert result.x.shape == x.shape
@@ -234,10 +269,16 @@ def test_a_constant_model_is_not_broken_and_makes_no_nan(name):
 
 @pytest.mark.parametrize("name", ["DDN", "PDGD", "ALMA", "PDPGD", "CarliniWagner", "FMN"])
 def test_8_bit_results_lie_on_the_grid_and_cost_little(embedded, tmp_path, name):
-    """The smallest change of 8-bit images: every one survives the file, the mean is 5 % above that of float inputs at most."""
+    """The smallest change of 8-bit images: every one survives the file, the mean is 5 % above that
+    of float inputs at most.
+    """
     model, levels, labels = embedded
-    attack = {"CarliniWagner": advex.CarliniWagner(steps=300, rounds_of=60)}.get(name, SHORT[name][0])
-    attack = advex.DDN(steps=100) if name == "DDN" else advex.FMN(steps=100) if name == "FMN" else attack
+    attack = {"CarliniWagner": advex.CarliniWagner(steps=300, rounds_of=60)}.get(
+        name, SHORT[name][0]
+    )
+    attack = (
+        advex.DDN(steps=100) if name == "DDN" else advex.FMN(steps=100) if name == "FMN" else attack
+    )
     attack = getattr(advex, name)(steps=150) if name in ("PDGD", "ALMA", "PDPGD") else attack
     grid = attack(model, levels, labels, advex.L2())
     free = attack(model, (levels / 255).astype("float32"), labels, advex.L2())
@@ -259,7 +300,9 @@ def test_warm_starts_keep_what_was_found_and_go_on_from_there(three_classes):
         advex.CarliniWagner(steps=3),
         advex.PDPGD(steps=2),
         advex.PDGD(steps=2),
-        advex.ALMA(steps=2, loss=advex.losses.margin),  # of three classes the label is often the last
+        advex.ALMA(
+            steps=2, loss=advex.losses.margin
+        ),  # of three classes the label is often the last
     ):
         result = attack(model, x, labels, advex.L2(), start=first)
         won = first.success
@@ -267,7 +310,9 @@ def test_warm_starts_keep_what_was_found_and_go_on_from_there(three_classes):
         assert (result.distance[won] <= size[won] * (1 + 1e-6)).all()
         same = attack(model, x, labels, advex.L2(), start=first.x)
         np.testing.assert_array_equal(result.x, same.x)
-    near = advex.FMN(steps=60)(model, x, labels, advex.L2(), start=advex.DeepFool()(model, x, labels, advex.L2()))
+    near = advex.FMN(steps=60)(
+        model, x, labels, advex.L2(), start=advex.DeepFool()(model, x, labels, advex.L2())
+    )
     assert np.median(near.distance / truth) < 1.001
 
 
@@ -313,7 +358,9 @@ def test_c_grows_in_the_maximum_norm_until_there_is_a_success():
 
 def test_rounds_of_carlini_and_wagner_end_row_by_row(three_classes):
     model, x, labels, _ = three_classes
-    result = advex.CarliniWagner(steps=1000, rounds_of=100)(model, x[:200], labels[:200], advex.L2())
+    result = advex.CarliniWagner(steps=1000, rounds_of=100)(
+        model, x[:200], labels[:200], advex.L2()
+    )
     assert len(np.unique(result.gradients)) > 10
     assert result.gradients.mean() < 900
 
@@ -321,13 +368,17 @@ def test_rounds_of_carlini_and_wagner_end_row_by_row(three_classes):
 @pytest.mark.parametrize("salient", [True, False])
 @pytest.mark.parametrize("pairs", [True, False])
 def test_the_saliency_map_moves_pairs_or_single_elements(pairs, salient):
-    """Those with the largest product of the paper's two sums; where no product counts, those that add most to the difference."""
+    """Those with the largest product of the paper's two sums; where no product counts, those that
+    add most to the difference.
+    """
     weights = np.random.default_rng(0).normal(size=(12, 3)).astype("float32")
     if not salient:
         weights = np.abs(weights) + np.float32([5, 0, 0])
     model, (x, _) = linear_model(weights, np.array([-200, 0, 0])), linear_data(20)
     gain, rest = weights[:, 0].astype("float64"), weights[:, 1:].sum(1, dtype="float64")
-    points = walk(advex.JSMA(steps=3, pairs=pairs), model, x, advex.Targeted(np.zeros(20, int)), advex.L0()).points
+    points = walk(
+        advex.JSMA(steps=3, pairs=pairs), model, x, advex.Targeted(np.zeros(20, int)), advex.L0()
+    ).points
     first, last = ((np.asarray(point) - x).reshape(20, -1) for point in (points[1], points[-1]))
     for row, start in enumerate(x.reshape(20, -1)):
         way = np.where(gain > rest, 1 - start, -start)
@@ -345,7 +396,9 @@ def test_the_saliency_map_moves_pairs_or_single_elements(pairs, salient):
 
 
 def test_minimum_norm_is_the_best_of_its_members(three_classes):
-    model, x, labels, _ = (values[:100] if isinstance(values, np.ndarray) else values for values in three_classes)
+    model, x, labels, _ = (
+        values[:100] if isinstance(values, np.ndarray) else values for values in three_classes
+    )
     for norm in ("Linf", "L2", "L1", "L0"):
         attack = advex.MinimumNorm(norm)
         result = attack(model, x, labels)
@@ -403,12 +456,16 @@ def test_other_norms_are_refused_before_the_model_is_asked(attack, budget):
 
 
 def test_sigma_zero_finds_its_threshold_by_itself(embedded):
-    """From far too low and from far too high it ends nearly where the usual first value leads; fixed it does not."""
+    """From far too low and from far too high it ends nearly where the usual first value leads;
+    fixed it does not.
+    """
     model, x, labels = embedded
     x = x[:16].astype("float32") / 255
 
     def size(first):
-        return advex.SigmaZero(steps=60, threshold=first)(model, x, labels[:16], advex.L0()).distance.mean()
+        return advex.SigmaZero(steps=60, threshold=first)(
+            model, x, labels[:16], advex.L0()
+        ).distance.mean()
 
     usual, low, high = size(0.3), size(0.02), size(0.9)
     assert low < 2 * usual
@@ -421,7 +478,11 @@ def test_two_thirds_is_the_argmin():
     y, weight = generator.uniform(-2, 2, size=200), 10.0 ** generator.uniform(-3, 0.3, size=200)
     every = np.linspace(-2, 2, 8001)[:, None]
     cost = np.square(every - y) + weight * np.abs(every) ** (2 / 3)
-    moved = np.asarray(keras.ops.convert_to_numpy(two_thirds(*(keras.ops.convert_to_tensor(v, "float32") for v in (y, weight)))))
+    moved = np.asarray(
+        keras.ops.convert_to_numpy(
+            two_thirds(*(keras.ops.convert_to_tensor(v, "float32") for v in (y, weight)))
+        )
+    )
     own = np.square(moved - y) + weight * np.abs(moved) ** (2 / 3)
     assert (own <= cost.min(0) + 1e-6).all()
     assert 20 < (moved == 0).sum() < 180
@@ -431,16 +492,21 @@ def test_two_thirds_is_the_argmin():
 def test_deepfool_stops_at_the_first_point_across(norm):
     x, labels = linear_data(20)
     x = 0.5 + (x - np.float32(0.5)) / 4  # so far from the ends of the box that nothing is cut there
-    walked = walk(advex.DeepFool(steps=4), linear_model(), x, advex.Untargeted(labels), NORMS[norm]())
+    walked = walk(
+        advex.DeepFool(steps=4), linear_model(), x, advex.Untargeted(labels), NORMS[norm]()
+    )
     for before, after in itertools.pairwise(walked.points[1:]):
         np.testing.assert_array_equal(before, after)  # one step crosses a hyperplane
 
 
 def test_deepfool_goes_on_from_where_it_is_if_it_is_late():
-    """Before a boundary that is never reached: first from the steps without overshoot, in the second half from the points."""
+    """Before a boundary that is never reached: first from the steps without overshoot, in the
+    second half from the points.
+    """
     first, second = keras.layers.Dense(1, activation="softplus"), keras.layers.Dense(2)
     model = keras.Sequential([keras.Input((16,)), first, second])
-    first.set_weights([np.full((16, 1), -10, "float32"), np.full(1, 80, "float32")])  # softplus(-u), u = 10 (x - 0.5)
+    # softplus(-u), u = 10 (x - 0.5)
+    first.set_weights([np.full((16, 1), -10, "float32"), np.full(1, 80, "float32")])
     second.set_weights([np.array([[1, 0]], "float32"), np.zeros(2, "float32")])
     x = np.full((1, 16), 0.5, "float32")
     points = walk(advex.DeepFool(steps=8), model, x, advex.Untargeted([0]), advex.L2()).points
@@ -454,7 +520,9 @@ def test_deepfool_goes_on_from_where_it_is_if_it_is_late():
 
 
 def test_alma_sharpens_its_penalty_where_the_constraint_makes_no_progress(three_classes):
-    model, x, labels, _ = (values[:20] if isinstance(values, np.ndarray) else values for values in three_classes)
+    model, x, labels, _ = (
+        values[:20] if isinstance(values, np.ndarray) else values for values in three_classes
+    )
 
     class Sharp(advex.ALMA):
         def done(self, problem, x, memory):

@@ -21,7 +21,17 @@ LAYERS = [
     {"judging", "blackbox"},
     {"search"},
     {"attacks"},
-    {"zoo", "testing", "evaluation", "callbacks", "report", "demo", "cli", "cli_evaluate", "__main__"},
+    {
+        "zoo",
+        "testing",
+        "evaluation",
+        "callbacks",
+        "report",
+        "demo",
+        "cli",
+        "cli_evaluate",
+        "__main__",
+    },
 ]
 WITHIN = {  # arrows inside a layer, each to something below it
     ("_settings", "errors"),
@@ -78,7 +88,9 @@ def test_no_import_goes_up():
                 continue  # what uses attacks may use the public face
             assert layer(name) is not None, f"{path}:{line} imports {name}"
             below = layer(name) < layer(own) or (own, name) in WITHIN
-            assert below, f"{path.relative_to(PACKAGE)}:{line}: {own} imports {name}, which is not below it"
+            assert below, (
+                f"{path.relative_to(PACKAGE)}:{line}: {own} imports {name}, which is not below it"
+            )
 
 
 def test_frameworks_are_imported_in_one_place():
@@ -96,14 +108,16 @@ def test_the_public_face_is_pinned():
     CarliniWagner Classifier DeepFool ElasticNet Ensemble Evaluation EveryTarget Goal GradientAscent LinearDecay Linf MinimumNorm
     MomentumIterative NesterovIterative Problem Restarts Result SigmaZero SquareAttack Targeted Untargeted Verdict
     __version__ attacks budgets callbacks errors evaluate evaluation fine function goals gradients images jacobian losses symbol
-    testing unit updates"""
+    testing unit updates"""  # noqa: E501
     assert sorted(advex.__all__) == sorted(names.split())
     for name in advex.__all__:
         assert getattr(advex, name) is not None
 
 
 def test_import_brings_nothing_optional():
-    """What ``import advex`` adds to ``import keras``: no other framework, no optional package, no PIL, no rich."""
+    """What ``import advex`` adds to ``import keras``: no other framework, no optional package, no
+    PIL, no rich.
+    """
     code = """
 import sys, keras
 before = set(sys.modules)
@@ -112,12 +126,14 @@ new = {name.split(".")[0] for name in set(sys.modules) - before}
 wanted = {"tensorflow", "jax", "torch"} - {keras.backend.backend()} | {"PIL", "IPython", "matplotlib", "scipy", "pandas"}
 wanted |= {"hypothesis", "nbformat", "argparse", "sqlite3", "ray", "jinja2", "pyarrow"}
 print(sorted(new & wanted))
-"""
+"""  # noqa: E501
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 
 
-@pytest.mark.parametrize("name", ["fashion_mnist.keras", "fashion_mnist.npz", "LICENSE-fashion-mnist.txt"])
+@pytest.mark.parametrize(
+    "name", ["fashion_mnist.keras", "fashion_mnist.npz", "LICENSE-fashion-mnist.txt"]
+)
 def test_the_embedded_default_is_small(name):
     assert 0 < (PACKAGE / "data" / name).stat().st_size <= 600_000
 
@@ -127,7 +143,9 @@ def test_the_embedded_default_is_as_good_as_said(embedded, fashion):
     assert images.shape == (32, 28, 28, 1) and images.dtype == "uint8"
     assert (model.predict(images / 255.0, verbose=0).argmax(1) == labels).all()
     x, y = fashion
-    assert (model.predict(x / 255.0, verbose=0).argmax(1) == y).mean() > 0.89  # 92.5 % of all 10,000; 500 of them here
+    assert (
+        model.predict(x / 255.0, verbose=0).argmax(1) == y
+    ).mean() > 0.89  # 92.5 % of all 10,000; 500 of them here
 
 
 def test_signatures_are_those_of_the_constructors():
@@ -138,6 +156,11 @@ def test_signatures_are_those_of_the_constructors():
 
 def test_every_package_is_installed():
     project = PACKAGE.parent / "pyproject.toml"
-    listed = set(tomllib.loads(project.read_text(encoding="utf-8"))["tool"]["setuptools"]["packages"])
-    there = {".".join(path.parent.relative_to(PACKAGE.parent).parts) for path in PACKAGE.rglob("__init__.py")}
+    listed = set(
+        tomllib.loads(project.read_text(encoding="utf-8"))["tool"]["setuptools"]["packages"]
+    )
+    there = {
+        ".".join(path.parent.relative_to(PACKAGE.parent).parts)
+        for path in PACKAGE.rglob("__init__.py")
+    }
     assert there | {"advex.data"} == listed

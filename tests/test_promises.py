@@ -1,4 +1,6 @@
-"""The promises: a success is true, a budget holds, costs are counted, nothing is touched, an attack cannot lie."""
+"""The promises: a success is true, a budget holds, costs are counted, nothing is touched, an attack
+cannot lie.
+"""
 
 import itertools
 import random
@@ -29,7 +31,9 @@ def pictures(count=10, seed=0, shape=(6, 6, 3)):
 
 
 def answers(model, x):
-    return ops.convert_to_numpy(model(ops.convert_to_tensor(np.asarray(x, "float32")), training=False))
+    return ops.convert_to_numpy(
+        model(ops.convert_to_tensor(np.asarray(x, "float32")), training=False)
+    )
 
 
 def demand_true(result, model, x, labels, box=(0.0, 1.0)):
@@ -37,7 +41,9 @@ def demand_true(result, model, x, labels, box=(0.0, 1.0)):
     assert result.x.dtype == x.dtype
     assert result.x.shape == x.shape
     working = result.x / np.float32(255) if x.dtype == np.uint8 else result.x
-    alone = np.concatenate([answers(model, working[row : row + 1]) for row in range(len(x))]).argmax(1)
+    alone = np.concatenate(
+        [answers(model, working[row : row + 1]) for row in range(len(x))]
+    ).argmax(1)
     assert (alone == result.prediction).all()
     assert not (result.success & (alone == labels)).any()
     assert (result.x[~result.success] == x[~result.success]).all()
@@ -94,13 +100,23 @@ class Curious(advex.Attack):
 @pytest.mark.skipif(BACKEND != "tensorflow", reason="the wrapper that counts is TensorFlow code")
 @pytest.mark.parametrize(
     "attack",
-    [advex.FGSM(), advex.PGD(steps=6), advex.NesterovIterative(steps=5), advex.Restarts(advex.PGD(steps=3), 3), Curious()],
+    [
+        advex.FGSM(),
+        advex.PGD(steps=6),
+        advex.NesterovIterative(steps=5),
+        advex.Restarts(advex.PGD(steps=3), 3),
+        Curious(),
+    ],
     ids=lambda attack: type(attack).__name__,
 )
-@pytest.mark.parametrize(("top", "batch"), [(None, 4), (layers.Softmax, None)], ids=["logits, 4", "softmax, all"])
+@pytest.mark.parametrize(
+    ("top", "batch"), [(None, 4), (layers.Softmax, None)], ids=["logits, 4", "softmax, all"]
+)
 def test_costs_are_those_of_an_independent_counter(attack, top, batch):
     counter = Counter()
-    model = keras.Sequential([keras.Input((6, 6, 3)), counter, *network().layers, *([top()] if top else [])])
+    model = keras.Sequential(
+        [keras.Input((6, 6, 3)), counter, *network().layers, *([top()] if top else [])]
+    )
     x = pictures(11)
     for budget in (advex.Linf(0.03), advex.Linf(0.1)):
         counter.forward.assign(0)
@@ -114,7 +130,8 @@ def test_costs_are_those_of_an_independent_counter(attack, top, batch):
 
 @backends
 def test_costs_of_a_row_do_not_depend_on_its_neighbours():
-    # No gradient of this model is near 0, where another batch size or processor could turn a step along signs round.
+    # No gradient of this model is near 0, where another batch size or processor could turn a step
+    # along signs round.
     model, (x, _) = linear_model(), linear_data(9)
     attack = advex.PGD(steps=6)
     whole = attack(model, x, None, advex.Linf(0.1))
@@ -190,7 +207,12 @@ def test_an_exception_from_progress_passes_through(kind):
 def test_progress_ends_with_everything_done():
     seen = []
     result = advex.PGD(steps=4)(
-        network(), pictures(), None, advex.Linf(0.1), batch_size=4, progress=lambda *now: seen.append(now)
+        network(),
+        pictures(),
+        None,
+        advex.Linf(0.1),
+        batch_size=4,
+        progress=lambda *now: seen.append(now),
     )
     assert seen[-1] == (10, 10, result.success.sum())
     assert all(a[0] <= b[0] and a[2] <= b[2] for a, b in itertools.pairwise(seen))
@@ -200,11 +222,23 @@ def test_progress_ends_with_everything_done():
 def test_nothing_of_the_surroundings_is_touched():
     model, x = network(), pictures()
     labels = answers(model, x).argmax(1)
-    held = x.tobytes(), labels.tobytes(), random.getstate(), keras.config.floatx(), keras.config.dtype_policy().name
+    held = (
+        x.tobytes(),
+        labels.tobytes(),
+        random.getstate(),
+        keras.config.floatx(),
+        keras.config.dtype_policy().name,
+    )
     numpy_state = np.random.get_state()[1].tobytes()  # noqa: NPY002
     model.trainable = False
     advex.PGD(steps=3)(model, x, labels, advex.Linf(0.1))
-    assert held == (x.tobytes(), labels.tobytes(), random.getstate(), keras.config.floatx(), keras.config.dtype_policy().name)
+    assert held == (
+        x.tobytes(),
+        labels.tobytes(),
+        random.getstate(),
+        keras.config.floatx(),
+        keras.config.dtype_policy().name,
+    )
     assert np.random.get_state()[1].tobytes() == numpy_state  # noqa: NPY002
     assert not model.trainable
     if BACKEND == "torch":
@@ -263,7 +297,9 @@ class ClaimsFound(Cheat):
 
 @backends
 @pytest.mark.parametrize("budget", [advex.Linf(0.15), advex.L2(0.8)], ids=repr)
-@pytest.mark.parametrize("attack", [Leaves(), Swaps(), ClaimsFound()], ids=lambda attack: type(attack).__name__)
+@pytest.mark.parametrize(
+    "attack", [Leaves(), Swaps(), ClaimsFound()], ids=lambda attack: type(attack).__name__
+)
 def test_a_cheat_gains_nothing(attack, budget):
     model, x = network(), pictures(7)
     labels = answers(model, x).argmax(1)
@@ -320,7 +356,10 @@ class Returns(Cheat):
         ("dtype", "dtype float16; expected .* float32"),
         ("shape", r"shape \(batch, 108\)"),
         ("fewer rows", r"x of shape \(1, 6, 6, 3\) for a batch of 8"),
-        ("scalar memory", r"memory of shape \(\) for a batch of 8: the first axis must be the batch"),
+        (
+            "scalar memory",
+            r"memory of shape \(\) for a batch of 8: the first axis must be the batch",
+        ),
         ("changing memory", "memory of another structure"),
         ("memory dtype", "memory of shape .* dtype int32"),
     ],
@@ -349,7 +388,8 @@ class SpoilsLate(Cheat):
 
 @backends
 @pytest.mark.skipif(BACKEND == "jax", reason="compiled code on JAX cannot change a weight")
-@pytest.mark.filterwarnings("ignore:.*did not survive:advex.errors.ModelWarning")  # what was found with other weights
+# what was found with other weights
+@pytest.mark.filterwarnings("ignore:.*did not survive:advex.errors.ModelWarning")
 @pytest.mark.parametrize("wrap", [lambda attack: attack, lambda attack: advex.Restarts(attack, 3)])
 def test_an_attack_that_changes_weights_is_caught(wrap):
     """Also where the sum of the weights stays what it was, and inside a wrapper."""
@@ -414,7 +454,9 @@ def at_the_edge(budget):
     return model, x, np.zeros(5, int)
 
 
-@pytest.mark.parametrize("budget", [pytest.param(advex.L2(0.3), marks=backends), advex.L1(1.0)], ids=repr)
+@pytest.mark.parametrize(
+    "budget", [pytest.param(advex.L2(0.3), marks=backends), advex.L1(1.0)], ids=repr
+)
 def test_a_hair_beyond_the_budget_is_pulled_in_and_counts(budget):
     model, x, labels = at_the_edge(budget)
     result = Beyond()(model, x, labels, budget)
@@ -422,14 +464,20 @@ def test_a_hair_beyond_the_budget_is_pulled_in_and_counts(budget):
     assert inside(result.x, x, budget)
     assert (result.distance > 0.9999 * budget.epsilon).all()
     assert result.info["fragile"] == []
-    assert not Beyond(hair=1e-2)(model, x, labels, budget).success.any()  # more than a hair is no rounding error
+    assert not Beyond(hair=1e-2)(
+        model, x, labels, budget
+    ).success.any()  # more than a hair is no rounding error
 
 
-@pytest.mark.parametrize("budget", [advex.L2(0.3), advex.L1(1.0), advex.Linf(0.1), advex.L0(3)], ids=repr)
+@pytest.mark.parametrize(
+    "budget", [advex.L2(0.3), advex.L1(1.0), advex.Linf(0.1), advex.L0(3)], ids=repr
+)
 def test_what_is_left_outside_at_the_end_does_not_count(budget, monkeypatch):
     """The last word asks for the budget once more, whatever was done to the points before it."""
     model, x, labels = at_the_edge(budget)
-    monkeypatch.setattr(Grid, "settled", lambda self, x, x0, budget: np.minimum(x0 + np.float32(0.2), 1))
+    monkeypatch.setattr(
+        Grid, "settled", lambda self, x, x0, budget: np.minimum(x0 + np.float32(0.2), 1)
+    )
     attack = advex.FGSM() if isinstance(budget, advex.L0) else advex.PGD(steps=4)
     with pytest.warns(ModelWarning, match="5 successes did not survive the final judgement"):
         result = attack(model, x, labels, budget)
@@ -442,13 +490,16 @@ def test_what_is_left_outside_at_the_end_does_not_count(budget, monkeypatch):
 
 @pytest.mark.parametrize(("share", "counts"), [(0.25, False), (16, True)])
 def test_a_margin_within_rounding_errors_never_counts(share, counts):
-    """Logits of 1,000 are known to some 1e-4: what crosses by less may not cross elsewhere. Of 12 elements each adds its part."""
+    """Logits of 1,000 are known to some 1e-4: what crosses by less may not cross elsewhere. Of 12
+    elements each adds its part.
+    """
     crossing = share * 1e-6 * 1000
     weights = np.stack([np.zeros(12), np.full(12, 2 * crossing / 12)], axis=1)
     model = linear_model(weights, [1000.0, 1000.0 - crossing])
     x = np.full((3, 12), 0.25, "float32")
     result = advex.FGSM(loss=advex.losses.margin)(model, x, np.zeros(3, int), advex.Linf(0.45))
-    # 0.25 + 0.45 is above the middle: in real numbers the boundary is crossed, by 0.4 times ``crossing``.
+    # 0.25 + 0.45 is above the middle: in real numbers the boundary is crossed, by 0.4 times
+    # ``crossing``.
     margin = answers(model, np.full((1, 12), 0.7, "float32")) @ [-1.0, 1.0]
     assert margin[0] > 0
     assert result.success.all() == result.success.any() == counts
@@ -483,7 +534,9 @@ class OutOfTop(advex.Goal):
 
     def margin(self, logits):
         others = ops.where(advex.goals.class_mask(self.labels, logits), -1e9, logits)
-        return self.weights * (ops.top_k(others, self.k)[0][:, -1] - advex.goals.picked(logits, self.labels))
+        return self.weights * (
+            ops.top_k(others, self.k)[0][:, -1] - advex.goals.picked(logits, self.labels)
+        )
 
 
 @backends
@@ -499,7 +552,9 @@ def test_a_goal_of_ones_own_with_fields_of_ones_own():
     fallen = ~(order[:, :2] == labels[:, None]).any(axis=1)
     assert (fallen == result.success).all()
     other = attack(model, x, OutOfTop(labels, goal.weights, k=1), advex.Linf(0.3))
-    assert other.success.sum() > result.success.sum() or other.gradients.sum() < result.gradients.sum()
+    assert (
+        other.success.sum() > result.success.sum() or other.gradients.sum() < result.gradients.sum()
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -509,7 +564,9 @@ class NoneOf(advex.Goal):
     labels: np.ndarray
 
     def margin(self, logits):
-        mask = ops.any(ops.expand_dims(self.labels, 2) == ops.arange(logits.shape[1], dtype="int32"), axis=1)
+        mask = ops.any(
+            ops.expand_dims(self.labels, 2) == ops.arange(logits.shape[1], dtype="int32"), axis=1
+        )
         best = ops.max(ops.where(mask, logits, -1e9), axis=1)
         return ops.max(ops.where(mask, -1e9, logits), axis=1) - best
 
@@ -538,7 +595,9 @@ def test_no_limit_keeps_the_smallest_that_was_seen(budget):
     weights = model.layers[-1].get_weights()[0]
     gap = answers(model, x)
     needed = np.abs(gap[:, 1] - gap[:, 0]) / np.linalg.norm(weights[:, 1] - weights[:, 0])
-    assert (np.linalg.norm(delta, axis=1) >= needed * (1 - 1e-5)).all()  # nothing below the certified radius
+    assert (
+        np.linalg.norm(delta, axis=1) >= needed * (1 - 1e-5)
+    ).all()  # nothing below the certified radius
 
 
 # Arrays of every kind
@@ -546,7 +605,9 @@ def test_no_limit_keeps_the_smallest_that_was_seen(budget):
 
 @backends
 @pytest.mark.parametrize(
-    ("dtype", "budget"), [("float16", advex.Linf(0.15)), ("float16", advex.L0(5)), ("bfloat16", advex.L2(0.8))], ids=str
+    ("dtype", "budget"),
+    [("float16", advex.Linf(0.15)), ("float16", advex.L0(5)), ("bfloat16", advex.L2(0.8))],
+    ids=str,
 )
 def test_half_precision(dtype, budget):
     import ml_dtypes  # noqa: F401
@@ -572,7 +633,14 @@ def test_arrays_that_are_read_only_reversed_big_endian_or_strided():
     wide[::2, :, :, ::2] = x
     turned = np.ascontiguousarray(x[:, ::-1])[:, ::-1]
     foreign = x.astype(">f4")
-    for given in (frozen, wide[::2, :, :, ::2], turned, foreign, x.tolist(), ops.convert_to_tensor(x)):
+    for given in (
+        frozen,
+        wide[::2, :, :, ::2],
+        turned,
+        foreign,
+        x.tolist(),
+        ops.convert_to_tensor(x),
+    ):
         held = np.array(given, copy=True) if isinstance(given, np.ndarray) else None
         result = advex.BIM(steps=3)(model, given, None, advex.Linf(0.1))
         assert (result.success == expected.success).all()
@@ -584,7 +652,9 @@ def test_arrays_that_are_read_only_reversed_big_endian_or_strided():
 def test_shapes(shape):
     inner = [layers.Flatten()] if len(shape) > 1 else []
     kernel = keras.initializers.RandomNormal(stddev=2.0, seed=1)
-    model = keras.Sequential([keras.Input(shape), *inner, layers.Dense(3, kernel_initializer=kernel)])
+    model = keras.Sequential(
+        [keras.Input(shape), *inner, layers.Dense(3, kernel_initializer=kernel)]
+    )
     x = pictures(4, shape=shape)
     labels = answers(model, x).argmax(1)
     for values in (x, (x * 255).astype("uint8")):

@@ -24,11 +24,15 @@ def pictures(count=6, shape=(6, 6, 1)):
 
 
 def small(shape=(6, 6, 1), classes=3):
-    return keras.Sequential([keras.Input(shape), keras.layers.Flatten(), keras.layers.Dense(classes)])
+    return keras.Sequential(
+        [keras.Input(shape), keras.layers.Flatten(), keras.layers.Dense(classes)]
+    )
 
 
 def attacked(model, x):
-    """An attack on ``model`` has gradients to go by; on JAX and torch one gradient stands for it, which compiles nothing."""
+    """An attack on ``model`` has gradients to go by; on JAX and torch one gradient stands for it,
+    which compiles nothing.
+    """
     if TENSORFLOW:
         result = PGD(model, x, None, BUDGET)
         assert (result.gradients > 0).all()
@@ -49,7 +53,9 @@ def said(call, kind=AdvexError):
 
 
 def typed(message, begin, **names):
-    """The statements of ``message`` from ``begin`` on, executed; returns the model that they leave behind."""
+    """The statements of ``message`` from ``begin`` on, executed; returns the model that they leave
+    behind.
+    """
     assert begin in message, message
     code = message[message.index(begin) :]
     # Statements are typed one by one; a name that an earlier one has made is known to the next.
@@ -71,7 +77,10 @@ def answers(model, x):
 @pytest.mark.backends
 @pytest.mark.parametrize("named", [False, True], ids=["list", "dict"])
 def test_several_inputs(named):
-    image, vector = keras.Input((6, 6, 1), name="image"), keras.Input((5,), name="vector", dtype="int32")
+    image, vector = (
+        keras.Input((6, 6, 1), name="image"),
+        keras.Input((5,), name="vector", dtype="int32"),
+    )
     tokens = keras.layers.Flatten()(keras.layers.Embedding(9, 2)(vector))
     both = keras.layers.Concatenate()([tokens, keras.layers.Flatten()(image)])
     inputs = {"vector": vector, "image": image} if named else [vector, image]
@@ -79,11 +88,17 @@ def test_several_inputs(named):
     x = pictures()
     fixed = np.array([[1, 2, 3, 4, 5]])
     message = said(lambda: PGD(model, x, None, BUDGET), InvalidInput)
-    assert "other values in each row are not possible yet" in message and "vector of shape (1, 5)" in message
+    assert (
+        "other values in each row are not possible yet" in message
+        and "vector of shape (1, 5)" in message
+    )
     made = typed(message, "image = keras.Input", model=model, vector=fixed)
     rows = np.repeat(fixed, len(x), axis=0)
     assert np.allclose(
-        answers(made, x), np.asarray(ops.convert_to_numpy(model({"vector": rows, "image": x} if named else [rows, x])))
+        answers(made, x),
+        np.asarray(
+            ops.convert_to_numpy(model({"vector": rows, "image": x} if named else [rows, x]))
+        ),
     )
     attacked(made, x)
 
@@ -99,7 +114,11 @@ def test_several_inputs_of_a_subclassed_model():
             return self.top(ops.concatenate([self.flat(inputs[0]), inputs[1]], axis=1))
 
     x, other = pictures(), np.ones((1, 5), "float32")
-    for pair in ([x, np.repeat(other, 6, axis=0)], [x, x]):  # of two shapes, and of one that could be stacked
+    # of two shapes, and of one that could be stacked
+    for pair in (
+        [x, np.repeat(other, 6, axis=0)],
+        [x, x],
+    ):
         message = said(lambda pair=pair: PGD(Two(), pair, None, BUDGET), InvalidInput)
     made = typed(message, "image = keras.Input", model=Two(), image_shape=(6, 6, 1), other=other)
     attacked(made, x)
@@ -129,9 +148,10 @@ def test_several_outputs(kind):
     if kind == "dict":  # the first of the names; the reader takes the one that classifies
         message = message.replace("['z']", "['a']")
     result = attacked(typed(message, begin, model=model, x=x), x)
+    # the graph is still known
     assert result is None or result.info["head"] == (
         "logits" if kind.startswith("subclassed") else "softmax"
-    )  # the graph is still known
+    )
 
 
 WHOLE = ["functional", "sequential", "adapted", "nested", "twice nested"]
@@ -155,7 +175,9 @@ def test_an_input_of_whole_numbers(kind):
         model = keras.Model(image, model(image))
     if kind == "twice nested":
         model = keras.Sequential([keras.Input((6, 6, 1)), model])
-    message = said(lambda: PGD(advex.Classifier(model, box=(0, 255)), x, None, BUDGET), GradientUnavailable)
+    message = said(
+        lambda: PGD(advex.Classifier(model, box=(0, 255)), x, None, BUDGET), GradientUnavailable
+    )
     assert "dtype uint8" in message and "no gradient passes through whole numbers" in message
     made = typed(message, "rebuilt = " if kind.endswith("nested") else "model = ", model=model)
     assert np.allclose(answers(made, x.astype("float32")), answers(model, x), atol=1e-5)
@@ -164,24 +186,37 @@ def test_an_input_of_whole_numbers(kind):
 
 
 def test_an_input_of_whole_numbers_without_gradients():
-    """Scores need no gradient: whole levels arrive as they are; fractions would be cut off unseen."""
+    """Scores need no gradient: whole levels arrive as they are; fractions would be cut off
+    unseen.
+    """
     entry = keras.Input((6, 6, 1), dtype="uint8")
     layers = [entry, keras.layers.Rescaling(1 / 255), keras.layers.Flatten(), keras.layers.Dense(3)]
     model = keras.Sequential(layers)
     x = pictures()
     square = advex.SquareAttack(steps=5)
-    assert len(square(advex.Classifier(model, box=(0, 255)), (x * 255).astype("uint8"), None, BUDGET)) == 6
+    assert (
+        len(square(advex.Classifier(model, box=(0, 255)), (x * 255).astype("uint8"), None, BUDGET))
+        == 6
+    )
     for given in (x, (x * 255).astype("uint8")):
-        assert "cuts off the fractions" in said(lambda given=given: square(model, given, None, BUDGET), InvalidInput)
+        assert "cuts off the fractions" in said(
+            lambda given=given: square(model, given, None, BUDGET), InvalidInput
+        )
 
 
 def test_a_nested_token_input_that_is_held_fixed_is_no_obstacle():
-    image, tokens = keras.Input((6, 6, 1), name="image"), keras.Input((2,), name="tokens", dtype="int32")
+    image, tokens = (
+        keras.Input((6, 6, 1), name="image"),
+        keras.Input((2,), name="tokens", dtype="int32"),
+    )
     words = keras.layers.Flatten()(keras.layers.Embedding(9, 2)(tokens))
     model = keras.Model(
-        [image, tokens], keras.layers.Dense(3)(keras.layers.Concatenate()([words, keras.layers.Flatten()(image)]))
+        [image, tokens],
+        keras.layers.Dense(3)(keras.layers.Concatenate()([words, keras.layers.Flatten()(image)])),
     )
-    made = typed(said(lambda: advex.Classifier(model)), "image = ", model=model, tokens=np.array([[1, 2]]))
+    made = typed(
+        said(lambda: advex.Classifier(model)), "image = ", model=model, tokens=np.array([[1, 2]])
+    )
     attacked(made, pictures())
 
 
@@ -203,9 +238,13 @@ KerasTwoOfOnesOwn.__module__ = "mine"
 def test_a_model_of_keras_2():
     message = said(lambda: PGD(KerasTwo(), pictures(), None, BUDGET), InvalidType)
     assert "Keras 2 model (tf_keras)" in message
-    assert "model.save('model.h5'), then model = keras.models.load_model('model.h5', compile=False)" in message
+    assert (
+        "model.save('model.h5'), then model = keras.models.load_model('model.h5', compile=False)"
+        in message
+    )
     message = said(lambda: PGD(KerasTwoOfOnesOwn(), pictures(), None, BUDGET), InvalidType)
-    assert "Keras 2 model (tf_keras)" in message and "h5" not in message  # which does not hold a subclass
+    # which does not hold a subclass
+    assert "Keras 2 model (tf_keras)" in message and "h5" not in message
 
 
 @pytest.mark.backends
@@ -249,7 +288,8 @@ def test_an_estimator():
     model = Estimator()
     for call in (lambda: PGD(model, x, None, BUDGET), lambda: advex.BlackBox(model, classes=3)):
         found = re.search(
-            r"advex\.BlackBox\(model\.predict_proba, classes=(10|len\(model\.classes_\))\)", said(call, InvalidType)
+            r"advex\.BlackBox\(model\.predict_proba, classes=(10|len\(model\.classes_\))\)",
+            said(call, InvalidType),
         )
         boxed = eval(found.group().replace("10", "3"), {"advex": advex, "model": model})
         assert len(advex.SquareAttack(steps=5)(boxed, x, None, BUDGET)) == 6
@@ -281,10 +321,16 @@ def test_a_file_and_a_class(tmp_path):
     path = tmp_path / "model.keras"
     small().save(path)
     for given in (path, str(path)):
-        made = typed(said(lambda given=given: PGD(given, pictures(), None, BUDGET), InvalidType), "model = ")
+        made = typed(
+            said(lambda given=given: PGD(given, pictures(), None, BUDGET), InvalidType), "model = "
+        )
         assert len(PGD(made, pictures(), None, BUDGET)) == 6
-    assert "make one, model = Sequential(...)" in said(lambda: advex.Classifier(keras.Sequential), InvalidType)
-    assert "model.model" in said(lambda: advex.Classifier(advex.Classifier(small()), box=(0, 255)), InvalidType)
+    assert "make one, model = Sequential(...)" in said(
+        lambda: advex.Classifier(keras.Sequential), InvalidType
+    )
+    assert "model.model" in said(
+        lambda: advex.Classifier(advex.Classifier(small()), box=(0, 255)), InvalidType
+    )
 
 
 # What the model answers
@@ -302,11 +348,16 @@ def test_a_class_for_each_pixel_is_never_sent_to_flatten(subclassed):
 
     def refused(layers):
         model = keras.Sequential(layers)
-        return said(lambda: PGD(Wrapped(model) if subclassed else model, x, None, BUDGET), InvalidInput)
+        return said(
+            lambda: PGD(Wrapped(model) if subclassed else model, x, None, BUDGET), InvalidInput
+        )
 
     x = pictures()
     message = refused([keras.Input((6, 6, 1)), keras.layers.Conv2D(3, 1)])
-    assert "class for each pixel (segmentation) is not supported yet" in message and "include_top" in message
+    assert (
+        "class for each pixel (segmentation) is not supported yet" in message
+        and "include_top" in message
+    )
     sequence = refused([keras.Input((6, 6, 1)), keras.layers.Reshape((6, 6))])
     assert "class for each part of a sequence" in sequence
     assert "Flatten" not in message + sequence
@@ -331,9 +382,14 @@ def test_a_range_for_each_feature():
         lambda: advex.BlackBox(len, classes=2, box=(low, high)),
     ):
         message = said(call, InvalidInput)
-        scaled = eval(re.search(r"x = (\(x - low\) / \(high - low\)),", message).group(1), {"x": x, "low": low, "high": high})
+        scaled = eval(
+            re.search(r"x = (\(x - low\) / \(high - low\)),", message).group(1),
+            {"x": x, "low": low, "high": high},
+        )
         code = re.search(r"advex\.Classifier\(model, preprocess=.*offset=low\)\)", message).group()
-        classifier = eval(code, {"advex": advex, "keras": keras, "model": model, "low": low, "high": high})
+        classifier = eval(
+            code, {"advex": advex, "keras": keras, "model": model, "low": low, "high": high}
+        )
     assert np.allclose(answers(classifier.preprocess, scaled.astype("float32")), x, atol=1e-4)
     attacked(classifier, scaled)
 
@@ -348,7 +404,9 @@ def test_pixels_and_normalised_values():
     mean, std = np.float32([0.5]), np.float32([0.2])
     message = said(lambda: PGD(model, (x - mean) / std, None, BUDGET), InvalidInput)
     code = re.search(r"advex\.Classifier\(model, preprocess=keras.*\*\*2\)\)", message).group()
-    classifier = eval(code, {"advex": advex, "keras": keras, "model": model, "mean": mean, "std": std})
+    classifier = eval(
+        code, {"advex": advex, "keras": keras, "model": model, "mean": mean, "std": std}
+    )
     assert np.allclose(answers(classifier.preprocess, x), (x - mean) / std, atol=1e-5)
     attacked(classifier, x)
 
@@ -380,7 +438,12 @@ def data_sets():
         import torch
     except ImportError:
         return
-    yield "DataLoader", torch.utils.data.DataLoader(torch.utils.data.TensorDataset(torch.tensor(x), torch.tensor(labels)), 3)
+    yield (
+        "DataLoader",
+        torch.utils.data.DataLoader(
+            torch.utils.data.TensorDataset(torch.tensor(x), torch.tensor(labels)), 3
+        ),
+    )
 
 
 def test_a_data_set_in_place_of_an_array():
@@ -398,8 +461,12 @@ def test_one_example_without_its_batch_axis(shape):
     model, x = small(shape), pictures(1, shape)[0]
     for given in (x, x.tolist(), ops.convert_to_tensor(x)):
         for label in (1, np.int64(1), np.array(1), 1.0, [1], None):
-            message = said(lambda given=given, label=label: PGD(model, given, label, BUDGET), InvalidInput)
-            assert ("its label as a list, [label]" in message) == (label is not None and not isinstance(label, list))
+            message = said(
+                lambda given=given, label=label: PGD(model, given, label, BUDGET), InvalidInput
+            )
+            assert ("its label as a list, [label]" in message) == (
+                label is not None and not isinstance(label, list)
+            )
             code = re.search(r"((np\.asarray\(x\)|x)\[None\])", message).group()
             whole = eval(code, {"x": given, "np": np})
             assert len(PGD(model, whole, None if label is None else [1], BUDGET)) == 1
@@ -449,7 +516,9 @@ def test_arrays_that_become_right(x, pattern):
 
 def test_grey_pictures_for_a_colour_model():
     message = said(lambda: PGD(small((6, 6, 3)), pictures(3), None, BUDGET), InvalidInput)
-    made = eval(re.search(r"np\.repeat\(x, 3, axis=-1\)", message).group(), {"x": pictures(3), "np": np})
+    made = eval(
+        re.search(r"np\.repeat\(x, 3, axis=-1\)", message).group(), {"x": pictures(3), "np": np}
+    )
     assert len(PGD(small((6, 6, 3)), made, None, BUDGET)) == 3
 
 
@@ -461,13 +530,18 @@ def test_files_and_pictures(tmp_path):
     picture.save(path)
     for given in (path, str(path)):
         message = said(lambda given=given: PGD(small(), given, None, BUDGET), InvalidType)
-        x = eval(re.search(r"advex\.images\.read\(path\)\.pixels\[None\]", message).group(), {"advex": advex, "path": path})
+        x = eval(
+            re.search(r"advex\.images\.read\(path\)\.pixels\[None\]", message).group(),
+            {"advex": advex, "path": path},
+        )
         assert x.shape[:3] == (1, 6, 6)
     message = said(lambda: PGD(small((6, 6)), picture, None, BUDGET), InvalidInput)
     whole = eval(re.search(r"np\.asarray\(x\)\[None\]", message).group(), {"np": np, "x": picture})
     assert len(PGD(small((6, 6)), whole, None, BUDGET)) == 1
     assert len(PGD(small((6, 6)), [picture, picture], None, BUDGET)) == 2
-    assert "shapes [(6, 6), (3, 3)]" in said(lambda: PGD(small((6, 6)), [picture, picture.resize((3, 3))], None, BUDGET))
+    assert "shapes [(6, 6), (3, 3)]" in said(
+        lambda: PGD(small((6, 6)), [picture, picture.resize((3, 3))], None, BUDGET)
+    )
 
 
 def test_a_table_of_pandas():
@@ -477,11 +551,23 @@ def test_a_table_of_pandas():
     assert len(PGD(small((4,)), table, labels, BUDGET)) == 6
     table["b"] = table["b"].astype(object)
     message = said(lambda: PGD(small((4,)), table, labels, BUDGET), InvalidType)
-    assert len(PGD(small((4,)), eval(re.search(r"x\.to_numpy\('float32'\)", message).group(), {"x": table}), labels, BUDGET)) == 6
+    assert (
+        len(
+            PGD(
+                small((4,)),
+                eval(re.search(r"x\.to_numpy\('float32'\)", message).group(), {"x": table}),
+                labels,
+                BUDGET,
+            )
+        )
+        == 6
+    )
     kinds = pandas.Series(["cat", "dog", "cow"] * 2, dtype="category")
     names = ["cat", "cow", "dog"]
     for given in (kinds, pandas.Categorical(kinds), kinds.tolist(), kinds.to_numpy(dtype="<U3")):
-        message = said(lambda given=given: PGD(small((4,)), pictures(6, (4,)), given, BUDGET), InvalidType)
+        message = said(
+            lambda given=given: PGD(small((4,)), pictures(6, (4,)), given, BUDGET), InvalidType
+        )
         code = re.search(r"\[names\.index\(label\) for label in labels\]", message).group()
         assert eval(code, {"names": names, "labels": given}) == [0, 2, 1] * 2
 
@@ -519,22 +605,37 @@ def test_soft_labels_and_one_hot_ones():
         message = said(lambda given=given: PGD(small(), x, given, BUDGET), InvalidInput)
         code = re.search(r"np\.asarray\(labels\)\.argmax\(1\)", message).group()
         assert eval(code, {"np": np, "labels": given}).tolist() == [0, 1, 2]
-    model = keras.Sequential([keras.Input((6, 6, 1)), keras.layers.Flatten(), keras.layers.Dense(3, activation="sigmoid")])
+    model = keras.Sequential(
+        [
+            keras.Input((6, 6, 1)),
+            keras.layers.Flatten(),
+            keras.layers.Dense(3, activation="sigmoid"),
+        ]
+    )
     for one_hot in (np.eye(3, dtype=bool), np.eye(3), np.eye(3, dtype=int).tolist()):
         result = PGD(model, x, one_hot, BUDGET)
         assert result.goal.labels.tolist() == [0, 1, 2]
-        assert any("multi-label" in note for note in result.info["notes"])  # the model may mean it so
-    assert not any("multi-label" in note for note in PGD(small(), x, np.eye(3), BUDGET).info["notes"])
+        # the model may mean it so
+        assert any("multi-label" in note for note in result.info["notes"])
+    assert not any(
+        "multi-label" in note for note in PGD(small(), x, np.eye(3), BUDGET).info["notes"]
+    )
 
 
 def test_labels_of_a_regression():
-    model = keras.Sequential([keras.Input((6, 6, 1)), keras.layers.Flatten(), keras.layers.Dense(1)])
+    model = keras.Sequential(
+        [keras.Input((6, 6, 1)), keras.layers.Flatten(), keras.layers.Dense(1)]
+    )
     message = said(lambda: PGD(model, pictures(3), [36, 41, 44], BUDGET), InvalidInput)
-    assert "one output unit is taken for yes or no, 2 classes" in message and "regression" in message
+    assert (
+        "one output unit is taken for yes or no, 2 classes" in message and "regression" in message
+    )
 
 
 @pytest.mark.parametrize(
-    "value", [2**31, -(2**31) - 1, np.uint64(2**63), 1e300, 10**400, 10**5000, np.inf], ids=lambda value: type(value).__name__
+    "value",
+    [2**31, -(2**31) - 1, np.uint64(2**63), 1e300, 10**400, 10**5000, np.inf],
+    ids=lambda value: type(value).__name__,
 )
 def test_labels_beyond_every_class(value):
     said(lambda: PGD(small(), pictures(1), [value], BUDGET))
@@ -558,7 +659,9 @@ def test_labels_from_1():
 
 
 def test_every_name_of_advex_in_a_message_exists():
-    """Whatever a string of the package calls ``advex.something`` is there, and what it calls so can be called."""
+    """Whatever a string of the package calls ``advex.something`` is there, and what it calls so can
+    be called.
+    """
     text = "\n".join(path.read_text() for path in Path(advex.__file__).parent.rglob("*.py"))
     missing = set()
     for name in set(re.findall(r"\badvex\.([A-Za-z_][\w.]*)", text)):
@@ -583,9 +686,28 @@ def test_the_linear_model_is_attacked_as_the_keywords_say():
     """``advex.PGD(eps=...)`` and its like answer with a call; it runs."""
     model, x, attack = linear_model(), pictures(3, (12,)), PGD
     own = answers(model, x).argmax(axis=1)
-    for word in ("eps", "norm", "model", "targeted", "batch_size", "seed", "n_restarts", "clip_min", "box"):
+    for word in (
+        "eps",
+        "norm",
+        "model",
+        "targeted",
+        "batch_size",
+        "seed",
+        "n_restarts",
+        "clip_min",
+        "box",
+    ):
         message = said(lambda word=word: advex.PGD(**{word: 1}), InvalidType)
-        for code in re.findall(r"attack\(.*?\)(?:\))?$|advex\.\w+\([^()]*(?:\([^()]*\))?[^()]*\)", message):
+        for code in re.findall(
+            r"attack\(.*?\)(?:\))?$|advex\.\w+\([^()]*(?:\([^()]*\))?[^()]*\)", message
+        ):
             labels = 1 - own if "Targeted" in code else own
-            scope = {"advex": advex, "attack": attack, "model": model, "x": x, "labels": labels, "budget": BUDGET}
+            scope = {
+                "advex": advex,
+                "attack": attack,
+                "model": model,
+                "x": x,
+                "labels": labels,
+                "budget": BUDGET,
+            }
             eval(code, scope)

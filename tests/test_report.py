@@ -1,4 +1,6 @@
-"""The page: whole, alone, legible without eyes, colours or scripts, and never more certain than the run."""
+"""The page: whole, alone, legible without eyes, colours or scripts, and never more certain than the
+run.
+"""
 
 import ast
 import builtins
@@ -65,11 +67,15 @@ def checked(evaluation):
     page = Page(text)
     names = [tag for tag, _, _ in page.tags]
     # Alone.
-    assert not {"script", "iframe", "object", "embed", "base", "form", "audio", "video"} & set(names)
+    assert not {"script", "iframe", "object", "embed", "base", "form", "audio", "video"} & set(
+        names
+    )
     for _, attributes, _ in page.tags:
         assert not [name for name in attributes if name.startswith("on")]
         for name in ("src", "href", "xlink:href", "srcset", "action", "data", "poster"):
-            assert re.match(r"data:image/png;base64,|data:,$|#", attributes.get(name, "#")), attributes
+            assert re.match(r"data:image/png;base64,|data:,$|#", attributes.get(name, "#")), (
+                attributes
+            )
     style = text[text.index("<style>") : text.index("</style>")]
     assert "url(" not in style and "@import" not in style and "@font-face" not in style
     assert "default-src 'none'" in text
@@ -93,7 +99,10 @@ def checked(evaluation):
     assert all(attributes.get("scope") in ("row", "col") for attributes in page.all("th"))
     assert len(page.all("caption")) == len(page.all("table"))
     drawn = [attributes.get("style", "") for _, attributes, around in page.tags if "svg" in around]
-    assert not re.findall(r"#\w+(?!\w*\))", " ".join(re.sub(r"url\(.*?\)", "", style) for style in drawn))  # the page's alone
+    # the page's alone
+    assert not re.findall(
+        r"#\w+(?!\w*\))", " ".join(re.sub(r"url\(.*?\)", "", style) for style in drawn)
+    )
     for attributes in page.all("svg"):
         assert attributes["role"] == "img" and attributes["aria-labelledby"]
     # Honest.
@@ -101,7 +110,11 @@ def checked(evaluation):
     assert not re.search(r"\b(nan|inf|None(?! of)|undefined)\b", page.text.partition("To cite")[0])
     ast.parse(repeat.snippet(evaluation))
     few = Page(report.fragment(evaluation))
-    assert "robust" not in report.fragment(evaluation).lower() and not few.all("h1") and not few.all("svg")
+    assert (
+        "robust" not in report.fragment(evaluation).lower()
+        and not few.all("h1")
+        and not few.all("svg")
+    )
     return page
 
 
@@ -117,7 +130,9 @@ def case():
 def run(case):
     model, x, labels = case
     attacks = [advex.PGD(steps=10), advex.SquareAttack(steps=100)]
-    return advex.evaluate(model, (x, labels), attacks, advex.Linf(4 / 255), batch_size=16, block=32, diagnose=False)
+    return advex.evaluate(
+        model, (x, labels), attacks, advex.Linf(4 / 255), batch_size=16, block=32, diagnose=False
+    )
 
 
 def finding(name="D3", status="flag", found="7 of 12 lie"):
@@ -139,8 +154,21 @@ def told(evaluation, **facts):
     return changed
 
 
-def made(classes=3, count=30, *, status=None, names=None, finished=True, attacks=("PGD",), epsilon=4 / 255, inputs=None, seed=0):
-    """A run written by hand. ``status(attack, example)`` says what an attack did; None: it has not come so far."""
+def made(
+    classes=3,
+    count=30,
+    *,
+    status=None,
+    names=None,
+    finished=True,
+    attacks=("PGD",),
+    epsilon=4 / 255,
+    inputs=None,
+    seed=0,
+):
+    """A run written by hand. ``status(attack, example)`` says what an attack did; None: it has not
+    come so far.
+    """
     random = np.random.default_rng(seed)
     store = Store(None, write=True)
     status = status or (lambda attack, example: ("broken", "held")[(example + attack) % 2])
@@ -176,26 +204,58 @@ def made(classes=3, count=30, *, status=None, names=None, finished=True, attacks
     }
     with store.transaction():
         store.state(facts)
-        store.insert("attacks", [(number, name, f"{name}()") for number, name in enumerate(attacks)])
+        store.insert(
+            "attacks", [(number, name, f"{name}()") for number, name in enumerate(attacks)]
+        )
         store.insert("blocks", [(0, 0, count, "digest", count, 0.5)] if count else [])
-        store.insert("examples", [(number, number % classes, number % classes, 0.9, "correct") for number in range(count)])
+        store.insert(
+            "examples",
+            [
+                (number, number % classes, number % classes, 0.9, "correct")
+                for number in range(count)
+            ],
+        )
         for attack in range(len(attacks)):
             store.insert("work", [(0, attack, 2, 0.25, json.dumps(["a <warning>"]))])
             rows = [(number, status(attack, number)) for number in range(count)]
             rows = [(number, what) for number, what in rows if what is not None]
-            far = [random.uniform(0, epsilon or 0.2) if what == "broken" else None for _, what in rows]
+            far = [
+                random.uniform(0, epsilon or 0.2) if what == "broken" else None for _, what in rows
+            ]
             store.insert(
                 "verdicts",
                 [
-                    (attack, number, what, distance, (number + 1) % classes, 0.7, 3, 4, 0.01, "", None)
+                    (
+                        attack,
+                        number,
+                        what,
+                        distance,
+                        (number + 1) % classes,
+                        0.7,
+                        3,
+                        4,
+                        0.01,
+                        "",
+                        None,
+                    )
                     for (number, what), distance in zip(rows, far, strict=True)
                 ],
             )
-            broken = sorted((distance, number) for (number, _), distance in zip(rows, far, strict=True) if distance is not None)
+            broken = sorted(
+                (distance, number)
+                for (number, _), distance in zip(rows, far, strict=True)
+                if distance is not None
+            )
             for place, few in (("nearest", broken[:4]), ("farthest", broken[-4:])):
                 before = random.random(shape).astype("float32")
                 after = np.clip(before + 0.01, 0, 1)
-                store.insert("pictures", [(place, attack, number, far, packed(before), packed(after)) for far, number in few])
+                store.insert(
+                    "pictures",
+                    [
+                        (place, attack, number, far, packed(before), packed(after))
+                        for far, number in few
+                    ],
+                )
     return Evaluation(None, store)
 
 
@@ -206,17 +266,41 @@ def test_a_real_run(run, case):
     page = checked(run)
     share = content.percent(run.robust_accuracy)
     assert f"{share} not broken by PGD, SquareAttack within Linf(4/255)" in page.text
-    assert f"95 % interval {content.percent(run.interval[0])} to {content.percent(run.interval[1])}" in page.text
-    assert "upper bound" in page.text and "The doctor has not looked" in page.text and "Unfinished" not in page.text
-    for text in (run.hashes["weights"], run.hashes["data"], run.versions["advex"], "SquareAttack(steps=100", run.facts["began"]):
+    assert (
+        f"95 % interval {content.percent(run.interval[0])} to {content.percent(run.interval[1])}"
+        in page.text
+    )
+    assert (
+        "upper bound" in page.text
+        and "The doctor has not looked" in page.text
+        and "Unfinished" not in page.text
+    )
+    for text in (
+        run.hashes["weights"],
+        run.hashes["data"],
+        run.versions["advex"],
+        "SquareAttack(steps=100",
+        run.facts["began"],
+    ):
         assert text in page.text
     for attack in run.attacks:
         assert str(attack.broken) in page.text
-    assert page.text.index("Accuracy over epsilon") < page.text.index("Each class") < page.text.index("Which attack broke what")
-    assert page.text.index("farthest") < page.text.index("What the doctor found") < page.text.index("What it cost")
+    assert (
+        page.text.index("Accuracy over epsilon")
+        < page.text.index("Each class")
+        < page.text.index("Which attack broke what")
+    )
+    assert (
+        page.text.index("farthest")
+        < page.text.index("What the doctor found")
+        < page.text.index("What it cost")
+    )
     assert page.text.index("What it cost") < page.text.index("To cite and to repeat")
-    assert len(page.all("svg")) == 2 and len(page.all("img")) == 3 * len(run.pairs("nearest")) + 3 * len(
-        {pair.example for pair in run.pairs("farthest")} - {pair.example for pair in run.pairs("nearest")}
+    assert len(page.all("svg")) == 2 and len(page.all("img")) == 3 * len(
+        run.pairs("nearest")
+    ) + 3 * len(
+        {pair.example for pair in run.pairs("farthest")}
+        - {pair.example for pair in run.pairs("nearest")}
     )
     assert all(attributes["class"] == "pixelated" for attributes in page.all("img"))
     assert report.html(run) == report.html(run)
@@ -226,37 +310,67 @@ def test_the_code_on_the_page_repeats_the_run(run, case):
     model, x, labels = case
     code = repeat.snippet(run)
     assert code.count("model = ...") == 1 and code.count("x, labels = ..., ...") == 1
-    code = code.replace("model = ...", "").replace("x, labels = ..., ...", "").replace("print(found)", "")
+    code = (
+        code.replace("model = ...", "")
+        .replace("x, labels = ..., ...", "")
+        .replace("print(found)", "")
+    )
     space = {"model": model.model, "x": x, "labels": labels}
     exec(code, space)
     again = space["found"]
-    assert again.robust_accuracy == run.robust_accuracy and again.hashes == run.hashes and again.names == run.names
+    assert (
+        again.robust_accuracy == run.robust_accuracy
+        and again.hashes == run.hashes
+        and again.names == run.names
+    )
     assert (again.matrix == run.matrix).all() and repeat.snippet(again) == repeat.snippet(run)
 
 
 def test_settings_become_code():
-    assert repeat._code("FMN(steps=300, patience=None, loss=boundary)") == "advex.FMN(steps=300, patience=None)"
+    assert (
+        repeat._code("FMN(steps=300, patience=None, loss=boundary)")
+        == "advex.FMN(steps=300, patience=None)"
+    )
     assert repeat._code("FMN(loss=mine)") == "advex.FMN(loss=mine)"
-    assert repeat._code(repr(advex.Ensemble(advex.PGD(), advex.FGSM()))).startswith("advex.Ensemble(advex.PGD(steps=40")
+    assert repeat._code(repr(advex.Ensemble(advex.PGD(), advex.FGSM()))).startswith(
+        "advex.Ensemble(advex.PGD(steps=40"
+    )
     assert repeat._code("PGD(loss=<function mine>)").startswith("...  # PGD(loss=<function mine>)")
     odd = {"PGD": "PGD(loss=<function mine at\n0x1>)", "Mine": "Mine(steps=3, loss=theirs)"}
     run = made(attacks=tuple(odd))
     run.attacks = [replace(attack, settings=odd[attack.name]) for attack in run.attacks]
     assert "# from your own code: Mine, theirs" in repeat.snippet(run)
     checked(run)
-    for attack in (advex.attacks.Verdict(), advex.MinimumNorm(), advex.Restarts(advex.PGD(step_size=advex.LinearDecay()), 3)):
+    for attack in (
+        advex.attacks.Verdict(),
+        advex.MinimumNorm(),
+        advex.Restarts(advex.PGD(step_size=advex.LinearDecay()), 3),
+    ):
         assert repr(eval(repeat._code(repr(attack)))) == repr(attack)
 
 
 def test_flags_stand_beside_the_headline(run):
-    found = told(run, diagnosis=diagnosis(D3="flag", D8="flag", D10="not run", D15="noted").to_dict())
+    found = told(
+        run, diagnosis=diagnosis(D3="flag", D8="flag", D10="not run", D15="noted").to_dict()
+    )
     page = checked(found)
     top = page.text.partition("Accuracy over epsilon")[0]
-    assert "2 flags" in top and "D3 gradient lies: what D3 saw" in top and "D8 black box wins: what D8 saw" in top
+    assert (
+        "2 flags" in top
+        and "D3 gradient lies: what D3 saw" in top
+        and "D8 black box wins: what D8 saw" in top
+    )
     assert "Not run: D10 not converged." in top and "D15" not in top
     rest = page.text.partition("What the doctor found")[2]
     assert all(f"{name} {CHECKS[name][0]}" in rest for name in CHECKS)
-    for words in ("▲ flag", "✓ ok", f"{content.NONE} not run", "• noted", CHECKS["D3"][1], CHECKS["D8"][2]):
+    for words in (
+        "▲ flag",
+        "✓ ok",
+        f"{content.NONE} not run",
+        "• noted",
+        CHECKS["D3"][1],
+        CHECKS["D8"][2],
+    ):
         assert words in rest
     few = Page(report.fragment(found)).text
     assert "Flag D3 gradient lies: what D3 saw" in few and "Not run: D10 not converged" in few
@@ -264,20 +378,29 @@ def test_flags_stand_beside_the_headline(run):
 
 def test_no_flags(run):
     page = checked(told(run, diagnosis=diagnosis().to_dict()))
-    assert "No flags" in page.text and "has not looked" not in page.text and "All checks were run." in page.text
+    assert (
+        "No flags" in page.text
+        and "has not looked" not in page.text
+        and "All checks were run." in page.text
+    )
 
 
 def test_what_few_examples_say_without_a_limit(run):
     sample = {"attack": "FMN(steps=100)", "distances": [0.001, 0.02, 0.05, None]}
     page = checked(told(run, sample=sample))
-    assert len(page.all("svg")) == 3 and "The 4 correctly classified examples that the doctor looked at" in page.text
+    assert (
+        len(page.all("svg")) == 3
+        and "The 4 correctly classified examples that the doctor looked at" in page.text
+    )
 
 
 def test_what_users_wrote_is_text_and_nothing_else():
     bad = "<script>alert('x')</script>"
     names = [bad, '"><img src=x onerror=y>', '$x^2$ & ]]> --> 猫 id="classes" url(#p) #010101']
     run = made(names=names, attacks=(bad, "{{ 7 * 7 }}"))
-    page = checked(told(run, diagnosis=Diagnosis((finding(found=bad),), 1, bad, 0, 0, 0).to_dict(), model=bad))
+    page = checked(
+        told(run, diagnosis=Diagnosis((finding(found=bad),), 1, bad, 0, 0, 0).to_dict(), model=bad)
+    )
     assert bad in page.text and "{{ 7 * 7 }}" in page.text and "a <warning>" in page.text
     assert names[1] in page.text and names[2] in page.text
     assert bad not in report.html(run) and bad not in report.fragment(run)
@@ -285,7 +408,9 @@ def test_what_users_wrote_is_text_and_nothing_else():
 
 def test_an_unfinished_run():
     run = made(
-        finished=False, attacks=("PGD", "FGSM"), status=lambda attack, example: "held" if example < 20 - 5 * attack else None
+        finished=False,
+        attacks=("PGD", "FGSM"),
+        status=lambda attack, example: "held" if example < 20 - 5 * attack else None,
     )
     page = checked(run)
     top = page.text.partition("Accuracy over epsilon")[0]
@@ -295,13 +420,19 @@ def test_an_unfinished_run():
 
 def test_a_run_that_has_just_begun():
     page = checked(told(made(count=0, finished=False), inputs=None, block=None))
-    assert "No example has been attacked" in page.text and not page.all("svg") and "nothing to cite" in page.text
+    assert (
+        "No example has been attacked" in page.text
+        and not page.all("svg")
+        and "nothing to cite" in page.text
+    )
 
 
 def test_undecided_and_invalid_examples_are_named():
     run = made(status=lambda attack, example: "fragile" if example < 2 else "held")
     with run._store.transaction():
-        run._store.database.execute("UPDATE examples SET status = 'invalid', confidence = NULL WHERE id > 26")
+        run._store.database.execute(
+            "UPDATE examples SET status = 'invalid', confidence = NULL WHERE id > 26"
+        )
         run._store.database.execute("DELETE FROM verdicts WHERE example > 26")
     page = checked(run)
     assert re.search(r"undecided\s*2\s*invalid\s*3\b", page.text) and "In no figure." in page.text
@@ -309,7 +440,11 @@ def test_undecided_and_invalid_examples_are_named():
 
 def test_nothing_broken():
     page = checked(made(status=lambda attack, example: "held"))
-    assert "No attack broke an example" in page.text and not page.all("img") and "100.0% not broken" in page.text
+    assert (
+        "No attack broke an example" in page.text
+        and not page.all("img")
+        and "100.0% not broken" in page.text
+    )
 
 
 def test_everything_broken():
@@ -336,7 +471,9 @@ def test_any_number_of_classes(count):
 
 def test_a_budget_without_a_limit():
     page = checked(made(epsilon=None, status=lambda attack, example: "broken"))
-    assert "median of the smallest changes found" in page.text and "a change of any size" in page.text
+    assert (
+        "median of the smallest changes found" in page.text and "a change of any size" in page.text
+    )
     checked(made(epsilon=None, status=lambda attack, example: "held"))
 
 
@@ -351,14 +488,21 @@ def test_a_long_curve_is_a_short_line():
     curve = advex.evaluation.Curve(distances, "Linf")
     x, y = charts._points(curve, 0.25)
     assert len(x) < 400 and (np.diff(y) <= 0).all() and y[0] == 100 and y[-1] == 0
-    assert max(abs(share - 100 * curve.at(radius)) for radius, share in zip(x, y, strict=True)) < 1e-9
+    assert (
+        max(abs(share - 100 * curve.at(radius)) for radius, share in zip(x, y, strict=True)) < 1e-9
+    )
 
 
 @pytest.mark.parametrize("end", [1e-9, 1 / 255, 0.03, 8 / 255, 0.1, 1.0, 3.0, 17.5, 784.0])
 def test_marks_are_few_and_inside(end):
     for levels, whole in ((False, False), (True, False), (False, True)):
         found = charts.marks(end, levels=levels, whole=whole)
-        assert 1 <= len(found) <= 8 and found[0] == 0 and max(found) <= end and found == sorted(set(found))
+        assert (
+            1 <= len(found) <= 8
+            and found[0] == 0
+            and max(found) <= end
+            and found == sorted(set(found))
+        )
 
 
 # Pictures.
@@ -374,32 +518,47 @@ def decoded(uri):
         return np.asarray(picture)
 
 
-@pytest.mark.parametrize(("dtype", "box"), [("uint8", (0.0, 1.0)), ("float32", (-1.0, 1.0)), ("float32", (0.0, 255.0))])
+@pytest.mark.parametrize(
+    ("dtype", "box"), [("uint8", (0.0, 1.0)), ("float32", (-1.0, 1.0)), ("float32", (0.0, 255.0))]
+)
 @pytest.mark.parametrize("shape", [(6, 5), (6, 5, 1), (6, 5, 3)])
 def test_pictures_show_the_very_pixels(dtype, box, shape):
     random = np.random.default_rng(0)
     before = random.integers(20, 200, shape).astype("uint8")
     after = (before + random.integers(-3, 4, shape)).astype("uint8")
     low, high = box
-    inputs = [level if dtype == "uint8" else (level / 255.0 * (high - low) + low).astype(dtype) for level in (before, after)]
+    inputs = [
+        level if dtype == "uint8" else (level / 255.0 * (high - low) + low).astype(dtype)
+        for level in (before, after)
+    ]
     pair = advex.evaluation.Pair(3, "PGD", 3 / 255, "cat", "dog", 0.5, *inputs)
     shown = pictures._shown(pair, box, "Linf")
     flat = [value[..., 0] if value.shape[-1] == 1 else value for value in (before, after)]
-    assert (decoded(shown["before"]) == flat[0]).all() and (decoded(shown["after"]) == flat[1]).all()
+    assert (decoded(shown["before"]) == flat[0]).all() and (
+        decoded(shown["after"]) == flat[1]
+    ).all()
     assert shown["factor"] == "10" and shown["pixelated"] and shown["distance"] == "3/255 in Linf"
     assert (decoded(shown["change"]) == 128 + 10 * (flat[1].astype(int) - flat[0])).all()
 
 
 def test_large_changes_are_scaled_and_it_is_said():
     black, white = np.zeros((4, 4), "float32"), np.ones((4, 4), "float32")
-    shown = pictures._shown(advex.evaluation.Pair(0, "PGD", 1.0, "a", "b", 0.5, black, white), (0.0, 1.0), "Linf")
+    shown = pictures._shown(
+        advex.evaluation.Pair(0, "PGD", 1.0, "a", "b", 0.5, black, white), (0.0, 1.0), "Linf"
+    )
     assert shown["factor"] == "0.5" and (decoded(shown["change"]) == 255).all()
 
 
 def test_large_pictures_are_shown_smaller():
     large = np.zeros((1000, 500, 3), "uint8")
-    shown = pictures._shown(advex.evaluation.Pair(0, "PGD", 1.0, "a", "b", 0.5, large, large), (0.0, 1.0), "Linf")
-    assert decoded(shown["before"]).shape == (448, 224, 3) and shown["reduced"] and not shown["pixelated"]
+    shown = pictures._shown(
+        advex.evaluation.Pair(0, "PGD", 1.0, "a", "b", 0.5, large, large), (0.0, 1.0), "Linf"
+    )
+    assert (
+        decoded(shown["before"]).shape == (448, 224, 3)
+        and shown["reduced"]
+        and not shown["pixelated"]
+    )
 
 
 # The file.

@@ -26,7 +26,9 @@ FLOAT = np.random.default_rng(3).uniform(size=(8, 6, 6, 3)).astype("float32")
 
 
 def predictions(model, x):
-    return ops.convert_to_numpy(model(ops.convert_to_tensor(x.astype("float32")), training=False)).argmax(1)
+    return ops.convert_to_numpy(
+        model(ops.convert_to_tensor(x.astype("float32")), training=False)
+    ).argmax(1)
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +38,9 @@ def model():
 
 @pytest.fixture(scope="module")
 def eight(model):
-    return advex.PGD(steps=8)(advex.Classifier(model, classes=["a", "b", "c", "d"]), EIGHT, None, EPSILON)
+    return advex.PGD(steps=8)(
+        advex.Classifier(model, classes=["a", "b", "c", "d"]), EIGHT, None, EPSILON
+    )
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +56,13 @@ def test_fields(eight):
     assert eight.success.any()
     assert eight.x.shape == EIGHT.shape
     assert eight.x.dtype == "uint8"
-    for name, kind in (("success", "b"), ("prediction", "i"), ("before", "i"), ("gradients", "i"), ("queries", "i")):
+    for name, kind in (
+        ("success", "b"),
+        ("prediction", "i"),
+        ("before", "i"),
+        ("gradients", "i"),
+        ("queries", "i"),
+    ):
         values = getattr(eight, name)
         assert values.shape == (n,)
         assert values.dtype.kind == kind
@@ -64,7 +74,16 @@ def test_fields(eight):
     assert (eight.distance[eight.success] <= 24 / 255).all()
     assert (eight.x[~eight.success] == EIGHT[~eight.success]).all()
     assert (eight.prediction[~eight.success] == eight.before[~eight.success]).all()
-    assert set(eight.info) >= {"head", "goal", "budget", "attack", "seed", "backend", "versions", "warnings"}
+    assert set(eight.info) >= {
+        "head",
+        "goal",
+        "budget",
+        "attack",
+        "seed",
+        "backend",
+        "versions",
+        "warnings",
+    }
     assert eight.info["budget"] == "Linf(24/255)"
     assert eight.info["backend"] == keras.backend.backend()
 
@@ -86,7 +105,10 @@ def test_perturbation_of_float64(model):
 
 def test_repr(eight):
     attack = re.escape("PGD(steps=8, step_size=0.25, loss=cross_entropy)")
-    assert re.fullmatch(rf"Result\(\d of 8 broken by {attack} within Linf\(24/255\), [\d.]+ gradients each\)", repr(eight))
+    assert re.fullmatch(
+        rf"Result\(\d of 8 broken by {attack} within Linf\(24/255\), [\d.]+ gradients each\)",
+        repr(eight),
+    )
     assert "robust" not in repr(eight)
 
 
@@ -99,7 +121,9 @@ def test_a_result_without_gradients_speaks_of_queries(rows):
             warnings.simplefilter("ignore", advex.errors.ModelWarning)  # the labels
             result = attack(linear_model(), x, labels, advex.Linf(0.01))
         word = "gradients" if result.gradients.any() else "queries"
-        assert word == ("gradients" if isinstance(attack, advex.PGD) and rows == "some wrong" else "queries")
+        assert word == (
+            "gradients" if isinstance(attack, advex.PGD) and rows == "some wrong" else "queries"
+        )
         said = f"{getattr(result, word).mean():.1f} {word} each"
         assert repr(result).endswith(f", {said})")
         assert f", {said})</p>" in result._repr_html_()
@@ -155,7 +179,17 @@ def test_saved_eight_bit_files_are_what_was_found(eight, model, tmp_path):
 
 def test_records_are_read_by_attribute_and_by_key(eight, tmp_path):
     record = eight.save(tmp_path)[0]
-    names = ["path", "index", "before", "after", "confidence", "levels", "verified", "distance", "reason"]
+    names = [
+        "path",
+        "index",
+        "before",
+        "after",
+        "confidence",
+        "levels",
+        "verified",
+        "distance",
+        "reason",
+    ]
     assert list(record.keys()) == names
     assert dict(record) == {name: getattr(record, name) for name in record.keys()}  # noqa: SIM118
     with pytest.raises(KeyError):
@@ -170,27 +204,39 @@ def test_saved_float_inputs_are_rounded_towards_the_original(floats, model, tmp_
         with Image.open(record.path) as image:
             pixels = np.asarray(image)
         assert np.abs(pixels.astype("float64") / 255 - FLOAT[record.index]).max() <= 24 / 255
-        assert record.distance == pytest.approx(np.abs(pixels / 255 - FLOAT[record.index]).max(), rel=1e-12)
+        assert record.distance == pytest.approx(
+            np.abs(pixels / 255 - FLOAT[record.index]).max(), rel=1e-12
+        )
         assert record.levels <= 24
-        # Every element between where it was and where the attack took it, or where the original itself is rounded to.
+        # Every element between where it was and where the attack took it, or where the original
+        # itself is rounded to.
         start, end = FLOAT[record.index] * 255.0, floats.x[record.index] * 255.0
         low, high = np.minimum(start, end) - 1e-3, np.maximum(start, end) + 1e-3
         assert (((pixels >= low) & (pixels <= high)) | (pixels == np.rint(start))).all()
         now = predictions(model, pixels[None] / np.float32(255))[0]
         assert record.after == str(now)
         assert not record.verified or now != floats.before[record.index]
-        assert record.verified or not floats.success[record.index] or now == floats.before[record.index]
+        assert (
+            record.verified
+            or not floats.success[record.index]
+            or now == floats.before[record.index]
+        )
     assert sum(record.verified for record in records) >= 1
 
 
 def exact(pixels, original, budget, box):
-    """Whether a file is inside the budget that was typed, measured from the input, in rational numbers."""
+    """Whether a file is inside the budget that was typed, measured from the input, in rational
+    numbers.
+    """
     low, span = Fraction(box[0]), Fraction(box[1]) - Fraction(box[0])
     pairs = zip(pixels.ravel(), original.ravel(), strict=True)
     if original.dtype == np.uint8:
         change = [Fraction(abs(int(level) - int(start)), 255) for level, start in pairs]
     else:
-        change = [abs(Fraction(int(level), 255) - (Fraction(float(start)) - low) / span) for level, start in pairs]
+        change = [
+            abs(Fraction(int(level), 255) - (Fraction(float(start)) - low) / span)
+            for level, start in pairs
+        ]
     limit = Fraction(budget.epsilon) * (1 + Fraction(1, 2**52))
     if isinstance(budget, advex.L2):
         return sum((c * c for c in change), Fraction(0)) <= limit * limit
@@ -202,12 +248,20 @@ def boxed(model):
     return advex.Classifier(model, box=(0.1, 0.7), preprocess=lambda x: (x - 0.1) / 0.6)
 
 
-@pytest.mark.parametrize("budget", [advex.Linf(24 / 255), advex.L2(1.0), advex.L1(8), advex.L1(0.05), advex.L2(0.01)], ids=repr)
+@pytest.mark.parametrize(
+    "budget",
+    [advex.Linf(24 / 255), advex.L2(1.0), advex.L1(8), advex.L1(0.05), advex.L2(0.01)],
+    ids=repr,
+)
 @pytest.mark.parametrize("kind", ["uint8", "levels", "between", "float16", "box"])
 def test_a_verified_file_is_inside_the_budget_that_was_typed(model, boxed, tmp_path, budget, kind):
-    """Exactly, measured from the input that was given, which need not lie on a level; and else the reason is said."""
+    """Exactly, measured from the input that was given, which need not lie on a level; and else the
+    reason is said.
+    """
     box = (0.1, 0.7) if kind == "box" else (0.0, 1.0)
-    x = {"uint8": EIGHT, "levels": (EIGHT / 255).astype("float32"), "between": FLOAT}.get(kind, FLOAT.astype("float16"))
+    x = {"uint8": EIGHT, "levels": (EIGHT / 255).astype("float32"), "between": FLOAT}.get(
+        kind, FLOAT.astype("float16")
+    )
     if kind == "box":
         x = np.float32(0.1) + FLOAT * np.float32(0.599)
     result = advex.FGSM()(boxed if kind == "box" else model, x, None, budget)
@@ -219,15 +273,23 @@ def test_a_verified_file_is_inside_the_budget_that_was_typed(model, boxed, tmp_p
         assert near or not record.verified
         assert near == ("outside the budget" not in record.reason)
         assert bool(record.reason) != record.verified
-        # In memory each row is inside: so is its file, but where the input itself cannot be written inside.
-        start = np.clip(np.rint((x[record.index].astype("float64") - box[0]) / (box[1] - box[0]) * 255), 0, 255)
+        # In memory each row is inside: so is its file, but where the input itself cannot be written
+        # inside.
+        start = np.clip(
+            np.rint((x[record.index].astype("float64") - box[0]) / (box[1] - box[0]) * 255), 0, 255
+        )
         cannot = kind != "uint8" and not exact(start, x[record.index], budget, box)
         assert near != cannot
         if cannot:
-            cost = budget.measure((box[0] + start / 255 * (box[1] - box[0]) - x[record.index].astype("float64"))[None])[0]
+            cost = budget.measure(
+                (box[0] + start / 255 * (box[1] - box[0]) - x[record.index].astype("float64"))[None]
+            )[0]
             cost /= box[1] - box[0]
             assert f"rounding the input itself to 8 bits already costs {cost:.6g}" in record.reason
-            assert f"{record.distance:.6g} from the input, epsilon is {budget.epsilon:g}" in record.reason
+            assert (
+                f"{record.distance:.6g} from the input, epsilon is {budget.epsilon:g}"
+                in record.reason
+            )
     if kind == "uint8":
         assert all(record.verified for record in records if result.success[record.index])
     if budget.epsilon >= 1:
@@ -236,7 +298,9 @@ def test_a_verified_file_is_inside_the_budget_that_was_typed(model, boxed, tmp_p
 
 @pytest.mark.parametrize("kind", ["uint8", "levels", "between"])
 def test_an_l0_budget_is_counted_on_the_file(model, tmp_path, kind):
-    """Of an image off the grid every element is moved by being written: more than the budget allows, and said."""
+    """Of an image off the grid every element is moved by being written: more than the budget
+    allows, and said.
+    """
     x = {"uint8": EIGHT, "levels": (EIGHT / 255).astype("float32"), "between": FLOAT}[kind]
     result = advex.FGSM()(model, x, None, advex.L0(12))
     assert result.success.any()
@@ -244,7 +308,10 @@ def test_an_l0_budget_is_counted_on_the_file(model, tmp_path, kind):
         if kind == "between":
             assert not record.verified
             assert record.distance > 100
-            assert re.search(r"\d{3} elements differ from the input, epsilon is 12; rounding .* costs \d{3}$", record.reason)
+            assert re.search(
+                r"\d{3} elements differ from the input, epsilon is 12; rounding .* costs \d{3}$",
+                record.reason,
+            )
             continue
         with Image.open(record.path) as image:
             changed = (np.asarray(image) != EIGHT[record.index]).sum()
@@ -259,7 +326,10 @@ def test_a_file_that_is_not_adversarial_is_not_verified(eight, model, tmp_path):
     assert not any(record.verified for record in records)
     assert all(record.levels == 0 for record in records)
     assert all(record.distance == 0 for record in records)
-    assert all(record.reason == f"the file does not reach the goal: the model takes it for {record.before}" for record in records)
+    assert all(
+        record.reason == f"the file does not reach the goal: the model takes it for {record.before}"
+        for record in records
+    )
 
 
 def test_files_of_a_budget_without_a_limit(model, tmp_path):
@@ -275,7 +345,11 @@ def test_grey_pictures(tmp_path):
     grey = small_network((5, 7, 1))
     for shape in ((4, 5, 7, 1), (4, 5, 7)):
         x = np.random.default_rng(0).integers(0, 256, shape, dtype="uint8")
-        model = grey if len(shape) == 4 else keras.Sequential([keras.Input((5, 7)), keras.layers.Reshape((5, 7, 1)), grey])
+        model = (
+            grey
+            if len(shape) == 4
+            else keras.Sequential([keras.Input((5, 7)), keras.layers.Reshape((5, 7, 1)), grey])
+        )
         result = advex.FGSM()(model, x, None, advex.Linf(60 / 255))
         for record in result.save(tmp_path / str(len(shape))):
             with Image.open(record.path) as image:
@@ -288,7 +362,9 @@ def test_grey_pictures(tmp_path):
 def test_names(eight, tmp_path):
     names = [f"photo {row}.jpg" for row in range(8)]
     records = eight.save(tmp_path, names)
-    assert [record.path.name for record in records] == [f"photo {record.index}.jpg.png" for record in records]
+    assert [record.path.name for record in records] == [
+        f"photo {record.index}.jpg.png" for record in records
+    ]
     chosen = [f"x{k}.PNG" for k in range(len(records))]
     assert [record.path.name for record in eight.save(tmp_path, chosen)] == chosen
 
@@ -315,7 +391,9 @@ def test_a_folder_that_is_a_file(eight, tmp_path):
     assert (tmp_path / "out").read_text() == "mine"
 
 
-@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root writes everywhere")
+@pytest.mark.skipif(
+    not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root writes everywhere"
+)
 def test_a_folder_that_is_read_only(eight, tmp_path):
     tmp_path.chmod(0o500)
     try:
@@ -369,9 +447,14 @@ def of_shape(result, shape, dtype):
     return dataclasses.replace(result, original=x, x=x.copy())
 
 
-@pytest.mark.parametrize("shape", [(100, 1), (100, 3), (1000, 12), (100, 1, 1), (1, 100, 3), (2, 128, 1), (12,), (3, 4, 5, 6, 3)])
+@pytest.mark.parametrize(
+    "shape",
+    [(100, 1), (100, 3), (1000, 12), (100, 1, 1), (1, 100, 3), (2, 128, 1), (12,), (3, 4, 5, 6, 3)],
+)
 @pytest.mark.parametrize("dtype", ["uint8", "float32"])
-def test_series_are_neither_saved_nor_drawn_as_pictures(floats, tmp_path, monkeypatch, shape, dtype):
+def test_series_are_neither_saved_nor_drawn_as_pictures(
+    floats, tmp_path, monkeypatch, shape, dtype
+):
     if (shape, dtype) == ((1000, 12), "uint8"):
         shape = (1000, 4)
     result = of_shape(floats, shape, dtype)
@@ -379,7 +462,8 @@ def test_series_are_neither_saved_nor_drawn_as_pictures(floats, tmp_path, monkey
     with pytest.raises(advex.errors.InvalidInput, match=re.escape(str(result.x.shape))) as refused:
         result.save("out")
     assert not list(tmp_path.iterdir())
-    exec(re.search(r"np\.save\(.*?\)", str(refused.value)).group(), {"np": np, "result": result})  # as the user would type it
+    # as the user would type it
+    exec(re.search(r"np\.save\(.*?\)", str(refused.value)).group(), {"np": np, "result": result})
     assert np.array_equal(np.load("adversarial.npy"), result.x)
     with pytest.raises(advex.errors.InvalidInput, match="only pictures can be shown") as refused:
         result.show()
@@ -392,7 +476,8 @@ def test_series_are_neither_saved_nor_drawn_as_pictures(floats, tmp_path, monkey
     ("shape", "dtype"),
     [
         *itertools.product(
-            [(28, 28), (28, 28, 1), (2, 8, 3), (16, 256, 3), (300, 8, 1), (1, 1, 3), (0, 4, 3)], ["uint8", "float32"]
+            [(28, 28), (28, 28, 1), (2, 8, 3), (16, 256, 3), (300, 8, 1), (1, 1, 3), (0, 4, 3)],
+            ["uint8", "float32"],
         ),
         ((64, 16), "float64"),
         ((5, 7), "uint8"),
@@ -439,7 +524,9 @@ def test_tabular():
     result = advex.BIM(steps=4)(linear_model(), x, labels, advex.L2(1))
     assert result.perturbation.shape == x.shape
     np.testing.assert_allclose(
-        np.linalg.norm(result.perturbation[result.success], axis=1), result.distance[result.success], rtol=1e-5
+        np.linalg.norm(result.perturbation[result.success], axis=1),
+        result.distance[result.success],
+        rtol=1e-5,
     )
     assert "<img" not in result._repr_html_()
 
@@ -451,15 +538,26 @@ def test_a_result_cannot_be_changed_by_assignment(eight):
 
 def test_the_arrays_of_a_result_share_no_memory(model):
     """An edit of one changes no other, nor what the user gave, nor another result."""
-    for x, goal in ((EIGHT.copy(), None), (FLOAT.copy(), np.arange(8, dtype="int32") % 4), (EIGHT[:0].copy(), None)):
+    for x, goal in (
+        (EIGHT.copy(), None),
+        (FLOAT.copy(), np.arange(8, dtype="int32") % 4),
+        (EIGHT[:0].copy(), None),
+    ):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", advex.errors.AdvexWarning)
             results = [advex.PGD(steps=2)(model, x, goal, EPSILON) for _ in range(2)]
         arrays = [("given", x)] + ([("labels", goal)] if goal is not None else [])
         for number, result in enumerate(results):
             named = [(f.name, getattr(result, f.name)) for f in dataclasses.fields(result)]
-            arrays += [(f"{name} {number}", value) for name, value in named if isinstance(value, np.ndarray)]
-            arrays += [(f"goal {number}", result.goal.labels), (f"perturbation {number}", result.perturbation)]
+            arrays += [
+                (f"{name} {number}", value)
+                for name, value in named
+                if isinstance(value, np.ndarray)
+            ]
+            arrays += [
+                (f"goal {number}", result.goal.labels),
+                (f"perturbation {number}", result.perturbation),
+            ]
         assert len(arrays) >= 25
         for (one, first), (other, second) in itertools.combinations(arrays, 2):
             assert not np.shares_memory(first, second), (one, other)

@@ -1,4 +1,6 @@
-"""Run files do not lie: a run is about code, closures and wiring; what is damaged is never shown; a refusal leaves no file."""
+"""Run files do not lie: a run is about code, closures and wiring; what is damaged is never shown; a
+refusal leaves no file.
+"""
 
 import argparse
 import array
@@ -53,10 +55,21 @@ def evaluated(run=None, attacks=None, **settings):
 
 def figures(found):
     """All that can be read of a run."""
-    pairs = [(pair.example, pair.before.tobytes(), pair.after.tobytes()) for pair in found.pairs() + found.pairs("farthest")]
+    pairs = [
+        (pair.example, pair.before.tobytes(), pair.after.tobytes())
+        for pair in found.pairs() + found.pairs("farthest")
+    ]
     kept = [found.adversarial(row) for row in range(len(found.label))]
     kept = [None if values is None else values.tobytes() for values in kept]
-    return found.to_json(), str(found), repr(found), [repr(row) for row in found.rows()], pairs, kept, found.matrix.tobytes()
+    return (
+        found.to_json(),
+        str(found),
+        repr(found),
+        [repr(row) for row in found.rows()],
+        pairs,
+        kept,
+        found.matrix.tobytes(),
+    )
 
 
 # What a thing is.
@@ -100,7 +113,9 @@ class Named(collections.namedtuple("Named", "a")):
 
 
 class Wrapper:
-    """A decorator of the user's own, which knows the function by the usual name, and may be put into a class."""
+    """A decorator of the user's own, which knows the function by the usual name, and may be put
+    into a class.
+    """
 
     def __init__(self, function, scale):
         functools.update_wrapper(self, function)
@@ -181,7 +196,10 @@ OTHERS = [
     (Private(1), Private(2)),
     (marked(Named(1), 1), marked(Named(1), 2)),
     (module(1), module(2)),
-    (keras.layers.Lambda(functools.partial(ops.multiply, 1.0)), keras.layers.Lambda(functools.partial(ops.multiply, 2.0))),
+    (
+        keras.layers.Lambda(functools.partial(ops.multiply, 1.0)),
+        keras.layers.Lambda(functools.partial(ops.multiply, 2.0)),
+    ),
     (keras.layers.Activation(Private(1)), keras.layers.Activation(Private(2))),
 ]
 
@@ -189,7 +207,12 @@ OTHERS = [
 @pytest.mark.parametrize("pair", OTHERS, ids=lambda pair: type(pair[0]).__name__)
 def test_values_in_closures_and_objects(pair):
     one, other = pair
-    for within in (scaled, Scale, lambda value: functools.partial(Scale(1), value), lambda value: Scale([value, scaled(value)])):
+    for within in (
+        scaled,
+        Scale,
+        lambda value: functools.partial(Scale(1), value),
+        lambda value: Scale([value, scaled(value)]),
+    ):
         assert what(within(one)) == what(within(one))
         assert what(within(one)) != what(within(other))
 
@@ -201,7 +224,11 @@ def test_compiled_functions_are_what_they_compile():
     if keras.backend.backend() == "jax":
         import jax
 
-        assert what(scaled(jax.random.key(1))) == what(scaled(jax.random.key(1))) != what(scaled(jax.random.key(2)))
+        assert (
+            what(scaled(jax.random.key(1)))
+            == what(scaled(jax.random.key(1)))
+            != what(scaled(jax.random.key(2)))
+        )
 
         def given(slope):
             function = jax.custom_vjp(lambda x: x)
@@ -225,25 +252,45 @@ CODE = {
         "import enum\nclass T(enum.Enum):\n A = 1\n def m(self): return 2\nf = T.A",
     ),
     "constant": ("def f(x): return x * 2", "def f(x): return x * 3"),
-    "inner": ("def f(x): return [y * 2 for y in (lambda: x)()]", "def f(x): return [y * 3 for y in (lambda: x)()]"),
+    "inner": (
+        "def f(x): return [y * 2 for y in (lambda: x)()]",
+        "def f(x): return [y * 3 for y in (lambda: x)()]",
+    ),
     "operation": ("def f(x): return x + 2", "def f(x): return x - 2"),
     "default": ("def f(x, c=1): return x * c", "def f(x, c=2): return x * c"),
     "keyword": ("def f(x, *, c=1): return x * c", "def f(x, *, c=2): return x * c"),
     "set": ("def f(x): return x in {1, 2}", "def f(x): return x in {1, 3}"),
     "global": ("K = 1\ndef f(x): return x * K", "K = 2\ndef f(x): return x * K"),
-    "helper": ("def g(x): return x + 1\ndef f(x): return g(x)", "def g(x): return x + 2\ndef f(x): return g(x)"),
+    "helper": (
+        "def g(x): return x + 1\ndef f(x): return g(x)",
+        "def g(x): return x + 2\ndef f(x): return g(x)",
+    ),
     "base": (
         "class A:\n def m(self): return 1\nclass f(A): pass",
         "class A:\n def m(self): return 2\nclass f(A): pass",
     ),
     "class value": ("class f:\n a = 1", "class f:\n a = 2"),
-    "property": ("class f:\n @property\n def a(self): return 1", "class f:\n @property\n def a(self): return 2"),
-    "static": ("class f:\n @staticmethod\n def a(): return 1", "class f:\n @staticmethod\n def a(): return 2"),
-    "class method": ("class f:\n @classmethod\n def a(c): return 1", "class f:\n @classmethod\n def a(c): return 2"),
-    "attribute": ("def f(x): return x * f.scale\nf.scale = 1", "def f(x): return x * f.scale\nf.scale = 2"),
+    "property": (
+        "class f:\n @property\n def a(self): return 1",
+        "class f:\n @property\n def a(self): return 2",
+    ),
+    "static": (
+        "class f:\n @staticmethod\n def a(): return 1",
+        "class f:\n @staticmethod\n def a(): return 2",
+    ),
+    "class method": (
+        "class f:\n @classmethod\n def a(c): return 1",
+        "class f:\n @classmethod\n def a(c): return 2",
+    ),
+    "attribute": (
+        "def f(x): return x * f.scale\nf.scale = 1",
+        "def f(x): return x * f.scale\nf.scale = 2",
+    ),
     "decorated": (
-        "import functools\ndef g(h):\n @functools.wraps(h)\n def w(x): return h(x)\n return w\n@g\ndef f(x): return 1",
-        "import functools\ndef g(h):\n @functools.wraps(h)\n def w(x): return h(x)\n return w\n@g\ndef f(x): return 2",
+        "import functools\ndef g(h):\n @functools.wraps(h)\n def w(x): return h(x)\n return"
+        " w\n@g\ndef f(x): return 1",
+        "import functools\ndef g(h):\n @functools.wraps(h)\n def w(x): return h(x)\n return"
+        " w\n@g\ndef f(x): return 2",
     ),
 }
 
@@ -268,7 +315,13 @@ def test_what_goes_in_circles_ends():
     loop.append(loop)
     own = Scale(None)
     own.value = own
-    for thing in (loop, own, test_what_goes_in_circles_ends, (number for number in range(3)), sys.stdout):
+    for thing in (
+        loop,
+        own,
+        test_what_goes_in_circles_ends,
+        (number for number in range(3)),
+        sys.stdout,
+    ):
         assert what(thing)
 
 
@@ -296,19 +349,31 @@ def test_settings_that_are_not_shown():
 
 
 def test_budgets_to_the_last_digit():
-    texts = [budget_text(budget) for budget in (advex.Linf(0.1234567), advex.Linf(0.12345671), advex.L2(0.1234567), advex.Linf())]
+    texts = [
+        budget_text(budget)
+        for budget in (
+            advex.Linf(0.1234567),
+            advex.Linf(0.12345671),
+            advex.L2(0.1234567),
+            advex.Linf(),
+        )
+    ]
     assert texts == ["Linf(0.1234567)", "Linf(0.12345671)", "L2(0.1234567)", "Linf()"]
     assert budget_text(advex.Linf(8 / 255)) == "Linf(8/255)"
 
 
 def dense(activation="relu", **settings):
-    return keras.Sequential([keras.Input((4,)), keras.layers.Dense(3, activation), keras.layers.Dense(2, **settings)])
+    return keras.Sequential(
+        [keras.Input((4,)), keras.layers.Dense(3, activation), keras.layers.Dense(2, **settings)]
+    )
 
 
 def wired(first=True, scale=1.0):
     x = keras.Input((4,))
     one, other = keras.layers.Dense(3)(x), keras.layers.Dense(3, "tanh")(x)
-    y = keras.layers.Lambda(lambda value: value * scale)(keras.layers.Subtract()([one, other] if first else [other, one]))
+    y = keras.layers.Lambda(lambda value: value * scale)(
+        keras.layers.Subtract()([one, other] if first else [other, one])
+    )
     return keras.Model(x, ops.leaky_relu(y, 0.1 * scale))
 
 
@@ -344,13 +409,19 @@ def test_models_are_more_than_their_weights():
         return combined(model_parts(model))
 
     for make, others in {
-        dense: [{"activation": "tanh"}, {"activation": lambda x: x}, {"use_bias": False}, {"dtype": "float16"}],
+        dense: [
+            {"activation": "tanh"},
+            {"activation": lambda x: x},
+            {"use_bias": False},
+            {"dtype": "float16"},
+        ],
         wired: [{"first": False}, {"scale": 2.0}],
         subclassed: [{"scale": 2}, {"twice": True}],
     }.items():
         model = make()
         before = of(model)
-        assert before == of(make()), changed(model_parts(model), model_parts(make()))  # other automatic names
+        # other automatic names
+        assert before == of(make()), changed(model_parts(model), model_parts(make()))
         assert len({before, *(of(make(**other)) for other in others)}) == 1 + len(others)
         model.compile("adam", "mse")
         assert of(model) == before
@@ -372,7 +443,13 @@ def test_models_from_a_file_are_what_they_were(tmp_path):
     rows = np.random.default_rng(0).random((6, 8, 8, 1)).astype("float32")
     known = keras.layers.Normalization()
     known.adapt(rows)
-    layers = [known, keras.layers.RandomContrast(0.1), keras.layers.Conv2D(2, 3), keras.layers.Flatten(), keras.layers.Dense(2)]
+    layers = [
+        known,
+        keras.layers.RandomContrast(0.1),
+        keras.layers.Conv2D(2, 3),
+        keras.layers.Flatten(),
+        keras.layers.Dense(2),
+    ]
     model = keras.Sequential([keras.Input((8, 8, 1)), *layers])
     model.save(tmp_path / "model.keras")
     again = keras.models.load_model(tmp_path / "model.keras")
@@ -389,7 +466,10 @@ def test_models_from_a_file_are_what_they_were(tmp_path):
 def test_lambdas_from_a_file_are_their_code(tmp_path):
     found = []
     for number, function in enumerate((lambda x: x * 2, lambda x: x * 3)):
-        path, model = tmp_path / f"{number}.keras", keras.Sequential([keras.Input((4,)), keras.layers.Lambda(function)])
+        path, model = (
+            tmp_path / f"{number}.keras",
+            keras.Sequential([keras.Input((4,)), keras.layers.Lambda(function)]),
+        )
         model.save(path)
         found.append(model_parts(keras.models.load_model(path, safe_mode=False)))
         assert changed(model_parts(model), found[-1]) == []
@@ -397,7 +477,9 @@ def test_lambdas_from_a_file_are_their_code(tmp_path):
 
 
 def test_a_function_by_the_name_of_a_constraint_is_one():
-    one, other = (keras.Sequential([keras.Input((4,)), Clipped(scaled_one(scale))]) for scale in (1, 2))
+    one, other = (
+        keras.Sequential([keras.Input((4,)), Clipped(scaled_one(scale))]) for scale in (1, 2)
+    )
     assert changed(model_parts(one), model_parts(other))
 
 
@@ -423,17 +505,29 @@ def test_attacks_in_another_order_go_on_under_their_own_names(tmp_path):
 
     with pytest.raises(RuntimeError, match="of the user"):
         evaluated(run, {"one": one, "two": two}, progress=stop)
-    found, whole = evaluated(run, {"two": two, "one": one}), evaluated(None, {"one": one, "two": two})
+    found, whole = (
+        evaluated(run, {"two": two, "one": one}),
+        evaluated(None, {"one": one, "two": two}),
+    )
     for mixed, right in zip(found.attacks, whole.attacks, strict=True):
-        assert (mixed.name, mixed.broken, mixed.gradients) == (right.name, right.broken, right.gradients)
+        assert (mixed.name, mixed.broken, mixed.gradients) == (
+            right.name,
+            right.broken,
+            right.gradients,
+        )
 
 
 def test_another_loss_of_the_same_name_is_refused(tmp_path):
     run = tmp_path / "run.advex"
     found = evaluated(run, advex.BIM(steps=5, loss=loss_of(-1)))
-    with pytest.raises(InvalidInput, match=r"Changed: attacks .*what differs within: attacks BIM.loss.scale\)"):
+    with pytest.raises(
+        InvalidInput, match=r"Changed: attacks .*what differs within: attacks BIM.loss.scale\)"
+    ):
         evaluated(run, advex.BIM(steps=5, loss=loss_of(1)))
-    assert evaluated(run, advex.BIM(steps=5, loss=loss_of(-1))).robust_accuracy == found.robust_accuracy
+    assert (
+        evaluated(run, advex.BIM(steps=5, loss=loss_of(-1))).robust_accuracy
+        == found.robust_accuracy
+    )
     with pytest.raises(InvalidInput, match="Changed: budget"):
         evaluated(run, advex.BIM(steps=5, loss=loss_of(-1)), budget=advex.Linf(0.05 + 1e-9))
 
@@ -459,7 +553,9 @@ def test_another_model_with_equal_weights_is_refused(tmp_path):
 
 
 def test_answers_are_compared_where_all_else_is_equal(tmp_path, monkeypatch):
-    """What no look at code can see, a service behind a layer: other classes with equal confidence, then other logits."""
+    """What no look at code can see, a service behind a layer: other classes with equal confidence,
+    then other logits.
+    """
     flip = types.SimpleNamespace(sign=1.0, shift=0.0)
     monkeypatch.setattr("advex.evaluation.identity.model_parts", lambda model: {})
 
@@ -468,7 +564,9 @@ def test_answers_are_compared_where_all_else_is_equal(tmp_path, monkeypatch):
             return z * flip.sign + flip.shift
 
     def model():
-        made = keras.Sequential([keras.Input((12,)), keras.layers.Dense(2, use_bias=False), Service()])
+        made = keras.Sequential(
+            [keras.Input((12,)), keras.layers.Dense(2, use_bias=False), Service()]
+        )
         made.set_weights([np.stack([np.ones(12), -np.ones(12)], axis=1)])
         return made
 
@@ -495,7 +593,10 @@ def test_answers_of_a_black_box_are_compared(tmp_path):
         def __call__(self, batch):
             return (batch - 0.5) @ weights * float(self.sign)
 
-    settings = {"data": (x, ((x - 0.5) @ weights).argmax(1)), "attacks": advex.SquareAttack(steps=5)}
+    settings = {
+        "data": (x, ((x - 0.5) @ weights).argmax(1)),
+        "attacks": advex.SquareAttack(steps=5),
+    }
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ADVEX_TEST_SIGN", "1")
         evaluated(run, model=advex.BlackBox(Box(), classes=2), **settings)
@@ -518,13 +619,18 @@ def test_what_a_run_changes_by_itself_is_no_setting(tmp_path):
         raise RuntimeError("of the user")
 
     x = data()[0]
-    settings = {"data": (x, ((x - 0.5) @ weights).argmax(1)), "attacks": advex.SquareAttack(steps=5)}
+    settings = {
+        "data": (x, ((x - 0.5) @ weights).argmax(1)),
+        "attacks": advex.SquareAttack(steps=5),
+    }
     with pytest.raises(RuntimeError, match="of the user"):
         evaluated(run, model=advex.BlackBox(predict, classes=2), progress=stop, **settings)
     assert seen and asked["rows"]
     for _ in range(2):
         assert evaluated(run, model=advex.BlackBox(predict, classes=2), **settings).finished
-    other = types.FunctionType(predict.__code__, predict.__globals__, "predict", (2.0,), predict.__closure__)
+    other = types.FunctionType(
+        predict.__code__, predict.__globals__, "predict", (2.0,), predict.__closure__
+    )
     with pytest.raises(InvalidInput, match="Changed: model"):
         evaluated(run, model=advex.BlackBox(other, classes=2), **settings)
 
@@ -563,7 +669,7 @@ attacks = [advex.BIM(steps=2, loss=loss(0.5)), advex.BIM(steps=2, step_size=lamb
 classifier = advex.Classifier(model, preprocess=lambda x: x - 0.0 * TABLE.sum())
 found = advex.evaluate(classifier, (x, labels), attacks, advex.Linf(0.05), run=sys.argv[1], diagnose=False)
 print(found.robust_accuracy, found.facts["began"])
-"""
+"""  # noqa: E501
 
 
 def test_the_same_script_goes_on_in_a_new_process(tmp_path):
@@ -573,7 +679,11 @@ def test_the_same_script_goes_on_in_a_new_process(tmp_path):
         script = script.rename(tmp_path / f"script{number}.py")
         environment = os.environ | {"PYTHONHASHSEED": str(number)}
         done = subprocess.run(
-            [sys.executable, script, tmp_path / "run.advex"], capture_output=True, text=True, check=False, env=environment
+            [sys.executable, script, tmp_path / "run.advex"],
+            capture_output=True,
+            text=True,
+            check=False,
+            env=environment,
         )
         told.append(done.stdout or done.stderr)
     assert told[0] == told[1] and told[0].startswith("0."), told
@@ -667,13 +777,20 @@ def test_kept_inputs_are_looked_at_when_they_are_shown(whole, tmp_path):
         one, other = database.execute(
             "SELECT example, adversarial FROM verdicts WHERE adversarial IS NOT NULL LIMIT 2"
         ).fetchall()
-        database.execute("UPDATE verdicts SET adversarial = ? WHERE attack = 0 AND example = ?", (other[1], one[0]))
+        database.execute(
+            "UPDATE verdicts SET adversarial = ? WHERE attack = 0 AND example = ?",
+            (other[1], one[0]),
+        )
         database.execute("UPDATE pictures SET after = before")
     database.close()
     found = Evaluation.load(path)
     assert found.to_json() == whole[1][0]
     assert found.adversarial(other[0]) is not None
-    for show in (lambda: found.adversarial(one[0]), found.pairs, lambda: found.report(tmp_path / "page.html")):
+    for show in (
+        lambda: found.adversarial(one[0]),
+        found.pairs,
+        lambda: found.report(tmp_path / "page.html"),
+    ):
         with pytest.raises(InvalidInput, match="input kept of example"):
             show()
     assert not (tmp_path / "page.html").exists()
@@ -684,7 +801,9 @@ def test_a_wrong_distance_does_not_choose_other_pictures(whole, tmp_path):
     path.write_bytes(whole[0])
     database = sqlite3.connect(path)
     with database:
-        database.execute("UPDATE pictures SET distance = 1e9 WHERE place = 'nearest' AND attack = 0")
+        database.execute(
+            "UPDATE pictures SET distance = 1e9 WHERE place = 'nearest' AND attack = 0"
+        )
     database.close()
     with pytest.raises(InvalidInput, match="input kept of example"):
         Evaluation.load(path).pairs()
@@ -695,7 +814,12 @@ def test_a_file_that_is_damaged_later_is_looked_at_again(whole, tmp_path):
     path.write_bytes(whole[0])
     found = Evaluation.load(path)
     path.write_bytes(whole[0][:-4000])
-    for read in (lambda: found.robust_accuracy, lambda: list(found.rows()), found.to_json, lambda: repr(found)):
+    for read in (
+        lambda: found.robust_accuracy,
+        lambda: list(found.rows()),
+        found.to_json,
+        lambda: repr(found),
+    ):
         with pytest.raises(InvalidInput, match="is damaged"):
             read()
 
@@ -728,7 +852,15 @@ def test_a_part_of_a_worker_that_is_damaged(tmp_path):
     from advex.evaluation.source import Block
 
     x, labels = data(24)
-    plan = Plan(advex.Classifier(advex.testing.linear_model()), {"one": advex.FGSM()}, BUDGET, 0, 24, 24, "success")
+    plan = Plan(
+        advex.Classifier(advex.testing.linear_model()),
+        {"one": advex.FGSM()},
+        BUDGET,
+        0,
+        24,
+        24,
+        "success",
+    )
     block, path = Block(0, 0, x, labels), tmp_path / cluster.name_of(0)
     before = clean(plan, x, labels)
     cluster.write_part(path, plan, block, before, [attacked(plan, "one", x, before)], "mark")
@@ -764,26 +896,58 @@ BAD = {
         for name in ("attacks", "budget", "seed", "keep", "progress", "engine")
     },
     "attack of 5,000 digits": ({"attacks": [10**5000]}, InvalidType, "thousands of digits"),
-    "name of 5,000 digits": ({"attacks": {10**5000: advex.FGSM()}}, InvalidType, "thousands of digits"),
+    "name of 5,000 digits": (
+        {"attacks": {10**5000: advex.FGSM()}},
+        InvalidType,
+        "thousands of digits",
+    ),
     "diagnose": ({"diagnose": "no"}, InvalidType, "diagnose must be True or False"),
     "progress": ({"progress": 3}, InvalidType, "progress must be"),
     "keep": ({"keep": np.zeros(3)}, InvalidInput, "keep must be"),
     "engine": ({"engine": ["ray"]}, InvalidInput, "engine must be"),
     "workers": ({"workers": 0}, InvalidInput, "workers"),
-    "names": ({"attacks": {1: advex.FGSM(), "1": advex.BIM()}}, InvalidType, "names of attacks must be text"),
-    "surrogate": ({"attacks": {"\ud800": advex.FGSM()}}, InvalidType, "names of attacks must be text"),
-    "label in a later block": ({"data": (data()[0], np.where(np.arange(60) == 50, 2, data()[1]))}, InvalidInput, "classes"),
-    "later row outside": ({"data": (np.where(np.arange(60)[:, None] == 50, 2, data()[0]), data()[1])}, InvalidInput, "box"),
-    "later NaN": ({"data": (np.where(np.arange(60)[:, None] == 50, np.nan, data()[0]), data()[1])}, InvalidInput, "NaN"),
+    "names": (
+        {"attacks": {1: advex.FGSM(), "1": advex.BIM()}},
+        InvalidType,
+        "names of attacks must be text",
+    ),
+    "surrogate": (
+        {"attacks": {"\ud800": advex.FGSM()}},
+        InvalidType,
+        "names of attacks must be text",
+    ),
+    "label in a later block": (
+        {"data": (data()[0], np.where(np.arange(60) == 50, 2, data()[1]))},
+        InvalidInput,
+        "classes",
+    ),
+    "later row outside": (
+        {"data": (np.where(np.arange(60)[:, None] == 50, 2, data()[0]), data()[1])},
+        InvalidInput,
+        "box",
+    ),
+    "later NaN": (
+        {"data": (np.where(np.arange(60)[:, None] == 50, np.nan, data()[0]), data()[1])},
+        InvalidInput,
+        "NaN",
+    ),
     "soft labels": ({"data": (data()[0], data()[1] + 0.5)}, InvalidInput, "class numbers"),
-    "shape": ({"data": (np.zeros((4, 5), "float32"), [0, 1, 0, 1])}, InvalidInput, "takes x of shape"),
+    "shape": (
+        {"data": (np.zeros((4, 5), "float32"), [0, 1, 0, 1])},
+        InvalidInput,
+        "takes x of shape",
+    ),
     "no limit": ({"budget": advex.Linf()}, InvalidInput, "needs a limit"),
     "no gradient": (
         {"model": advex.BlackBox(lambda x: x[:, :2], 2), "attacks": advex.PGD()},
         GradientUnavailable,
         "SquareAttack",
     ),
-    "answers": ({"model": keras.Sequential([flat(), keras.layers.Reshape((2, 1))])}, InvalidInput, "answer"),
+    "answers": (
+        {"model": keras.Sequential([flat(), keras.layers.Reshape((2, 1))])},
+        InvalidInput,
+        "answer",
+    ),
 }
 
 
@@ -938,18 +1102,41 @@ def test_a_black_box_gets_a_thousand_queries(monkeypatch):
 
 
 def by_hand(examples, verdicts, blocks, work):
-    """A run of two attacks: (label, prediction) of each example; status and distance by each attack, None where it was wrong."""
+    """A run of two attacks: (label, prediction) of each example; status and distance by each
+    attack, None where it was wrong.
+    """
     store = Store(None, write=True)
     with store.transaction():
         store.insert("attacks", [(0, "one", "one()"), (1, "two", "two()")])
-        store.insert("blocks", [(number, first, rows, "", rows, 0.0) for number, (first, rows) in enumerate(blocks)])
+        store.insert(
+            "blocks",
+            [(number, first, rows, "", rows, 0.0) for number, (first, rows) in enumerate(blocks)],
+        )
         rows = [(label, said, "correct" if label == said else "wrong") for label, said in examples]
-        store.insert("examples", [(number, label, said, 0.9, status) for number, (label, said, status) in enumerate(rows)])
+        store.insert(
+            "examples",
+            [
+                (number, label, said, 0.9, status)
+                for number, (label, said, status) in enumerate(rows)
+            ],
+        )
         store.insert("work", [(block, attack, 0, 0.0, "[]") for block, attack in work])
-        entries = [(attack, number, *entry) for attack, own in enumerate(verdicts) for number, entry in own.items()]
+        entries = [
+            (attack, number, *entry)
+            for attack, own in enumerate(verdicts)
+            for number, entry in own.items()
+        ]
         store.insert("verdicts", [(*entry, 0, 0.5, 1, 2, 0.0, "", None) for entry in entries])
         identity = {"budget": "Linf(0.1)", "seed": 0, "keep": "none"}
-        store.state({"identity": identity, "norm": "Linf", "epsilon": 0.1, "classes": None, "finished": False})
+        store.state(
+            {
+                "identity": identity,
+                "norm": "Linf",
+                "epsilon": 0.1,
+                "classes": None,
+                "finished": False,
+            }
+        )
     return Evaluation(None, store)
 
 
@@ -957,20 +1144,68 @@ def by_hand(examples, verdicts, blocks, work):
 def counted():
     """Ten examples in two whole blocks and two in one that the second attack has not seen.
 
-    Class 0: wrong, held, held, broken. Class 1: wrong, broken by the second, undecided, undecided. Class 2: held, broken by both.
+    Class 0: wrong, held, held, broken. Class 1: wrong, broken by the second, undecided, undecided.
+    Class 2: held, broken by both.
     """
-    examples = [(0, 1), (0, 0), (0, 0), (0, 0), (1, 0), (1, 1), (1, 1), (1, 1), (2, 2), (2, 2), (0, 1), (2, 2)]
+    examples = [
+        (0, 1),
+        (0, 0),
+        (0, 0),
+        (0, 0),
+        (1, 0),
+        (1, 1),
+        (1, 1),
+        (1, 1),
+        (2, 2),
+        (2, 2),
+        (0, 1),
+        (2, 2),
+    ]
     held = ("held", None)
-    one = {1: held, 2: held, 3: ("broken", 0.04), 5: held, 6: ("fragile", None), 7: held, 8: held, 9: ("broken", 0.08)}
-    two = {1: held, 2: held, 3: held, 5: ("broken", 0.02), 6: held, 7: ("invalid", None), 8: held, 9: ("broken", 0.06)}
+    one = {
+        1: held,
+        2: held,
+        3: ("broken", 0.04),
+        5: held,
+        6: ("fragile", None),
+        7: held,
+        8: held,
+        9: ("broken", 0.08),
+    }
+    two = {
+        1: held,
+        2: held,
+        3: held,
+        5: ("broken", 0.02),
+        6: held,
+        7: ("invalid", None),
+        8: held,
+        9: ("broken", 0.06),
+    }
     one[11] = ("broken", 0.01)  # of the block that is not finished
-    return by_hand(examples, [one, two], [(0, 5), (5, 5), (10, 2)], [(0, 0), (0, 1), (1, 0), (1, 1), (2, 0)])
+    return by_hand(
+        examples, [one, two], [(0, 5), (5, 5), (10, 2)], [(0, 0), (0, 1), (1, 0), (1, 1), (2, 0)]
+    )
 
 
 def test_accuracies_count_the_wrong_ones(counted):
     one, two = counted.attacks
-    assert (one.attacked, one.broken, one.held, one.fragile, one.invalid, one.alone) == (8, 2, 5, 1, 0, 1)
-    assert (two.attacked, two.broken, two.held, two.fragile, two.invalid, two.alone) == (8, 2, 5, 0, 1, 1)
+    assert (one.attacked, one.broken, one.held, one.fragile, one.invalid, one.alone) == (
+        8,
+        2,
+        5,
+        1,
+        0,
+        1,
+    )
+    assert (two.attacked, two.broken, two.held, two.fragile, two.invalid, two.alone) == (
+        8,
+        2,
+        5,
+        0,
+        1,
+        1,
+    )
     assert one.accuracy == two.accuracy == 5 / 10  # not of the eight that were attacked
     assert (one.median_distance, two.median_distance) == (pytest.approx(0.06), pytest.approx(0.04))
     assert (one.gradients, one.queries) == (8, 16)
@@ -986,11 +1221,15 @@ def test_what_is_not_finished_is_in_no_figure(counted):
 
 
 def test_undecided_rows_are_right_and_do_not_hold(counted):
-    classes = [(entry.label, entry.examples, entry.clean_accuracy, entry.robust_accuracy) for entry in counted.per_class]
+    classes = [
+        (entry.label, entry.examples, entry.clean_accuracy, entry.robust_accuracy)
+        for entry in counted.per_class
+    ]
     assert classes == [(0, 4, 3 / 4, 2 / 4), (1, 4, 3 / 4, 0), (2, 2, 1.0, 1 / 2)]
     assert counted.curve.at(0) == 8 / 10
     assert counted.curve.at(0.03) == 7 / 10
-    assert counted.curve.at(0.1) == counted.robust_accuracy == 3 / 10  # the two that are undecided go at the limit
+    # the two that are undecided go at the limit
+    assert counted.curve.at(0.1) == counted.robust_accuracy == 3 / 10
     assert counted.curve.at(0.0999) == 5 / 10
     low, high = counted.interval  # Wilson's for 3 of 10
     assert (low, high) == (pytest.approx(0.10779, abs=1e-4), pytest.approx(0.60322, abs=1e-4))

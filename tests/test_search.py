@@ -1,4 +1,6 @@
-"""The driver: strangers in a batch, rows that leave, costs, the 8-bit grid, on real images and the shipped network."""
+"""The driver: strangers in a batch, rows that leave, costs, the 8-bit grid, on real images and the
+shipped network.
+"""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -23,7 +25,9 @@ def scene(embedded, fashion):
 
 
 def test_batch_size_order_and_subset_change_nothing(scene):
-    """500 images; batches of 1 and of 7 are tried on the first 40 and 210 (the price of a call, not of an idea)."""
+    """500 images; batches of 1 and of 7 are tried on the first 40 and 210 (the price of a call, not
+    of an idea).
+    """
     model, _, x, labels = scene
     attack, budget = advex.PGD(steps=10), advex.Linf(EPSILON)
     whole = attack(model, x, labels, budget, seed=5, batch_size=500)
@@ -53,7 +57,9 @@ def test_seeds(scene):
 
 
 def test_8_bit_successes_survive_the_file(scene, tmp_path):
-    """Every claimed success survives PNG and reload, at 2 and 8 grey levels; the budget holds on the file."""
+    """Every claimed success survives PNG and reload, at 2 and 8 grey levels; the budget holds on
+    the file.
+    """
     model, x8, x, labels = scene
     for k in (2, 8):
         result = advex.PGD(steps=20)(model, x8, labels, advex.Linf(k / 255), seed=1)
@@ -65,7 +71,10 @@ def test_8_bit_successes_survive_the_file(scene, tmp_path):
         back = np.stack([images.read(record.path, channels=1).pixels for record in records])
         rows = [record.index for record in records]
         assert (back == result.x[rows]).all()
-        alone = [int(np.argmax(model(back[i : i + 1].astype("float32") / 255, training=False))) for i in range(0, len(rows), 10)]
+        alone = [
+            int(np.argmax(model(back[i : i + 1].astype("float32") / 255, training=False)))
+            for i in range(0, len(rows), 10)
+        ]
         assert (np.array(alone) != labels[rows][::10]).all()
         if k == 8:
             loose = advex.PGD(steps=20)(model, x, labels, advex.Linf(k / 255), seed=1)
@@ -74,7 +83,8 @@ def test_8_bit_successes_survive_the_file(scene, tmp_path):
 
 def test_small_steps_do_not_die_on_the_grid(embedded):
     model, x8, labels = embedded
-    result = advex.BIM(steps=60, step_size=0.05)(model, x8, labels, advex.Linf(4 / 255))  # a fifth of a level
+    # a fifth of a level
+    result = advex.BIM(steps=60, step_size=0.05)(model, x8, labels, advex.Linf(4 / 255))
     assert result.success.sum() >= 16
 
 
@@ -100,7 +110,10 @@ def test_rows_that_leave_lose_nothing_where_few_fall(scene):
 
 @pytest.mark.backends
 def test_restarts_never_lose_an_example():
-    model, x = small_network(), np.random.default_rng(0).uniform(size=(40, 6, 6, 3)).astype("float32")
+    model, x = (
+        small_network(),
+        np.random.default_rng(0).uniform(size=(40, 6, 6, 3)).astype("float32"),
+    )
     labels = advex.FGSM()(model, x, None, advex.Linf(0.0)).before
     budget, found = advex.Linf(0.03), np.zeros(40, bool)
     counts = []
@@ -110,10 +123,13 @@ def test_restarts_never_lose_an_example():
         found = result.success
         counts.append(int(found.sum()))
     assert counts[0] < 40
-    # Every run draws other numbers: where steps do nothing, restarts are a random search that finds more and more.
+    # Every run draws other numbers: where steps do nothing, restarts are a random search that finds
+    # more and more.
     still = advex.PGD(steps=1, step_size=1e-9)
     labels = advex.FGSM()(model, x, None, advex.Linf(0.0)).before
-    one, many = (advex.Restarts(still, n)(model, x, labels, advex.Linf(0.3)).success.sum() for n in (1, 8))
+    one, many = (
+        advex.Restarts(still, n)(model, x, labels, advex.Linf(0.3)).success.sum() for n in (1, 8)
+    )
     assert many > one
     alone = advex.PGD(steps=2)(model, x, labels, budget)
     assert alone.success.sum() == counts[0]
@@ -121,7 +137,9 @@ def test_restarts_never_lose_an_example():
 
 @pytest.mark.backends
 def test_random_numbers_belong_to_the_row():
-    """Uniform, different from row to row, step to step and call to call, and blind to the position in the batch."""
+    """Uniform, different from row to row, step to step and call to call, and blind to the position
+    in the batch.
+    """
     model, (x, labels) = linear_model(), linear_data(40)
     x[1], labels[1] = x[0], labels[0]
 
@@ -157,14 +175,19 @@ def test_uniform_numbers_are_uniform():
     x = np.random.default_rng(0).uniform(size=(50, 4)).astype("float32")
     problem = object.__new__(Problem)
     problem._draws = 0
-    problem._state = {"key": ops.convert_to_tensor(row_keys(x, 0)), "salt": ops.zeros((50,), "int32")}
+    problem._state = {
+        "key": ops.convert_to_tensor(row_keys(x, 0)),
+        "salt": ops.zeros((50,), "int32"),
+    }
     problem.step = ops.zeros((50,), "int32")
     numbers = np.asarray(ops.convert_to_numpy(problem.uniform((2000,))))
     signs = np.asarray(ops.convert_to_numpy(problem.signs((2000,))))
     assert numbers.min() >= 0 and numbers.max() < 1
     counts, _ = np.histogram(numbers, bins=64, range=(0, 1))
     expected = numbers.size / 64
-    assert ((counts - expected) ** 2 / expected).sum() < 130  # chi-square, 63 degrees of freedom: p < 1e-6
+    assert (
+        (counts - expected) ** 2 / expected
+    ).sum() < 130  # chi-square, 63 degrees of freedom: p < 1e-6
     assert abs(np.corrcoef(numbers[:25].ravel(), numbers[25:].ravel())[0, 1]) < 0.02
     assert abs(np.corrcoef(numbers[:, 1:].ravel(), numbers[:, :-1].ravel())[0, 1]) < 0.02
     assert set(np.unique(signs)) == {-1, 1} and abs(signs.mean()) < 0.02
@@ -179,7 +202,9 @@ KNOWN = (0.0566442608833313, 0.016222476959228516, 0.9449024796485901)
 def test_progress_is_told():
     model, (x, labels) = linear_model(), linear_data(20)
     seen = []
-    advex.PGD(steps=3)(model, x, labels, advex.Linf(0.05), batch_size=8, progress=lambda *args: seen.append(args))
+    advex.PGD(steps=3)(
+        model, x, labels, advex.Linf(0.05), batch_size=8, progress=lambda *args: seen.append(args)
+    )
     done, total, found = zip(*seen, strict=True)
     assert list(done) == sorted(done) and done[-1] == 20 and set(total) == {20}
     assert list(found) == sorted(found)
@@ -192,7 +217,11 @@ def test_compiled_once_for_all_sizes_and_budgets():
 
     class Tracer(keras.layers.Layer):
         def call(self, inputs):
-            if isinstance(inputs, keras.KerasTensor) or "Tracer" in type(inputs).__name__ or not hasattr(inputs, "numpy"):
+            if (
+                isinstance(inputs, keras.KerasTensor)
+                or "Tracer" in type(inputs).__name__
+                or not hasattr(inputs, "numpy")
+            ):
                 traced.append(None)  # not by hand, as the checks of the model's honesty do
             return inputs
 

@@ -1,4 +1,6 @@
-"""Square Attack: windows, schedule, acceptance, the limit of queries, and how it fares where the answer is known."""
+"""Square Attack: windows, schedule, acceptance, the limit of queries, and how it fares where the
+answer is known.
+"""
 
 import itertools
 
@@ -45,7 +47,9 @@ def linear_images(shape, classes=3, seed=0):
 
 
 def walked(attack, model, x, labels, budget, seed=0):
-    """The points of every row, and the best one of those before each, by margins that are computed here."""
+    """The points of every row, and the best one of those before each, by margins that are computed
+    here.
+    """
     points = walk(attack, model, x, advex.Untargeted(labels), budget, seed).points
     value = np.full(len(x), -np.inf)
     best, before = np.zeros_like(x), []
@@ -87,7 +91,9 @@ def test_the_limit_of_queries_is_never_exceeded(steps):
     failed = ~result.success
     assert failed.any() and result.success[alive].any()
     assert (result.queries[failed] == steps - 1).all()  # all but the last judgement
-    assert (result.queries[result.success & alive] >= 3).all()  # clean, one that broke it, the last judgement
+    assert (
+        result.queries[result.success & alive] >= 3
+    ).all()  # clean, one that broke it, the last judgement
     assert (result.gradients == 0).all()
 
 
@@ -98,7 +104,11 @@ def test_no_gradient_is_taken(monkeypatch):
 
     monkeypatch.setattr(_backend, "value_and_gradient", forbidden)
     monkeypatch.setattr(_backend, "jacobian", forbidden)
-    x, model = images((9, 9, 2), count=8), linear_images((9, 9, 2))  # as in the next test: compiled once for both
+    # as in the next test: compiled once for both
+    x, model = (
+        images((9, 9, 2), count=8),
+        linear_images((9, 9, 2)),
+    )
     labels = scores(model, x).argmax(1)
     for budget in KNOWN:
         result = SquareAttack(steps=40)(model, x, labels, budget)
@@ -107,7 +117,9 @@ def test_no_gradient_is_taken(monkeypatch):
 
 @pytest.mark.backends
 def test_the_same_numbers_on_every_backend():
-    """How many queries each row took is known: same windows, same signs, same decisions everywhere."""
+    """How many queries each row took is known: same windows, same signs, same decisions
+    everywhere.
+    """
     x, model = images((9, 9, 2), count=8), linear_images((9, 9, 2))
     labels = scores(model, x).argmax(1)
     found = [SquareAttack(steps=40)(model, x, labels, budget).queries.tolist() for budget in KNOWN]
@@ -125,7 +137,21 @@ KNOWN = {
 
 
 def test_p_is_halved_as_in_the_paper():
-    table = {0: 0, 10: 0, 11: 1, 50: 1, 51: 2, 200: 2, 201: 3, 500: 3, 501: 4, 1000: 4, 1001: 5, 2000: 5, 2001: 6}
+    table = {
+        0: 0,
+        10: 0,
+        11: 1,
+        50: 1,
+        51: 2,
+        200: 2,
+        201: 3,
+        500: 3,
+        501: 4,
+        1000: 4,
+        1001: 5,
+        2000: 5,
+        2001: 6,
+    }
     table |= {4000: 6, 4001: 7, 6000: 7, 6001: 8, 8000: 8, 8001: 9, 9999: 9}
     for proposal, halved in table.items():
         assert sum(proposal >= start for start in halvings(5000, False)) == halved, proposal
@@ -134,7 +160,10 @@ def test_p_is_halved_as_in_the_paper():
         if proposal < steps:
             place = int(proposal * 10_000 / steps)
             plain = sum(place >= start for start in halvings(steps, False))
-            assert sum(proposal >= start for start in halvings(steps, True)) == plain, (steps, proposal)
+            assert sum(proposal >= start for start in halvings(steps, True)) == plain, (
+                steps,
+                proposal,
+            )
 
 
 def test_sizes_of_windows():
@@ -155,7 +184,9 @@ def test_sizes_of_windows():
 
 @pytest.mark.parametrize("shape", [(12, 12, 2), (12, 12), (7, 15, 1)], ids=str)
 def test_a_proposal_is_one_square_at_the_ends(shape):
-    """From the best point so far, one square of the scheduled size goes, channel by channel, to an end of ball and box."""
+    """From the best point so far, one square of the scheduled size goes, channel by channel, to an
+    end of ball and box.
+    """
     model, x = linear_images(shape), images(shape)
     labels = scores(model, x).argmax(1)
     budget = advex.Linf(0.07)
@@ -188,11 +219,14 @@ def test_a_proposal_is_one_square_at_the_ends(shape):
             largest[side] = tuple(np.maximum(largest.get(side, (0, 0)), size))
     assert largest == {side: (side, side) for side in largest}
     assert len(largest) == 3  # three sizes within 67 proposals
-    assert len(directions) == 2 ** x[0].reshape(spatial).shape[-1]  # each channel has a sign of its own
+    # each channel has a sign of its own
+    assert len(directions) == 2 ** x[0].reshape(spatial).shape[-1]
 
 
 def test_every_place_is_reached():
-    """Windows touch all four edges; every pixel is in one, about as often as in any other draw of corners."""
+    """Windows touch all four edges; every pixel is in one, about as often as in any other draw of
+    corners.
+    """
     shape = (6, 6, 1)
     x = images(shape, count=400)
     model = linear_images(shape)
@@ -200,7 +234,8 @@ def test_every_place_is_reached():
     points, before = walked(SquareAttack(steps=4, p=0.1), model, x, labels, advex.Linf(0.05))
     changed = (points[1] != before[0])[..., 0]  # windows of 2 x 2, 5 x 5 places
     tops, lefts = changed.any(2).argmax(1), changed.any(1).argmax(1)
-    # A window that lies across stripes may change one of its columns only: the rows are always both seen.
+    # A window that lies across stripes may change one of its columns only: the rows are always both
+    # seen.
     counts = np.bincount(tops, minlength=5)
     assert len(counts) == 5 and counts.min() > 50
     assert set(np.unique(lefts)) == set(range(6))
@@ -209,26 +244,38 @@ def test_every_place_is_reached():
 def test_the_start_is_striped():
     shape = (6, 8, 3)
     x = images(shape)
-    start = walk(SquareAttack(steps=4), linear_images(shape), x, advex.Untargeted(np.zeros(6, int)), advex.Linf(0.05)).points[0]
+    start = walk(
+        SquareAttack(steps=4),
+        linear_images(shape),
+        x,
+        advex.Untargeted(np.zeros(6, int)),
+        advex.Linf(0.05),
+    ).points[0]
     lower, upper = Grid(x.dtype, (0.0, 1.0)).bounds(x, advex.Linf(0.05))
     up, down = (start == upper), (start == lower)
     assert (up.all(1) | down.all(1)).all()  # (rows, width, channels): one sign down each column
     signs = up.all(1).reshape(6, -1)
     assert 0.3 < signs.mean() < 0.7 and len({tuple(row) for row in signs.tolist()}) == 6
-    assert (signs.reshape(6, 8, 3).std(axis=1) > 0).any() and (signs.reshape(6, 8, 3).std(axis=2) > 0).any()
+    assert (signs.reshape(6, 8, 3).std(axis=1) > 0).any() and (
+        signs.reshape(6, 8, 3).std(axis=2) > 0
+    ).any()
 
 
 # L2 and L1.
 
 
 def paper_eta(height, width, power):
-    """Two pyramids built block by block: the k-th block around the middle adds 1 / (k + 1) ** power."""
+    """Two pyramids built block by block: the k-th block around the middle adds 1 / (k + 1) **
+    power.
+    """
 
     def pyramid(high, wide):
         values = np.zeros((high, wide))
         down, along = high // 2, wide // 2
         for k in range(max((height - height // 2) // 2, along) + 1):
-            values[max(0, down - k) : down + k + 1, max(0, along - k) : along + k + 1] += 1 / (k + 1) ** power
+            values[max(0, down - k) : down + k + 1, max(0, along - k) : along + k + 1] += (
+                1 / (k + 1) ** power
+            )
         return values
 
     def scaled(values):
@@ -240,8 +287,21 @@ def paper_eta(height, width, power):
 
 @pytest.mark.parametrize("power", [2, 4])
 def test_eta_is_two_pyramids(power):
-    for height, width in [(1, 1), (2, 2), (3, 3), (4, 4), (5, 5), (8, 8), (13, 13), (25, 25), (7, 1), (24, 1)]:
-        np.testing.assert_allclose(eta(height, width, power), paper_eta(height, width, power), atol=1e-12)
+    for height, width in [
+        (1, 1),
+        (2, 2),
+        (3, 3),
+        (4, 4),
+        (5, 5),
+        (8, 8),
+        (13, 13),
+        (25, 25),
+        (7, 1),
+        (24, 1),
+    ]:
+        np.testing.assert_allclose(
+            eta(height, width, power), paper_eta(height, width, power), atol=1e-12
+        )
 
 
 @pytest.mark.parametrize("budget", [advex.L2(0.4), advex.L1(0.4)], ids=repr)
@@ -256,20 +316,28 @@ def test_the_budget_is_used_up(budget, channels):
         for point in walked(SquareAttack(steps=30), model, x, labels, budget)[0]:
             size = budget.measure(point.astype("float64") - x)
             rounding = budget.measure(np.full((1, x[0].size), 2.0**-24))[0]  # of every element
-            assert (size <= budget.epsilon * (1 + 1e-6) + rounding).all() and (point >= 0).all() and (point <= 1).all()
+            assert (
+                (size <= budget.epsilon * (1 + 1e-6) + rounding).all()
+                and (point >= 0).all()
+                and (point <= 1).all()
+            )
             assert (size >= budget.epsilon * (0.99999 if low else 0.3)).all()
 
 
 @pytest.mark.parametrize(("budget", "channels"), [(advex.L2(0.4), 2), (advex.L1(0.4), 1)], ids=repr)
 def test_a_proposal_moves_mass_from_window_to_window(budget, channels):
-    """From the best point so far: one window of the scheduled size gets the pattern, another one is emptied."""
+    """From the best point so far: one window of the scheduled size gets the pattern, another one is
+    emptied.
+    """
     shape = (13, 13, channels)
     model, x = linear_images(shape), images(shape, low=0.45, high=0.55)
     labels = scores(model, x).argmax(1)
     points, before = walked(SquareAttack(steps=30, p=0.05), model, x, labels, budget)
     side = 3  # round(sqrt(0.05 * 169)) = 3, and never less
     patterns = [eta(side, side, 2 if isinstance(budget, advex.L2) else 4)]
-    patterns = [turned * sign for pattern in patterns for turned in (pattern, pattern.T) for sign in (1, -1)]
+    patterns = [
+        turned * sign for pattern in patterns for turned in (pattern, pattern.T) for sign in (1, -1)
+    ]
     emptied, filled, seen = 0, 0, set()
     for best, proposal in zip(before, points[1:], strict=True):
         for row in range(len(x)):
@@ -284,9 +352,15 @@ def test_a_proposal_moves_mass_from_window_to_window(budget, channels):
                 fits = []
                 for channel in range(channels):
                     old, new = was[window][..., channel], now[window][..., channel]
-                    power = np.sqrt((old**2).sum()) if isinstance(budget, advex.L2) else np.abs(old).sum()
+                    power = (
+                        np.sqrt((old**2).sum())
+                        if isinstance(budget, advex.L2)
+                        else np.abs(old).sum()
+                    )
                     target = [pattern + old / (power + 1e-12) for pattern in patterns]
-                    near = [np.abs(new * np.abs(t).max() - t * np.abs(new).max()).max() for t in target]
+                    near = [
+                        np.abs(new * np.abs(t).max() - t * np.abs(new).max()).max() for t in target
+                    ]
                     fits.append(int(np.argmin(near)) if min(near) < 1e-5 else None)
                 if None not in fits:
                     found = True
@@ -302,7 +376,9 @@ def test_a_proposal_moves_mass_from_window_to_window(budget, channels):
 
 
 def test_only_what_is_better_is_kept():
-    """The margin of the best point never falls, and no point but the best is built upon (see the two tests above)."""
+    """The margin of the best point never falls, and no point but the best is built upon (see the
+    two tests above).
+    """
     x = images((9, 9, 1), count=30)
     model = linear_images((9, 9, 1))
     labels = scores(model, x).argmax(1)
@@ -329,7 +405,9 @@ def test_only_what_is_better_is_kept():
     ][: None if TENSORFLOW else 1],
 )
 def test_most_of_what_can_be_broken_and_more_than_by_chance(budget, share):
-    """On a linear model of images whose weights are smooth. In L1 the best is one pixel, which windows of 3 x 3 do not hit."""
+    """On a linear model of images whose weights are smooth. In L1 the best is one pixel, which
+    windows of 3 x 3 do not hit.
+    """
     shape = (10, 10, 1)
     wave = np.sin(np.arange(10) / 2)
     weights = (wave[:, None] + np.cos(np.arange(10) / 3)[None]).reshape(-1, 1)
@@ -362,7 +440,10 @@ def test_goals():
     logits = scores(model, x)
     labels, second = np.argsort(-logits, 1)[:, 0], np.argsort(-logits, 1)[:, 1]
     result = SquareAttack(steps=150)(model, x, advex.Targeted(second), advex.Linf(0.15))
-    assert result.success.sum() >= 18 and (result.prediction[result.success] == second[result.success]).all()
+    assert (
+        result.success.sum() >= 18
+        and (result.prediction[result.success] == second[result.success]).all()
+    )
     for attack in (
         advex.EveryTarget(SquareAttack(steps=60), 3),
         SquareAttack(steps=150, loss=advex.losses.cross_entropy, rescale=True),
@@ -377,7 +458,10 @@ def test_tables():
     for budget in (advex.Linf(0.1), advex.L2(0.3), advex.L1(0.8)):
         result = SquareAttack(steps=200)(model, x, labels, budget)
         clean = margins(model, x, labels)
-        best = [linear_extreme(gradient * (1 - 2 * label), row, budget) for row, label in zip(x, labels, strict=True)]
+        best = [
+            linear_extreme(gradient * (1 - 2 * label), row, budget)
+            for row, label in zip(x, labels, strict=True)
+        ]
         possible = clean + np.array(best) > 1e-3
         assert 10 < possible.sum() < 60
         assert result.success.sum() >= 0.8 * possible.sum()
@@ -391,12 +475,16 @@ def test_channels_first():
         labels = scores(model, x).argmax(1)
         points, before = walked(SquareAttack(steps=30, p=0.1), model, x, labels, advex.Linf(0.05))
         sizes = [
-            extent((now[row] != was[row]).any(0)) for was, now in zip(before, points[1:], strict=True) for row in range(len(x))
+            extent((now[row] != was[row]).any(0))
+            for was, now in zip(before, points[1:], strict=True)
+            for row in range(len(x))
         ]
         assert set(map(max, sizes)) <= {1, 2, 3} and np.max(sizes, axis=0).tolist() == [3, 3]
         for budget in (advex.L2(0.3), advex.L1(2.0)):
             result = SquareAttack(steps=60)(model, x, labels, budget)
-            assert result.success.any() and (result.distance[result.success] <= budget.epsilon).all()
+            assert (
+                result.success.any() and (result.distance[result.success] <= budget.epsilon).all()
+            )
     finally:
         keras.config.set_image_data_format("channels_last")
 
@@ -433,7 +521,9 @@ def test_inputs_that_are_no_images_are_refused_before_the_first_query():
             return x
 
     shape = (2, 3, 4, 5)
-    model = keras.Sequential([keras.Input(shape), Bell(), keras.layers.Flatten(), keras.layers.Dense(2)])
+    model = keras.Sequential(
+        [keras.Input(shape), Bell(), keras.layers.Flatten(), keras.layers.Dense(2)]
+    )
     called.clear()
     for attack in (SquareAttack(steps=9), advex.Restarts(SquareAttack(steps=9), 2)):
         with pytest.raises(InvalidInput, match=r"windows of an image.*received \(n, 2, 3, 4, 5\)"):

@@ -1,4 +1,6 @@
-"""What graphs of symbols must not do in silence: freeze a variable, draw twice, forget a state, lose a weight."""
+"""What graphs of symbols must not do in silence: freeze a variable, draw twice, forget a state,
+lose a weight.
+"""
 
 import subprocess
 import sys
@@ -47,11 +49,18 @@ def test_gradients_asked_for_apart_belong_to_one_draw():
     dense = layers.Dense(3)
     hidden = layers.Dropout(0.5)(x, training=True)
     first, second = ops.sum(hidden**2), ops.sum(dense(hidden))
-    asked = [hidden, *advex.gradients(first, x), *advex.gradients(second, dense.kernel), *advex.gradients(second, x)]
+    asked = [
+        hidden,
+        *advex.gradients(first, x),
+        *advex.gradients(second, dense.kernel),
+        *advex.gradients(second, x),
+    ]
     drawn, by_input, by_kernel, other = advex.function([x], asked)([ones(2, 40)])
     np.testing.assert_allclose(by_input, 2 * drawn * (drawn > 0) * 2, rtol=1e-5)
     np.testing.assert_allclose(by_kernel, np.repeat(drawn.sum(0)[:, None], 3, 1), rtol=1e-5)
-    np.testing.assert_allclose(other, 2 * (drawn > 0) * values(dense.kernel).sum(1), rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(
+        other, 2 * (drawn > 0) * values(dense.kernel).sum(1), rtol=1e-4, atol=1e-6
+    )
 
 
 def test_a_gradient_alone_draws_anew_each_time():
@@ -111,10 +120,14 @@ def test_a_mask_stays_where_it_is():
 
 
 @pytest.mark.parametrize(
-    "layer", [layers.Dropout(0.5), layers.Identity(), layers.ActivityRegularization(l2=0.1)], ids=lambda layer: layer.name
+    "layer",
+    [layers.Dropout(0.5), layers.Identity(), layers.ActivityRegularization(l2=0.1)],
+    ids=lambda layer: layer.name,
 )
 def test_layers_that_hand_their_input_on(layer):
-    """The tensor before and the tensor behind are one object on some backends, but not one symbol."""
+    """The tensor before and the tensor behind are one object on some backends, but not one
+    symbol.
+    """
     x = keras.Input((3,))
     before = ops.multiply(x, 2)
     behind = layer(before)
@@ -154,9 +167,15 @@ def penalties():
         "summed": lambda y: ops.sum(y) + 0.5 * ops.sum(ops.square(dense.kernel)),
         "model.losses": lambda y: ops.sum(y) + sum(dense.losses),
         "learned scale of 1": lambda y: ops.sum(y) * ops.convert_to_tensor(ops.exp(-scale.value)),
-        "tied weights": lambda y: ops.sum(ops.matmul(y, ops.transpose(ops.multiply(dense.kernel, 1.0)))),
-        "weights of ones": lambda y: ops.sum(y) + 0.5 * ops.sum(ops.square(ops.ones(3) + dense.bias)),
-        "masked weights": lambda y: ops.sum(ops.matmul(y, ops.ones((3, 5))) * ops.sum(dense.kernel * 2)),
+        "tied weights": lambda y: ops.sum(
+            ops.matmul(y, ops.transpose(ops.multiply(dense.kernel, 1.0)))
+        ),
+        "weights of ones": lambda y: (
+            ops.sum(y) + 0.5 * ops.sum(ops.square(ops.ones(3) + dense.bias))
+        ),
+        "masked weights": lambda y: ops.sum(
+            ops.matmul(y, ops.ones((3, 5))) * ops.sum(dense.kernel * 2)
+        ),
     }
 
 
@@ -175,16 +194,28 @@ def test_what_the_refusal_says_works():
     dense, _ = penalties()
     x = keras.Input((5,))
     model = keras.Model(x, dense(x))
-    loss = ops.sum(model.output) + advex.symbol(lambda: sum(model.losses)) + ops.sum(advex.symbol(dense.kernel) ** 2)
+    loss = (
+        ops.sum(model.output)
+        + advex.symbol(lambda: sum(model.losses))
+        + ops.sum(advex.symbol(dense.kernel) ** 2)
+    )
     run = advex.function([x], advex.gradients(loss, dense.kernel))
     for factor in (1, 3):
         dense.kernel.assign(factor * dense.kernel)
-        np.testing.assert_allclose(run([ones(2, 5)])[0], 2 + (2 * 0.01 + 2) * values(dense.kernel), rtol=1e-5)
+        np.testing.assert_allclose(
+            run([ones(2, 5)])[0], 2 + (2 * 0.01 + 2) * values(dense.kernel), rtol=1e-5
+        )
     busy = keras.Model(x, layers.Dense(2, kernel_regularizer="l1", activity_regularizer="l2")(x))
     run = advex.function([x], [ops.sum(busy.output) + advex.symbol(lambda: sum(busy.losses))])
-    np.testing.assert_allclose(run([ones(2, 5)])[0], values(ops.sum(busy(ones(2, 5))) + sum(busy.losses)), rtol=1e-5)
+    np.testing.assert_allclose(
+        run([ones(2, 5)])[0], values(ops.sum(busy(ones(2, 5))) + sum(busy.losses)), rtol=1e-5
+    )
     penalty = advex.symbol(lambda: 0.5 * ops.sum(dense.kernel**2))
-    np.testing.assert_allclose(advex.function([], advex.gradients(penalty, dense.kernel))()[0], values(dense.kernel), rtol=1e-6)
+    np.testing.assert_allclose(
+        advex.function([], advex.gradients(penalty, dense.kernel))()[0],
+        values(dense.kernel),
+        rtol=1e-6,
+    )
     with pytest.raises(UserCodeError, match="symbol"):
         advex.symbol(lambda: dense.nonsense)
 
@@ -203,7 +234,9 @@ def test_constants_are_let_through():
         "steps": ops.sum(features * ops.arange(2, dtype="float32")),
         "NumPy": ops.sum(features * np.random.default_rng(0).normal(size=2)),
         "hinge": keras.losses.categorical_hinge(label, 0.1 * features[:, 0, 0]),
-        "cross-entropy": keras.losses.binary_crossentropy(label, ops.sigmoid(features[:, 0, 0]), label_smoothing=0.1),
+        "cross-entropy": keras.losses.binary_crossentropy(
+            label, ops.sigmoid(features[:, 0, 0]), label_smoothing=0.1
+        ),
     }
     if BACKEND != "jax":  # where Keras' own fails on symbols
         made["huber"] = keras.losses.huber(label, features[:, 0, 0])
@@ -211,7 +244,9 @@ def test_constants_are_let_through():
         if BACKEND == "jax" and name != "a target of style":  # each would be compiled
             assert advex.gradients(loss, x)
             continue
-        found = advex.function([x, label], advex.gradients(loss, x))([ones(1, 4, 4, 3), ones(1, 2)])[0]
+        found = advex.function([x, label], advex.gradients(loss, x))(
+            [ones(1, 4, 4, 3), ones(1, 2)]
+        )[0]
         assert np.isfinite(found).all() and found.any(), name
 
 
@@ -229,7 +264,9 @@ def test_outputs_and_losses_that_are_arrays_already():
 
 def test_updates_follow_the_variable():
     x = keras.Input(())
-    count, average, source, target = (keras.Variable(start) for start in (0.0, 0.0, 2.0, [0.0, 0.0]))
+    count, average, source, target = (
+        keras.Variable(start) for start in (0.0, 0.0, 2.0, [0.0, 0.0])
+    )
     drawn, seeds = keras.Variable(0.0), keras.random.SeedGenerator(1)
     run = advex.function(
         [x],
@@ -257,7 +294,11 @@ def test_updates_by_symbols_and_constants():
     (slope,) = advex.gradients(loss, dense.kernel)
     old = values(dense.kernel)
     reset, kept = keras.Variable([1.0, 2.0]), keras.Variable(7.0)
-    updates = [(dense.kernel, advex.symbol(dense.kernel) - 0.1 * slope), (reset, 0), (kept, np.float32(3))]
+    updates = [
+        (dense.kernel, advex.symbol(dense.kernel) - 0.1 * slope),
+        (reset, 0),
+        (kept, np.float32(3)),
+    ]
     found, before = advex.function([x], [slope, dense.kernel], updates=updates)([ones(2, 3)])
     np.testing.assert_array_equal(before, old)
     np.testing.assert_allclose(values(dense.kernel), old - 0.1 * found, rtol=1e-6)
@@ -281,7 +322,11 @@ def test_updates_that_cannot_work_are_named():
     "optimizer",
     [
         keras.optimizers.SGD(0.1, momentum=0.9),
-        keras.optimizers.Adam(keras.optimizers.schedules.ExponentialDecay(0.05, 2, 0.5), clipnorm=0.5, weight_decay=0.01),
+        keras.optimizers.Adam(
+            keras.optimizers.schedules.ExponentialDecay(0.05, 2, 0.5),
+            clipnorm=0.5,
+            weight_decay=0.01,
+        ),
         keras.optimizers.RMSprop(0.01, use_ema=True, ema_overwrite_frequency=2),
         keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD(0.1), dynamic_growth_steps=1),
     ],
@@ -293,7 +338,14 @@ def test_a_training_step_is_what_fit_does(optimizer):
 
     def network():
         keras.utils.set_random_seed(1)
-        return keras.Sequential([keras.Input((3,)), layers.Dense(4, "tanh"), layers.BatchNormalization(), layers.Dense(2)])
+        return keras.Sequential(
+            [
+                keras.Input((3,)),
+                layers.Dense(4, "tanh"),
+                layers.BatchNormalization(),
+                layers.Dense(2),
+            ]
+        )
 
     def fresh():
         return keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(optimizer))
@@ -367,17 +419,25 @@ def test_no_derivative_is_no_derivative_on_every_backend(name):
     with pytest.raises(GradientUnavailable, match="rounding"):
         advex.function([x], advex.gradients(loss, x))([ones(1, 2)])
     assert advex.gradients(loss, x, unconnected="none") == [None]
-    assert not advex.function([x], advex.gradients(loss, x, unconnected="zero"))([ones(1, 2)])[0].any()
+    assert not advex.function([x], advex.gradients(loss, x, unconnected="zero"))([ones(1, 2)])[
+        0
+    ].any()
     assert advex.function([x], advex.gradients(loss + x, x))([ones(1, 2)])[0].all()
 
 
 def test_strangers():
-    x, other, lonely = keras.Input((2,)), keras.Input((4,), name="stranger"), keras.Variable([1.0, 2.0], name="lonely")
+    x, other, lonely = (
+        keras.Input((2,)),
+        keras.Input((4,), name="stranger"),
+        keras.Variable([1.0, 2.0], name="lonely"),
+    )
     for thing, name in ((other, "stranger"), (lonely, "lonely")):
         with pytest.raises(InvalidInput, match=name):
             advex.gradients(x * 2, [x, thing])
         assert advex.gradients(x * 2, [x, thing], unconnected="none")[1] is None
-    found = advex.function([x, other], advex.gradients(x * 2, [lonely, other], unconnected="zero"))([ones(1, 2), ones(1, 4)])
+    found = advex.function([x, other], advex.gradients(x * 2, [lonely, other], unconnected="zero"))(
+        [ones(1, 2), ones(1, 4)]
+    )
     assert [value.tolist() for value in found] == [[0, 0], [[0, 0, 0, 0]]]
     with pytest.raises(InvalidInput, match="unconnected"):
         advex.gradients(x * 2, x, unconnected="None")
@@ -401,13 +461,17 @@ def test_any_structure():
     several = keras.Model([a, b], [a * b, a + b])
     named = keras.Model({"a": a, "b": b}, {"product": a * b, "sum": a + b})
     two, three = 2 * ones(1, 3), 3 * ones(1, 3)
-    (slope,) = advex.function([several.inputs], advex.gradients(several.outputs, several.inputs[0]))([[two, three]])
+    (slope,) = advex.function(
+        [several.inputs], advex.gradients(several.outputs, several.inputs[0])
+    )([[two, three]])
     assert slope[0, 0] == 4
     found = advex.function(several, several)([two, three])
     assert [value[0, 0] for value in found] == [6, 5]
     found = advex.function(named, named)({"b": three, "a": two})
     assert {key: value[0, 0] for key, value in found.items()} == {"product": 6, "sum": 5}
-    found = advex.function(several.inputs, {"first": [several.outputs[0]], "rest": None})({"a": two, "b": three})
+    found = advex.function(several.inputs, {"first": [several.outputs[0]], "rest": None})(
+        {"a": two, "b": three}
+    )
     assert found["rest"] is None and found["first"][0][0, 0] == 6
     turned = advex.function([a, b], {"b": a * 2, "a": [b * 2, a]})([two, three])
     assert (turned["b"][0, 0], turned["a"][0][0, 0], turned["a"][1][0, 0]) == (4, 6, 2)
@@ -430,7 +494,13 @@ def test_tensors_of_the_backend_are_taken_as_they_are():
 
 def backbone():
     return keras.Sequential(
-        [keras.Input((8, 8, 3)), layers.Conv2D(4, 3, name="conv"), layers.Dropout(0.5), layers.ReLU()], name="backbone"
+        [
+            keras.Input((8, 8, 3)),
+            layers.Conv2D(4, 3, name="conv"),
+            layers.Dropout(0.5),
+            layers.ReLU(),
+        ],
+        name="backbone",
     )
 
 
@@ -443,11 +513,17 @@ def test_a_layer_inside_a_nested_model(deep):
     y = head(layers.Flatten()(outer(layers.Rescaling(0.5)(x))))
     conv = inside.get_layer("conv")
     data = np.random.default_rng(0).normal(size=(2, 8, 8, 3)).astype("float32")
-    features, slope, out = advex.function([x], [conv.output, *advex.gradients(y[:, 0], conv.output), y])([data])
+    features, slope, out = advex.function(
+        [x], [conv.output, *advex.gradients(y[:, 0], conv.output), y]
+    )([data])
     reference = values(conv(0.5 * data))
     np.testing.assert_allclose(features, reference, rtol=1e-4, atol=1e-5)
-    np.testing.assert_allclose(advex.function([x], [conv.output])([data])[0], reference, rtol=1e-4, atol=1e-5)
-    np.testing.assert_allclose(slope.reshape(2, -1), values(head.kernel)[:, 0] * (reference > 0).reshape(2, -1), rtol=1e-4)
+    np.testing.assert_allclose(
+        advex.function([x], [conv.output])([data])[0], reference, rtol=1e-4, atol=1e-5
+    )
+    np.testing.assert_allclose(
+        slope.reshape(2, -1), values(head.kernel)[:, 0] * (reference > 0).reshape(2, -1), rtol=1e-4
+    )
     np.testing.assert_allclose(out, values(keras.Model(x, y)(data)), rtol=1e-4, atol=1e-5)
 
 
@@ -465,7 +541,9 @@ def test_a_sequential_model_that_grew():
     for width in (4, 5, 2):
         model.add(layers.Dense(width, "tanh"))
     first = model.layers[0]
-    run = advex.function(model.layers[0].input, [*advex.gradients(model, [first.output, first.input])])
+    run = advex.function(
+        model.layers[0].input, [*advex.gradients(model, [first.output, first.input])]
+    )
     hidden, by_input = run([ones(2, 3)])
     assert hidden.shape == (2, 4) and by_input.shape == (2, 3)
 
@@ -485,7 +563,9 @@ def with_gradients():
     x = keras.Input((5,))
     hidden = layers.Dense(4, "tanh")(x)
     y = layers.Dense(1)(hidden)
-    by_input, by_hidden, by_kernel = advex.gradients(y, [x, hidden, y._keras_history.operation.kernel])
+    by_input, by_hidden, by_kernel = advex.gradients(
+        y, [x, hidden, y._keras_history.operation.kernel]
+    )
     return keras.Model(x, [y, by_input, by_hidden, by_kernel])
 
 
@@ -493,7 +573,9 @@ def demand_gradients(model, x):
     one, bias, two = model.get_weights()[:3]
     hidden = np.tanh(x @ one + bias)
     _, by_input, by_hidden, by_kernel = map(values, model(x))
-    np.testing.assert_allclose(by_input, ((1 - hidden**2) * two[:, 0]) @ one.T, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(
+        by_input, ((1 - hidden**2) * two[:, 0]) @ one.T, rtol=1e-4, atol=1e-6
+    )
     np.testing.assert_allclose(by_hidden, np.repeat(two.T, len(x), 0), rtol=1e-5)
     np.testing.assert_allclose(by_kernel, hidden.sum(0)[:, None], rtol=1e-4, atol=1e-6)
 
@@ -562,7 +644,9 @@ def test_mixed_precision(policy):
     promised = [slope.dtype for slope in slopes]
     assert promised == ["float32", hidden.dtype, x.dtype]
     data = np.random.default_rng(0).normal(size=(4, 8)).astype("float32")
-    inside = [keras.backend.standardize_dtype(found.dtype) for found in keras.Model(x, slopes)(data)]
+    inside = [
+        keras.backend.standardize_dtype(found.dtype) for found in keras.Model(x, slopes)(data)
+    ]
     assert inside == promised
     assert [str(found.dtype) for found in advex.function([x], slopes)([data])] == promised
 
@@ -590,11 +674,15 @@ def test_jacobian_and_hessian():
     direction = keras.Input((3,))
     (product,) = advex.gradients(ops.sum(slope * direction, axis=1), x)
     data, along = np.random.default_rng(0).normal(size=(2, 4, 3)).astype("float32")
-    found, weights, hessian = advex.function([x, direction], [rows, by_kernel, product])([data, along])
+    found, weights, hessian = advex.function([x, direction], [rows, by_kernel, product])(
+        [data, along]
+    )
     kernel = values(dense.kernel)
     np.testing.assert_allclose(found, kernel.T * 2 * data[:, None], rtol=1e-5)
     np.testing.assert_allclose(hessian, 2 * kernel[:, 0] * along, rtol=1e-5)
-    np.testing.assert_allclose(weights, (data**2).sum(0)[None, :, None] * np.eye(2)[:, None], rtol=1e-5)
+    np.testing.assert_allclose(
+        weights, (data**2).sum(0)[None, :, None] * np.eye(2)[:, None], rtol=1e-5
+    )
     with pytest.raises(InvalidInput, match=r"\(batch, k\)"):
         advex.jacobian(ops.sum(y, axis=1), x)
 
@@ -640,7 +728,7 @@ import keras
 devices = keras.distribution.list_devices("cpu")
 keras.distribution.set_distribution(keras.distribution.DataParallel(devices=devices, auto_shard_dataset=False))
 scope = contextlib.nullcontext()
-""",
+""",  # noqa: E501
 }
 STEPS = """
 import numpy as np
@@ -664,11 +752,13 @@ other.compile(keras.optimizers.Adam(0.1), "mse")
 np.testing.assert_allclose(losses, [float(other.train_on_batch(*data)) for _ in range(3)], rtol=1e-5)
 for one, two in zip(ours, other.get_weights()):
     np.testing.assert_allclose(one, two, rtol=1e-5, atol=1e-6)
-"""
+"""  # noqa: E501
 
 
 @pytest.mark.skipif(BACKEND == "torch", reason="Keras has no distribution on torch")
 def test_on_two_devices():
     script = DEVICES[BACKEND] + STEPS
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr[-3000:]

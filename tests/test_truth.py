@@ -1,4 +1,6 @@
-"""A result is true for whatever model, goal and backend comes: neighbours, places, stale traces, heads, huge logits, counts."""
+"""A result is true for whatever model, goal and backend comes: neighbours, places, stale traces,
+heads, huge logits, counts.
+"""
 
 import contextlib
 import warnings
@@ -19,7 +21,8 @@ X = RNG.uniform(size=(40, 12)).astype("float32")
 WEIGHTS = RNG.normal(size=(12, 4)).astype("float32")
 BUDGET = advex.Linf(0.05)
 
-QUICK = advex.PGD(steps=5) if keras.backend.backend() != "jax" else advex.FGSM()  # on JAX nearly all time is compiling
+# on JAX nearly all time is compiling
+QUICK = advex.PGD(steps=5) if keras.backend.backend() != "jax" else advex.FGSM()
 
 pytestmark = pytest.mark.filterwarnings("ignore::advex.errors.ModelWarning")
 everywhere = pytest.mark.backends
@@ -34,7 +37,9 @@ def top(weights=WEIGHTS, **settings):
 
 def alone(model, x):
     """The model's own answers, each input in a batch of its own."""
-    return np.concatenate([ops.convert_to_numpy(model(x[row : row + 1], training=False)) for row in range(len(x))])
+    return np.concatenate(
+        [ops.convert_to_numpy(model(x[row : row + 1], training=False)) for row in range(len(x))]
+    )
 
 
 def said(result):
@@ -102,7 +107,8 @@ def test_no_false_success_of_a_model_that_depends_on_neighbours_or_place(odd):
 
 @everywhere
 def test_the_last_place_of_a_full_batch():
-    """Only the row before the border of two batches is answered otherwise, wherever that border is."""
+    """Only the row before the border of two batches is answered otherwise, wherever that border
+    is."""
 
     class Last(layers.Layer):
         def call(self, x):
@@ -120,11 +126,14 @@ def test_the_last_place_of_a_full_batch():
 
 
 def test_what_shows_only_beside_the_boundary_is_found_at_the_end():
-    """Clean inputs are answered alike in every company; among adversarial ones the neighbours count."""
+    """Clean inputs are answered alike in every company; among adversarial ones the neighbours
+    count.
+    """
 
     class Sly(layers.Layer):
         def call(self, x):
-            there = ops.abs(x - ops.round(x * 2) / 2) > 1e-3  # off the grid 0, 0.5, 1, where the clean inputs lie
+            # off the grid 0, 0.5, 1, where the clean inputs lie
+            there = ops.abs(x - ops.round(x * 2) / 2) > 1e-3
             crowd = ops.sum(ops.where(there, 1.0, 0.0), axis=0, keepdims=True) > 1.5
             return ops.where(ops.logical_and(there, crowd), 1.0 - x, x)
 
@@ -154,7 +163,9 @@ def test_a_model_with_another_number_of_rows_is_refused(rows):
         def call(self, x):
             if rows == "more":
                 return self.top(ops.reshape(x, (-1, 6)))
-            return self.top(x[: 1 if rows == "fewer" else max(1, x.shape[0] // 2) if x.shape[0] else None])
+            return self.top(
+                x[: 1 if rows == "fewer" else max(1, x.shape[0] // 2) if x.shape[0] else None]
+            )
 
     for goal in (None, np.zeros(40, int)):
         with pytest.raises(InvalidInput, match="one row for each input"):
@@ -166,7 +177,9 @@ def test_a_model_with_another_number_of_rows_is_refused(rows):
 
 def changed_closure():
     state = {"sign": 1.0}
-    model = keras.Sequential([keras.Input((12,)), layers.Lambda(lambda x: x * state["sign"]), top()])
+    model = keras.Sequential(
+        [keras.Input((12,)), layers.Lambda(lambda x: x * state["sign"]), top()]
+    )
     return model, lambda: state.update(sign=-1.0)
 
 
@@ -277,7 +290,9 @@ def test_a_head_that_has_changed_is_looked_at_again_by_evaluations():
 @everywhere
 @pytest.mark.parametrize("nested", [False, True])
 def test_a_last_layer_that_was_given_another_class(nested):
-    """As reloading a module in a notebook does; the softmax, once recovered, is not that of the old class."""
+    """As reloading a module in a notebook does; the softmax, once recovered, is not that of the old
+    class.
+    """
 
     class Reversed(layers.Dense):
         def call(self, x, training=None):
@@ -325,7 +340,9 @@ def test_the_function_that_is_compared_stays_however_many_are_compiled():
     for steps in range(2, 2 + 14):
         advex.BIM(steps=steps)(classifier, x, labels, BUDGET)
         names = [name[0] for name in classifier.kept() if isinstance(name, tuple)]
-        assert names.count("forward") == 1 and names.count("canary") == (keras.backend.backend() != "torch")
+        assert names.count("forward") == 1 and names.count("canary") == (
+            keras.backend.backend() != "torch"
+        )
         assert names.index("forward") == 0
         assert len(names) <= 34
 
@@ -364,7 +381,8 @@ def test_a_demanded_probability_is_the_models_own_sigmoid(kind):
     own = answers(result.x)
     assert result.success.sum() >= 3
     assert (own[np.arange(40), target][result.success] >= 0.7 - 1e-5).all()
-    np.testing.assert_allclose(result.confidence, own.max(1), atol=1e-5)  # what is told is what the model gives
+    # what is told is what the model gives
+    np.testing.assert_allclose(result.confidence, own.max(1), atol=1e-5)
     np.testing.assert_allclose(result.before_confidence, answers(X).max(1), atol=1e-5)
     if kind == "black box":
         return
@@ -386,7 +404,8 @@ def test_logits_between_0_and_1_by_chance_are_no_probabilities():
         def __init__(self):
             super().__init__()
             self.top = top(WEIGHTS[:, :2])
-            self.top.set_weights([WEIGHTS[:, :2] * 0.6, 0.5 - 0.3 * WEIGHTS[:, :2].sum(0)])  # around 0.5
+            # around 0.5
+            self.top.set_weights([WEIGHTS[:, :2] * 0.6, 0.5 - 0.3 * WEIGHTS[:, :2].sum(0)])
 
         def call(self, x):
             return self.top(x)
@@ -426,7 +445,11 @@ def test_one_logit_between_0_and_1_by_chance_is_no_probability(kind):
 def test_one_unit_is_said_to_be_taken_for_yes_or_no(activation):
     model = keras.Sequential([keras.Input((12,)), top(WEIGHTS[:, :1] * 3, activation=activation)])
     told = said(advex.FGSM()(model, X, None, BUDGET))
-    assert ("one output unit" in told and "regression" in told) if activation is None else "sigmoid" in told
+    assert (
+        ("one output unit" in told and "regression" in told)
+        if activation is None
+        else "sigmoid" in told
+    )
 
 
 # Logits that are huge, infinite or nothing
@@ -503,7 +526,9 @@ class Unsure(advex.Goal):
     floor: np.ndarray  # one number for all, without axes
 
     def margin(self, logits):
-        own = ops.take_along_axis(ops.softmax(logits), ops.expand_dims(self.labels, 1), axis=1)[:, 0]
+        own = ops.take_along_axis(ops.softmax(logits), ops.expand_dims(self.labels, 1), axis=1)[
+            :, 0
+        ]
         return ops.maximum(self.most, float(self.floor)) - own
 
 
@@ -514,7 +539,9 @@ def test_fields_of_a_goal_of_ones_own_in_every_type(kind):
     labels = alone(model, X).argmax(1).astype(kind)
     goal = Unsure(labels, np.full(40, 0.5, "float64"), np.array(0.1))
     result = advex.PGD(steps=10)(model, X, goal, advex.Linf(0.2))
-    own = ops.convert_to_numpy(ops.softmax(alone(model, result.x)))[np.arange(40), labels.astype(int)]
+    own = ops.convert_to_numpy(ops.softmax(alone(model, result.x)))[
+        np.arange(40), labels.astype(int)
+    ]
     assert (own[result.success] < 0.5).all() and result.success.sum() > 5
 
 
@@ -588,7 +615,11 @@ def test_costs_are_those_of_an_independent_counter_in_every_call():
     model = keras.Model(entry, top()(Counter()(entry)))
     labels = alone(model, X).argmax(1)
     attacks = [advex.PGD(steps=2 + number) for number in range(12)]
-    attacks += [advex.Ensemble(advex.FGSM(), advex.SquareAttack(steps=20)), advex.MinimumNorm("L2"), advex.DeepFool()]
+    attacks += [
+        advex.Ensemble(advex.FGSM(), advex.SquareAttack(steps=20)),
+        advex.MinimumNorm("L2"),
+        advex.DeepFool(),
+    ]
     for number, attack in enumerate(attacks):
         budget = advex.L2() if number >= 13 else BUDGET
         shown[0] = 0
@@ -616,7 +647,8 @@ class Table(advex.Attack):
     def step(self, problem, x, memory):
         sizes = ops.convert_to_tensor(np.linspace(0.5, 0.1, self.steps).astype("float32"))
         more = ops.convert_to_tensor(np.linspace(1.0, 2.0, self.steps).astype("float32"))
-        if TENSORFLOW:  # on a CPU a look-up behind the end of a table fails; elsewhere it is clipped or wrong
+        # on a CPU a look-up behind the end of a table fails; elsewhere it is clipped or wrong
+        if TENSORFLOW:
             import tensorflow as tf
 
             size = tf.gather(sizes, problem.step) * tf.gather(more, memory["count"])
@@ -690,15 +722,28 @@ def test_code_that_does_not_work_on_tensors_is_named():
     cases = [
         ("the loss numpy_loss", lambda: advex.PGD(loss=numpy_loss)(model, x, labels, BUDGET)),
         ("step_size", lambda: advex.BIM(step_size=numpy_size)(model, x, labels, BUDGET)),
-        ("learning_rate", lambda: advex.GradientAscent(learning_rate=numpy_size)(model, x, labels, BUDGET)),
-        ("transform", lambda: advex.AveragedGradient(advex.PGD(), numpy_transform, 2)(model, x, labels, BUDGET)),
+        (
+            "learning_rate",
+            lambda: advex.GradientAscent(learning_rate=numpy_size)(model, x, labels, BUDGET),
+        ),
+        (
+            "transform",
+            lambda: advex.AveragedGradient(advex.PGD(), numpy_transform, 2)(
+                model, x, labels, BUDGET
+            ),
+        ),
         ("Broken.step", lambda: Broken()(model, x, labels, BUDGET)),
         ("Vain.margin", lambda: advex.PGD()(model, x, Vain(labels), BUDGET)),
         ("the model", lambda: advex.PGD()(Model(), x, labels, BUDGET)),
-        ("preprocess", lambda: advex.PGD()(advex.Classifier(model, preprocess=bad), x, labels, BUDGET)),
+        (
+            "preprocess",
+            lambda: advex.PGD()(advex.Classifier(model, preprocess=bad), x, labels, BUDGET),
+        ),
     ]
     for name, call in cases:
-        with pytest.raises(UserCodeError, match=f"^{name}.* failed with TypeError: .*no NumPy here") as caught:
+        with pytest.raises(
+            UserCodeError, match=f"^{name}.* failed with TypeError: .*no NumPy here"
+        ) as caught:
             call()
         assert isinstance(caught.value.__cause__, TypeError)
 
@@ -711,23 +756,31 @@ def test_a_preprocessing_in_numpy_is_named(back):
         return ops.convert_to_tensor(made) if back else made
 
     with pytest.raises(advex.errors.AdvexError, match="preprocess"):
-        advex.PGD()(advex.Classifier(linear_model(), preprocess=whitened), linear_data(6)[0], None, BUDGET)
+        advex.PGD()(
+            advex.Classifier(linear_model(), preprocess=whitened), linear_data(6)[0], None, BUDGET
+        )
 
 
 @everywhere
 def test_random_layers_as_transforms_are_said_to_be_random():
     x = np.random.default_rng(0).uniform(size=(6, 6, 6, 3)).astype("float32")
     noise = layers.GaussianNoise(0.05)
-    attack = advex.AveragedGradient(advex.PGD(steps=2), lambda problem, x: noise(x, training=True), 2)
+    attack = advex.AveragedGradient(
+        advex.PGD(steps=2), lambda problem, x: noise(x, training=True), 2
+    )
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         result = attack(small_network(), x, None, BUDGET)
     assert any("draws random numbers of its own" in str(entry.message) for entry in caught)
     assert "problem.uniform" in said(result)
-    own = advex.AveragedGradient(advex.PGD(steps=2), lambda problem, x: x * (0.9 + 0.2 * problem.uniform((1, 1, 1))), 2)
+    own = advex.AveragedGradient(
+        advex.PGD(steps=2), lambda problem, x: x * (0.9 + 0.2 * problem.uniform((1, 1, 1))), 2
+    )
     assert "random" not in said(own(small_network(), x, None, BUDGET))
     with contextlib.suppress(ModelWarning):
-        assert "random" not in said(advex.AveragedGradient(advex.PGD(steps=2), None, 2)(small_network(), x, None, BUDGET))
+        assert "random" not in said(
+            advex.AveragedGradient(advex.PGD(steps=2), None, 2)(small_network(), x, None, BUDGET)
+        )
 
 
 def test_a_goal_with_only_a_reached_of_its_own_is_told_what_attacks_climb(embedded):
@@ -740,6 +793,9 @@ def test_a_goal_with_only_a_reached_of_its_own_is_told_what_attacks_climb(embedd
 
     attack = advex.PGD(steps=1)
     result = attack(model, x[:2], Certain(labels[:2]), advex.Linf(1 / 255))
-    assert any("reached() of its own and the margin() of Untargeted" in note for note in result.info["notes"])
+    assert any(
+        "reached() of its own and the margin() of Untargeted" in note
+        for note in result.info["notes"]
+    )
     for goal in (advex.Untargeted(labels[:2]), advex.Targeted((labels[:2] + 1) % 10)):
         assert not goal.notes

@@ -1,24 +1,29 @@
-"""The one place that talks to a framework: gradients, compilation, indexing. Everything above is ``keras.ops``.
+"""The one place that talks to a framework: gradients, compilation, indexing. Everything above is
+``keras.ops``.
 
 Each backend module offers the same names:
 
 ``value_and_gradient(function, x)``
-    ``function(x)`` returns ``(value, extra)`` with value of shape (batch,); returns ``(value, gradient, extra)`` with
-    the gradient of the sum of ``value`` with respect to ``x`` alone, or None for it where there is no path.
+    ``function(x)`` returns ``(value, extra)`` with value of shape (batch,); returns ``(value,
+    gradient, extra)`` with the gradient of the sum of ``value`` with respect to ``x`` alone, or
+    None for it where there is no path.
 ``jacobian(function, x)``
-    ``function(x)`` returns ``(values, extra)`` with values of shape (batch, k); returns ``(values, jacobian, extra)`` with the
-    gradients of each column, (batch, k, ...), from one forward pass; None where there is no path.
+    ``function(x)`` returns ``(values, extra)`` with values of shape (batch, k); returns ``(values,
+    jacobian, extra)`` with the gradients of each column, (batch, k, ...), from one forward pass;
+    None where there is no path.
 ``differentiate(run, groups, variables, known)``
-    ``run(tap)`` computes a dict of tensors and calls ``tap(key, tensor)``, going on with what it returns, where a tensor
-    appears that something is differentiated by. Returns the dict and, for each group (losses, keys), the gradients of the sum
-    of these losses by key, None where there is no path. ``variables`` are those that are differentiated by; ``known`` are
-    tensors whose shapes are known before. One pass, however many groups; may be nested.
+    ``run(tap)`` computes a dict of tensors and calls ``tap(key, tensor)``, going on with what it
+    returns, where a tensor appears that something is differentiated by. Returns the dict and, for
+    each group (losses, keys), the gradients of the sum of these losses by key, None where there is
+    no path. ``variables`` are those that are differentiated by; ``known`` are tensors whose shapes
+    are known before. One pass, however many groups; may be nested.
 ``program(compute, settle, signature)``
-    ``compute(*tensors)`` returns (answer, rest), then ``settle(rest)`` assigns variables: compiled as one. Layers' state is
+    ``compute(*tensors)`` returns (answer, rest), then ``settle(rest)`` assigns variables: compiled
+    as one. Layers' state is
     kept: what they assign while ``compute`` runs is assigned after it. Returns answer, a list.
 ``compiled(function, signature, variables)``
-    ``function(*tensors)`` compiled; ``signature`` is a list of (shape with None, dtype); ``variables`` are the
-    ``keras.Variable`` objects that the function reads.
+    ``function(*tensors)`` compiled; ``signature`` is a list of (shape with None, dtype);
+    ``variables`` are the ``keras.Variable`` objects that the function reads.
 ``descend(optimizer, slopes, weights)``
     A step of a Keras optimizer, inside of ``program``.
 ``given(array)``
@@ -32,7 +37,8 @@ Each backend module offers the same names:
 ``RAGGED``
     True if batches may change size at no cost; False if a new shape means a new compilation.
 ``TRACED``
-    True if what is compiled is a trace of the first call, which later changes of Python values do not reach.
+    True if what is compiled is a trace of the first call, which later changes of Python values do
+    not reach.
 ``accelerated()``
     True if looking at a result makes an accelerator wait.
 """
@@ -93,7 +99,8 @@ elif _name == "torch":
     )
 else:
     raise ImportError(
-        f"advex needs gradients, which Keras' backend {_name!r} has not: set KERAS_BACKEND to tensorflow, jax or torch"
+        f"advex needs gradients, which Keras' backend {_name!r} has not: set KERAS_BACKEND to"
+        f" tensorflow, jax or torch"
     )
 
 NAME: str = _name

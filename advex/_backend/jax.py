@@ -1,4 +1,6 @@
-"""JAX: function transformations; a model's variables travel as arguments, so that they never become constants."""
+"""JAX: function transformations; a model's variables travel as arguments, so that they never become
+constants.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,9 @@ def value_and_gradient(function: Callable[[Any], tuple[Any, Any]], x: Any) -> tu
 
 def jacobian(function: Callable[[Any], tuple[Any, Any]], x: Any) -> tuple[Any, Any, Any]:
     values, pull, extra = jax.vjp(function, x, has_aux=True)
-    seeds = jnp.repeat(jnp.eye(values.shape[1], dtype=values.dtype)[:, None], values.shape[0], axis=1)
+    seeds = jnp.repeat(
+        jnp.eye(values.shape[1], dtype=values.dtype)[:, None], values.shape[0], axis=1
+    )
     (found,) = jax.vmap(pull)(seeds)
     return values, jnp.moveaxis(found, 0, 1), extra
 
@@ -41,7 +45,9 @@ def differentiate(
     places = {key: (tensor.shape, tensor.dtype) for key, tensor in known.items()}
 
     def body(points: dict[int, Any], losses: Sequence[int]) -> tuple[Any, Any]:
-        """The sum of some losses, and all that was computed: ``points`` are values of variables, and zeros added to tensors."""
+        """The sum of some losses, and all that was computed: ``points`` are values of variables,
+        and zeros added to tensors.
+        """
 
         def tap(key: int, value: Any) -> Any:
             places[key] = (value.shape, value.dtype)
@@ -64,15 +70,23 @@ def differentiate(
         jax.eval_shape(lambda: body({}, ()))  # how large are the tensors inside?
     values, state, found = {}, {}, []
     for number, (losses, keys) in enumerate(groups):
-        points = {key: variables[key].value if key in variables else jnp.zeros(*places[key]) for key in keys}
-        trace, shapes = jax.make_jaxpr(functools.partial(pulled, losses=losses), return_shape=True)(points)
+        points = {
+            key: variables[key].value if key in variables else jnp.zeros(*places[key])
+            for key in keys
+        }
+        trace, shapes = jax.make_jaxpr(functools.partial(pulled, losses=losses), return_shape=True)(
+            points
+        )
         flat = jax.extend.core.jaxpr_as_fun(trace)(*jax.tree.leaves(points))
         slopes, rest = jax.tree.unflatten(jax.tree.structure(shapes), flat)
         dead = jax.tree.unflatten(jax.tree.structure(points), _untouched(trace.jaxpr, len(points)))
         found.append({key: None if dead[key] else slopes[key] for key in keys})
         if number == 0:
             values, state = rest
-    for key, value in state.items():  # by now: each group starts from the same state, and draws alike
+    for (
+        key,
+        value,
+    ) in state.items():  # by now: each group starts from the same state, and draws alike
         changed[key].assign(value)
     return values, found
 
@@ -85,13 +99,19 @@ def _untouched(jaxpr: Any, count: int) -> list[bool]:
         if hasattr(variable, "val"):
             return not np.any(variable.val)
         maker = makers.get(id(variable))
-        return maker is not None and maker.primitive.name == "broadcast_in_dim" and empty(maker.invars[0])
+        return (
+            maker is not None
+            and maker.primitive.name == "broadcast_in_dim"
+            and empty(maker.invars[0])
+        )
 
     return [empty(variable) for variable in jaxpr.outvars[:count]]
 
 
 def compiled(
-    function: Callable[..., Any], signature: Sequence[tuple[tuple[int | None, ...], str]], variables: Callable[[], list[Any]]
+    function: Callable[..., Any],
+    signature: Sequence[tuple[tuple[int | None, ...], str]],
+    variables: Callable[[], list[Any]],
 ) -> Callable[..., Any]:
     owned = variables()
 
@@ -111,7 +131,9 @@ def program(
     settle: Callable[[Any], None],
     signature: Sequence[tuple[tuple[int | None, ...], str]],
 ) -> Callable[..., Any]:
-    owned: list[Any] = []  # all variables that are read or assigned, in closures, too: they travel as arguments
+    owned: list[
+        Any
+    ] = []  # all variables that are read or assigned, in closures, too: they travel as arguments
     missing: dict[int, Any] = {}
 
     def pure(values: list[Any], tensors: tuple[Any, ...]) -> tuple[Any, dict[int, Any]]:
@@ -119,8 +141,16 @@ def program(
             answer, rest = compute(*tensors)
             settle(rest)
         places = {id(variable): place for place, variable in enumerate(owned)}
-        missing.update({key: variable for key, variable in (scope.read | scope.changed).items() if key not in places})
-        return answer, {places[key]: scope.state_mapping[key] for key in scope.changed if key in places}
+        missing.update(
+            {
+                key: variable
+                for key, variable in (scope.read | scope.changed).items()
+                if key not in places
+            }
+        )
+        return answer, {
+            places[key]: scope.state_mapping[key] for key in scope.changed if key in places
+        }
 
     quick = jax.jit(pure)
 
@@ -151,13 +181,17 @@ def concatenate(tensors: Sequence[Any]) -> Any:
 
 
 def descend(optimizer: Any, slopes: Sequence[Any], weights: Sequence[Any]) -> None:
-    if [id(weight) for weight in weights] != [id(weight) for weight in optimizer._trainable_variables]:
+    if [id(weight) for weight in weights] != [
+        id(weight) for weight in optimizer._trainable_variables
+    ]:
         optimizer.apply(slopes, weights)  # of only some of its variables
         return
     # Some optimizers, such as that of mixed precision, can be traced only so.
     held = [*weights, *optimizer.variables]
     values = [variable.value for variable in held]
-    news, slots = optimizer.stateless_apply(values[len(weights) :], list(slopes), values[: len(weights)])
+    news, slots = optimizer.stateless_apply(
+        values[len(weights) :], list(slopes), values[: len(weights)]
+    )
     for variable, value in zip(held, [*news, *slots], strict=True):
         variable.assign(value)
 
@@ -171,7 +205,8 @@ def accelerated() -> bool:
 
 
 def immediate(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    return lambda x: function(jnp.asarray(x))  # operation by operation: nothing that was traced before takes part
+    # operation by operation: nothing that was traced before takes part
+    return lambda x: function(jnp.asarray(x))
 
 
 def to_numpy(tensor: Any) -> np.ndarray[Any, Any]:

@@ -9,13 +9,16 @@ import keras
 
 Tap: TypeAlias = Callable[[int, Any], Any]  # (key, tensor) -> the tensor to go on with
 Run: TypeAlias = Callable[[Tap], dict[int, Any]]
-Group: TypeAlias = tuple[Sequence[int], Sequence[int]]  # keys of losses, keys of what they are differentiated by
+# keys of losses, keys of what they are differentiated by
+Group: TypeAlias = tuple[Sequence[int], Sequence[int]]
 
 
 class Scope(keras.StatelessScope):
-    """Variables that are assigned inside of it keep their values; the new ones are in ``changes()``.
+    """Variables that are assigned inside of it keep their values; the new ones are in
+    ``changes()``.
 
-    Unlike Keras' own scope it lets an enclosing one be heard: what is not mapped here is read there.
+    Unlike Keras' own scope it lets an enclosing one be heard: what is not mapped here is read
+    there.
     """
 
     def __init__(self, mapping: list[tuple[Any, Any]] | None = None) -> None:
@@ -33,7 +36,8 @@ class Scope(keras.StatelessScope):
             return self.original_scope.get_current_value(variable)
         if value is None:
             self.read[id(variable)] = variable
-            value = getattr(variable, "_value", None)  # some of Keras takes it for granted that each has one here
+            # some of Keras takes it for granted that each has one here
+            value = getattr(variable, "_value", None)
         return value
 
     def changes(self) -> list[tuple[Any, Any]]:

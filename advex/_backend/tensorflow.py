@@ -28,7 +28,11 @@ def jacobian(function: Callable[[Any], tuple[Any, Any]], x: Any) -> tuple[Any, A
         values, extra = function(x)
         columns = tf.unstack(values, axis=1)
     found = [tape.gradient(column, x) for column in columns]
-    return values, None if any(gradient is None for gradient in found) else tf.stack(found, axis=1), extra
+    return (
+        values,
+        None if any(gradient is None for gradient in found) else tf.stack(found, axis=1),
+        extra,
+    )
 
 
 def differentiate(
@@ -37,14 +41,19 @@ def differentiate(
     points: dict[int, Any] = {}
 
     def tap(key: int, value: Any) -> Any:
-        points[key] = tf.identity(value)  # a tensor of its own: some layers hand their input on as it is
+        # a tensor of its own: some layers hand their input on as it is
+        points[key] = tf.identity(value)
         tape.watch(points[key])
         return points[key]
 
-    with tf.GradientTape(persistent=len(groups) > 1, watch_accessed_variables=False) as tape, Scope() as scope:
+    with (
+        tf.GradientTape(persistent=len(groups) > 1, watch_accessed_variables=False) as tape,
+        Scope() as scope,
+    ):
         for key, variable in variables.items():
             points[key] = variable.value
-            if isinstance(points[key], tf.distribute.DistributedValues):  # which no tape can watch from outside of a replica
+            # which no tape can watch from outside of a replica
+            if isinstance(points[key], tf.distribute.DistributedValues):
                 points[key] = scope.state_mapping[id(variable)] = tf.convert_to_tensor(points[key])
             tape.watch(points[key])
         values = run(tap)
@@ -58,27 +67,36 @@ def differentiate(
 
 
 def compiled(
-    function: Callable[..., Any], signature: Sequence[tuple[tuple[int | None, ...], str]], variables: Callable[[], list[Any]]
+    function: Callable[..., Any],
+    signature: Sequence[tuple[tuple[int | None, ...], str]],
+    variables: Callable[[], list[Any]],
 ) -> Callable[..., Any]:
     specs = [tf.TensorSpec(shape, dtype) for shape, dtype in signature]
     traced = tf.function(function, input_signature=specs, autograph=False)
 
-    # Called as an operation, without what Python does to the arguments of a tf.function at each call: a tenth of the time of
-    # a small model's step. Nor does TensorFlow then mistake the traces of several models for one that is traced ever again.
+    # Called as an operation, without what Python does to the arguments of a tf.function at each
+    # call: a tenth of the time of a small model's step. Nor does TensorFlow then mistake the traces
+    # of several models for one that is traced ever again.
     @functools.cache
     def concrete() -> tuple[Any, list[Any], Callable[..., Any]]:
         made = traced.get_concrete_function()
         structure = made.structured_outputs
         if len(tf.nest.flatten(structure)) != len(made.outputs):  # None among them
             return made, [], made
-        return made, [output.dtype for output in made.outputs], functools.partial(tf.nest.pack_sequence_as, structure)
+        return (
+            made,
+            [output.dtype for output in made.outputs],
+            functools.partial(tf.nest.pack_sequence_as, structure),
+        )
 
     def call(*tensors: Any) -> Any:
         made, dtypes, packed = concrete()
         if not dtypes:
             return made(*tensors)
         captured = made.captured_inputs  # the resources of the variables, and other constants
-        return packed(tf.raw_ops.StatefulPartitionedCall(args=[*tensors, *captured], Tout=dtypes, f=made))
+        return packed(
+            tf.raw_ops.StatefulPartitionedCall(args=[*tensors, *captured], Tout=dtypes, f=made)
+        )
 
     return call
 
@@ -96,9 +114,11 @@ def program(
         return answer
 
     specs = [tf.TensorSpec(shape, dtype) for shape, dtype in signature]
-    # Not as an operation, as in ``compiled``: TensorFlow would not run its independent parts, such as the rows of a Jacobian,
-    # side by side.
-    traced = functools.cache(tf.function(whole, input_signature=specs, autograph=False).get_concrete_function)
+    # Not as an operation, as in ``compiled``: TensorFlow would not run its independent parts, such
+    # as the rows of a Jacobian, side by side.
+    traced = functools.cache(
+        tf.function(whole, input_signature=specs, autograph=False).get_concrete_function
+    )
     return lambda *tensors: traced()(*tensors)
 
 
@@ -115,7 +135,9 @@ def descend(optimizer: Any, slopes: Sequence[Any], weights: Sequence[Any]) -> No
         optimizer.apply(slopes, weights)
         return
 
-    def share(*slopes: Any) -> None:  # the replicas' gradients are added up: those of the first are all
+    def share(
+        *slopes: Any,
+    ) -> None:  # the replicas' gradients are added up: those of the first are all
         first = tf.distribute.get_replica_context().replica_id_in_sync_group == 0
         optimizer.apply([slope * tf.cast(first, slope.dtype) for slope in slopes], weights)
 

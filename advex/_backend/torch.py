@@ -21,7 +21,11 @@ def value_and_gradient(function: Callable[[Any], tuple[Any, Any]], x: Any) -> tu
     with torch.enable_grad():
         x = x.detach().requires_grad_(True)
         value, extra = function(x)
-        gradient = torch.autograd.grad(value.sum(), x, allow_unused=True)[0] if value.requires_grad else None
+        gradient = (
+            torch.autograd.grad(value.sum(), x, allow_unused=True)[0]
+            if value.requires_grad
+            else None
+        )
     return value.detach(), gradient, keras.tree.map_structure(lambda leaf: leaf.detach(), extra)
 
 
@@ -32,9 +36,15 @@ def jacobian(function: Callable[[Any], tuple[Any, Any]], x: Any) -> tuple[Any, A
         if not values.requires_grad:
             return values, None, extra
         sums = values.sum(0)
-        found = [torch.autograd.grad(total, x, retain_graph=True, allow_unused=True)[0] for total in sums]
+        found = [
+            torch.autograd.grad(total, x, retain_graph=True, allow_unused=True)[0] for total in sums
+        ]
     extra = keras.tree.map_structure(lambda leaf: leaf.detach(), extra)
-    return values.detach(), None if any(gradient is None for gradient in found) else torch.stack(found, 1), extra
+    return (
+        values.detach(),
+        None if any(gradient is None for gradient in found) else torch.stack(found, 1),
+        extra,
+    )
 
 
 def differentiate(
@@ -46,7 +56,9 @@ def differentiate(
 
     def tap(key: int, value: Any) -> Any:
         # A tensor of its own: some layers hand their input on as it is.
-        points[key] = value.view_as(value) if value.requires_grad else value.detach().requires_grad_(True)
+        points[key] = (
+            value.view_as(value) if value.requires_grad else value.detach().requires_grad_(True)
+        )
         return points[key]
 
     found = []
@@ -61,7 +73,9 @@ def differentiate(
                 if total.requires_grad:
                     kept = deeper or number + 1 < len(groups)
                     wanted = [points[key] for key in keys]
-                    slopes = torch.autograd.grad(total, wanted, create_graph=deeper, retain_graph=kept, allow_unused=True)
+                    slopes = torch.autograd.grad(
+                        total, wanted, create_graph=deeper, retain_graph=kept, allow_unused=True
+                    )
                 found.append(dict(zip(keys, slopes, strict=True)))
     finally:
         for point in frozen:
@@ -70,7 +84,9 @@ def differentiate(
 
 
 def compiled(
-    function: Callable[..., Any], signature: Sequence[tuple[tuple[int | None, ...], str]], variables: Callable[[], list[Any]]
+    function: Callable[..., Any],
+    signature: Sequence[tuple[tuple[int | None, ...], str]],
+    variables: Callable[[], list[Any]],
 ) -> Callable[..., Any]:
     def call(*tensors: Any) -> Any:
         given = [keras.ops.convert_to_tensor(tensor) for tensor in tensors]
@@ -79,7 +95,8 @@ def compiled(
             answer = function(*given)
         if versions != [tensor._version for tensor in given]:
             raise AttackError(
-                "a tensor was edited in place, which changes the data of the search: write x = x + ..., not x += ..."
+                "a tensor was edited in place, which changes the data of the search: write x = x +"
+                " ..., not x += ..."
             )
         return answer
 

@@ -23,11 +23,18 @@ SHARE = 0.2  # of the elements that the first L1 step moves
 SPARSER = 1.5  # fewer elements than the best point has changed
 SHRINK, SMALLEST = 1.5, 10.0  # of L1 steps
 PERIOD = 0.04  # of the steps between two looks at an L1 step
-LONG, SHORT, LESS = 0.22, 0.06, 0.03  # of the steps: first interval between checkpoints, shortest, difference
+# of the steps: first interval between checkpoints, shortest, difference
+LONG, SHORT, LESS = (
+    0.22,
+    0.06,
+    0.03,
+)
 
 
 def checkpoints(steps: int) -> dict[int, int]:
-    """The steps at which the step size is looked at, with the number of steps since the last look."""
+    """The steps at which the step size is looked at, with the number of steps since the last
+    look.
+    """
     interval, shortest, less = (max(int(share * steps), 1) for share in (LONG, SHORT, LESS))
     found, at = {}, interval
     while at < steps:
@@ -38,7 +45,8 @@ def checkpoints(steps: int) -> dict[int, int]:
 
 
 def phases(steps: int, radii: tuple[float, ...]) -> list[tuple[int, int, float]]:
-    """First step, number of steps and radius of each phase: 30 % each, and what is left for the last.
+    """First step, number of steps and radius of each phase: 30 % each, and what is left for the
+    last.
 
     With very few steps there is only the last.
     """
@@ -54,7 +62,9 @@ def _among(step: Tensor, numbers: list[int]) -> Tensor:
     """Whether each example's step is one of the numbers."""
     if not numbers:
         return ops.zeros_like(step, dtype="bool")
-    return ops.any(ops.expand_dims(step, 1) == ops.convert_to_tensor(np.asarray([numbers], "int32")), axis=1)
+    return ops.any(
+        ops.expand_dims(step, 1) == ops.convert_to_tensor(np.asarray([numbers], "int32")), axis=1
+    )
 
 
 def _lookup(step: Tensor, table: dict[int, Any], other: float) -> Tensor:
@@ -71,20 +81,25 @@ def _at_least_1(radius: Any) -> bool:
 
 @dataclass(frozen=True, kw_only=True)
 class APGD(Attack):
-    """Ascent with momentum whose step starts at twice epsilon, halves at checkpoints and then goes on from the best point.
+    """Ascent with momentum whose step starts at twice epsilon, halves at checkpoints and then goes
+    on from the best point.
 
-    At a checkpoint an example's step is halved if the loss rose in fewer than ``rho`` of the steps since the last one, or if
-    neither step nor best loss has changed since. In L1 (the second paper) the step goes along the signs of the largest
-    gradients; how many, and how far, follows from how sparse the best point is; there is no momentum.
+    At a checkpoint an example's step is halved if the loss rose in fewer than ``rho`` of the steps
+    since the last one, or if neither step nor best loss has changed since. In L1 (the second paper)
+    the step goes along the signs of the largest gradients; how many, and how far, follows from how
+    sparse the best point is; there is no momentum.
 
     Args:
         steps: number of steps.
-        loss: what is climbed: ``(logits, goal) -> (batch,)``: ``losses.cross_entropy``, ``losses.dlr``, ``losses.margin``.
+        loss: what is climbed: ``(logits, goal) -> (batch,)``: ``losses.cross_entropy``,
+            ``losses.dlr``, ``losses.margin``.
         rho: share of the steps that must help for the step size to stay.
-        radii: the search begins in wider balls, of so many times epsilon; the second paper uses (3, 2, 1) for L1.
+        radii: the search begins in wider balls, of so many times epsilon; the second paper uses (3,
+            2, 1) for L1.
 
     Raises:
-        InvalidInput: at the call, for ``L0``, where no such step is known; for radii that do not end with 1.
+        InvalidInput: at the call, for ``L0``, where no such step is known; for radii that do not
+        end with 1.
 
     Example:
         >>> import advex
@@ -92,10 +107,12 @@ class APGD(Attack):
         >>> APGD(steps=20)(advex.testing.linear_model(), x, labels, advex.L2(0.5)).success.shape
         (32,)
 
-    References: Croce and Hein, Reliable evaluation of adversarial robustness with an ensemble of diverse parameter-free attacks,
-    2020; Croce and Hein, Mind the box: l1-APGD for sparse adversarial attacks on image classifiers, 2021.
-    Deviations: an example leaves at its first success; cross-entropy does not saturate (see ``losses.cross_entropy``); in L2 the
-    nearest point of ball and box is taken, where the authors cut at the box after the ball; no gradient at the last point.
+    References: Croce and Hein, Reliable evaluation of adversarial robustness with an ensemble of
+    diverse parameter-free attacks, 2020; Croce and Hein, Mind the box: l1-APGD for sparse
+    adversarial attacks on image classifiers, 2021. Deviations: an example leaves at its first
+    success; cross-entropy does not saturate (see ``losses.cross_entropy``); in L2 the nearest point
+    of ball and box is taken, where the authors cut at the box after the ball; no gradient at the
+    last point.
     """
 
     steps: int = 100
@@ -107,16 +124,23 @@ class APGD(Attack):
         super().check(goal, budget)
         if isinstance(budget, L0):
             raise InvalidInput("APGD has no L0 form; use Linf, L2 or L1")
-        if not isinstance(self.radii, tuple) or not self.radii or not all(map(_at_least_1, self.radii)) or self.radii[-1] != 1:
+        if (
+            not isinstance(self.radii, tuple)
+            or not self.radii
+            or not all(map(_at_least_1, self.radii))
+            or self.radii[-1] != 1
+        ):
             raise InvalidInput(
-                "radii must be a tuple of numbers of at least 1 that ends with 1, such as (3, 2, 1);"
+                "radii must be a tuple of numbers of at least 1 that ends with 1, such as (3, 2,"
+                " 1);"
                 f" received {shown(self.radii)}"
             )
 
     def init(self, problem: Problem) -> tuple[Tensor, Any]:
         budget, x0 = problem.budget, problem.x0
         if isinstance(budget, L1):
-            size = math.sqrt(math.prod(x0.shape[1:]))  # so that each element is about a standard normal number
+            # so that each element is about a standard normal number
+            size = math.sqrt(math.prod(x0.shape[1:]))
             noise = unit(L2().bound(1.0).sample(problem)) * size * problem.span
             x = self._inside(problem, x0 + noise, self._width(problem))
         else:
@@ -127,7 +151,13 @@ class APGD(Attack):
         if isinstance(budget, L1):
             return x, memory | {"share": zeros, "changed": zeros}
         never = ops.zeros_like(problem.step, dtype="bool")
-        return x, memory | {"last": x, "before": zeros, "rises": zeros, "seen": zeros, "halved": never}
+        return x, memory | {
+            "last": x,
+            "before": zeros,
+            "rises": zeros,
+            "seen": zeros,
+            "halved": never,
+        }
 
     def step(self, problem: Problem, x: Tensor, memory: Any) -> tuple[Tensor, Any]:
         value, gradient = problem.gradient(x, self.loss)
@@ -149,9 +179,21 @@ class APGD(Attack):
         return ahead, memory
 
     def _dense(
-        self, problem: Problem, x: Tensor, value: Tensor, gradient: Tensor, kept: Any, memory: Any, fresh: Tensor, plan: Any
+        self,
+        problem: Problem,
+        x: Tensor,
+        value: Tensor,
+        gradient: Tensor,
+        kept: Any,
+        memory: Any,
+        fresh: Tensor,
+        plan: Any,
     ) -> tuple[Tensor, Any]:
-        looks = {start + at: count for start, length, _ in plan for at, count in checkpoints(length).items()}
+        looks = {
+            start + at: count
+            for start, length, _ in plan
+            for at, count in checkpoints(length).items()
+        }
         checked = _among(problem.step, list(looks))
         rose = ops.logical_and(value > memory["before"], ops.logical_not(fresh))
         rises = ops.where(fresh, 0.0, memory["rises"]) + ops.cast(rose, "float32")
@@ -172,7 +214,9 @@ class APGD(Attack):
         stride = rows(size * width * problem.epsilon, x) * problem.budget.steepest(slope)
         target = self._inside(problem, here + stride, width)
         drift = ops.where(rows(fresh, x), target - here, here - memory["last"])
-        ahead = self._inside(problem, here + MOMENTUM * (target - here) + (1 - MOMENTUM) * drift, width)
+        ahead = self._inside(
+            problem, here + MOMENTUM * (target - here) + (1 - MOMENTUM) * drift, width
+        )
         state = {
             "last": here,
             "before": value,
@@ -184,7 +228,15 @@ class APGD(Attack):
         return ahead, kept | state
 
     def _sparse(
-        self, problem: Problem, x: Tensor, value: Tensor, gradient: Tensor, kept: Any, memory: Any, fresh: Tensor, plan: Any
+        self,
+        problem: Problem,
+        x: Tensor,
+        value: Tensor,
+        gradient: Tensor,
+        kept: Any,
+        memory: Any,
+        fresh: Tensor,
+        plan: Any,
     ) -> tuple[Tensor, Any]:
         elements = math.prod(x.shape[1:])
         looks = [
@@ -195,13 +247,18 @@ class APGD(Attack):
         checked = ops.logical_or(fresh, _among(problem.step, looks))
 
         def looked() -> tuple[Tensor, Tensor, Tensor, Tensor]:
-            changed = ops.sum(ops.cast(ops.not_equal(flat(kept["best"]), flat(problem.x0)), "float32"), axis=1)
+            changed = ops.sum(
+                ops.cast(ops.not_equal(flat(kept["best"]), flat(problem.x0)), "float32"), axis=1
+            )
             sparser = ops.logical_and(changed < 0.95 * memory["changed"], ops.logical_not(fresh))
             smaller = ops.maximum(memory["size"] / SHRINK, 1 / SMALLEST)
             size = ops.where(ops.logical_or(fresh, sparser), 1.0, smaller)
             share = changed / elements / SPARSER
             if len(plan) == 1:  # the first point is dense noise: it says nothing
-                share, changed = ops.where(fresh, SHARE, share), ops.where(fresh, float(elements), changed)
+                share, changed = (
+                    ops.where(fresh, SHARE, share),
+                    ops.where(fresh, float(elements), changed),
+                )
             return (
                 ops.where(checked, size, memory["size"]),
                 ops.where(checked, share, memory["share"]),
@@ -211,7 +268,9 @@ class APGD(Attack):
 
         never = ops.zeros_like(fresh)
         size, share, changed, back = ops.cond(
-            ops.any(checked), looked, lambda: (memory["size"], memory["share"], memory["changed"], never)
+            ops.any(checked),
+            looked,
+            lambda: (memory["size"], memory["share"], memory["changed"], never),
         )
         here = ops.where(rows(back, x), kept["best"], x)
         slope = ops.where(rows(back, x), kept["gradient"], gradient)
@@ -221,7 +280,9 @@ class APGD(Attack):
         chosen = ops.reshape(ops.logical_and(weight >= least, weight > 0), ops.shape(x))
         direction = unit(ops.where(chosen, ops.sign(slope), 0.0), order=1)
         width = self._width(problem)
-        ahead = self._inside(problem, here + rows(size * width * problem.epsilon, x) * direction, width)
+        ahead = self._inside(
+            problem, here + rows(size * width * problem.epsilon, x) * direction, width
+        )
         return ahead, kept | {"size": size, "share": share, "changed": changed}
 
     def _width(self, problem: Problem, later: int = 0) -> Tensor:

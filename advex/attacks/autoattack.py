@@ -27,7 +27,9 @@ def members(version: str, budget: Budget | None) -> Ensemble:
     """The attacks of a version, with the settings of the papers for the budget's norm."""
     sparse = isinstance(budget, L1)
     if version == "rand":
-        return Ensemble(AveragedGradient(APGD(), None, 20), AveragedGradient(APGD(loss=dlr), None, 20))
+        return Ensemble(
+            AveragedGradient(APGD(), None, 20), AveragedGradient(APGD(loss=dlr), None, 20)
+        )
     if version == "plus":
         return Ensemble(
             Restarts(APGD(), 5),
@@ -37,7 +39,9 @@ def members(version: str, budget: Budget | None) -> Ensemble:
             EveryTarget(APGD(loss=dlr), 9),
             EveryTarget(FAB(), 9),
         )
-    first, second = (APGD(radii=WIDER), APGD(loss=dlr, radii=WIDER)) if sparse else (APGD(), APGD(loss=dlr))
+    first, second = (
+        (APGD(radii=WIDER), APGD(loss=dlr, radii=WIDER)) if sparse else (APGD(), APGD(loss=dlr))
+    )
     return Ensemble(
         Restarts(first, 5) if sparse else first,
         EveryTarget(second, 5 if sparse else 9),
@@ -48,15 +52,18 @@ def members(version: str, budget: Budget | None) -> Ensemble:
 
 @dataclass(frozen=True)
 class AutoAttack(Attack):
-    """APGD, targeted APGD, targeted FAB and Square, each on the examples that still stand: the field's measure of robustness.
+    """APGD, targeted APGD, targeted FAB and Square, each on the examples that still stand: the
+    field's measure of robustness.
 
-    ``result.broken_by`` tells what broke each row, ``result.info["stages"]`` what each part cost and broke.
+    ``result.broken_by`` tells what broke each row, ``result.info["stages"]`` what each part cost
+    and broke.
 
     Args:
-        version: ``"standard"``: APGD on cross-entropy, APGD on the targeted DLR loss and FAB for 9 targets each, Square with
-            5,000 queries (in L1: 5 restarts, 5 targets, wider balls first). ``"plus"``: 5 restarts of untargeted APGD, on both
-            losses, and of untargeted FAB as well. ``"rand"``, for models that are random at inference: APGD on both losses,
-            with gradients averaged over 20 looks.
+        version: ``"standard"``: APGD on cross-entropy, APGD on the targeted DLR loss and FAB for 9
+            targets each, Square with 5,000 queries (in L1: 5 restarts, 5 targets, wider balls
+            first). ``"plus"``: 5 restarts of untargeted APGD, on both losses, and of untargeted FAB
+            as well. ``"rand"``, for models that are random at inference: APGD on both losses, with
+            gradients averaged over 20 looks.
 
     Raises:
         InvalidInput: an unknown version; ``L0``; a budget without limit.
@@ -68,9 +75,10 @@ class AutoAttack(Attack):
         >>> len(result.info["stages"])
         4
 
-    Reference: Croce and Hein, Reliable evaluation of adversarial robustness with an ensemble of diverse parameter-free attacks,
-    2020; its implementation for L1. Deviations: those of the parts; an example leaves at its first success; with fewer than
-    four classes DLR becomes the margin (``info`` says so); a ``Targeted`` goal is pursued by every part.
+    Reference: Croce and Hein, Reliable evaluation of adversarial robustness with an ensemble of
+    diverse parameter-free attacks, 2020; its implementation for L1. Deviations: those of the parts;
+    an example leaves at its first success; with fewer than four classes DLR becomes the margin
+    (``info`` says so); a ``Targeted`` goal is pursued by every part.
     """
 
     steps: ClassVar[int] = 1  # those of the members count
@@ -79,7 +87,10 @@ class AutoAttack(Attack):
 
     def __post_init__(self) -> None:
         if not isinstance(self.version, str) or self.version not in VERSIONS:
-            raise InvalidInput(f"version must be one of {', '.join(map(repr, VERSIONS))}; received {shown(self.version)}")
+            raise InvalidInput(
+                f"version must be one of {', '.join(map(repr, VERSIONS))}; received"
+                f" {shown(self.version)}"
+            )
 
     def check(self, goal: Goal | None, budget: Budget) -> None:
         super().check(goal, budget)

@@ -27,8 +27,8 @@ class BIM(Attack):
         >>> BIM(steps=5)(advex.testing.linear_model(), x, labels, advex.L2(0.5)).distance.shape
         (32,)
 
-    Reference: Kurakin, Goodfellow and Bengio, Adversarial examples in the physical world, 2017. Deviation: the step is a fixed
-    fraction of epsilon (the paper: one grey level); every norm.
+    Reference: Kurakin, Goodfellow and Bengio, Adversarial examples in the physical world, 2017.
+    Deviation: the step is a fixed fraction of epsilon (the paper: one grey level); every norm.
     """
 
     steps: int = 10

@@ -1,4 +1,6 @@
-"""Carlini and Wagner: Adam on the size of the change plus c times what is missing to the boundary, and a search for c."""
+"""Carlini and Wagner: Adam on the size of the change plus c times what is missing to the boundary,
+and a search for c.
+"""
 
 from __future__ import annotations
 
@@ -27,13 +29,15 @@ LOOKS = 10  # in a round
 class CarliniWagner(Attack):
     """Minimises |d|^2 + c max(-f, 0), f the margin, by Adam, in rounds, each with a c of its own.
 
-    c falls to the middle of its bracket after a round with a success and grows tenfold (to the middle, where it was successful
-    before) after one without. Each example has its own c, its own round and its own count of steps: a round ends early when the
-    loss stops falling, the example then goes on with its next c, and leaves after the last.
+    c falls to the middle of its bracket after a round with a success and grows tenfold (to the
+    middle, where it was successful before) after one without. Each example has its own c, its own
+    round and its own count of steps: a round ends early when the loss stops falling, the example
+        then goes on with its next c, and leaves after the last.
 
-    In the maximum norm the size is sum(max(|d| - t, 0)). A round ends at the first success whose largest change is t; after it t
-    shrinks to 0.9 of that at least, half of the way to what was too small at most. After a round without, t grows to the middle
-    of its bracket, and c doubles if there has been no success at all. Rounds begin where the last one ended.
+    In the maximum norm the size is sum(max(|d| - t, 0)). A round ends at the first success whose
+    largest change is t; after it t shrinks to 0.9 of that at least, half of the way to what was too
+    small at most. After a round without, t grows to the middle of its bracket, and c doubles if
+    there has been no success at all. Rounds begin where the last one ended.
 
     Args:
         steps: number of steps in all rounds together, one query and one gradient each.
@@ -52,10 +56,11 @@ class CarliniWagner(Attack):
         >>> bool(result.success.all())
         True
 
-    Reference: Carlini and Wagner, Towards evaluating the robustness of neural networks, 2017. Deviations: points
-    are cut at the box (the first way of that paper), not taken to the inside of a tanh, whose slope vanishes for black and white;
-    the squared length is in units of the box's range; a round is given up example by example; Adam's step falls to 0 in every
-    round, and is short where the change is small.
+    Reference: Carlini and Wagner, Towards evaluating the robustness of neural networks, 2017.
+    Deviations: points are cut at the box (the first way of that paper), not taken to the inside of
+    a tanh, whose slope vanishes for black and white; the squared length is in units of the box's
+    range; a round is given up example by example; Adam's step falls to 0 in every round, and is
+    short where the change is small.
     """
 
     needs_epsilon: ClassVar[bool] = False
@@ -75,7 +80,10 @@ class CarliniWagner(Attack):
     def check(self, goal: Goal | None, budget: Budget) -> None:
         super().check(goal, budget)
         if not isinstance(budget, L2 | Linf):
-            raise InvalidInput(f"CarliniWagner works in L2 and Linf; received {budget!r}: use ElasticNet, FMN or SigmaZero")
+            raise InvalidInput(
+                f"CarliniWagner works in L2 and Linf; received {budget!r}: use ElasticNet, FMN or"
+                f" SigmaZero"
+            )
 
     def init(self, problem: Problem) -> tuple[Tensor, Any]:
         zeros, one = ops.zeros_like(problem.x0), ops.ones_like(problem.progress)
@@ -87,7 +95,8 @@ class CarliniWagner(Attack):
             "low": 0 * one,
             "high": (MOST if isinstance(problem.budget, L2) else 1.0) * one,
             "bound": 0.9 * one,  # what is allowed in the maximum norm
-            "reach": one * float("inf"),  # the smallest largest change of a success, inside the bound or not
+            "reach": one
+            * float("inf"),  # the smallest largest change of a success, inside the bound or not
             "last": one * float("inf"),  # the loss when it was looked at last
             "won": ops.zeros_like(problem.found),
             "taken": none,
@@ -110,7 +119,15 @@ class CarliniWagner(Attack):
         length = ops.minimum(self.step_size, FINE * reach) * left
         ahead = ops.clip(x - rows(length, x) * problem.span * way, *problem.box)
         won = crossed if euclidean else ops.logical_and(crossed, size == 0)
-        now = memory | {"reach": reach, "won": ops.logical_or(memory["won"], won), "taken": memory["taken"] + 1} | adam
+        now = (
+            memory
+            | {
+                "reach": reach,
+                "won": ops.logical_or(memory["won"], won),
+                "taken": memory["taken"] + 1,
+            }
+            | adam
+        )
         ended, now = self._ended(now, loss, euclidean)
         now = self._next_round(now, largest, ended, euclidean)
         return ops.where(rows(ended, x), problem.start, ahead) if euclidean else ahead, now
@@ -124,10 +141,15 @@ class CarliniWagner(Attack):
         mean = FIRST * memory["mean"] + (1 - FIRST) * slope
         square = SECOND * memory["square"] + (1 - SECOND) * ops.square(slope)
         way = rows(1 / (1 - FIRST**taken), slope) * mean
-        return way / (ops.sqrt(rows(1 / (1 - SECOND**taken), slope) * square) + TINY), {"mean": mean, "square": square}
+        return way / (ops.sqrt(rows(1 / (1 - SECOND**taken), slope) * square) + TINY), {
+            "mean": mean,
+            "square": square,
+        }
 
     def _ended(self, now: Any, loss: Tensor, euclidean: bool) -> tuple[Tensor, Any]:
-        """Whose round is over: out of steps, or the loss has stopped falling; in the maximum norm, the first success."""
+        """Whose round is over: out of steps, or the loss has stopped falling; in the maximum norm,
+        the first success.
+        """
         look = ops.equal(now["taken"] % max(1, self.rounds_of // LOOKS), 0)
         stopped = ops.logical_and(look, loss > (1 - GAIN) * now["last"])
         ended = ops.logical_or(now["taken"] >= self.rounds_of, stopped if euclidean else now["won"])
@@ -144,7 +166,8 @@ class CarliniWagner(Attack):
             high = ops.where(won, ops.minimum(now["high"], largest), now["high"])
             low = ops.where(won, ops.where(now["low"] < high, now["low"], 0.5 * high), bound)
             bound = ops.maximum(0.9 * high, (low + high) / 2)
-            c = ops.where(ops.isinf(now["reach"]), 2 * c, c)  # a larger one makes the search swing wider
+            # a larger one makes the search swing wider
+            c = ops.where(ops.isinf(now["reach"]), 2 * c, c)
         fresh = now | {
             "mean": ops.zeros_like(now["mean"]),
             "square": ops.zeros_like(now["mean"]),
@@ -157,4 +180,6 @@ class CarliniWagner(Attack):
             "taken": ops.zeros_like(now["taken"]),
             "round": now["round"] + (1 if euclidean else ops.cast(ops.logical_not(won), "int32")),
         }
-        return {name: ops.where(rows(ended, value), fresh[name], value) for name, value in now.items()}
+        return {
+            name: ops.where(rows(ended, value), fresh[name], value) for name, value in now.items()
+        }

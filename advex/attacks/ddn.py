@@ -1,4 +1,6 @@
-"""DDN: a step along the gradient, then onto a sphere that shrinks inside the boundary and grows outside."""
+"""DDN: a step along the gradient, then onto a sphere that shrinks inside the boundary and grows
+outside.
+"""
 
 from __future__ import annotations
 
@@ -20,17 +22,20 @@ from advex.problem import Loss, Problem
 
 @dataclass(frozen=True, kw_only=True)
 class DDN(Attack):
-    """Decoupled direction and norm: the direction follows the gradient, the length how the last point was judged.
+    """Decoupled direction and norm: the direction follows the gradient, the length how the last
+    point was judged.
 
-    d = d + a g / |g|, then x = x0 + r d / |d|, cut at the box: r is multiplied by 1 - gamma after a success, else by 1 + gamma.
-    The step a falls from ``step_size`` to a hundredth of it, along a cosine.
+    d = d + a g / |g|, then x = x0 + r d / |d|, cut at the box: r is multiplied by 1 - gamma after a
+    success, else by 1 + gamma. The step a falls from ``step_size`` to a hundredth of it, along a
+    cosine.
 
     Args:
         steps: number of steps, one query and one gradient each.
         gamma: by what share the radius changes from step to step, above 0 and below 1.
         radius: the first radius, in units of the box's range. With ``start=``: that of the start.
         step_size: length of the first step, in units of the box's range.
-        patience: an example leaves after so many steps that made its perturbation no smaller. None: never.
+        patience: an example leaves after so many steps that made its perturbation no smaller. None:
+            never.
         loss: what is climbed: ``(logits, goal) -> (batch,)``.
 
     Raises:
@@ -44,9 +49,9 @@ class DDN(Attack):
         >>> bool(result.success.all())
         True
 
-    Reference: Rony, Hafemann, Oliveira, Ben Ayed, Sabourin and Granger, Decoupling direction and norm for efficient
-    gradient-based L2 adversarial attacks and defenses, 2019. Deviation: no quantisation of its own (8-bit inputs have their
-    grid, all others none).
+    Reference: Rony, Hafemann, Oliveira, Ben Ayed, Sabourin and Granger, Decoupling direction and
+    norm for efficient gradient-based L2 adversarial attacks and defenses, 2019. Deviation: no
+    quantisation of its own (8-bit inputs have their grid, all others none).
     """
 
     needs_epsilon: ClassVar[bool] = False
@@ -67,7 +72,9 @@ class DDN(Attack):
     def check(self, goal: Goal | None, budget: Budget) -> None:
         super().check(goal, budget)
         if not isinstance(budget, L2):
-            raise InvalidInput(f"DDN works in L2 alone; received {budget!r}: use FMN for the other norms")
+            raise InvalidInput(
+                f"DDN works in L2 alone; received {budget!r}: use FMN for the other norms"
+            )
 
     def init(self, problem: Problem) -> tuple[Tensor, Any]:
         size = problem.budget.size(problem.start - problem.x0)

@@ -17,25 +17,35 @@ from advex.goals import Goal
 from advex.problem import Problem
 
 FREE = 1e4  # ranges of the box: so far away its ends do not matter
-SURE, BEYOND = 4, 1e-4  # after so many steps the hyperplane is passed by so many ranges of the box, in the norm
-LONGER = 1.02  # times the way without a box: a step that is longer because of the box trusts the linearisation too far
+# after so many steps the hyperplane is passed by so many ranges of the box, in the norm
+SURE, BEYOND = (
+    4,
+    1e-4,
+)
+# times the way without a box: a step that is longer because of the box trusts the linearisation too
+# far
+LONGER = 1.02
 
 
 @dataclass(frozen=True, kw_only=True)
 class DeepFool(Attack):
-    """The nearest of the hyperplanes between the label and other classes is gone to, and again from there.
+    """The nearest of the hyperplanes between the label and other classes is gone to, and again from
+    there.
 
-    The steps before ``overshoot`` add up, x = x0 + (1 + ``overshoot``) r; the first point across the boundary is the last. In
-    the second half of the steps each begins where the last one ended, ``overshoot`` included: who is still not across by then
-    runs along the boundary.
+    The steps before ``overshoot`` add up, x = x0 + (1 + ``overshoot``) r; the first point across
+    the boundary is the last. In the second half of the steps each begins where the last one ended,
+    ``overshoot`` included: who is still not across by then runs along the boundary.
 
     Args:
-        steps: number of steps at most, one query and ``classes + 1`` gradients each (one with a target, or two classes).
-        classes: without a target, how many wrong classes are looked at, the likeliest at the last point.
+        steps: number of steps at most, one query and ``classes + 1`` gradients each (one with a
+            target, or two classes).
+        classes: without a target, how many wrong classes are looked at, the likeliest at the last
+            point.
         overshoot: how much farther than the hyperplanes x lies, as a share.
 
     Raises:
-        InvalidInput: at the call, for ``L0``, whose boundary has no nearest point. InvalidType: a setting that is no number.
+        InvalidInput: at the call, for ``L0``, whose boundary has no nearest point. InvalidType: a
+        setting that is no number.
 
     Example:
         >>> import advex
@@ -44,10 +54,11 @@ class DeepFool(Attack):
         >>> bool(result.success.all())
         True
 
-    Reference: Moosavi-Dezfooli, Fawzi and Frossard, DeepFool: a simple and accurate method to fool deep neural networks, 2016.
-    Deviations: the second half of the steps, as above; the first four steps do not go 1e-4 beyond the hyperplane;
-    in the second half, and in L1, the projection onto a hyperplane stays in the box, exactly; in the first half it is cut at the
-    box where that makes it shorter. L1 as well (as SparseFool's inner problem is).
+    Reference: Moosavi-Dezfooli, Fawzi and Frossard, DeepFool: a simple and accurate method to fool
+    deep neural networks, 2016. Deviations: the second half of the steps, as above; the first four
+    steps do not go 1e-4 beyond the hyperplane; in the second half, and in L1, the projection onto a
+    hyperplane stays in the box, exactly; in the first half it is cut at the box where that makes it
+    shorter. L1 as well (as SparseFool's inner problem is).
     """
 
     needs_epsilon: ClassVar[bool] = False
@@ -74,12 +85,19 @@ class DeepFool(Attack):
         over, (low, high) = problem.reached, problem.box
         late, wide = rows(problem.progress >= 0.5, x), FREE * problem.span
         before, origin = ops.where(late, x, memory["bare"]), ops.where(late, x, problem.x0)
-        beyond = ops.where(problem.step >= SURE, BEYOND, 0.0) * problem.span * problem.budget.dual(normal)
+        beyond = (
+            ops.where(problem.step >= SURE, BEYOND, 0.0)
+            * problem.span
+            * problem.budget.dual(normal)
+        )
         missing = ops.sum(flat(normal * (x - before)), axis=1) - value + beyond
         bare = problem.budget.onto(before, normal, missing, low, high)
-        if not isinstance(problem.budget, L1):  # there the box alone makes a change of more than one element
+        # there the box alone makes a change of more than one element
+        if not isinstance(problem.budget, L1):
             free = problem.budget.onto(before, normal, missing, low - wide, high + wide)
-            longer = problem.budget.size(bare - before) > LONGER * problem.budget.size(free - before)
+            longer = problem.budget.size(bare - before) > LONGER * problem.budget.size(
+                free - before
+            )
             cut = ops.logical_and(longer, problem.progress < 0.5)
             bare = ops.where(rows(cut, x), ops.clip(free, low, high), bare)
         ahead = ops.clip(origin + (1 + self.overshoot) * (bare - origin), low, high)

@@ -1,4 +1,6 @@
-"""EAD, the elastic net: proximal gradient descent on length and c times what is missing, and a search for c."""
+"""EAD, the elastic net: proximal gradient descent on length and c times what is missing, and a
+search for c.
+"""
 
 from __future__ import annotations
 
@@ -21,15 +23,17 @@ MOST = 1e10  # of c
 
 @dataclass(frozen=True, kw_only=True)
 class ElasticNet(Attack):
-    """Minimises beta |d|_1 + |d|^2 + c max(-f, 0), f the margin, by shrinking and momentum (FISTA), in rounds with a c each.
+    """Minimises beta |d|_1 + |d|^2 + c max(-f, 0), f the margin, by shrinking and momentum (FISTA),
+    in rounds with a c each.
 
-    c falls to the middle of its bracket after a round with a success and grows tenfold (to the middle, where it was successful
-    before) after one without. Every example has its own c.
+    c falls to the middle of its bracket after a round with a success and grows tenfold (to the
+    middle, where it was successful before) after one without. Every example has its own c.
 
     Args:
         steps: number of steps in all rounds together, one query and one gradient each.
         searches: number of rounds.
-        step_size: the first step of a round, in units of the box's range; it falls with the square root of what is left.
+        step_size: the first step of a round, in units of the box's range; it falls with the square
+            root of what is left.
         beta: what every step takes off each element's change, in units of the box's range.
         c: the first c.
 
@@ -44,8 +48,9 @@ class ElasticNet(Attack):
         >>> bool(result.success.all())
         True
 
-    Reference: Chen, Sharma, Zhang, Yi and Hsieh, EAD: elastic-net attacks to deep neural networks via adversarial examples, 2018.
-    Deviations: the points with momentum are looked at, not those without as well; they stay in the box.
+    Reference: Chen, Sharma, Zhang, Yi and Hsieh, EAD: elastic-net attacks to deep neural networks
+    via adversarial examples, 2018. Deviations: the points with momentum are looked at, not those
+    without as well; they stay in the box.
     """
 
     needs_epsilon: ClassVar[bool] = False
@@ -65,7 +70,10 @@ class ElasticNet(Attack):
     def check(self, goal: Goal | None, budget: Budget) -> None:
         super().check(goal, budget)
         if not isinstance(budget, L1):
-            raise InvalidInput(f"ElasticNet works in L1 alone; received {budget!r}: use CarliniWagner, FMN or SigmaZero")
+            raise InvalidInput(
+                f"ElasticNet works in L1 alone; received {budget!r}: use CarliniWagner, FMN or"
+                f" SigmaZero"
+            )
 
     def init(self, problem: Problem) -> tuple[Tensor, Any]:
         one = ops.ones_like(problem.progress)
@@ -87,14 +95,24 @@ class ElasticNet(Attack):
         moved = delta - rows(self.step_size * ops.sqrt(1 - taken / length), x) * slope
         moved = ops.sign(moved) * ops.maximum(ops.abs(moved) - self.beta, 0.0)
         reached = ops.clip(problem.x0 + span * moved, low, high)
-        ahead = ops.clip(reached + rows(taken / (taken + 3), x) * (reached - memory["before"]), low, high)
+        ahead = ops.clip(
+            reached + rows(taken / (taken + 3), x) * (reached - memory["before"]), low, high
+        )
 
         won = ops.logical_or(memory["won"], problem.reached)
         highest = ops.where(won, ops.minimum(memory["high"], c), memory["high"])
         lowest = ops.where(won, memory["low"], ops.maximum(memory["low"], c))
         following = ops.minimum(ops.where(highest < MOST, (lowest + highest) / 2, 10 * c), MOST)
-        fresh = {"before": problem.start, "c": following, "low": lowest, "high": highest, "won": ops.zeros_like(won)}
+        fresh = {
+            "before": problem.start,
+            "c": following,
+            "low": lowest,
+            "high": highest,
+            "won": ops.zeros_like(won),
+        }
         now = memory | {"before": reached, "won": won}
         over = ops.equal((problem.step + 1) % length, 0)
-        now = {name: ops.where(rows(over, entry), fresh[name], entry) for name, entry in now.items()}
+        now = {
+            name: ops.where(rows(over, entry), fresh[name], entry) for name, entry in now.items()
+        }
         return ops.where(rows(over, x), problem.start, ahead), now

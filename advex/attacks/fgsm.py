@@ -15,9 +15,10 @@ from advex.problem import Loss, Problem
 class FGSM(Attack):
     """Fast gradient sign method: maximise the linearised loss over budget and box, in closed form.
 
-    x = argmax over the budget and the box of ``gradient . x``. In the maximum norm that is ``x0 + epsilon * sign(gradient)``,
-    clipped; in L2 a step along the gradient whose clipped elements give their share to the others; in L1 the elements with the
-    largest gradients are driven to the end of the box until the budget is spent; in L0 those with the largest gain.
+    x = argmax over the budget and the box of ``gradient . x``. In the maximum norm that is ``x0 +
+    epsilon * sign(gradient)``, clipped; in L2 a step along the gradient whose clipped elements give
+    their share to the others; in L1 the elements with the largest gradients are driven to the end
+    of the box until the budget is spent; in L0 those with the largest gain.
 
     Args:
         loss: what is climbed: ``(logits, goal) -> (batch,)``.
@@ -28,8 +29,9 @@ class FGSM(Attack):
         >>> FGSM()(advex.testing.linear_model(), x, labels, advex.Linf(0.3)).gradients.max()
         np.int64(1)
 
-    Reference: Goodfellow, Shlens and Szegedy, Explaining and harnessing adversarial examples, 2015. Deviations: other norms
-    than the maximum, where the box takes part in the maximisation; a targeted form.
+    Reference: Goodfellow, Shlens and Szegedy, Explaining and harnessing adversarial examples, 2015.
+    Deviations: other norms than the maximum, where the box takes part in the maximisation; a
+    targeted form.
     """
 
     steps: ClassVar[int] = 1

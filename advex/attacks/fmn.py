@@ -1,4 +1,6 @@
-"""FMN: a step along the gradient, then onto a ball that shrinks inside the boundary and grows outside, in every norm."""
+"""FMN: a step along the gradient, then onto a ball that shrinks inside the boundary and grows
+outside, in every norm.
+"""
 
 from __future__ import annotations
 
@@ -21,17 +23,22 @@ FINAL_GAMMA = 1e-3  # the share by which the ball changes in the last step
 
 @dataclass(frozen=True, kw_only=True)
 class FMN(Attack):
-    """Fast minimum norm: gradient steps, projected onto a ball whose radius is looked for at the same time.
+    """Fast minimum norm: gradient steps, projected onto a ball whose radius is looked for at the
+    same time.
 
-    Inside the boundary the radius becomes that of the smallest success, less the share gamma. Outside it grows by gamma; as long
-    as there has been no success, it is the distance at which the linearised boundary lies: size + |f| / |grad f|_dual. In L0 it
-    changes by one element at least. Step and gamma fall along a cosine, to a hundredth of ``step_size`` and to 0.001.
+    Inside the boundary the radius becomes that of the smallest success, less the share gamma.
+    Outside it grows by gamma; as long
+    as there has been no success, it is the distance at which the linearised boundary lies: size +
+        |f| / |grad f|_dual. In L0 it
+    changes by one element at least. Step and gamma fall along a cosine, to a hundredth of
+    ``step_size`` and to 0.001.
 
     Args:
         steps: number of steps, one query and one gradient each.
         step_size: Euclidean length of the first step, in units of the box's range.
         gamma: by what share the radius changes at first, above 0 and below 1.
-        patience: an example leaves after so many steps that made its perturbation no smaller. None: never.
+        patience: an example leaves after so many steps that made its perturbation no smaller. None:
+            never.
         loss: what is climbed; zero on the boundary: ``(logits, goal) -> (batch,)``.
 
     Raises:
@@ -44,9 +51,10 @@ class FMN(Attack):
         >>> bool(result.success.all())
         True
 
-    Reference: Pintor, Roli, Brendel and Biggio, Fast minimum-norm adversarial attacks through adaptive norm constraints, 2021.
-    Deviations: the projection is the exact one onto ball and box together; the first radius goes beyond the linearised boundary
-    by the share gamma; the first step is 2 long, not 1, which finds smaller changes in every norm.
+    Reference: Pintor, Roli, Brendel and Biggio, Fast minimum-norm adversarial attacks through
+    adaptive norm constraints, 2021. Deviations: the projection is the exact one onto ball and box
+    together; the first radius goes beyond the linearised boundary by the share gamma; the first
+    step is 2 long, not 1, which finds smaller changes in every norm.
     """
 
     needs_epsilon: ClassVar[bool] = False
@@ -68,15 +76,25 @@ class FMN(Attack):
 
     def step(self, problem: Problem, x: Tensor, memory: Any) -> tuple[Tensor, Any]:
         value, gradient = problem.gradient(x, self.loss)
-        crossed, size, before = problem.reached, problem.budget.size(x - problem.x0), memory["radius"]
+        crossed, size, before = (
+            problem.reached,
+            problem.budget.size(x - problem.x0),
+            memory["radius"],
+        )
         best = ops.where(crossed, ops.minimum(memory["best"], size), memory["best"])
         gamma = cosine(self.gamma, FINAL_GAMMA, problem)
         inner, outer = ops.minimum(before, best) * (1 - gamma), before * (1 + gamma)
         if isinstance(problem.budget, L0):
-            inner, outer = ops.minimum(ops.floor(inner), best - 1), ops.maximum(ops.floor(outer), before + 1)
+            inner, outer = (
+                ops.minimum(ops.floor(inner), best - 1),
+                ops.maximum(ops.floor(outer), before + 1),
+            )
         else:
-            # A little farther than the boundary, or rounding errors may keep an example just before it for ever.
-            first = (size + ops.abs(value) / ops.maximum(problem.budget.dual(gradient), 1e-12)) * (1 + gamma)
+            # A little farther than the boundary, or rounding errors may keep an example just before
+            # it for ever.
+            first = (size + ops.abs(value) / ops.maximum(problem.budget.dual(gradient), 1e-12)) * (
+                1 + gamma
+            )
             outer = ops.where(best < float("inf"), outer, first)
         radius = ops.where(crossed, inner, outer)
         length = cosine(self.step_size, self.step_size / 100, problem) * problem.span

@@ -1,4 +1,6 @@
-"""Gradient ascent: the raw gradient times a learning rate, as in the tutorials that started it all."""
+"""Gradient ascent: the raw gradient times a learning rate, as in the tutorials that started it
+all.
+"""
 
 from __future__ import annotations
 
@@ -16,18 +18,21 @@ from advex.problem import Loss, Problem
 class GradientAscent(Attack):
     """x <- project(x + learning_rate * gradient), until the goal is reached.
 
-    Drives the probability of a class up to what ``Targeted(label, confidence=0.8)`` demands. The gradient keeps its own size:
-    where the probability is flat, so is the ascent; ``PGD`` and ``MomentumIterative`` do not mind.
+    Drives the probability of a class up to what ``Targeted(label, confidence=0.8)`` demands. The
+    gradient keeps its own size: where the probability is flat, so is the ascent; ``PGD`` and
+        ``MomentumIterative`` do not mind.
 
     Args:
         steps: at most so many.
-        learning_rate: factor of the gradient, in the model's units: a number, or a function of progress (0 to 1).
+        learning_rate: factor of the gradient, in the model's units: a number, or a function of
+            progress (0 to 1).
         loss: what is climbed; by default the raw probability.
 
     Example:
         >>> import advex
         >>> x, labels = advex.testing.linear_data()
-        >>> result = GradientAscent(learning_rate=0.1)(advex.testing.linear_model(), x, advex.Targeted(1 - labels), advex.Linf())
+        >>> result = GradientAscent(learning_rate=0.1)(advex.testing.linear_model(), x,
+        ...     advex.Targeted(1 - labels), advex.Linf())
         >>> result.success.all()
         np.True_
     """

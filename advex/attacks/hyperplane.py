@@ -1,4 +1,6 @@
-"""The decision boundary as a linear function: the nearest of the hyperplanes between the label and other classes."""
+"""The decision boundary as a linear function: the nearest of the hyperplanes between the label and
+other classes.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,9 @@ from advex.problem import Problem
 
 
 def boundary(logits: Tensor, goal: Goal) -> Tensor:
-    """What is zero on the boundary of success: the margin; with a demanded probability, the log-odds above it if lower."""
+    """What is zero on the boundary of success: the margin; with a demanded probability, the
+    log-odds above it if lower.
+    """
     margin = goal.margin(logits)
     if not isinstance(goal, Targeted):
         return margin
@@ -25,16 +29,22 @@ def boundary(logits: Tensor, goal: Goal) -> Tensor:
 
 
 def classes_at_start(problem: Problem, count: int) -> dict[str, Tensor]:
-    """The memory that ``linearised`` needs if it is to look at ``count`` classes alone: the likeliest of the clean input."""
+    """The memory that ``linearised`` needs if it is to look at ``count`` classes alone: the
+    likeliest of the clean input.
+    """
     if not (leaves(problem.goal) and count < problem.classes - 1):
         return {}
     return {"classes": _likeliest(problem, problem.logits(problem.x0), count)}
 
 
-def linearised(problem: Problem, x: Tensor, memory: dict[str, Tensor]) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
-    """Value and gradient of what is to become positive, (batch,) and (batch, ...), and the memory for the next step.
+def linearised(
+    problem: Problem, x: Tensor, memory: dict[str, Tensor]
+) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+    """Value and gradient of what is to become positive, (batch,) and (batch, ...), and the memory
+    for the next step.
 
-    To leave the label: the logit of the wrong class whose hyperplane is nearest in the budget's norm, minus that of the label.
+    To leave the label: the logit of the wrong class whose hyperplane is nearest in the budget's
+    norm, minus that of the label.
     """
     if not leaves(problem.goal) or problem.classes == 2:
         return *problem.gradient(x, boundary), memory
@@ -49,7 +59,9 @@ def linearised(problem: Problem, x: Tensor, memory: dict[str, Tensor]) -> tuple[
     steepness = problem.budget.dual(ops.reshape(normals, (-1, *x.shape[1:])))
     distance = ops.abs(gaps) / ops.maximum(ops.reshape(steepness, (-1, count)), 1e-30)
     index = ops.cast(ops.expand_dims(ops.argmin(distance, axis=1), 1), "int32")
-    normal = ops.take_along_axis(ops.reshape(normals, (-1, count, math.prod(x.shape[1:]))), ops.expand_dims(index, 2), axis=1)
+    normal = ops.take_along_axis(
+        ops.reshape(normals, (-1, count, math.prod(x.shape[1:]))), ops.expand_dims(index, 2), axis=1
+    )
     if "classes" in memory:
         memory = memory | {"classes": _likeliest(problem, logits, count)}
     return ops.take_along_axis(gaps, index, axis=1)[:, 0], ops.reshape(normal, ops.shape(x)), memory

@@ -1,4 +1,6 @@
-"""JSMA: pairs of elements go to an end of the box, those that raise the target most and the other classes least."""
+"""JSMA: pairs of elements go to an end of the box, those that raise the target most and the other
+classes least.
+"""
 
 from __future__ import annotations
 
@@ -18,19 +20,24 @@ from advex.problem import Problem
 
 @dataclass(frozen=True, kw_only=True)
 class JSMA(Attack):
-    """The Jacobian's saliency map: in every step the pair of elements with the largest -a b goes to its ends of the box.
+    """The Jacobian's saliency map: in every step the pair of elements with the largest -a b goes to
+    its ends of the box.
 
-    a is what the pair adds to the target's logit, b what it adds to all others together, by the gradients; a pair counts where
-    a > 0 > b. Where no pair does, the pair with the largest a - b is taken. Without a target, it is the likeliest wrong class of
-    the point at hand. An example leaves when it has succeeded.
+    a is what the pair adds to the target's logit, b what it adds to all others together, by the
+    gradients; a pair counts where a > 0 > b. Where no pair does, the pair with the largest a - b is
+    taken. Without a target, it is the likeliest wrong class of the point at hand. An example leaves
+    when it has succeeded.
 
     Args:
         steps: number of steps at most, one pair, two queries and two gradients each.
-        candidates: so many elements are looked at (pairs are formed of them), those with the largest a - b.
-        pairs: False: one element a step, chosen likewise: twice the steps, and about half the elements where few are enough.
+        candidates: so many elements are looked at (pairs are formed of them), those with the
+            largest a - b.
+        pairs: False: one element a step, chosen likewise: twice the steps, and about half the
+            elements where few are enough.
 
     Raises:
-        InvalidInput: at the call, for another norm than ``L0``. InvalidType: a goal without labels; a setting that is no number.
+        InvalidInput: at the call, for another norm than ``L0``. InvalidType: a goal without labels;
+        a setting that is no number.
 
     Example:
         >>> import advex
@@ -39,9 +46,10 @@ class JSMA(Attack):
         >>> bool(result.success.all())
         True
 
-    Reference: Papernot, McDaniel, Jha, Fredrikson, Celik and Swami, The limitations of deep learning in adversarial settings,
-    2016; elements that may go either way: Wiyatno and Xu, Maximal Jacobian-based saliency map attack, 2018. Deviations: an
-    element's share is its gradient times its way to the end; not all pairs are looked at.
+    Reference: Papernot, McDaniel, Jha, Fredrikson, Celik and Swami, The limitations of deep
+    learning in adversarial settings, 2016; elements that may go either way: Wiyatno and Xu, Maximal
+    Jacobian-based saliency map attack, 2018. Deviations: an element's share is its gradient times
+    its way to the end; not all pairs are looked at.
     """
 
     needs_epsilon: ClassVar[bool] = False
@@ -60,10 +68,16 @@ class JSMA(Attack):
             raise InvalidInput(f"JSMA works in L0 alone; received {budget!r}")
         if goal is not None and not (leaves(goal) or type(goal) is Targeted):
             own = f"{type(goal).__name__} has a margin of its own"
-            raise InvalidType(f"JSMA needs labels or a target; {own}: use advex.SigmaZero(), which follows any margin")
+            raise InvalidType(
+                f"JSMA needs labels or a target; {own}: use advex.SigmaZero(), which follows any"
+                f" margin"
+            )
 
     def init(self, problem: Problem) -> tuple[Tensor, Any]:
-        return problem.x0, {"over": ops.zeros_like(problem.found), "target": self._target(problem, problem.logits(problem.x0))}
+        return problem.x0, {
+            "over": ops.zeros_like(problem.found),
+            "target": self._target(problem, problem.logits(problem.x0)),
+        }
 
     def _target(self, problem: Problem, logits: Tensor) -> Tensor:
         labels = problem.goal.labels  # type: ignore[attr-defined]
@@ -74,7 +88,9 @@ class JSMA(Attack):
     def step(self, problem: Problem, x: Tensor, memory: Any) -> tuple[Tensor, Any]:
         target = memory["target"]
         _, up = problem.gradient(x, lambda logits, _: picked(logits, target))
-        _, other = problem.gradient(x, lambda logits, _: ops.sum(logits, axis=1) - picked(logits, target))
+        _, other = problem.gradient(
+            x, lambda logits, _: ops.sum(logits, axis=1) - picked(logits, target)
+        )
         over = problem.reached
         low, high = problem.box
         free = x == problem.x0  # an element is changed once
@@ -95,18 +111,24 @@ class JSMA(Attack):
         return ahead, memory
 
     def _one(self, add: Tensor, rest: Tensor) -> tuple[Tensor, ...]:
-        """The place of the element with the largest saliency, (batch,); the first where none has any."""
+        """The place of the element with the largest saliency, (batch,); the first where none has
+        any.
+        """
         fine = ops.logical_and(add > 0, rest < 0)
         return (ops.cast(ops.argmax(ops.where(fine, -add * rest, 0.0), axis=1), "int32"),)
 
     def _pair(self, add: Tensor, rest: Tensor, able: Tensor) -> tuple[Tensor, ...]:
-        """The places of the pair with the largest saliency, (batch,) each; the first two where none has any."""
+        """The places of the pair with the largest saliency, (batch,) each; the first two where none
+        has any.
+        """
         count = int(add.shape[1])
         both_add = ops.expand_dims(add, 1) + ops.expand_dims(add, 2)
         both_rest = ops.expand_dims(rest, 1) + ops.expand_dims(rest, 2)
         fine = ops.logical_and(both_add > 0, both_rest < 0)
         pairs = ops.logical_and(ops.expand_dims(able, 1), ops.expand_dims(able, 2))
-        upper = ops.expand_dims(ops.expand_dims(ops.arange(count), 1) < ops.expand_dims(ops.arange(count), 0), 0)
+        upper = ops.expand_dims(
+            ops.expand_dims(ops.arange(count), 1) < ops.expand_dims(ops.arange(count), 0), 0
+        )
         pairs = ops.logical_and(pairs, upper)
         saliency = ops.where(ops.logical_and(fine, pairs), -both_add * both_rest, -1.0)
         value = ops.max(ops.reshape(saliency, (-1, count * count)), axis=1)

@@ -24,11 +24,13 @@ from advex.search import Stage
 NORMS: dict[str, type[Budget]] = {"Linf": Linf, "L2": L2, "L1": L1, "L0": L0}
 
 
-# Looks at all classes where the others follow the likeliest: exact where the model is linear. 50 gradients with ten classes.
+# Looks at all classes where the others follow the likeliest: exact where the model is linear. 50
+# gradients with ten classes.
 HYPERPLANES = FAB(steps=5)
 
-# Attacks, and whether they begin where the best of those before ended, or at the original as the first does: attacks that
-# begin there find changes of different kinds, and the last ones make the best of them smaller.
+# Attacks, and whether they begin where the best of those before ended, or at the original as the
+# first does: attacks that begin there find changes of different kinds, and the last ones make the
+# best of them smaller.
 PLANS: dict[type[Budget], list[tuple[Attack, bool]]] = {
     Linf: [(FAB(steps=50), False), (PDPGD(steps=500, price=0.5, price_step=0.1), True)],
     L2: [
@@ -56,16 +58,19 @@ PLANS: dict[type[Budget], list[tuple[Attack, bool]]] = {
 
 @dataclass(frozen=True)
 class MinimumNorm(Attack):
-    """The smallest perturbation that the recommended attacks find: one call, the best of its members for every example.
+    """The smallest perturbation that the recommended attacks find: one call, the best of its
+    members for every example.
 
-    Without a limit in the call the smallest perturbation is looked for; with one, any inside it will do.
+    Without a limit in the call the smallest perturbation is looked for; with one, any inside it
+    will do.
 
     Args:
-        norm: "Linf", "L2", "L1" or "L0", or the budget's class. None: the norm of the budget in the call. With a norm the call
-            needs no budget.
+        norm: "Linf", "L2", "L1" or "L0", or the budget's class. None: the norm of the budget in the
+            call. With a norm the call needs no budget.
 
     Raises:
-        InvalidInput: a norm that does not exist; at the call, a budget of another norm. InvalidType: something that is no norm.
+        InvalidInput: a norm that does not exist; at the call, a budget of another norm.
+        InvalidType: something that is no norm.
 
     Example:
         >>> import advex
@@ -89,10 +94,14 @@ class MinimumNorm(Attack):
             if norm not in NORMS:
                 close = nearest(norm, list(NORMS))
                 hint = f"; did you mean {close[0]!r}?" if close else ""
-                raise InvalidInput(f"MinimumNorm knows {', '.join(map(repr, NORMS))}; received {shown(norm)}{hint}")
+                raise InvalidInput(
+                    f"MinimumNorm knows {', '.join(map(repr, NORMS))}; received {shown(norm)}{hint}"
+                )
             return
         name = norm.__name__ if isinstance(norm, type) else type(norm).__name__
-        if not isinstance(norm, Budget) and not (isinstance(norm, type) and issubclass(norm, Budget)):
+        if not isinstance(norm, Budget) and not (
+            isinstance(norm, type) and issubclass(norm, Budget)
+        ):
             raise InvalidType(f'MinimumNorm needs a norm, such as "L2"; received {shown(norm)}')
         object.__setattr__(self, "norm", name)
         self.__post_init__()
@@ -106,7 +115,8 @@ class MinimumNorm(Attack):
         norms = tuple(NORMS.values()) if self.norm is None else (NORMS[self.norm],)
         if not isinstance(budget, norms):
             raise InvalidInput(
-                f"{self!r} looks for the smallest change in {' or '.join(norm.__name__ for norm in norms)}; received {budget!r}"
+                f"{self!r} looks for the smallest change in"
+                f" {' or '.join(norm.__name__ for norm in norms)}; received {budget!r}"
             )
 
     def stages(self, budget: Budget | None = None) -> list[Stage]:
@@ -114,7 +124,10 @@ class MinimumNorm(Attack):
         norm = next(norm for norm in NORMS.values() if isinstance(budget, norm))
         stages: list[Stage] = []
         for number, (attack, warm) in enumerate(PLANS[norm]):
-            stages += [replace(stage, salt=stage.salt + number * APART, warm=warm) for stage in attack.stages(budget)]
+            stages += [
+                replace(stage, salt=stage.salt + number * APART, warm=warm)
+                for stage in attack.stages(budget)
+            ]
         return stages
 
     def init(self, problem: Problem) -> tuple[Tensor, Any]:

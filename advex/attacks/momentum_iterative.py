@@ -17,21 +17,25 @@ from advex.problem import Loss, Problem
 
 @dataclass(frozen=True, kw_only=True)
 class MomentumIterative(Attack):
-    """velocity <- decay * velocity + gradient / |gradient|_1; x <- project(x + step_size * epsilon * steepest(velocity)).
+    """velocity <- decay * velocity + gradient / |gradient|_1; x <- project(x + step_size * epsilon
+    * steepest(velocity)).
 
     Args:
         steps: number of steps.
-        step_size: in units of epsilon: a number, or a function of progress (0 to 1), such as ``LinearDecay(0.5)``.
+        step_size: in units of epsilon: a number, or a function of progress (0 to 1), such as
+            ``LinearDecay(0.5)``.
         decay: the paper's mu.
         loss: what is climbed: ``(logits, goal) -> (batch,)``.
 
     Example:
         >>> import advex
         >>> x, labels = advex.testing.linear_data()
-        >>> MomentumIterative(decay=0.9)(advex.testing.linear_model(), x, labels, advex.Linf(0.1)).success.shape
+        >>> MomentumIterative(decay=0.9)(advex.testing.linear_model(), x, labels,
+        ...     advex.Linf(0.1)).success.shape
         (32,)
 
-    Reference: Dong et al., Boosting adversarial attacks with momentum, 2018. Deviation: the default step is epsilon / 4 (the
+    Reference: Dong et al., Boosting adversarial attacks with momentum, 2018. Deviation: the default
+    step is epsilon / 4 (the
     paper: ``step_size=1/steps``); every norm.
     """
 
@@ -51,11 +55,13 @@ class MomentumIterative(Attack):
 
 @helpful
 def fine(steps: int = 100) -> MomentumIterative:
-    """The setting for very tight budgets and a demanded probability: momentum, with steps that decay from epsilon / 2 to 0.
+    """The setting for very tight budgets and a demanded probability: momentum, with steps that
+    decay from epsilon / 2 to 0.
 
-    Large steps find the corner of the budget, small ones settle the elements whose gradient keeps changing sign. On the shipped
-    network (300 test images, the next class with probability 0.8, Linf(5/255), 100 steps) it reaches 42 %, constant steps of
-    epsilon / 4 with or without momentum 39 % and 36 %, and the raw gradient at its default rate 4 %.
+    Large steps find the corner of the budget, small ones settle the elements whose gradient keeps
+    changing sign. On the shipped network (300 test images, the next class with probability 0.8,
+    Linf(5/255), 100 steps) it reaches 42 %, constant steps of epsilon / 4 with or without momentum
+    39 % and 36 %, and the raw gradient at its default rate 4 %.
 
     Example:
         >>> fine(60)

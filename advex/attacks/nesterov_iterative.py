@@ -16,9 +16,11 @@ from advex.problem import Loss, Problem
 
 @dataclass(frozen=True, kw_only=True)
 class NesterovIterative(Attack):
-    """velocity <- decay * velocity + g / |g|_1, g the gradient at the point ahead; x <- project(x + step * steepest(velocity)).
+    """velocity <- decay * velocity + g / |g|_1, g the gradient at the point ahead; x <- project(x +
+    step * steepest(velocity)).
 
-    The point ahead is where ``decay * velocity`` alone would lead: project(x + step_size * epsilon * decay * steepest(velocity)).
+    The point ahead is where ``decay * velocity`` alone would lead: project(x + step_size * epsilon
+    * decay * steepest(velocity)).
 
     Args:
         steps: number of steps.
@@ -29,12 +31,14 @@ class NesterovIterative(Attack):
     Example:
         >>> import advex
         >>> x, labels = advex.testing.linear_data()
-        >>> NesterovIterative()(advex.testing.linear_model(), x, labels, advex.Linf(0.1)).success.shape
+        >>> NesterovIterative()(advex.testing.linear_model(), x, labels,
+        ...     advex.Linf(0.1)).success.shape
         (32,)
 
-    Reference: Lin et al., Nesterov accelerated gradient and scale invariance for adversarial attacks, 2020. Deviations: the
-    point ahead is a steepest step inside the budget, so that it can be a success itself (the paper adds ``alpha mu velocity``,
-    whose size depends on the number of elements); the default step is epsilon / 4 (the paper: ``step_size=1/steps``).
+    Reference: Lin et al., Nesterov accelerated gradient and scale invariance for adversarial
+    attacks, 2020. Deviations: the point ahead is a steepest step inside the budget, so that it can
+    be a success itself (the paper adds ``alpha mu velocity``, whose size depends on the number of
+    elements); the default step is epsilon / 4 (the paper: ``step_size=1/steps``).
     """
 
     steps: int = 10

@@ -1,4 +1,6 @@
-"""PDGD: gradient descent on length and misclassification in one Lagrangian, whose weights follow how points were judged."""
+"""PDGD: gradient descent on length and misclassification in one Lagrangian, whose weights follow
+how points were judged.
+"""
 
 from __future__ import annotations
 
@@ -25,18 +27,22 @@ EXTREME = math.log(1e6)  # the price stays within a million to both sides of 1
 
 @dataclass(frozen=True, kw_only=True)
 class PDGD(Attack):
-    """Adam on (1 - w) |d| + w log(1 + exp(-f)): d the change, f the margin, w / (1 - w) = 1 / price.
+    """Adam on (1 - w) |d| + w log(1 + exp(-f)): d the change, f the margin, w / (1 - w) = 1 /
+    price.
 
-    The price of length grows after a success and falls otherwise; w follows it slowly. The step falls exponentially to a
-    hundredth of ``step_size``. It is taken element by element, so that the search begins far outside the boundary, and comes
+    The price of length grows after a success and falls otherwise; w follows it slowly. The step
+    falls exponentially to a hundredth of ``step_size``. It is taken element by element, so that the
+    search begins far outside the boundary, and comes
     back to it from there: it finds changes that attacks along the boundary do not.
 
     Args:
         steps: number of steps, one query and one gradient each.
         step_size: Adam's first step of one element, in units of the box's range.
-        price_step: by how much the logarithm of the price changes at first; at the end a tenth of that.
+        price_step: by how much the logarithm of the price changes at first; at the end a tenth of
+            that.
         price: the first price.
-        patience: an example leaves after so many steps that made its perturbation no smaller. None: never.
+        patience: an example leaves after so many steps that made its perturbation no smaller. None:
+            never.
         loss: f, what is climbed; zero on the boundary: ``(logits, goal) -> (batch,)``.
 
     Raises:
@@ -50,8 +56,9 @@ class PDGD(Attack):
         >>> bool(result.success.all())
         True
 
-    Reference: Matyasko and Chau, PDPGD: Primal-dual proximal gradient descent adversarial attack, 2021, the form without a
-    proximal step. Deviations: a point counts as crossed if the goal is reached; in units of the box's range.
+    Reference: Matyasko and Chau, PDPGD: Primal-dual proximal gradient descent adversarial attack,
+    2021, the form without a proximal step. Deviations: a point counts as crossed if the goal is
+    reached; in units of the box's range.
     """
 
     needs_epsilon: ClassVar[bool] = False
@@ -71,12 +78,19 @@ class PDGD(Attack):
     def check(self, goal: Goal | None, budget: Budget) -> None:
         super().check(goal, budget)
         if not isinstance(budget, L2):
-            raise InvalidInput(f"PDGD works in L2 alone; received {budget!r}: use PDPGD for the other norms")
+            raise InvalidInput(
+                f"PDGD works in L2 alone; received {budget!r}: use PDPGD for the other norms"
+            )
 
     def init(self, problem: Problem) -> tuple[Tensor, Any]:
         zeros = ops.zeros_like(problem.x0)
         price = math.log(self.price) * ops.ones_like(problem.progress)
-        return problem.start, {"mean": zeros, "square": zeros, "price": price, "weight": ops.sigmoid(-price)}
+        return problem.start, {
+            "mean": zeros,
+            "square": zeros,
+            "price": price,
+            "weight": ops.sigmoid(-price),
+        }
 
     def step(self, problem: Problem, x: Tensor, memory: Any) -> tuple[Tensor, Any]:
         value, gradient = problem.gradient(x, self.loss)
@@ -86,10 +100,16 @@ class PDGD(Attack):
         mean = FIRST * memory["mean"] + (1 - FIRST) * descent
         square = SECOND * memory["square"] + (1 - SECOND) * ops.square(descent)
         taken = ops.cast(problem.step + 1, "float32")
-        adam = rows(1 / (1 - FIRST**taken), x) * mean / (ops.sqrt(rows(1 / (1 - SECOND**taken), x) * square) + TINY)
+        adam = (
+            rows(1 / (1 - FIRST**taken), x)
+            * mean
+            / (ops.sqrt(rows(1 / (1 - SECOND**taken), x) * square) + TINY)
+        )
         size = self.step_size * span * ops.power(END, problem.progress)
         ahead = ops.clip(x - rows(size, x) * adam, *problem.box)
         change = self.price_step * (1 - (1 - LAST) * problem.progress)
-        price = ops.clip(memory["price"] + ops.where(problem.reached, change, -change), -EXTREME, EXTREME)
+        price = ops.clip(
+            memory["price"] + ops.where(problem.reached, change, -change), -EXTREME, EXTREME
+        )
         weight = SLOW * weight + (1 - SLOW) * ops.sigmoid(-price)
         return ahead, {"mean": mean, "square": square, "price": price, "weight": weight}

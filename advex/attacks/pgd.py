@@ -16,7 +16,8 @@ from advex.problem import Loss, Problem
 class PGD(Attack):
     """Projected gradient descent (ascent of the loss) from a random start.
 
-    x <- project(x + step_size * epsilon * steepest(gradient)), from a point drawn uniformly from the ball and put into the box.
+    x <- project(x + step_size * epsilon * steepest(gradient)), from a point drawn uniformly from
+    the ball and put into the box.
 
     Args:
         steps: number of steps.
@@ -29,8 +30,9 @@ class PGD(Attack):
         >>> PGD(steps=20)(advex.testing.linear_model(), x, labels, advex.L1(2)).success.dtype
         dtype('bool')
 
-    Reference: Madry, Makelov, Schmidt, Tsipras and Vladu, Towards deep learning models resistant to adversarial attacks, 2018.
-    Deviations: an example leaves at its first success; every norm (in L1 the step is shared by 1 % of the elements).
+    Reference: Madry, Makelov, Schmidt, Tsipras and Vladu, Towards deep learning models resistant to
+    adversarial attacks, 2018. Deviations: an example leaves at its first success; every norm (in L1
+    the step is shared by 1 % of the elements).
     """
 
     steps: int = 40

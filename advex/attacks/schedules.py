@@ -35,7 +35,9 @@ class LinearDecay(Settings):
 
 
 def at(size: Any, problem: Problem, name: str = "step_size") -> Any:
-    """The step size of each example now: a number, or (batch,). ``name``: of the setting, for errors."""
+    """The step size of each example now: a number, or (batch,). ``name``: of the setting, for
+    errors.
+    """
     if not callable(size):
         return size
     with blaming(name):

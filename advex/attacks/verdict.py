@@ -1,4 +1,6 @@
-"""Verdict: many short runs instead of few long ones, for AutoAttack's verdict at a fraction of its cost."""
+"""Verdict: many short runs instead of few long ones, for AutoAttack's verdict at a fraction of its
+cost.
+"""
 
 from __future__ import annotations
 
@@ -21,19 +23,26 @@ from advex.search import Stage
 
 TINY = 1e-30
 
-# What a run climbs: towards a target RATIO, the DLR loss, and OVER, the margin; PROBE and REVIEW do not climb but look.
+# What a run climbs: towards a target RATIO, the DLR loss, and OVER, the margin; PROBE and REVIEW do
+# not climb but look.
 MARGIN, ENTROPY, RATIO, OVER, PROBE, REVIEW = range(6)
 TARGETS = 9
 SHORT = 0.1  # of epsilon: a step this short should raise the margin by what the gradient promises
 HONEST = 0.5  # the relative gap between promise and gain above which a gradient is suspicious
 IDLE = 0.1  # the share of the promise, for the whole of epsilon, that all runs together should gain
-NEAR, NEAREST = 0.25, 0.08  # of epsilon: who would need no more than this beyond the budget, by the gradient, gets more runs
+# of epsilon: who would need no more than this beyond the budget, by the gradient, gets more runs
+NEAR, NEAREST = (
+    0.25,
+    0.08,
+)
 MOMENTUM = 0.5
 DETOUR = 0.6  # of a wide run: while its ball shrinks to epsilon
 
 
 class Run(NamedTuple):
-    """One ascent: what it climbs, towards which class (by rank), for how many steps, the first of which size, how wide."""
+    """One ascent: what it climbs, towards which class (by rank), for how many steps, the first of
+    which size, how wide.
+    """
 
     loss: int
     target: int = 0
@@ -67,8 +76,12 @@ PLAN = [(run, place) for run in RUNS for place in range(run.steps)]
 LOSSES = np.array([run.loss for run, _ in PLAN], "int32")
 RANKS = np.array([run.target for run, _ in PLAN], "int32")
 SIZES = np.array([run.size * (1 - place / run.steps) for run, place in PLAN], "float32")
-DETOURS = np.array([run.wide * max(0.0, 1 - place / (DETOUR * run.steps)) for run, place in PLAN], "float32")
-INSIDE = np.array([place == 0 or not run.wide or place - 1 >= DETOUR * run.steps for run, place in PLAN])
+DETOURS = np.array(
+    [run.wide * max(0.0, 1 - place / (DETOUR * run.steps)) for run, place in PLAN], "float32"
+)
+INSIDE = np.array(
+    [place == 0 or not run.wide or place - 1 >= DETOUR * run.steps for run, place in PLAN]
+)
 FIRST = np.array([place == 0 for _, place in PLAN])
 
 
@@ -78,7 +91,9 @@ def widest(budget: Budget) -> float:
 
 
 def _climbed(logits: Tensor, goal: Goal, loss: Tensor, target: Tensor) -> Tensor:
-    """What each example's run climbs: margin, cross-entropy, or the margin over a target as a ratio."""
+    """What each example's run climbs: margin, cross-entropy, or the margin over a target as a
+    ratio.
+    """
     value = goal.margin(logits)
     # A goal of another kind has its target, or knows best.
     pursued = Towards(target, goal.labels) if leaves(goal) else goal  # type: ignore[attr-defined]
@@ -101,7 +116,9 @@ def nearest(carried: dict[str, Array]) -> Array:
 
 @dataclass(frozen=True)
 class Cascade(Attack):
-    """The gradient part of ``Verdict``: a sprint, a round of short runs for all, two longer ones for those near the boundary."""
+    """The gradient part of ``Verdict``: a sprint, a round of short runs for all, two longer ones
+    for those near the boundary.
+    """
 
     steps: ClassVar[int] = len(PLAN)
     carries: ClassVar[dict[str, np.ufunc | None]] = {
@@ -115,9 +132,15 @@ class Cascade(Attack):
     def stages(self, budget: Budget | None = None) -> list[Stage]:
         """A part for each run, but for the probe, which goes with the sprint."""
         parts, number = [Stage(self, end=BEGINS[2])], 2
-        for group, (runs, only) in enumerate(zip(GROUPS[1:], (None, None, near, nearest), strict=True), 1):
+        for group, (runs, only) in enumerate(
+            zip(GROUPS[1:], (None, None, near, nearest), strict=True), 1
+        ):
             for _ in runs:
-                parts.append(Stage(self, begin=BEGINS[number], end=BEGINS[number + 1], group=group, only=only))
+                parts.append(
+                    Stage(
+                        self, begin=BEGINS[number], end=BEGINS[number + 1], group=group, only=only
+                    )
+                )
                 number += 1
         return parts
 
@@ -132,7 +155,8 @@ class Cascade(Attack):
             "steep": zeros,  # its size
             "start": zeros,  # margin there
             "best": zeros - INFINITY,
-            "gap": zeros + INFINITY,  # by how much epsilon is too small, by the most hopeful gradient
+            "gap": zeros
+            + INFINITY,  # by how much epsilon is too small, by the most hopeful gradient
             "order": ops.zeros_like(ops.expand_dims(problem.step, 1))
             + ops.convert_to_tensor(ranks),  # wrong classes, the likeliest first
         }
@@ -140,33 +164,46 @@ class Cascade(Attack):
     def step(self, problem: Problem, x: Tensor, memory: Any) -> tuple[Tensor, Any]:
         step, before = problem.step, memory["last"]
         loss, rank, size, detour, inside, first = (
-            ops.take(ops.convert_to_tensor(table), step, axis=0) for table in (LOSSES, RANKS, SIZES, DETOURS, INSIDE, FIRST)
+            ops.take(ops.convert_to_tensor(table), step, axis=0)
+            for table in (LOSSES, RANKS, SIZES, DETOURS, INSIDE, FIRST)
         )
         wide = 1 + (widest(problem.budget) - 1) * detour
         rank = ops.minimum(rank, memory["order"].shape[1] - 1)
         target = ops.take_along_axis(memory["order"], ops.expand_dims(rank, 1), axis=1)[:, 0]
-        value, gradient = problem.gradient(x, lambda logits, goal: _climbed(logits, goal, loss, target))
+        value, gradient = problem.gradient(
+            x, lambda logits, goal: _climbed(logits, goal, loss, target)
+        )
         margin = problem.goal.margin(problem.answer)
 
         begin = ops.equal(step, 0)
         steep = problem.budget.dual(gradient)
         short = -value / ops.maximum(steep * problem.epsilon, TINY)
-        aims = ops.logical_and(inside, ops.logical_or(ops.equal(loss, RATIO), ops.equal(loss, OVER)))
+        aims = ops.logical_and(
+            inside, ops.logical_or(ops.equal(loss, RATIO), ops.equal(loss, OVER))
+        )
         better = ops.logical_and(step < SPRINT.steps, margin > memory["best"])
         memory = {
             "last": x,
             "slope": ops.cond(
-                ops.any(begin), lambda: ops.where(rows(begin, x), gradient, memory["slope"]), lambda: memory["slope"]
+                ops.any(begin),
+                lambda: ops.where(rows(begin, x), gradient, memory["slope"]),
+                lambda: memory["slope"],
             ),
             "steep": ops.where(begin, steep, memory["steep"]),
             "start": ops.where(begin, margin, memory["start"]),
             "best": ops.maximum(margin, memory["best"]),
             "gap": ops.where(aims, ops.minimum(short, memory["gap"]), memory["gap"]),
-            "order": ops.where(ops.expand_dims(better, 1), _order(problem, memory["order"].shape[1]), memory["order"]),
+            "order": ops.where(
+                ops.expand_dims(better, 1),
+                _order(problem, memory["order"].shape[1]),
+                memory["order"],
+            ),
         }
         self._suspect(problem, x, margin, loss, memory)
 
-        aim = problem.project(x + rows(size * wide * problem.epsilon, x) * problem.budget.steepest(gradient), wide)
+        aim = problem.project(
+            x + rows(size * wide * problem.epsilon, x) * problem.budget.steepest(gradient), wide
+        )
         drift = ops.where(rows(first, x), aim - x, x - before)
         ahead = problem.project(x + MOMENTUM * (aim - x) + (1 - MOMENTUM) * drift, wide)
         sprinted = ops.equal(step + 1, SPRINT.steps)
@@ -177,16 +214,24 @@ class Cascade(Attack):
 
         return ops.cond(ops.any(sprinted), probed, lambda: ahead), memory
 
-    def _suspect(self, problem: Problem, x: Tensor, margin: Tensor, loss: Tensor, memory: Any) -> None:
-        """Mark the examples where the gradient at x0 promises what a short step, or all runs so far, do not keep."""
+    def _suspect(
+        self, problem: Problem, x: Tensor, margin: Tensor, loss: Tensor, memory: Any
+    ) -> None:
+        """Mark the examples where the gradient at x0 promises what a short step, or all runs so
+        far, do not keep.
+        """
         steep, gain = memory["steep"], margin - memory["start"]
         change = problem.shown(x) - problem.x0
         promise = ops.sum(flat(memory["slope"] * change), axis=1)
         unkept = ops.abs(gain - promise) > HONEST * (ops.abs(gain) + ops.abs(promise))
-        moved = ops.any(flat(ops.not_equal(change, 0)), axis=1)  # 8-bit inputs may be too coarse for a short step
+        # 8-bit inputs may be too coarse for a short step
+        moved = ops.any(flat(ops.not_equal(change, 0)), axis=1)
         lied = ops.logical_or(ops.equal(steep, 0), ops.logical_and(moved, unkept))
         idle = memory["best"] - memory["start"] < IDLE * problem.epsilon * steep
-        suspicious = ops.logical_or(ops.logical_and(ops.equal(loss, PROBE), lied), ops.logical_and(ops.equal(loss, REVIEW), idle))
+        suspicious = ops.logical_or(
+            ops.logical_and(ops.equal(loss, PROBE), lied),
+            ops.logical_and(ops.equal(loss, REVIEW), idle),
+        )
         problem.suspect(ops.logical_and(suspicious, problem.epsilon > 0))
 
 
@@ -203,17 +248,20 @@ def _order(problem: Problem, count: int) -> Tensor:
 class Verdict(Attack):
     """AutoAttack's verdict for a fraction of its passes.
 
-    AutoAttack spends nearly everything on examples that it will not break. ``Verdict`` makes many short runs instead of a few
-    long ones (another loss, another target or another start find more than more steps do), gives up early where the
-    boundary is far, and tries hard where it is near:
+    AutoAttack spends nearly everything on examples that it will not break. ``Verdict`` makes many
+    short runs instead of a few long ones (another loss, another target or another start find more
+    than more steps do), gives up early where the boundary is far, and tries hard where it is near:
 
     1. 10 steps on the margin from the input itself; most of what can be broken falls here.
-    2. 9 short runs from random points, with steps that begin large and decay to 0: on cross-entropy, on the targeted DLR loss
-       for the 3 classes that were likeliest at the best point so far, and on the margin over the 5 likeliest; these begin in a
-       ball of 3 epsilon (L2 and L1: 8), which shrinks: a detour round places where the gradient leads nowhere.
-    3. Who would fall within 1.4 epsilon by the most hopeful linear estimate so far gets 19 runs more, with 9 targets.
-    4. AutoAttack itself, for examples whose gradient looks as if it hid the way: it is zero, or a step of a tenth of epsilon
-       gains not what it promises, or all runs together gain less than a tenth of it.
+    2. 9 short runs from random points, with steps that begin large and decay to 0: on
+       cross-entropy, on the targeted DLR loss for the 3 classes that were likeliest at the best
+       point so far, and on the margin over the 5 likeliest; these begin in a ball of 3 epsilon (L2
+       and L1: 8), which shrinks: a detour round places where the gradient leads nowhere.
+    3. Who would fall within 1.4 epsilon by the most hopeful linear estimate so far gets 19 runs
+       more, with 9 targets.
+    4. AutoAttack itself, for examples whose gradient looks as if it hid the way: it is zero, or a
+       step of a tenth of epsilon gains not what it promises, or all runs together gain less than a
+       tenth of it.
 
     Raises:
         InvalidInput: at the call, for ``L0``; for a budget without limit.
@@ -224,9 +272,9 @@ class Verdict(Attack):
         >>> Verdict()(advex.testing.linear_model(), x, labels, advex.Linf(0.02)).success.shape
         (4,)
 
-    The parts are those of Croce and Hein, Reliable evaluation of adversarial robustness with an ensemble of diverse
-    parameter-free attacks, 2020; the cascade is advex's own. What it costs, and where it differs, is in
-    ``docs/how_far_does_it_hold.md``.
+    The parts are those of Croce and Hein, Reliable evaluation of adversarial robustness with an
+    ensemble of diverse parameter-free attacks, 2020; the cascade is advex's own. What it costs, and
+    where it differs, is in ``docs/how_far_does_it_hold.md``.
     """
 
     steps: ClassVar[int] = 1  # those of the parts count
@@ -238,7 +286,10 @@ class Verdict(Attack):
 
     def stages(self, budget: Budget | None = None) -> list[Stage]:
         everything = AutoAttack().stages(budget)
-        return [*Cascade().stages(budget), *(replace(stage, doubtful=True, salt=stage.salt + APART) for stage in everything)]
+        return [
+            *Cascade().stages(budget),
+            *(replace(stage, doubtful=True, salt=stage.salt + APART) for stage in everything),
+        ]
 
     def init(self, problem: Problem) -> tuple[Tensor, Any]:
         return Cascade().init(problem)

@@ -28,7 +28,10 @@ class Wrapper(Attack):
 
     def __post_init__(self) -> None:
         if not isinstance(self.attack, Attack):
-            raise InvalidType(f"{type(self).__name__} needs an attack, such as advex.PGD(); received {shown(self.attack)}")
+            raise InvalidType(
+                f"{type(self).__name__} needs an attack, such as advex.PGD(); received"
+                f" {shown(self.attack)}"
+            )
 
     def check(self, goal: Goal | None, budget: Budget) -> None:
         self.attack.check(goal, budget)
@@ -53,7 +56,8 @@ class Restarts(Wrapper):
     The first run draws what the attack alone would draw, so restarts never lose a success.
 
     Args:
-        attack: the attack to repeat; it should draw random numbers, as ``PGD`` does, at least where ``problem.run`` is above 0.
+        attack: the attack to repeat; it should draw random numbers, as ``PGD`` does, at least where
+            ``problem.run`` is above 0.
         restarts: how many runs in all.
 
     Example:
@@ -67,7 +71,9 @@ class Restarts(Wrapper):
     def stages(self, budget: Budget | None = None) -> list[Stage]:
         inner = self.attack.stages(budget)
         return [
-            replace(stage, salt=stage.salt * self.restarts + run, run=stage.run * self.restarts + run)
+            replace(
+                stage, salt=stage.salt * self.restarts + run, run=stage.run * self.restarts + run
+            )
             for run in range(self.restarts)
             for stage in inner
         ]
@@ -75,10 +81,12 @@ class Restarts(Wrapper):
 
 @dataclass(frozen=True)
 class EveryTarget(Wrapper):
-    """The attack once for each of the likeliest wrong classes of the clean input, the likeliest first.
+    """The attack once for each of the likeliest wrong classes of the clean input, the likeliest
+    first.
 
-    In each run the attack pursues the margin of that class over the true one (``goals.Towards``); any wrong class ends it. With
-    a ``Targeted`` goal the target is chosen already: the attack runs once.
+    In each run the attack pursues the margin of that class over the true one (``goals.Towards``);
+    any wrong class ends it. With a ``Targeted`` goal the target is chosen already: the attack runs
+    once.
 
     Args:
         attack: the attack to repeat.
@@ -104,7 +112,11 @@ class EveryTarget(Wrapper):
         inner = self.attack.stages(budget)
         if any(stage.aim is not None for stage in inner):
             raise InvalidInput("EveryTarget around EveryTarget: the targets are chosen already")
-        return [replace(stage, aim=aim, salt=stage.salt * self.classes + aim) for aim in range(self.classes) for stage in inner]
+        return [
+            replace(stage, aim=aim, salt=stage.salt * self.classes + aim)
+            for aim in range(self.classes)
+            for stage in inner
+        ]
 
 
 @dataclass(frozen=True, init=False)
@@ -177,31 +189,36 @@ class _Averaged:
             through = None
             if self._transforms:
                 transform = self._transforms[number % len(self._transforms)]
-                through = lambda point, transform=transform: _transformed(transform, self._problem, point)  # noqa: E731
+                through = lambda point, transform=transform: _transformed(  # noqa: E731
+                    transform, self._problem, point
+                )
             value, gradient = self._problem.gradient(x, loss, through)
             values.append(value)
             gradients.append(gradient)
-        if self._transforms:  # what the transforms show to the model is no answer; the point itself is looked at once
+        # what the transforms show to the model is no answer; the point itself is looked at once
+        if self._transforms:
             self._problem.logits(x)
         return sum(values) / self._samples, sum(gradients) / self._samples
 
 
 @dataclass(frozen=True)
 class AveragedGradient(Wrapper):
-    """The attack with gradients that are means over several looks: of a model that is random, or at transformed inputs.
+    """The attack with gradients that are means over several looks: of a model that is random, or at
+    transformed inputs.
 
     Args:
         attack: the attack whose gradients are averaged.
-        transforms: a function ``(problem, x) -> x`` in ``keras.ops``, or several that take turns; they may draw from
-            ``problem.uniform``. None: the model itself is random, and is asked again and again.
+        transforms: a function ``(problem, x) -> x`` in ``keras.ops``, or several that take turns;
+            they may draw from ``problem.uniform``. None: the model itself is random, and is asked
+            again and again.
         samples: how many looks, each one query and one gradient.
 
     Example:
         >>> import advex
         >>> def brighter(problem, x):
         ...     return x * (0.9 + 0.2 * problem.uniform((1, 1, 1)))
-        >>> AveragedGradient(advex.PGD(steps=5), brighter, 4)
-        AveragedGradient(attack=PGD(steps=5, step_size=0.25, loss=cross_entropy), transforms=brighter, samples=4)
+        >>> AveragedGradient(advex.FGSM(), brighter, 4)
+        AveragedGradient(attack=FGSM(loss=cross_entropy), transforms=brighter, samples=4)
 
     Reference: Athalye, Engstrom, Ilyas and Kwok, Synthesizing robust adversarial examples, 2018.
     """
@@ -212,16 +229,23 @@ class AveragedGradient(Wrapper):
     def __post_init__(self) -> None:
         super().__post_init__()
         if not all(map(callable, self._all())):
-            raise InvalidType(f"transforms must be functions (problem, x) -> x; received {shown(self.transforms)}")
+            raise InvalidType(
+                f"transforms must be functions (problem, x) -> x; received {shown(self.transforms)}"
+            )
 
     def _all(self) -> tuple[Any, ...]:
         if self.transforms is None:
             return ()
-        return tuple(self.transforms) if isinstance(self.transforms, tuple | list) else (self.transforms,)
+        return (
+            tuple(self.transforms)
+            if isinstance(self.transforms, tuple | list)
+            else (self.transforms,)
+        )
 
     def stages(self, budget: Budget | None = None) -> list[Stage]:
         return [
-            replace(stage, attack=_Averaging(stage.attack, self._all(), self.samples)) for stage in self.attack.stages(budget)
+            replace(stage, attack=_Averaging(stage.attack, self._all(), self.samples))
+            for stage in self.attack.stages(budget)
         ]
 
 

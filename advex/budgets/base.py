@@ -1,4 +1,6 @@
-"""What every norm offers: sizes, projections and directions in ``keras.ops``, and their exact counterparts in NumPy."""
+"""What every norm offers: sizes, projections and directions in ``keras.ops``, and their exact
+counterparts in NumPy.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,9 @@ from advex._settings import Settings, real_number
 from advex.errors import AdvexWarning, InvalidInput
 
 SHY = 1 - 3e-7
-"""Curved balls are aimed at this fraction of epsilon: float32 sums are not exact; the last check, in float64, is."""
+"""Curved balls are aimed at this fraction of epsilon: float32 sums are not exact; the last check,
+in float64, is.
+"""
 
 ROUNDS = 64  # of Newton's method, far more than it was ever seen to need
 
@@ -38,8 +42,8 @@ class Budget(Settings):
     """A limit on the perturbation: a norm, and ``epsilon`` in units of the box's range.
 
     Args:
-        epsilon: the largest allowed size: 8/255 is 8 grey levels in every box. None (the default) sets no limit: attacks
-            which can will look for the smallest perturbation.
+        epsilon: the largest allowed size: 8/255 is 8 grey levels in every box. None (the default)
+            sets no limit: attacks which can will look for the smallest perturbation.
     """
 
     epsilon: Any = None
@@ -73,11 +77,15 @@ class Budget(Settings):
 
     @abstractmethod
     def project(self, delta: Tensor) -> Tensor:
-        """argmin over ``size(y) <= epsilon`` of the Euclidean distance to ``delta``, example by example."""
+        """argmin over ``size(y) <= epsilon`` of the Euclidean distance to ``delta``, example by
+        example.
+        """
 
     @abstractmethod
     def nearest(self, x: Tensor, x0: Tensor, low: Tensor, high: Tensor) -> Tensor:
-        """argmin of the Euclidean distance to ``x`` over ``size(y - x0) <= epsilon`` and ``low <= y <= high``."""
+        """argmin of the Euclidean distance to ``x`` over ``size(y - x0) <= epsilon`` and ``low <= y
+        <= high``.
+        """
 
     def around(self, x: Tensor, x0: Tensor, radius: Tensor, low: Tensor, high: Tensor) -> Tensor:
         """``nearest`` for a ball of another size, ``radius``, (batch,), around each example."""
@@ -85,39 +93,52 @@ class Budget(Settings):
 
     @abstractmethod
     def steepest(self, gradient: Tensor) -> Tensor:
-        """A direction of size 1 along which a loss with this gradient grows fast; zero where the gradient is."""
+        """A direction of size 1 along which a loss with this gradient grows fast; zero where the
+        gradient is.
+        """
 
     @abstractmethod
     def extreme(self, gradient: Tensor, x0: Tensor, low: Tensor, high: Tensor) -> Tensor:
-        """argmax of ``sum(gradient * y)`` over ``size(y - x0) <= epsilon`` and ``low <= y <= high``."""
+        """argmax of ``sum(gradient * y)`` over ``size(y - x0) <= epsilon`` and ``low <= y <=
+        high``.
+        """
 
     def dual(self, gradient: Tensor) -> Tensor:
-        """How fast a loss with this gradient can grow per unit of size: the dual norm, (batch, ...) -> (batch,)."""
+        """How fast a loss with this gradient can grow per unit of size: the dual norm, (batch, ...)
+        -> (batch,).
+        """
         raise InvalidInput(f"{type(self).__name__} has no dual norm: use Linf, L2 or L1")
 
     def onto(self, x: Tensor, normal: Tensor, rise: Tensor, low: Tensor, high: Tensor) -> Tensor:
-        """argmin of ``size(y - x)`` over ``sum(normal * (y - x)) = rise`` and ``low <= y <= high``, example by example.
+        """argmin of ``size(y - x)`` over ``sum(normal * (y - x)) = rise`` and ``low <= y <= high``,
+        example by example.
 
-        Where the box ends before the hyperplane begins: the box's point nearest to it. Where ``normal`` is zero: ``x``.
+        Where the box ends before the hyperplane begins: the box's point nearest to it. Where
+        ``normal`` is zero: ``x``.
 
         Args:
             x: points of the box, (batch, ...).
             normal: the hyperplanes' normals, of the shape of ``x``.
-            rise: how much a linear function with the gradient ``normal`` is to grow, (batch,); below 0 to fall.
+            rise: how much a linear function with the gradient ``normal`` is to grow, (batch,);
+                below 0 to fall.
             low: lowest legal value, a scalar or of the shape of ``x``.
             high: highest legal value.
 
         Raises:
             InvalidInput: the norm is ``L0``, or another for which nobody has written it.
         """
-        raise InvalidInput(f"{type(self).__name__} has no projection onto hyperplanes: use Linf, L2 or L1")
+        raise InvalidInput(
+            f"{type(self).__name__} has no projection onto hyperplanes: use Linf, L2 or L1"
+        )
 
     @abstractmethod
     def sample(self, problem: Randomness) -> Tensor:
         """A random perturbation from the ball, of the shape of ``problem.x0``."""
 
     def bounds(self, x0: Array, box: tuple[Any, Any], span: Fraction) -> tuple[Array, Array]:
-        """Per element, the lowest and highest legal value: exact, in the dtype of ``x0``. Here: the box."""
+        """Per element, the lowest and highest legal value: exact, in the dtype of ``x0``. Here: the
+        box.
+        """
         return np.asarray(box[0], x0.dtype), np.asarray(box[1], x0.dtype)
 
     def levels(self) -> int:
@@ -151,12 +172,19 @@ def rounded_down(value: Fraction) -> float:
 
 
 def room(direction: Tensor, x0: Tensor, low: Tensor, high: Tensor) -> Tensor:
-    """How far each element can go the way ``direction`` points before it leaves the box; 0 where it does not point."""
-    return ops.maximum(ops.where(direction > 0, high - x0, ops.where(direction < 0, x0 - low, 0.0)), 0.0)
+    """How far each element can go the way ``direction`` points before it leaves the box; 0 where it
+    does not point.
+    """
+    return ops.maximum(
+        ops.where(direction > 0, high - x0, ops.where(direction < 0, x0 - low, 0.0)), 0.0
+    )
 
 
-def climb(x: Tensor, normal: Tensor, rise: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """``normal`` turned and scaled so that a positive rise is gained along it, that rise, and the box's end that way.
+def climb(
+    x: Tensor, normal: Tensor, rise: Tensor, low: Tensor, high: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """``normal`` turned and scaled so that a positive rise is gained along it, that rise, and the
+    box's end that way.
 
     The largest element of a normal is 1. Elements where it is 0 end where they are.
     """
@@ -168,11 +196,13 @@ def climb(x: Tensor, normal: Tensor, rise: Tensor, low: Tensor, high: Tensor) ->
 
 
 def level(weight: Tensor, limit: Tensor, total: Tensor) -> Tensor:
-    """The t >= 0, row by row, at which ``sum(min(t * weight, limit))`` is ``total``: (batch, n) twice and (batch,) -> (batch,).
+    """The t >= 0, row by row, at which ``sum(min(t * weight, limit))`` is ``total``: (batch, n)
+    twice and (batch,) -> (batch,).
 
     1e38 where the limits together are not above ``total``.
     """
-    # Newton's method on a concave, piecewise linear function: it never overshoots, and ends on the right piece.
+    # Newton's method on a concave, piecewise linear function: it never overshoots, and ends on the
+    # right piece.
     enough = total < ops.sum(limit, axis=1)
 
     def going(_: Tensor, active: Tensor, count: Tensor) -> Tensor:
@@ -190,7 +220,9 @@ def level(weight: Tensor, limit: Tensor, total: Tensor) -> Tensor:
 
 
 def rank(values: Tensor) -> Tensor:
-    """The place of each entry in its row, 0 for the largest; equal entries get different places. (batch, n) of int."""
+    """The place of each entry in its row, 0 for the largest; equal entries get different places.
+    (batch, n) of int.
+    """
     return ops.argsort(ops.argsort(-values, axis=1), axis=1)
 
 
@@ -198,12 +230,14 @@ def fraction_of_range(name: str, epsilon: float) -> float:
     """``epsilon`` of a budget per element, which cannot be above 1."""
     if epsilon > 1:
         raise InvalidInput(
-            f"{name}({epsilon:g}): epsilon is a fraction of the box's range, so it cannot be above 1;"
+            f"{name}({epsilon:g}): epsilon is a fraction of the box's range, so it cannot be above"
+            f" 1;"
             f" for {epsilon:g} grey levels write {name}({epsilon:g}/255)"
         )
     if epsilon >= 0.5:
         warnings.warn(
-            f"{name}({epsilon:g}) lets every element move by half the range or more: any image can become grey",
+            f"{name}({epsilon:g}) lets every element move by half the range or more: any image can"
+            f" become grey",
             AdvexWarning,
             stacklevel=5,
         )

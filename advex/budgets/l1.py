@@ -15,7 +15,9 @@ HALVINGS = 30
 
 
 def _shrunk(weight: Tensor, limit: Tensor, radius: Tensor) -> Tensor:
-    """``min(max(weight - t, 0), limit)`` with the smallest t >= 0, row by row, at which its sum is at most ``radius``."""
+    """``min(max(weight - t, 0), limit)`` with the smallest t >= 0, row by row, at which its sum is
+    at most ``radius``.
+    """
     flat_weight, flat_limit = flat(weight), flat(limit)
 
     def total(threshold: Tensor) -> Tensor:
@@ -39,16 +41,23 @@ def _shrunk(weight: Tensor, limit: Tensor, radius: Tensor) -> Tensor:
 
 
 def _filled(weight: Tensor, limit: Tensor, total: Tensor) -> Tensor:
-    """Shares of the limits, 0 to 1, with ``sum(weight * limit * share) = total`` at the least ``sum(limit * share)``.
+    """Shares of the limits, 0 to 1, with ``sum(weight * limit * share) = total`` at the least
+    ``sum(limit * share)``.
 
-    1 for those with the largest weights, a part for those with the weight at which it is enough; all 1 if that is not enough.
+    1 for those with the largest weights, a part for those with the weight at which it is enough;
+    all 1 if that is not enough.
     """
-    # The mean weight of those still in question parts them, as in quickselect, until they all have the same: faster than to sort.
+    # The mean weight of those still in question parts them, as in quickselect, until they all have
+    # the same: faster than to sort.
     gain = weight * limit
 
     def above(threshold: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         chosen = weight > ops.expand_dims(threshold, 1)
-        return threshold, ops.sum(ops.where(chosen, gain, 0.0), axis=1), ops.sum(ops.where(chosen, limit, 0.0), axis=1)
+        return (
+            threshold,
+            ops.sum(ops.where(chosen, gain, 0.0), axis=1),
+            ops.sum(ops.where(chosen, limit, 0.0), axis=1),
+        )
 
     def going(_: Any, active: Tensor, count: Tensor) -> Tensor:
         return ops.logical_and(ops.any(active), count < ROUNDS)
@@ -74,7 +83,11 @@ def _filled(weight: Tensor, limit: Tensor, total: Tensor) -> Tensor:
     between = all_gain - top_gain
     part = ops.where(enough, (total - top_gain) / ops.where(between > 0, between, 1.0), 1.0)
     part = ops.expand_dims(ops.clip(part, 0.0, 1.0), 1)
-    return ops.where(weight > ops.expand_dims(high, 1), 1.0, ops.where(weight > ops.expand_dims(low, 1), part, 0.0))
+    return ops.where(
+        weight > ops.expand_dims(high, 1),
+        1.0,
+        ops.where(weight > ops.expand_dims(low, 1), part, 0.0),
+    )
 
 
 @dataclass(frozen=True, repr=False)
@@ -99,7 +112,9 @@ class L1(Budget):
     def project(self, delta: Tensor) -> Tensor:
         weight = ops.abs(delta)
         moved = _shrunk(weight, weight, SHY * self.epsilon)
-        return ops.where(rows(self.size(delta) <= self.epsilon, delta), delta, ops.sign(delta) * moved)
+        return ops.where(
+            rows(self.size(delta) <= self.epsilon, delta), delta, ops.sign(delta) * moved
+        )
 
     def nearest(self, x: Tensor, x0: Tensor, low: Tensor, high: Tensor) -> Tensor:
         boxed = ops.clip(x, low, high)
@@ -113,17 +128,21 @@ class L1(Budget):
     def steepest(self, gradient: Tensor) -> Tensor:
         """The signs of the largest 1 % of the gradient, at least one element, scaled to a sum of 1.
 
-        The steepest direction proper is a single element; in a box it is soon at its end. (Tramer and Boneh, Adversarial
-        training and robustness for multiple perturbations, 2019, choose a share of the elements likewise.)
+        The steepest direction proper is a single element; in a box it is soon at its end. (Tramer
+        and Boneh, Adversarial training and robustness for multiple perturbations, 2019, choose a
+        share of the elements likewise.)
         """
         size = ops.abs(flat(gradient))
         count = max(1, size.shape[1] // 100)
         threshold = ops.top_k(size, count)[0][:, -1:]
         chosen = ops.logical_and(size >= threshold, size > 0)
-        return unit(ops.where(ops.reshape(chosen, ops.shape(gradient)), ops.sign(gradient), 0.0), order=1)
+        return unit(
+            ops.where(ops.reshape(chosen, ops.shape(gradient)), ops.sign(gradient), 0.0), order=1
+        )
 
     def extreme(self, gradient: Tensor, x0: Tensor, low: Tensor, high: Tensor) -> Tensor:
-        # Fill the elements to the end of the box, those with the largest gradient first, until the budget is spent.
+        # Fill the elements to the end of the box, those with the largest gradient first, until the
+        # budget is spent.
         available = flat(room(gradient, x0, low, high))
         order = ops.argsort(-ops.abs(flat(gradient)), axis=1)
         ordered = ops.take_along_axis(available, order, axis=1)
@@ -136,17 +155,21 @@ class L1(Budget):
         return ops.max(ops.abs(flat(gradient)), axis=1)
 
     def onto(self, x: Tensor, normal: Tensor, rise: Tensor, low: Tensor, high: Tensor) -> Tensor:
-        # The elements with the largest weights move to their ends, those with the weight at which it is enough in part.
+        # The elements with the largest weights move to their ends, those with the weight at which
+        # it is enough in part.
         normal, rise, end = climb(x, normal, rise, low, high)
         share = _filled(flat(ops.abs(normal)), flat(ops.abs(end - x)), rise)
         return ops.clip(x + ops.reshape(share, ops.shape(x)) * (end - x), low, high)
 
     def sample(self, problem: Randomness) -> Tensor:
-        # Exponential numbers divided by their sum are uniform on the simplex; one of them more fills the ball.
+        # Exponential numbers divided by their sum are uniform on the simplex; one of them more
+        # fills the ball.
         shape = tuple(problem.x0.shape[1:])
         weight = -ops.log(1 - problem.uniform(shape))
         total = ops.sum(flat(weight), axis=1) - ops.log(1 - problem.uniform(()))
-        return self.epsilon * problem.signs(shape) * weight / rows(ops.maximum(total, 1e-30), weight)
+        return (
+            self.epsilon * problem.signs(shape) * weight / rows(ops.maximum(total, 1e-30), weight)
+        )
 
     def measure(self, delta: Array) -> Array:
         return np.abs(flattened(delta)).sum(axis=1)

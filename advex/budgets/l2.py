@@ -12,7 +12,9 @@ from advex.budgets.base import SHY, Budget, Randomness, climb, level, room
 
 
 def _filled(weight: Tensor, limit: Tensor, radius: Tensor) -> Tensor:
-    """``min(s * weight, limit)`` with the s, row by row, at which its Euclidean norm is ``radius`` (or as near as can be)."""
+    """``min(s * weight, limit)`` with the s, row by row, at which its Euclidean norm is ``radius``
+    (or as near as can be).
+    """
     squared = ops.square(radius) * ops.ones_like(flat(weight)[:, 0])
     scale = level(ops.square(flat(weight)), ops.square(flat(limit)), squared)
     return ops.minimum(weight * rows(ops.sqrt(scale), weight), limit)
@@ -42,7 +44,9 @@ class L2(Budget):
 
     def project(self, delta: Tensor) -> Tensor:
         size = self.size(delta)
-        shrink = ops.where(size > self.epsilon, SHY * self.epsilon / ops.where(size > 0, size, 1.0), 1.0)
+        shrink = ops.where(
+            size > self.epsilon, SHY * self.epsilon / ops.where(size > 0, size, 1.0), 1.0
+        )
         return delta * rows(shrink, delta)
 
     def nearest(self, x: Tensor, x0: Tensor, low: Tensor, high: Tensor) -> Tensor:
@@ -73,7 +77,8 @@ class L2(Budget):
 
     def sample(self, problem: Randomness) -> Tensor:
         shape = tuple(problem.x0.shape[1:])
-        # Box and Muller's normal numbers give the direction, the n-th root of a uniform one the length.
+        # Box and Muller's normal numbers give the direction, the n-th root of a uniform one the
+        # length.
         length = ops.sqrt(-2 * ops.log(1 - problem.uniform(shape)))
         direction = unit(length * ops.cos(2 * np.pi * problem.uniform(shape)), order=2)
         radius = ops.power(problem.uniform(()), 1 / int(np.prod(shape)))

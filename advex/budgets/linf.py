@@ -34,7 +34,11 @@ class Linf(Budget):
 
     def __repr__(self) -> str:
         levels = round((self.epsilon or 0) * 255)
-        return f"Linf({levels}/255)" if 0 < levels < 255 and levels / 255 == self.epsilon else super().__repr__()
+        return (
+            f"Linf({levels}/255)"
+            if 0 < levels < 255 and levels / 255 == self.epsilon
+            else super().__repr__()
+        )
 
     def size(self, delta: Tensor) -> Tensor:
         return ops.max(ops.abs(delta), axis=axes(delta))
@@ -73,7 +77,8 @@ class Linf(Budget):
             return low, high
         reach = self.limit(span)
         wide = x0.astype("float64")
-        # What x0 -/+ reach loses when it is rounded to float64 (exact, by Knuth's two-sum) decides the last unit.
+        # What x0 -/+ reach loses when it is rounded to float64 (exact, by Knuth's two-sum) decides
+        # the last unit.
         up, down = wide + reach, wide - reach
         lost_up = (wide - (up - (up - wide))) + (reach - (up - wide))
         lost_down = (wide - (down - (down - wide))) - (reach + (down - wide))

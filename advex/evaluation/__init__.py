@@ -1,4 +1,6 @@
-"""What can be said about a model: evaluations that can be stopped and shown, the doctor who checks them, accuracy over radii."""
+"""What can be said about a model: evaluations that can be stopped and shown, the doctor who checks
+them, accuracy over radii.
+"""
 
 from advex.evaluation.curves import Curve, curve
 from advex.evaluation.doctor import Diagnosis, Finding, diagnose

@@ -1,8 +1,9 @@
-"""An evaluation on several processes or machines, by Ray: each worker holds the model, takes blocks, and leaves Parquet files.
+"""An evaluation on several processes or machines, by Ray: each worker holds the model, takes
+blocks, and leaves Parquet files.
 
-The files lie beside the run file, one for each block, under a name that follows from the block: a block that two workers have
-done, since one of them was killed, is still there once. What they hold is then put into the run file, and the run ends as one on
-a single machine does.
+The files lie beside the run file, one for each block, under a name that follows from the block: a
+block that two workers have done, since one of them was killed, is still there once. What they hold
+is then put into the run file, and the run ends as one on a single machine does.
 """
 
 from __future__ import annotations
@@ -21,7 +22,16 @@ import numpy as np
 
 from advex._arrays import Array
 from advex.errors import InvalidInput
-from advex.evaluation.pieces import PICTURES, Clean, Plan, Verdicts, attacked, clean, write_clean, write_verdicts
+from advex.evaluation.pieces import (
+    PICTURES,
+    Clean,
+    Plan,
+    Verdicts,
+    attacked,
+    clean,
+    write_clean,
+    write_verdicts,
+)
 from advex.evaluation.source import Block, Source
 from advex.evaluation.store import packed, seal, unpacked
 from advex.images import replacing
@@ -31,7 +41,13 @@ if TYPE_CHECKING:
 
 CLEAN = ("label", "prediction", "confidence", "status")
 VERDICT = ("status", "distance", "prediction", "confidence", "gradients", "queries", "broken_by")
-ALIKE = ("KERAS_BACKEND", "TF_CPP_MIN_LOG_LEVEL", "TF_ENABLE_ONEDNN_OPTS", "OPENBLAS_CORETYPE", "PYTHONPATH")
+ALIKE = (
+    "KERAS_BACKEND",
+    "TF_CPP_MIN_LOG_LEVEL",
+    "TF_ENABLE_ONEDNN_OPTS",
+    "OPENBLAS_CORETYPE",
+    "PYTHONPATH",
+)
 
 
 class Damaged(InvalidInput):
@@ -50,7 +66,9 @@ def fill(runner: Runner, source: Source, workers: int, stop: Callable[[], bool])
     assert source.arrays is not None
     assert store.path is not None
     folder = store.path.with_name(f"{store.path.name}.parts")
-    mark = hashlib.blake2b(json.dumps(store.fact("identity"), sort_keys=True).encode(), digest_size=16).hexdigest()
+    mark = hashlib.blake2b(
+        json.dumps(store.fact("identity"), sort_keys=True).encode(), digest_size=16
+    ).hexdigest()
     x, labels = source.arrays
 
     def block(number: int) -> Block:
@@ -82,8 +100,14 @@ def fill(runner: Runner, source: Source, workers: int, stop: Callable[[], bool])
     with _ray(workers) as ray:
         from ray import cloudpickle
 
-        settings = {"plan": cloudpickle.dumps(plan), "x": _sent(ray, x), "labels": _sent(ray, labels)}
-        tasks = ray.data.from_items([{"block": number} for number in waiting], override_num_blocks=len(waiting))
+        settings = {
+            "plan": cloudpickle.dumps(plan),
+            "x": _sent(ray, x),
+            "labels": _sent(ray, labels),
+        }
+        tasks = ray.data.from_items(
+            [{"block": number} for number in waiting], override_num_blocks=len(waiting)
+        )
         done = tasks.map_batches(
             Worker,
             fn_constructor_kwargs=settings | {"folder": str(folder), "mark": mark},
@@ -98,7 +122,9 @@ def fill(runner: Runner, source: Source, workers: int, stop: Callable[[], bool])
 
 
 class Worker:
-    """One process with the model: block numbers in, Parquet files on the disk, block numbers out."""
+    """One process with the model: block numbers in, Parquet files on the disk, block numbers
+    out.
+    """
 
     def __init__(self, plan: bytes, x: Any, labels: Any, folder: str, mark: str) -> None:
         import pickle
@@ -112,7 +138,9 @@ class Worker:
             path = self.folder / name_of(number)
             if not path.exists():  # another worker may have done it before it was killed
                 rows = slice(number * self.plan.block, (number + 1) * self.plan.block)
-                block = Block(number, rows.start, np.array(self.x[rows]), np.array(self.labels[rows]))
+                block = Block(
+                    number, rows.start, np.array(self.x[rows]), np.array(self.labels[rows])
+                )
                 before = clean(self.plan, block.x, block.labels)
                 found = [attacked(self.plan, name, block.x, before) for name in self.plan.attacks]
                 write_part(path, self.plan, block, before, found, self.mark)
@@ -127,7 +155,9 @@ def name_of(number: int) -> str:
     return f"block-{number:06d}.parquet"
 
 
-def write_part(path: Path, plan: Plan, block: Block, before: Clean, found: list[Verdicts], mark: str) -> None:
+def write_part(
+    path: Path, plan: Plan, block: Block, before: Clean, found: list[Verdicts], mark: str
+) -> None:
     """Write what was found about a block; the file is whole or absent."""
     import pyarrow
     from pyarrow import parquet
@@ -135,16 +165,26 @@ def write_part(path: Path, plan: Plan, block: Block, before: Clean, found: list[
     count = len(block)
     columns: dict[str, list[Any]] = {"example": list(range(block.first, block.first + count))}
     columns |= dict(
-        zip(CLEAN, (part.tolist() for part in (before.labels, before.prediction, before.confidence, before.status)), strict=True)
+        zip(
+            CLEAN,
+            (
+                part.tolist()
+                for part in (before.labels, before.prediction, before.confidence, before.status)
+            ),
+            strict=True,
+        )
     )
     for name, verdicts in zip(plan.attacks, found, strict=True):
         place = {int(row): number for number, row in enumerate(verdicts.rows)}
         for column in VERDICT:
             values = getattr(verdicts, column).tolist()
-            columns[f"{name}.{column}"] = [values[place[row]] if row in place else None for row in range(count)]
+            columns[f"{name}.{column}"] = [
+                values[place[row]] if row in place else None for row in range(count)
+            ]
         kept = _kept(plan, verdicts)
         columns[f"{name}.adversarial"] = [
-            packed(verdicts.x[place[row]]) if place.get(row) in kept else None for row in range(count)
+            packed(verdicts.x[place[row]]) if place.get(row) in kept else None
+            for row in range(count)
         ]
     about: dict[str, Any] = {
         "run": mark,
@@ -166,7 +206,9 @@ def read_part(path: Path, plan: Plan, block: Block, mark: str) -> tuple[Clean, l
     """
     about, columns = _checked_part(path)
     if about["run"] != mark or about["digest"] != block.digest:
-        raise InvalidInput(f"{path} belongs to another run: remove {path.parent}, or give another run file")
+        raise InvalidInput(
+            f"{path} belongs to another run: remove {path.parent}, or give another run file"
+        )
     label, prediction, confidence, status = (columns[name] for name in CLEAN)
     before = Clean(
         np.asarray(label, "int32"),
@@ -178,13 +220,25 @@ def read_part(path: Path, plan: Plan, block: Block, mark: str) -> tuple[Clean, l
     rows = np.flatnonzero(before.status == "correct")
     found = []
     for name, (checks, seconds, warnings) in zip(plan.attacks, about["work"], strict=True):
-        own = {column: [columns[f"{name}.{column}"][row] for row in rows] for column in (*VERDICT, "adversarial")}
+        own = {
+            column: [columns[f"{name}.{column}"][row] for row in rows]
+            for column in (*VERDICT, "adversarial")
+        }
         x = np.empty(len(rows), object)
         for place, code in enumerate(own["adversarial"]):
             x[place] = None if code is None else unpacked(code, block.x.shape[1:])
-        kinds = {"status": "<U7", "distance": "float64", "confidence": "float64", "broken_by": "str"}
-        arrays: dict[str, Any] = {column: np.asarray(own[column], kinds.get(column, "int64")) for column in VERDICT}
-        found.append(Verdicts(rows=rows, x=x, checks=checks, seconds=seconds, warnings=warnings, **arrays))
+        kinds = {
+            "status": "<U7",
+            "distance": "float64",
+            "confidence": "float64",
+            "broken_by": "str",
+        }
+        arrays: dict[str, Any] = {
+            column: np.asarray(own[column], kinds.get(column, "int64")) for column in VERDICT
+        }
+        found.append(
+            Verdicts(rows=rows, x=x, checks=checks, seconds=seconds, warnings=warnings, **arrays)
+        )
     return before, found
 
 
@@ -200,7 +254,9 @@ def _checked_part(path: Path) -> tuple[dict[str, Any], dict[str, list[Any]]]:
     except FileNotFoundError:
         raise
     except Exception as problem:  # of whatever kind pyarrow has for what is no Parquet file
-        raise Damaged(f"{path} is damaged ({type(problem).__name__}): remove it, and call again") from None
+        raise Damaged(
+            f"{path} is damaged ({type(problem).__name__}): remove it, and call again"
+        ) from None
     if not whole:
         raise Damaged(f"{path} is damaged: remove it, and call again")
     return about, columns
@@ -212,7 +268,9 @@ def _sum(about: dict[str, Any], columns: dict[str, list[Any]]) -> str:
 
 
 def _kept(plan: Plan, found: Verdicts) -> set[int]:
-    """The places whose adversarial inputs are wanted: all that were asked for, and those that may be shown."""
+    """The places whose adversarial inputs are wanted: all that were asked for, and those that may
+    be shown.
+    """
     broken = np.flatnonzero(found.status == "broken")
     if plan.keep == "success":
         return set(broken.tolist())
@@ -238,7 +296,11 @@ def _ray(workers: int) -> Iterator[Any]:
     own = not ray.is_initialized()
     if own:
         alike = {name: os.environ[name] for name in ALIKE if name in os.environ}
-        quietly: dict[str, Any] = {"include_dashboard": False, "log_to_driver": False, "logging_level": logging.ERROR}
+        quietly: dict[str, Any] = {
+            "include_dashboard": False,
+            "log_to_driver": False,
+            "logging_level": logging.ERROR,
+        }
         ray.init(num_cpus=workers, runtime_env={"env_vars": alike}, **quietly)
     context = ray.data.DataContext.get_current()
     bars, context.enable_progress_bars = context.enable_progress_bars, False
@@ -260,7 +322,12 @@ def _sent(ray: Any, values: Array) -> Any:
         and values.flags.c_contiguous
         and name
     ):
-        return {"file": str(name), "dtype": values.dtype.str, "shape": values.shape, "offset": values.offset}
+        return {
+            "file": str(name),
+            "dtype": values.dtype.str,
+            "shape": values.shape,
+            "offset": values.offset,
+        }
     return {"memory": ray.put(np.asarray(values))}
 
 

@@ -1,4 +1,6 @@
-"""What a thing is, whatever it is called: its parts and a hash of each, the same in every process."""
+"""What a thing is, whatever it is called: its parts and a hash of each, the same in every
+process.
+"""
 
 from __future__ import annotations
 
@@ -30,45 +32,108 @@ HOUSE = {"advex", "keras", "numpy", "tensorflow", "jax", "jaxlib", "torch", "bui
 DEEP, MANY = 40, 50_000  # how far, and how much, is looked at; beyond only the types count
 
 UNTOLD = {  # of a class: what follows from the rest, or says nothing about what it does
-    *("__dict__", "__weakref__", "__doc__", "__module__", "__qualname__", "__name__", "__annotations__", "__annotate__"),
-    *("__annotate_func__", "__annotations_cache__", "__dataclass_fields__", "__dataclass_params__", "__match_args__"),
-    *("__abstractmethods__", "_abc_impl", "__parameters__", "__orig_bases__", "__firstlineno__", "__static_attributes__"),
+    *(
+        "__dict__",
+        "__weakref__",
+        "__doc__",
+        "__module__",
+        "__qualname__",
+        "__name__",
+        "__annotations__",
+        "__annotate__",
+    ),
+    *(
+        "__annotate_func__",
+        "__annotations_cache__",
+        "__dataclass_fields__",
+        "__dataclass_params__",
+        "__match_args__",
+    ),
+    *(
+        "__abstractmethods__",
+        "_abc_impl",
+        "__parameters__",
+        "__orig_bases__",
+        "__firstlineno__",
+        "__static_attributes__",
+    ),
 }
 UNASKED = {
-    *("optimizer", "history", "stop_training", "stop_evaluating", "stop_predicting", "_epoch_iterator", "_eval_epoch_iterator"),
+    *(
+        "optimizer",
+        "history",
+        "stop_training",
+        "stop_evaluating",
+        "stop_predicting",
+        "_epoch_iterator",
+        "_eval_epoch_iterator",
+    ),
     *("name", "input_spec", "seed", "seed_generator", "_torch_params"),
-    *("_build_input_shape", "is_awq_calibrated", "is_gptq_calibrated"),  # a layer has them once its weights were read from a file
+    *(
+        "_build_input_shape",
+        "is_awq_calibrated",
+        "is_gptq_calibrated",
+    ),  # a layer has them once its weights were read from a file
     *("_dropout_mask", "_recurrent_dropout_mask"),  # cells have them once they were called
 }
 """Attributes of layers that say how a model is trained, called or loaded, not what it answers."""
 
-TRAINING = (keras.initializers.Initializer, keras.regularizers.Regularizer, keras.constraints.Constraint)
+TRAINING = (
+    keras.initializers.Initializer,
+    keras.regularizers.Regularizer,
+    keras.constraints.Constraint,
+)
 
 BUILT = (
-    *(types.BuiltinFunctionType, types.WrapperDescriptorType, types.MethodWrapperType, types.MethodDescriptorType),
+    *(
+        types.BuiltinFunctionType,
+        types.WrapperDescriptorType,
+        types.MethodWrapperType,
+        types.MethodDescriptorType,
+    ),
     *(types.ClassMethodDescriptorType, types.GetSetDescriptorType, types.MemberDescriptorType),
 )
-"""Functions and descriptors of C. Not ``inspect.isroutine``, to which ``tf.function`` and ``jax.jit`` are routines, too."""
+"""Functions and descriptors of C. Not ``inspect.isroutine``, to which ``tf.function`` and
+``jax.jit`` are routines, too.
+"""
 
-DERIVED = ("fwd", "bwd", "jvp")  # attributes of functions whose derivative somebody gave, ``jax.custom_vjp``
+# attributes of functions whose derivative somebody gave, ``jax.custom_vjp``
+DERIVED = (
+    "fwd",
+    "bwd",
+    "jvp",
+)
 
 MADE = 1 << 9  # the flag of types that a class statement has made, Py_TPFLAGS_HEAPTYPE
 
 PLAIN = (type(None), bool, int, float, complex, str, bytes, np.generic)
 
 VALUES = {
-    *("argparse", "array", "collections", "configparser", "datetime", "decimal", "fractions", "functools", "itertools"),
+    *(
+        "argparse",
+        "array",
+        "collections",
+        "configparser",
+        "datetime",
+        "decimal",
+        "fractions",
+        "functools",
+        "itertools",
+    ),
     *("operator", "pathlib", "random", "re", "statistics", "string", "types", "uuid"),
 }
-"""Modules of the standard library whose objects are values; others (locks, files, loggers) belong to a process."""
+"""Modules of the standard library whose objects are values; others (locks, files, loggers) belong
+to a process.
+"""
 
 
 def parts(things: Mapping[str, Any]) -> dict[str, str]:
     """The parts of ``things``, each under a path such as ``loss.scale``, with a hash of what it is.
 
-    A function is its code, its defaults, what its closure holds and the globals that it names; a class its methods and those of
-    its bases, an object its class and its attributes; arrays are what they hold. Names, comments, line numbers and addresses do
-    not count. What belongs to the standard library, Keras, its frameworks or advex is its name: their versions stand for it.
+    A function is its code, its defaults, what its closure holds and the globals that it names; a
+    class its methods and those of its bases, an object its class and its attributes; arrays are
+    what they hold. Names, comments, line numbers and addresses do not count. What belongs to the
+    standard library, Keras, its frameworks or advex is its name: their versions stand for it.
     """
     found = _Parts()
     with warnings.catch_warnings():
@@ -79,23 +144,34 @@ def parts(things: Mapping[str, Any]) -> dict[str, str]:
 
 
 def combined(known: Mapping[str, str], without: Collection[str] = ()) -> str:
-    """One hash of parts, but for those at the paths of ``without`` and below; empty where there is nothing."""
+    """One hash of parts, but for those at the paths of ``without`` and below; empty where there is
+    nothing.
+    """
     kept = sorted(f"{path}={made}" for path, made in known.items() if not _below(path, without))
     return _hash(*(entry.encode() for entry in kept)).hex() if kept else ""
 
 
-def changed(before: Mapping[str, str], now: Mapping[str, str], without: Collection[str] = ()) -> list[str]:
-    """The paths at which two sets of parts differ, but for those at the paths of ``without`` and below."""
+def changed(
+    before: Mapping[str, str], now: Mapping[str, str], without: Collection[str] = ()
+) -> list[str]:
+    """The paths at which two sets of parts differ, but for those at the paths of ``without`` and
+    below.
+    """
     differ = (path for path in before.keys() | now.keys() if before.get(path) != now.get(path))
     return sorted(path for path in differ if not _below(path, without))
 
 
 def _below(path: str, others: Collection[str]) -> bool:
-    return any(path == other or (other and path.startswith(other) and path[len(other)] in ".[(:") for other in others)
+    return any(
+        path == other or (other and path.startswith(other) and path[len(other)] in ".[(:")
+        for other in others
+    )
 
 
 def model_parts(model: keras.Model) -> dict[str, str]:
-    """What a model computes, but for its weights: layers, their settings, wiring, the code of those that are the user's."""
+    """What a model computes, but for its weights: layers, their settings, wiring, the code of those
+    that are the user's.
+    """
     found = _Parts()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -128,7 +204,9 @@ def _hash(*tokens: bytes) -> bytes:
 
 @functools.cache
 def _origin(module: str | None) -> str:
-    """Whose a module is: "house" (known by its version), "standard", "installed", or the user's "own"."""
+    """Whose a module is: "house" (known by its version), "standard", "installed", or the user's
+    "own".
+    """
     root = (module or "").partition(".")[0]
     if root in HOUSE:
         return "house"
@@ -138,7 +216,11 @@ def _origin(module: str | None) -> str:
         return "standard"
     file = getattr(sys.modules.get(module or "") or sys.modules.get(root), "__file__", None)
     folders = {sysconfig.get_paths()[name] for name in ("purelib", "platlib")}
-    return "installed" if file and any(Path(file).is_relative_to(folder) for folder in folders) else "own"
+    return (
+        "installed"
+        if file and any(Path(file).is_relative_to(folder) for folder in folders)
+        else "own"
+    )
 
 
 def _home(kind: type) -> str:
@@ -148,11 +230,17 @@ def _home(kind: type) -> str:
 
 
 def _called(thing: Any) -> bytes:
-    """The full name of a class or function, with the version of its package where that is an installed one."""
-    module = getattr(thing, "__module__", None) or getattr(thing, "__objclass__", type(None)).__module__
-    name = f"{module}.{getattr(thing, '__qualname__', getattr(thing, '__name__', type(thing).__qualname__))}"
+    """The full name of a class or function, with the version of its package where that is an
+    installed one.
+    """
+    module = (
+        getattr(thing, "__module__", None) or getattr(thing, "__objclass__", type(None)).__module__
+    )
+    name = f"{module}.{getattr(thing, '__qualname__', getattr(thing, '__name__', type(thing).__qualname__))}"  # noqa: E501
     if _origin(module) == "own":
-        return name.rpartition(".")[2].encode()  # a script may be run or imported, or be given another name
+        return name.rpartition(".")[
+            2
+        ].encode()  # a script may be run or imported, or be given another name
     if _origin(module) == "installed":
         name += f" {getattr(sys.modules.get(module.partition('.')[0]), '__version__', '?')}"
     return name.encode()
@@ -164,7 +252,13 @@ def _code(code: types.CodeType) -> bytes:
     names = (code.co_names, code.co_varnames, code.co_freevars, code.co_cellvars)
     exceptions: bytes = getattr(code, "co_exceptiontable", b"")
     constants = [_constant(value) for value in code.co_consts]
-    return _hash(repr(sys.version_info[:2]).encode(), repr((numbers, names)).encode(), code.co_code, exceptions, *constants)
+    return _hash(
+        repr(sys.version_info[:2]).encode(),
+        repr((numbers, names)).encode(),
+        code.co_code,
+        exceptions,
+        *constants,
+    )
 
 
 def _constant(value: Any) -> bytes:
@@ -185,7 +279,9 @@ def _code_within(code: types.CodeType) -> Iterator[types.CodeType]:
 
 
 def _named(code: types.CodeType) -> Iterator[tuple[str, ...]]:
-    """The globals that code reads, each with the attributes asked of it: ("np", "float32"); imports begin with ".": (".os",)."""
+    """The globals that code reads, each with the attributes asked of it: ("np", "float32"); imports
+    begin with ".": (".os",).
+    """
     for part in _code_within(code):
         chain: list[str] = []
         for instruction in dis.get_instructions(part):
@@ -221,7 +317,8 @@ class _Parts:
 
     def __init__(self, met: dict[int, tuple[str, Any]] | None = None, depth: int = 0) -> None:
         self.parts: dict[str, bytes] = {}
-        self.met = {} if met is None else met  # with the things themselves: an address may not be used again meanwhile
+        # with the things themselves: an address may not be used again meanwhile
+        self.met = {} if met is None else met
         self.depth = depth
 
     def put(self, path: str, *tokens: bytes) -> None:
@@ -231,7 +328,8 @@ class _Parts:
         """Put down what ``thing`` is."""
         if self._plain(thing, path):
             return
-        if isinstance(thing, tuple | frozenset):  # equal ones may or may not be one object: not by where they were met
+        # equal ones may or may not be one object: not by where they were met
+        if isinstance(thing, tuple | frozenset):
             self._within(thing, path)
             self._beyond(thing, path)
             return
@@ -249,7 +347,9 @@ class _Parts:
             self.depth -= 1
 
     def _beyond(self, thing: Any, path: str) -> None:
-        """What the user's own kind of number, text or tuple has besides its value: methods, attributes."""
+        """What the user's own kind of number, text or tuple has besides its value: methods,
+        attributes.
+        """
         if _home(type(thing)) == "own":
             self.walk(type(thing), f"{path}.class")
             self._attributes(thing, path)
@@ -263,11 +363,23 @@ class _Parts:
                 self.walk(type(thing), f"{path}.class")
         elif isinstance(thing, np.generic):
             self._array(np.asarray(thing), path)
-        elif thing is None or isinstance(thing, bool | int | float | complex | str | bytes | bytearray | types.EllipsisType):
-            value = thing.hex() if isinstance(thing, float) else bytes(thing) if isinstance(thing, bytearray) else thing
-            self.put(path, type(thing).__name__.encode(), repr(value).encode(errors="surrogatepass"))
+        elif thing is None or isinstance(
+            thing, bool | int | float | complex | str | bytes | bytearray | types.EllipsisType
+        ):
+            value = (
+                thing.hex()
+                if isinstance(thing, float)
+                else bytes(thing)
+                if isinstance(thing, bytearray)
+                else thing
+            )
+            self.put(
+                path, type(thing).__name__.encode(), repr(value).encode(errors="surrogatepass")
+            )
             self._beyond(thing, path)
-        elif isinstance(thing, types.ModuleType) and (thing.__name__ == "__main__" or not is_own(thing.__name__)):
+        elif isinstance(thing, types.ModuleType) and (
+            thing.__name__ == "__main__" or not is_own(thing.__name__)
+        ):
             self.put(path, b"module", thing.__name__.encode())
         elif isinstance(thing, range | slice):
             self.put(path, repr(thing).encode())
@@ -300,14 +412,24 @@ class _Parts:
         named = named and not isinstance(things, set | frozenset | OrderedDict)
         if named and not all(isinstance(entry, PLAIN) for entry in entries):
             self.put(path, kind, repr(len(entries)).encode())
-            for name, entry in list(things.items()) if isinstance(things, Mapping) else enumerate(entries):
+            for name, entry in (
+                list(things.items()) if isinstance(things, Mapping) else enumerate(entries)
+            ):
                 self.walk(entry, f"{path}[{name!r:.80}]")
             return
         if isinstance(things, Mapping):
-            pairs = [(self._one(key, path), self._one(value, f"{path}[{key!r:.40}]")) for key, value in list(things.items())]
-            entries = [_hash(*pair) for pair in (pairs if isinstance(things, OrderedDict) else sorted(pairs))]
+            pairs = [
+                (self._one(key, path), self._one(value, f"{path}[{key!r:.40}]"))
+                for key, value in list(things.items())
+            ]
+            entries = [
+                _hash(*pair)
+                for pair in (pairs if isinstance(things, OrderedDict) else sorted(pairs))
+            ]
         else:
-            entries = [self._one(entry, f"{path}[{number}]") for number, entry in enumerate(list(things))]
+            entries = [
+                self._one(entry, f"{path}[{number}]") for number, entry in enumerate(list(things))
+            ]
             entries = sorted(entries) if isinstance(things, set | frozenset) else entries
         self.put(path, kind, *entries)
 
@@ -315,7 +437,13 @@ class _Parts:
         """All parts of a thing in one hash."""
         inner = _Parts(self.met, self.depth + 1)
         inner.walk(thing, path)
-        return _hash(*(token for name in sorted(inner.parts) for token in (name[len(path) :].encode(), inner.parts[name])))
+        return _hash(
+            *(
+                token
+                for name in sorted(inner.parts)
+                for token in (name[len(path) :].encode(), inner.parts[name])
+            )
+        )
 
     def _compound(self, thing: Any, path: str) -> None:
         if isinstance(thing, np.ndarray):
@@ -325,7 +453,9 @@ class _Parts:
                 self._attributes(thing, path)
         elif isinstance(thing, memoryview):
             self._array(np.asarray(thing), path)
-        elif isinstance(thing, types.ModuleType):  # the user's own, handed on as a whole: a file of settings
+        elif isinstance(
+            thing, types.ModuleType
+        ):  # the user's own, handed on as a whole: a file of settings
             self.put(path, b"module", thing.__name__.encode())
             for name, value in sorted(vars(thing).items()):
                 if not (name.startswith("__") or isinstance(value, types.ModuleType)):
@@ -373,19 +503,23 @@ class _Parts:
             self._object(thing, path)
 
     def _function(self, function: types.FunctionType, path: str) -> None:
-        home = function.__globals__.get("__name__")  # where the code is; decorators give their functions others' names
+        # where the code is; decorators give their functions others' names
+        home = function.__globals__.get("__name__")
         origin = _origin(home)
-        # Not a lambda: one that Keras read from a file has the globals of Keras, but the user's code.
+        # Not a lambda: one that Keras read from a file has the globals of Keras, but the user's
+        # code.
         if origin in ("house", "standard") and "<lambda>" not in function.__code__.co_qualname:
             self.put(path, b"function", f"{home}.{function.__code__.co_qualname}".encode())
         else:
             self.put(path, b"function", _code(function.__code__))
-        for name, value in zip(reversed(function.__code__.co_varnames[: function.__code__.co_argcount]),
+        for name, value in zip(reversed(function.__code__.co_varnames[: function.__code__.co_argcount]),  # noqa: E501
                                reversed(function.__defaults__ or ()), strict=False):  # fmt: skip
             self.walk(value, f"{path}({name})")
         for name, value in sorted((function.__kwdefaults__ or {}).items()):
             self.walk(value, f"{path}({name})")
-        for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
+        for name, cell in zip(
+            function.__code__.co_freevars, function.__closure__ or (), strict=True
+        ):
             try:
                 self.walk(cell.cell_contents, f"{path}.{name}")
             except ValueError:
@@ -406,7 +540,11 @@ class _Parts:
             else:
                 value = function.__globals__[chain[0]]
             taken = 1
-            while isinstance(value, types.ModuleType) and is_own(value.__name__) and taken < len(chain):
+            while (
+                isinstance(value, types.ModuleType)
+                and is_own(value.__name__)
+                and taken < len(chain)
+            ):
                 value, taken = getattr(value, chain[taken], None), taken + 1
             where = f"{path}:{'.'.join(chain[:taken])}"
             if where not in self.parts:
@@ -425,7 +563,12 @@ class _Parts:
                     continue
                 if origin == "installed":
                     code = getattr(getattr(value, "__func__", value), "__code__", None)
-                    self.put(f"{path}.{name}", _code(code) if isinstance(code, types.CodeType) else type(value).__name__.encode())
+                    self.put(
+                        f"{path}.{name}",
+                        _code(code)
+                        if isinstance(code, types.CodeType)
+                        else type(value).__name__.encode(),
+                    )
                 else:
                     self.walk(value, f"{path}.{name}")
 
@@ -433,12 +576,17 @@ class _Parts:
         kind = type(thing)
         root = kind.__module__.partition(".")[0]
         inner = getattr(thing, "python_function", None) or getattr(thing, "__wrapped__", None)
-        if inner is not None and callable(thing) and _home(kind) != "own":  # compiled or cached functions
+        # compiled or cached functions
+        if inner is not None and callable(thing) and _home(kind) != "own":
             self.put(path, _called(kind))
             self.walk(inner, f"{path}.function")
             for name in DERIVED:
-                self.walk(vars(thing).get(name) if hasattr(thing, "__dict__") else None, f"{path}.{name}")
-        elif root == "keras" and hasattr(thing, "get_config") and _origin(kind.__module__) == "house":
+                self.walk(
+                    vars(thing).get(name) if hasattr(thing, "__dict__") else None, f"{path}.{name}"
+                )
+        elif (
+            root == "keras" and hasattr(thing, "get_config") and _origin(kind.__module__) == "house"
+        ):
             self.put(path, _called(kind))
             for name, value in [*sorted(thing.get_config().items()), *sorted(vars(thing).items())]:
                 if name not in ("name", "_auto_config") and _simple(value):
@@ -457,7 +605,9 @@ class _Parts:
     def _attributes(self, thing: Any, path: str) -> bool:
         """Put down the attributes of an object; whether it has any place for them."""
         slots = [
-            f"_{base.__name__.lstrip('_')}{name}" if name.startswith("__") and not name.endswith("__") else name  # as Python does
+            f"_{base.__name__.lstrip('_')}{name}"
+            if name.startswith("__") and not name.endswith("__")
+            else name  # as Python does
             for base in type(thing).__mro__
             for name in _listed(base.__dict__.get("__slots__", ()))
         ]
@@ -498,8 +648,13 @@ class _Parts:
         for number, layer in enumerate(every):
             spot = f"{path}[{number}]"
             own = _origin(type(layer).__module__) != "house"
-            self.put(spot, _called(type(layer)), str(getattr(layer.dtype_policy, "name", "")).encode())
-            within = [self.met[id(inner)][0][len(path) :] for inner in layer._flatten_layers(recursive=False)]
+            self.put(
+                spot, _called(type(layer)), str(getattr(layer.dtype_policy, "name", "")).encode()
+            )
+            within = [
+                self.met[id(inner)][0][len(path) :]
+                for inner in layer._flatten_layers(recursive=False)
+            ]
             self.put(spot, *map(str.encode, within))
             if own:
                 self._class(type(layer), f"{spot}.class")
@@ -509,11 +664,18 @@ class _Parts:
                 continue
             for name, value in sorted(vars(layer).items()):
                 known = model_base if isinstance(layer, keras.Model) else base
-                if name in known or (name in UNASKED and not (own and name == "seed" and isinstance(value, int))):
+                if name in known or (
+                    name in UNASKED and not (own and name == "seed" and isinstance(value, int))
+                ):
                     continue
-                if isinstance(value, TRAINING) or (not own and name.endswith(("initializer", "regularizer", "constraint"))):
-                    continue  # of the user's own layers anything may be called so: a function that clips
-                if name.startswith(("_self_", "_tf_", "_jax_", "_compile")) or (not own and not _simple(value)):
+                if isinstance(value, TRAINING) or (
+                    not own and name.endswith(("initializer", "regularizer", "constraint"))
+                ):
+                    # of the user's own layers anything may be called so: a function that clips
+                    continue
+                if name.startswith(("_self_", "_tf_", "_jax_", "_compile")) or (
+                    not own and not _simple(value)
+                ):
                     continue
                 self.walk(value if own else _tuples(value), f"{spot}.{name}")
 
@@ -524,8 +686,12 @@ class _Parts:
         wired = []
         for operation in model.operations:
             for number, node in enumerate(operation._inbound_nodes):
-                if all(id(tensor._keras_history.operation) in place for tensor in node.input_tensors):
-                    nodes[id(operation), number] = sum(1 for known, _ in nodes if known == id(operation))
+                if all(
+                    id(tensor._keras_history.operation) in place for tensor in node.input_tensors
+                ):
+                    nodes[id(operation), number] = sum(
+                        1 for known, _ in nodes if known == id(operation)
+                    )
                     wired.append((operation, node))
 
         def token(value: Any) -> Any:
@@ -538,7 +704,9 @@ class _Parts:
         for number, (operation, node) in enumerate(wired):
             spot = f"{path}.graph[{number}]"
             self.put(spot, repr(place[id(operation)]).encode())
-            arguments = keras.tree.map_structure(token, (node.arguments.args, node.arguments.kwargs))
+            arguments = keras.tree.map_structure(
+                token, (node.arguments.args, node.arguments.kwargs)
+            )
             self._within(_tuples(arguments), f"{spot}.inputs")
             if not isinstance(operation, keras.layers.Layer):
                 self._class(type(operation), f"{spot}.class")
@@ -548,7 +716,9 @@ class _Parts:
             elif id(operation) in self.met:
                 self.put(spot, self.met[id(operation)][0].encode())
         for name in ("inputs", "outputs"):
-            self._within(keras.tree.map_structure(token, list(getattr(model, name))), f"{path}.{name}")
+            self._within(
+                keras.tree.map_structure(token, list(getattr(model, name))), f"{path}.{name}"
+            )
 
 
 def _tuples(value: Any) -> Any:
@@ -572,9 +742,26 @@ def _simple(value: Any) -> bool:
         return all(map(_simple, value.values()))
     if isinstance(value, list | tuple | set | frozenset):
         return all(map(_simple, value))
-    plain = (bool, int, float, complex, str, bytes, np.ndarray, np.generic, types.FunctionType, keras.Variable)
-    if value is None or isinstance(value, plain) or keras.ops.is_tensor(value) or isinstance(value, keras.layers.Layer):
+    plain = (
+        bool,
+        int,
+        float,
+        complex,
+        str,
+        bytes,
+        np.ndarray,
+        np.generic,
+        types.FunctionType,
+        keras.Variable,
+    )
+    if (
+        value is None
+        or isinstance(value, plain)
+        or keras.ops.is_tensor(value)
+        or isinstance(value, keras.layers.Layer)
+    ):
         return True
-    # What a Lambda or an Activation was given: a partial, a bound method, an object that is called, a compiled function.
+    # What a Lambda or an Activation was given: a partial, a bound method, an object that is called,
+    # a compiled function.
     given = isinstance(value, functools.partial | types.MethodType) or hasattr(value, "__wrapped__")
     return callable(value) and (given or _home(type(value)) == "own")

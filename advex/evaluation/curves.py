@@ -22,12 +22,15 @@ ROWS = 11  # of a table
 
 @dataclass(frozen=True)
 class Curve:
-    """How many inputs a model still gets right when each may be moved by so much: an upper bound, a better attack finds less.
+    """How many inputs a model still gets right when each may be moved by so much: an upper bound, a
+    better attack finds less.
 
     Attributes:
-        distances: (n,) float64, the smallest perturbation found of each input: 0 for wrong already, inf for none.
+        distances: (n,) float64, the smallest perturbation found of each input: 0 for wrong already,
+            inf for none.
         norm: "Linf", "L2", "L1" or "L0".
-        limit: the largest radius about which the run says anything; inf for a budget without a limit.
+        limit: the largest radius about which the run says anything; inf for a budget without a
+            limit.
     """
 
     distances: Array
@@ -43,7 +46,8 @@ class Curve:
         radius = real_number("radius", radius)
         if radius > self.limit:
             raise InvalidInput(
-                f"the attack looked within {self.norm}({self.limit:g}) alone and knows nothing of {radius:g}: run it with"
+                f"the attack looked within {self.norm}({self.limit:g}) alone and knows nothing of"
+                f" {radius:g}: run it with"
                 f" {self.norm}()"
             )
         return float((self.distances > radius).mean())
@@ -70,7 +74,11 @@ class Curve:
         Args:
             radii: which radii; by default about ten round ones up to where nothing is left.
         """
-        radii = self._round() if radii is None else [real_number("radii", radius) for radius in np.ravel(radii)]
+        radii = (
+            self._round()
+            if radii is None
+            else [real_number("radii", radius) for radius in np.ravel(radii)]
+        )
         lines = [f"{self.norm + ' radius':>12}  accuracy"]
         lines += [f"{self._name(radius):>12}  {self.at(radius):8.1%}" for radius in radii]
         return "\n".join(lines)
@@ -103,7 +111,9 @@ class Curve:
         if np.isfinite(self.limit):
             return [step * number for number in range(ROWS - 1)] + [most]
         scale = 10.0 ** np.floor(np.log10(step))
-        step = scale * min((nice for nice in (1, 2, 2.5, 5, 10) if nice * scale >= step), default=10)
+        step = scale * min(
+            (nice for nice in (1, 2, 2.5, 5, 10) if nice * scale >= step), default=10
+        )
         return [step * number for number in range(int(np.ceil(most / step)) + 1)]
 
     def _name(self, radius: float) -> str:
@@ -116,14 +126,22 @@ class Curve:
         try:
             figures = importlib.import_module("matplotlib.figure")
         except ImportError:
-            raise ImportError("pictures of curves are drawn by matplotlib: pip install 'advex[report]'") from None
+            raise ImportError(
+                "pictures of curves are drawn by matplotlib: pip install 'advex[report]'"
+            ) from None
         figure = figures.Figure(figsize=(6, 3.6), layout="constrained")
         axes = figure.subplots()
-        end = float(self.radii.max(initial=0.0)) * 1.05 if not np.isfinite(self.limit) else self.limit
+        end = (
+            float(self.radii.max(initial=0.0)) * 1.05 if not np.isfinite(self.limit) else self.limit
+        )
         x = np.concatenate([[0.0], self.radii, [max(end, 1e-12)]])
-        y = np.concatenate([[(self.distances > 0).mean()], self.accuracy, [(self.distances > end).mean()]])
+        y = np.concatenate(
+            [[(self.distances > 0).mean()], self.accuracy, [(self.distances > end).mean()]]
+        )
         axes.step(x, 100 * y, where="post", linewidth=2)
-        axes.set(xlim=(0, x[-1]), ylim=(0, 102), xlabel=f"{self.norm} radius", ylabel="accuracy in %")
+        axes.set(
+            xlim=(0, x[-1]), ylim=(0, 102), xlabel=f"{self.norm} radius", ylabel="accuracy in %"
+        )
         axes.grid(alpha=0.3)
         for side in ("top", "right"):
             axes.spines[side].set_visible(False)
@@ -134,7 +152,10 @@ class Curve:
 
     def __repr__(self) -> str:
         clean = (self.distances > 0).mean()
-        return f"Curve({self.norm}, {len(self.distances)} inputs, accuracy {clean:.1%} at 0, median distance {self.median:.4g})"
+        return (
+            f"Curve({self.norm}, {len(self.distances)} inputs, accuracy {clean:.1%} at 0,"
+            f" median distance {self.median:.4g})"
+        )
 
     def _repr_html_(self) -> str:
         try:
@@ -150,11 +171,14 @@ class Curve:
 def curve(result: Result) -> Curve:
     """The accuracy at every radius, from one run.
 
-    Without a limit, ``attack(model, x, labels, advex.L2())``, it reaches as far as the attack found anything. A run within a
-    limit stops at its first success, which need not be the nearest: the curve then is a looser bound, and ends at the limit.
+    Without a limit, ``attack(model, x, labels, advex.L2())``, it reaches as far as the attack found
+    anything. A run within a
+    limit stops at its first success, which need not be the nearest: the curve then is a looser
+        bound, and ends at the limit.
 
     Args:
-        result: of a run with labels; with a target, "holds" stands for "does not become the target".
+        result: of a run with labels; with a target, "holds" stands for "does not become the
+            target".
 
     Raises:
         InvalidType: something else than a ``Result``. InvalidInput: a result without rows.

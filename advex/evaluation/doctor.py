@@ -1,4 +1,6 @@
-"""What is wrong with an evaluation before its figures are believed: fifteen checks of a model under attack."""
+"""What is wrong with an evaluation before its figures are believed: fifteen checks of a model under
+attack.
+"""
 
 from __future__ import annotations
 
@@ -41,66 +43,89 @@ RESTARTS = 5
 BLACK_BOX, CORNERS = 500, 100  # queries of the random search, corners of the ball
 FORWARDS, LOOKS = 5, 10  # of one batch; of each success
 SHORT = 0.1  # of epsilon: the step on which the gradient's promise is tested
-FAR = 0.02  # of the box: that step's largest change of one element, beyond which honest models bend, too
+# of the box: that step's largest change of one element, beyond which honest models bend, too
+FAR = 0.02
 GAP = 0.5  # between promise and gain, relative, above which the gradient lies
 LIES = 0.05  # of the examples
 RESTARTED = 0.05  # likewise: near the boundary other starts break 3 % of an honest model's examples
 RANDOM = 1e-4  # between normalised logits; relative, between an example alone and in its batch
 LATE, GAIN = 0.1, 0.05  # of the steps, of the loss's range
 LUCK = 0.02
-UNDERFLOW = math.log(2.0**-126)  # log-odds below which the usual gradient is rounding error and nothing else
+# log-odds below which the usual gradient is rounding error and nothing else
+UNDERFLOW = math.log(2.0**-126)
 NOISE = 1e-5  # of the largest logit: a change of the margin that says nothing
-RADII: dict[type[Budget], float] = {Linf: 8 / 255, L2: 0.5, L1: 10.0, L0: 20}  # where the budget has no limit
+# where the budget has no limit
+RADII: dict[type[Budget], float] = {
+    Linf: 8 / 255,
+    L2: 0.5,
+    L1: 10.0,
+    L0: 20,
+}
 
 Status = Literal["ok", "flag", "not run", "noted"]
 
 CHECKS: dict[str, tuple[str, str, str]] = {  # name, what it means, what to try next
     "D1": (
         "no gradient",
-        "Attacks that follow gradients have nothing to follow; that they find nothing says nothing about the model.",
-        "Use BlackBox or SquareAttack, or give the part that cannot be differentiated a gradient that passes straight through.",
+        "Attacks that follow gradients have nothing to follow; that they find nothing says nothing"
+        " about the model.",
+        "Use BlackBox or SquareAttack, or give the part that cannot be differentiated a gradient"
+        " that passes straight through.",
     ),
     "D2": (
         "dead loss",
-        "The usual cross-entropy is so saturated that its gradient is exactly zero, while the margin still has one. Attacks of"
+        "The usual cross-entropy is so saturated that its gradient is exactly zero, while the"
+        " margin still has one. Attacks of"
         " other libraries stand still there; advex goes on with the margin.",
-        "Climb losses.margin or losses.dlr, whatever the library, and ask why the logits are so large.",
+        "Climb losses.margin or losses.dlr, whatever the library, and ask why the logits are so"
+        " large.",
     ),
     "D3": (
         "gradient lies",
-        "A short step along the gradient does not gain what the gradient promises: it is shattered, noisy or made up.",
-        "Use SquareAttack, or AveragedGradient with small random shifts as transforms; give the part that shatters the gradient"
+        "A short step along the gradient does not gain what the gradient promises: it is"
+        " shattered, noisy or made up.",
+        "Use SquareAttack, or AveragedGradient with small random shifts as transforms; give the"
+        " part that shatters the gradient"
         " one that passes straight through.",
     ),
     "D4": (
         "random model",
         "The same input gets different answers: a success can be luck, and so can a failure.",
-        "Attack with AveragedGradient(attack), and report shares over many evaluations of the same array.",
+        "Attack with AveragedGradient(attack), and report shares over many evaluations of the same"
+        " array.",
     ),
     "D5": (
         "batch-dependent",
-        "The answer to an input depends on its neighbours in the batch: no figure holds for an input alone.",
-        "Look for layers that compute statistics of the batch at inference, and judge every input alone.",
+        "The answer to an input depends on its neighbours in the batch: no figure holds for an"
+        " input alone.",
+        "Look for layers that compute statistics of the batch at inference, and judge every input"
+        " alone.",
     ),
     "D6": (
         "not logits",
-        "The model answers with probabilities whose logits advex cannot reach: their logarithms lose all detail near 0 and 1.",
+        "The model answers with probabilities whose logits advex cannot reach: their logarithms"
+        " lose all detail near 0 and 1.",
         "Give the model without its final softmax or sigmoid.",
     ),
     "D7": (
         "one step wins",
-        "One big step breaks what many small ones do not: the small ones are led astray near the input.",
-        "Use more restarts, SquareAttack, or larger first steps, such as PGD(step_size=advex.attacks.LinearDecay(1.0)).",
+        "One big step breaks what many small ones do not: the small ones are led astray near the"
+        " input.",
+        "Use more restarts, SquareAttack, or larger first steps, such as"
+        " PGD(step_size=advex.attacks.LinearDecay(1.0)).",
     ),
     "D8": (
         "black box wins",
         "Blind random search breaks what no gradient attack breaks: the gradients hide the way.",
-        "Believe SquareAttack(steps=5000) rather than gradient attacks, or run AutoAttack, which contains it.",
+        "Believe SquareAttack(steps=5000) rather than gradient attacks, or run AutoAttack, which"
+        " contains it.",
     ),
     "D9": (
         "unbounded fails",
-        "With the whole range of values allowed every model can be led astray: an attack that cannot does not work here.",
-        "Mend the attack or the gradients first: whatever it reports within a smaller budget means nothing.",
+        "With the whole range of values allowed every model can be led astray: an attack that"
+        " cannot does not work here.",
+        "Mend the attack or the gradients first: whatever it reports within a smaller budget means"
+        " nothing.",
     ),
     "D10": (
         "not converged",
@@ -114,22 +139,27 @@ CHECKS: dict[str, tuple[str, str, str]] = {  # name, what it means, what to try 
     ),
     "D12": (
         "not monotone",
-        "Examples that fall within epsilon hold within twice as much: the attack, not the model, fails there.",
+        "Examples that fall within epsilon hold within twice as much: the attack, not the model,"
+        " fails there.",
         "Use several step sizes and restarts, and keep what was found with the smaller budget.",
     ),
     "D13": (
         "luck",
-        "Successes seem to be successes only sometimes: the model is random, and the search has picked lucky draws.",
-        "Count a success by its share over many fresh evaluations; search with AveragedGradient(attack).",
+        "Successes seem to be successes only sometimes: the model is random, and the search has"
+        " picked lucky draws.",
+        "Count a success by its share over many fresh evaluations; search with"
+        " AveragedGradient(attack).",
     ),
     "D14": (
         "fragile",
-        "The verdict on these changes with the way the model is run, or hangs on rounding errors: they belong in neither count.",
+        "The verdict on these changes with the way the model is run, or hangs on rounding errors:"
+        " they belong in neither count.",
         "Leave them out, or say how many there are.",
     ),
     "D15": (
         "lost in 8 bits",
-        "Successes that need finer steps than an 8-bit file has are gone once the picture is saved.",
+        "Successes that need finer steps than an 8-bit file has are gone once the picture is"
+        " saved.",
         "Pass the images as uint8: advex then searches among 8-bit images.",
     ),
 }
@@ -145,7 +175,8 @@ class Finding:
     Attributes:
         id: "D1" to "D15".
         name: the check in two words.
-        status: "flag" (something is wrong), "ok", "noted" (a figure to know about, no alarm) or "not run".
+        status: "flag" (something is wrong), "ok", "noted" (a figure to know about, no alarm) or
+            "not run".
         found: what was measured, a sentence with figures; for "not run" the reason.
         means: what that means for an evaluation; empty for "ok" and "not run".
         advice: what to try next; likewise.
@@ -212,10 +243,17 @@ class Diagnosis:
 
     def _headline(self) -> str:
         fired = ", ".join(finding.id for finding in self.flags)
-        flags = f"{len(self.flags)} flag{'s' if len(self.flags) > 1 else ''} ({fired})" if fired else "no flags"
+        flags = (
+            f"{len(self.flags)} flag{'s' if len(self.flags) > 1 else ''} ({fired})"
+            if fired
+            else "no flags"
+        )
         left = sum(finding.status == "not run" for finding in self.findings)
         skipped = f", {left} checks not run" if left else ""
-        return f"Diagnosis of {self.examples} correctly classified examples within {self.budget}: {flags}{skipped}"
+        return (
+            f"Diagnosis of {self.examples} correctly classified examples within"
+            f" {self.budget}: {flags}{skipped}"
+        )
 
     def __repr__(self) -> str:
         lines = [self._headline(), f"{'id':<4} {'check':<17} {'':<8}found"]
@@ -231,9 +269,14 @@ class Diagnosis:
 
         lines = [cells("th", "id", "check", "", "found", "what it means, what to try")]
         for finding in self.findings:
-            parts = [html.escape(text) for text in (finding.id, finding.name, finding.status, finding.found)]
+            parts = [
+                html.escape(text)
+                for text in (finding.id, finding.name, finding.status, finding.found)
+            ]
             parts[2] = "<b>fired</b>" if finding.status == "flag" else parts[2]
-            lines.append(cells("td", *parts, html.escape(f"{finding.means} {finding.advice}".strip())))
+            lines.append(
+                cells("td", *parts, html.escape(f"{finding.means} {finding.advice}".strip()))
+            )
         return f"<p>{html.escape(self._headline())}</p><table>{''.join(lines)}</table>"
 
 
@@ -249,25 +292,31 @@ def diagnose(
 ) -> Diagnosis:
     """Look for what makes attacks on a model fail for the wrong reasons: fifteen checks, D1 to D15.
 
-    Each says what it found in figures. A flag does not mean that the model is bad, but that an evaluation by gradient attacks
-    (some flags: by any attack) would be too kind to it. No flag means that none of these fifteen reasons was seen, not more.
-    Checks that count examples fire at 3 or at 2 % of them, whichever is more (D11: 5 %, since near the boundary other starts
-    break 3 % of an honest model's examples). How some of them look:
+    Each says what it found in figures. A flag does not mean that the model is bad, but that an
+    evaluation by gradient attacks (some flags: by any attack) would be too kind to it. No flag
+    means that none of these fifteen reasons was seen, not more. Checks that count examples fire at
+    3 or at 2 % of them, whichever is more (D11: 5 %, since near the boundary other starts break 3 %
+    of an honest model's examples). How some of them look:
 
-    - D1 and D2 also fire where every one of fewer than 3 examples is concerned. D2 is about the cross-entropy of the textbook and
-      of other libraries, that of advex does not die.
-    - D3's step is a tenth of epsilon, at most 0.02 of the range and at least one level of an 8-bit image, and stays in the box.
-    - D7, D8, D10, D11 and D12 mean PGD with cross-entropy and then with the margin, and look at 48 of the examples that stand.
-      D8 is SquareAttack with 500 queries and 100 corners of the ball. In L0, where PGD is weak, D7, D10, D11 and D12 are not run.
-    - D9 allows Linf(1), whatever the norm. D14 compares compiled, uncompiled and alone; another dtype is not tried.
+    - D1 and D2 also fire where every one of fewer than 3 examples is concerned. D2 is about the
+      cross-entropy of the textbook and of other libraries, that of advex does not die.
+    - D3's step is a tenth of epsilon, at most 0.02 of the range and at least one level of an 8-bit
+      image, and stays in the box.
+    - D7, D8, D10, D11 and D12 mean PGD with cross-entropy and then with the margin, and look at 48
+      of the examples that stand. D8 is SquareAttack with 500 queries and 100 corners of the ball.
+      In L0, where PGD is weak, D7, D10, D11 and D12 are not run.
+    - D9 allows Linf(1), whatever the norm. D14 compares compiled, uncompiled and alone; another
+      dtype is not tried.
     - A ``BlackBox`` is not asked what needs gradients, nor D8, which would be the attack itself.
 
     Args:
-        model: a ``keras.Model`` on [0, 1], a ``Classifier``, or a ``BlackBox`` (checks that need gradients are not run).
-        x: inputs, (n, ...), uint8 or floats in the box; the first 128 that are classified correctly are used.
+        model: a ``keras.Model`` on [0, 1], a ``Classifier``, or a ``BlackBox`` (checks that need
+            gradients are not run).
+        x: inputs, (n, ...), uint8 or floats in the box; the first 128 that are classified correctly
+            are used.
         labels: true classes, (n,).
-        budget: within which attacks are to be judged, such as ``Linf(8/255)``, in units of the box's range. Without a limit:
-            8/255 in Linf, 0.5 in L2, 10 in L1, 20 elements in L0.
+        budget: within which attacks are to be judged, such as ``Linf(8/255)``, in units of the
+            box's range. Without a limit: 8/255 in Linf, 0.5 in L2, 10 in L1, 20 elements in L0.
         seed: of all random numbers.
         batch_size: examples per step, the memory's limit.
 
@@ -275,7 +324,8 @@ def diagnose(
         A ``Diagnosis``; in a notebook, a table.
 
     Raises:
-        InvalidInput: a value that cannot be worked with. InvalidType: an argument of the wrong kind.
+        InvalidInput: a value that cannot be worked with. InvalidType: an argument of the wrong
+        kind.
 
     Example:
         >>> import advex
@@ -293,7 +343,8 @@ def diagnose(
     x = checked_inputs(classifier, x)
     goal = Untargeted(labels).check(len(x), classifier.known_classes)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", AdvexWarning)  # what attacks would say is what the findings say
+        # what attacks would say is what the findings say
+        warnings.simplefilter("ignore", AdvexWarning)
         return _Examination(classifier, x, goal.labels, budget, int(seed), batch_size).diagnosis()
 
 
@@ -334,14 +385,18 @@ class _Draws:
         self._generator = np.random.default_rng(seed % 2**63)
 
     def uniform(self, shape: tuple[int, ...]) -> Tensor:
-        return ops.convert_to_tensor(self._generator.random((len(self.x0), *shape), dtype="float32"))
+        return ops.convert_to_tensor(
+            self._generator.random((len(self.x0), *shape), dtype="float32")
+        )
 
     def signs(self, shape: tuple[int, ...]) -> Tensor:
         return ops.where(self.uniform(shape) < 0.5, -1.0, 1.0)
 
 
 def _usual(logits: Tensor, labels: Tensor) -> Tensor:
-    """Cross-entropy as it is usually written, whose gradient underflows where the model is too sure."""
+    """Cross-entropy as it is usually written, whose gradient underflows where the model is too
+    sure.
+    """
     return ops.logsumexp(logits, axis=1) - picked(logits, labels)
 
 
@@ -360,9 +415,14 @@ def _many(count: int, total: int, share: float = 0.02) -> bool:
 def _finding(name: str, status: Status, found: str, **measure: float) -> Finding:
     title, means, advice = CHECKS[name]
     quiet = status in ("ok", "not run")
-    numbers = {key: value.item() if isinstance(value, np.generic) else value for key, value in measure.items()}
+    numbers = {
+        key: value.item() if isinstance(value, np.generic) else value
+        for key, value in measure.items()
+    }
     numbers = {key: value for key, value in numbers.items() if math.isfinite(value)}
-    return Finding(name, title, status, found, "" if quiet else means, "" if quiet else advice, numbers)
+    return Finding(
+        name, title, status, found, "" if quiet else means, "" if quiet else advice, numbers
+    )
 
 
 def _judgement(name: str, fired: bool, found: str, **measure: float) -> Finding:
@@ -373,9 +433,20 @@ class _Examination:
     """One call of ``diagnose``: the examples, what was spent, what was found so far."""
 
     def __init__(
-        self, classifier: Classifier, x: Array, labels: Array, budget: Budget, seed: int, batch_size: int | None
+        self,
+        classifier: Classifier,
+        x: Array,
+        labels: Array,
+        budget: Budget,
+        seed: int,
+        batch_size: int | None,
     ) -> None:
-        self.classifier, self.budget, self.seed, self.batch_size = classifier, budget, seed, batch_size
+        self.classifier, self.budget, self.seed, self.batch_size = (
+            classifier,
+            budget,
+            seed,
+            batch_size,
+        )
         self.grid = Grid(x.dtype, classifier.box)
         self.radius = _radius(budget)
         self.batch = batch_size or default_batch(x.shape[1:])
@@ -387,7 +458,9 @@ class _Examination:
         self.x, self.labels = x[self.index], labels[self.index]
         self.n = len(self.x)
         self.random = False  # whether D4 fired
-        self.found: dict[int, tuple[Result, int]] = {}  # of each broken example: the result that has it, and its row there
+        self.found: dict[
+            int, tuple[Result, int]
+        ] = {}  # of each broken example: the result that has it, and its row there
 
     # The course of it.
 
@@ -403,7 +476,9 @@ class _Examination:
         if not self.budget.limited and self.radius is not None:
             budget = f"{self.radius!r} (in place of {budget})"
         findings = tuple(self.findings[name] for name in CHECKS)
-        return Diagnosis(findings, self.n, budget, self.seed, int(self.gradients), int(self.queries))
+        return Diagnosis(
+            findings, self.n, budget, self.seed, int(self.gradients), int(self.queries)
+        )
 
     def _add(self, finding: Finding) -> None:
         self.findings.setdefault(finding.id, finding)
@@ -429,7 +504,10 @@ class _Examination:
         if still:
             self._skip(NEEDS_RADIUS, still)
         elif isinstance(self.radius, L0):
-            self._skip(("D7", "D10", "D11", "D12"), "PGD is too weak in L0 to be compared with itself; SigmaZero is made for it")
+            self._skip(
+                ("D7", "D10", "D11", "D12"),
+                "PGD is too weak in L0 to be compared with itself; SigmaZero is made for it",
+            )
         blind = not self.classifier.symbolic
         if not blind:
             try:
@@ -439,7 +517,14 @@ class _Examination:
                 blind = True
                 self._add(_finding("D1", "flag", f"there is none: {problem}", missing=self.n))
                 if self._constant():
-                    self._add(_finding("D9", "flag", "constant model: every input gets the same answer", constant=1))
+                    self._add(
+                        _finding(
+                            "D9",
+                            "flag",
+                            "constant model: every input gets the same answer",
+                            constant=1,
+                        )
+                    )
         standing = np.ones(self.n, bool)
         if not (blind or still):
             standing = self._attacks()
@@ -490,7 +575,9 @@ class _Examination:
         return self.classifier.forward(self.grid.working(self.x[:CHECKED]))
 
     def _logits(self, x: Array) -> Array:
-        """By the model itself as it is called by hand, batch by batch; a random model draws anew."""
+        """By the model itself as it is called by hand, batch by batch; a random model draws
+        anew.
+        """
         self.queries += len(x)
         return self.judge.logits(x)
 
@@ -499,23 +586,32 @@ class _Examination:
         self.queries += len(x)
         return self.judge.alone(x)
 
-    def _function(self, name: Hashable, function: Callable[[Tensor, Tensor], Any]) -> Callable[[Tensor, Tensor], Any]:
+    def _function(
+        self, name: Hashable, function: Callable[[Tensor, Tensor], Any]
+    ) -> Callable[[Tensor, Tensor], Any]:
         """``function`` of points and labels, compiled once per model."""
         forward, shape = self.forward, self.x.shape[1:]
         signature: Any = [((None, *shape), "float32"), ((None,), "int32")]
         return self.classifier.compiled(
-            ("doctor", name, shape), lambda: _backend.compiled(function, signature, forward.variables)
+            ("doctor", name, shape),
+            lambda: _backend.compiled(function, signature, forward.variables),
         )
 
     def _chunks(self, index: Array) -> Iterator[tuple[Array, int]]:
-        """The rows ``index`` in batches, with the number of true ones; padded where shapes must not change."""
+        """The rows ``index`` in batches, with the number of true ones; padded where shapes must not
+        change.
+        """
         for start in range(0, len(index), self.batch):
             part = index[start : start + self.batch]
             padding = 0 if _backend.RAGGED else self.batch - len(part)
             yield np.concatenate([part, np.repeat(part[:1], padding)]), len(part)
 
-    def _attack(self, attack: Attack, chosen: Array, budget: Budget | None = None, seed: int = 0) -> Array:
-        """Which examples the attack breaks, (n,) of bool; it sees the ``chosen`` ones only, (n,) of bool."""
+    def _attack(
+        self, attack: Attack, chosen: Array, budget: Budget | None = None, seed: int = 0
+    ) -> Array:
+        """Which examples the attack breaks, (n,) of bool; it sees the ``chosen`` ones only, (n,) of
+        bool.
+        """
         broken, index = np.zeros(self.n, bool), np.flatnonzero(chosen)
         if not len(index):
             return broken
@@ -553,13 +649,21 @@ class _Examination:
 
     def _random_model(self) -> Finding:
         answers = [self._logits(self.x).astype("float64") for _ in range(FORWARDS)]
-        every = np.stack([logits / np.maximum(np.linalg.norm(logits, axis=1, keepdims=True), 1e-30) for logits in answers])
+        every = np.stack(
+            [
+                logits / np.maximum(np.linalg.norm(logits, axis=1, keepdims=True), 1e-30)
+                for logits in answers
+            ]
+        )
         spread = np.linalg.norm(every - every[0], axis=2).max(axis=0)
         flips = np.stack([logits.argmax(axis=1) for logits in answers])
         flipped = int((flips != flips[0]).any(axis=0).sum())
         largest = float(spread.max(initial=0))
         self.random = bool(largest > RANDOM or flipped or np.isnan(largest))
-        found = f"{FORWARDS} answers to {self.n} inputs differ by up to {largest:.2g} (normalised logits); {flipped} classes flip"
+        found = (
+            f"{FORWARDS} answers to {self.n} inputs differ by up to {largest:.2g}"
+            f" (normalised logits); {flipped} classes flip"
+        )
         return _judgement("D4", self.random, found, spread=largest, flips=flipped, examples=self.n)
 
     def _batch_dependent(self) -> Finding:
@@ -573,8 +677,13 @@ class _Examination:
         by_order = float(np.abs(shuffled - together).max(initial=0)) / scale
         by_company = float(np.abs(alone - together[:few]).max(initial=0)) / scale
         limit = 5e-2 if self.forward.coarse else RANDOM
-        found = f"logits change by {by_company:.2g} of the largest alone ({few} inputs), by {by_order:.2g} in another order"
-        return _judgement("D5", max(by_order, by_company) > limit, found, alone=by_company, permuted=by_order)
+        found = (
+            f"logits change by {by_company:.2g} of the largest alone ({few} inputs), by"
+            f" {by_order:.2g} in another order"
+        )
+        return _judgement(
+            "D5", max(by_order, by_company) > limit, found, alone=by_company, permuted=by_order
+        )
 
     def _not_logits(self) -> Finding:
         head = self.forward.head
@@ -599,7 +708,9 @@ class _Examination:
     # D1, D2, D3: gradients.
 
     def _looked(self, points: Array) -> tuple[Array, Array, Array, Array]:
-        """Margin, log-odds against the label, gradients of the usual cross-entropy and of the margin: (n,) and (n, ...) twice."""
+        """Margin, log-odds against the label, gradients of the usual cross-entropy and of the
+        margin: (n,) and (n, ...) twice.
+        """
         forward = self.forward
 
         def look(x: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -617,7 +728,9 @@ class _Examination:
         run = self._function("look", look)
         parts = []
         for index, count in self._chunks(np.arange(len(points))):
-            answers = run(ops.convert_to_tensor(points[index]), ops.convert_to_tensor(self.labels[index]))
+            answers = run(
+                ops.convert_to_tensor(points[index]), ops.convert_to_tensor(self.labels[index])
+            )
             parts.append([_backend.to_numpy(answer)[:count] for answer in answers])
         self.queries += len(points)
         self.gradients += 2 * len(points)
@@ -631,12 +744,32 @@ class _Examination:
         places = [here, self._looked(self._random_start())] if movable else [here]
         dead = np.stack([_zero(steep) for _, _, _, steep in places])
         faint = np.stack([_zero(usual) | (odds < UNDERFLOW) for _, odds, usual, _ in places])
-        wild = np.stack([~np.isfinite(flattened(slope)).all(axis=1) for place in places for slope in place[2:]]).any(axis=0)
-        none, gone, broken = int(dead.any(axis=0).sum()), int((faint & ~dead).any(axis=0).sum()), int(wild.sum())
+        wild = np.stack(
+            [~np.isfinite(flattened(slope)).all(axis=1) for place in places for slope in place[2:]]
+        ).any(axis=0)
+        none, gone, broken = (
+            int(dead.any(axis=0).sum()),
+            int((faint & ~dead).any(axis=0).sum()),
+            int(wild.sum()),
+        )
         at = "the inputs or a random start near them" if movable else "the inputs"
-        found = f"of {self.n} examples, {none} have a gradient that is exactly zero at {at}, {broken} one that is not finite"
-        self._add(_judgement("D1", broken > 0 or _many(none, self.n) or none == self.n, found, zero=none, not_finite=broken))
-        found = f"{gone} of {self.n} examples have no cross-entropy gradient at {at}, but one of the margin"
+        found = (
+            f"of {self.n} examples, {none} have a gradient that is exactly zero at {at},"
+            f" {broken} one that is not finite"
+        )
+        self._add(
+            _judgement(
+                "D1",
+                broken > 0 or _many(none, self.n) or none == self.n,
+                found,
+                zero=none,
+                not_finite=broken,
+            )
+        )
+        found = (
+            f"{gone} of {self.n} examples have no cross-entropy gradient at {at}, but one"
+            f" of the margin"
+        )
         self._add(_judgement("D2", _many(gone, self.n) or gone == self.n, found, dead=gone))
         if movable:
             self._add(self._lies(x0, margins, slope))
@@ -663,20 +796,27 @@ class _Examination:
             move = reach * _backend.to_numpy(self.radius.steepest(ops.convert_to_tensor(finite)))
         else:
             move = level * np.sign(finite)
-        largest = np.abs(flattened(move)).max(axis=1, initial=0).reshape((-1,) + (1,) * (move.ndim - 1))
+        largest = (
+            np.abs(flattened(move)).max(axis=1, initial=0).reshape((-1,) + (1,) * (move.ndim - 1))
+        )
         move = move * np.minimum(1, FAR * (high - low) / np.maximum(largest, 1e-30))
         if self.grid.levels:
             move = np.rint(move * np.maximum(1, level / np.maximum(largest, 1e-30)) / level) * level
         point = np.clip(x0 + move, low, high).astype("float32")
         after, *_ = self._looked(point)
         gain = (after - before).astype("float64")
-        promise = (flattened(finite).astype("float64") * flattened(point.astype("float64") - x0)).sum(axis=1)
+        promise = (
+            flattened(finite).astype("float64") * flattened(point.astype("float64") - x0)
+        ).sum(axis=1)
         total = np.abs(gain) + np.abs(promise)
         told = total > NOISE * np.abs(self._logits(self.x)).max(axis=1)
         gap = np.where(told, np.abs(gain - promise) / np.maximum(total, 1e-30), 0.0)
         lies = int((gap > GAP).sum())
         middle = float(np.median(gap))
-        found = f"for {lies} of {self.n} examples a short step misses what the gradient promises (median gap {middle:.2g})"
+        found = (
+            f"for {lies} of {self.n} examples a short step misses what the gradient"
+            f" promises (median gap {middle:.2g})"
+        )
         fired = lies > LIES * self.n and _many(lies, self.n)
         return _judgement("D3", fired, found, lies=lies, share=lies / self.n, median_gap=middle)
 
@@ -695,7 +835,9 @@ class _Examination:
         again = self._attack(Restarts(PGD(steps=STEPS), RESTARTS - 1), left, seed=1)
         count, tried = int(again.sum()), int(left.sum())
         found = f"{RESTARTS - 1} more starts break {count} of {tried} examples that one does not"
-        self._add(_judgement("D11", _many(count, self.n, RESTARTED), found, more=count, tried=tried))
+        self._add(
+            _judgement("D11", _many(count, self.n, RESTARTED), found, more=count, tried=tried)
+        )
         self._add(self._not_monotone(self._first(first)))
         return ~(small | one | again | more)
 
@@ -708,14 +850,23 @@ class _Examination:
             wide = type(self.radius)(int(2 * self.radius.epsilon))
         held = broken & ~self._attack(PGD(steps=STEPS), broken, wide)
         lost = int((held & ~self._attack(PGD(steps=STEPS, loss=margin), held, wide)).sum())
-        found = f"{lost} of {int(broken.sum())} examples that fall within {self.radius!r} hold within {wide!r}"
+        found = (
+            f"{lost} of {int(broken.sum())} examples that fall within {self.radius!r} hold"
+            f" within {wide!r}"
+        )
         return _judgement("D12", _many(lost, self.n), found, lost=lost, tried=int(broken.sum()))
 
     def _longer(self, chosen: Array) -> Array:
-        """D10: plain ascent for twice the steps; returns which of the examples the second half breaks as well as the first."""
+        """D10: plain ascent for twice the steps; returns which of the examples the second half
+        breaks as well as the first.
+        """
         index = np.flatnonzero(chosen)
         if not len(index):
-            self._add(_finding("D10", "ok", "every example falls before the steps are spent", stuck=0, more=0))
+            self._add(
+                _finding(
+                    "D10", "ok", "every example falls before the steps are spent", stuck=0, more=0
+                )
+            )
             return np.zeros(self.n, bool)
         values, points, when = self._climbed(index)
         best = np.maximum.accumulate(values, axis=0)[: STEPS + 1]
@@ -728,16 +879,23 @@ class _Examination:
         count = int((true & (when > STEPS)).sum())
         fired = gain > GAIN or _many(stuck, self.n) or _many(count, self.n)
         found = (
-            f"the last {LATE:.0%} of {STEPS} steps bring {gain:.1%} of the loss's gain; {stuck} of {len(index)} examples are"
+            f"the last {LATE:.0%} of {STEPS} steps bring {gain:.1%} of the loss's gain; {stuck} of"
+            f" {len(index)} examples are"
             f" stuck; {STEPS} steps more break {count}"
         )
-        self._add(_judgement("D10", fired, found, late_gain=gain, stuck=stuck, more=count, tried=len(index)))
+        self._add(
+            _judgement(
+                "D10", fired, found, late_gain=gain, stuck=stuck, more=count, tried=len(index)
+            )
+        )
         broken = np.zeros(self.n, bool)
         broken[index] = true
         return broken
 
     def _climbed(self, index: Array) -> tuple[Array, Array, Array]:
-        """2 * STEPS steps of PGD where nobody leaves: losses (steps + 1, m), the first points across, and at which step."""
+        """2 * STEPS steps of PGD where nobody leaves: losses (steps + 1, m), the first points
+        across, and at which step.
+        """
         forward = self.forward
 
         def climb(x: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -774,7 +932,9 @@ class _Examination:
         return np.concatenate(losses, axis=1), np.concatenate(points), np.concatenate(times)
 
     def _true(self, points: Array, index: Array) -> Array:
-        """Whether points in the model's units are successes for the examples ``index``, judged on arrays of the user's kind."""
+        """Whether points in the model's units are successes for the examples ``index``, judged on
+        arrays of the user's kind.
+        """
         assert self.radius is not None
         x = self.grid.settled(self.grid.returned(points), self.x[index], self.radius)
         verdict = self.judge(x, Untargeted(self.labels[index]))["reached"]
@@ -792,7 +952,11 @@ class _Examination:
             searches = [Corners(steps=BLACK_BOX + CORNERS)]
         left = self._first(standing)
         count, tried = int(self._attack(Ensemble(*searches), left).sum()), int(left.sum())
-        whom = "examples (there is no gradient attack)" if blind else "examples that every gradient attack leaves standing"
+        whom = (
+            "examples (there is no gradient attack)"
+            if blind
+            else "examples that every gradient attack leaves standing"
+        )
         found = f"random search breaks {count} of {tried} {whom}"
         self._add(_judgement("D8", _many(count, self.n), found, wins=count, tried=tried))
 
@@ -801,7 +965,10 @@ class _Examination:
         attack = PGD(steps=STEPS, loss=margin)
         broken = self._attack(attack, np.ones(self.n, bool), Linf(1.0))
         held = int((~broken).sum())
-        found = f"with the whole range allowed, {STEPS} steps on the margin break {self.n - held} of {self.n}"
+        found = (
+            f"with the whole range allowed, {STEPS} steps on the margin break"
+            f" {self.n - held} of {self.n}"
+        )
         constant = held > 0 and self._constant()
         if constant:
             found = f"constant model: every input gets the same answer; {found}"
@@ -816,9 +983,14 @@ class _Examination:
 
     def _luck(self) -> Finding:
         points, labels = self._successes()
-        again = float(np.mean([self._logits(points).argmax(axis=1) != labels for _ in range(LOOKS)]))
+        again = float(
+            np.mean([self._logits(points).argmax(axis=1) != labels for _ in range(LOOKS)])
+        )
         first, mean = len(points) / self.n, again * len(points) / self.n
-        found = f"{first:.1%} of the examples fall at first sight, {mean:.1%} in the mean of {LOOKS} fresh looks"
+        found = (
+            f"{first:.1%} of the examples fall at first sight, {mean:.1%} in the mean of"
+            f" {LOOKS} fresh looks"
+        )
         return _judgement("D13", first - mean > LUCK, found, first=first, mean=mean)
 
     def _fragile(self) -> Finding:
@@ -833,10 +1005,22 @@ class _Examination:
         ordered = np.sort(together, axis=1)
         tie = ordered[:, -1] - ordered[:, -2] <= FRAGILE * np.abs(together).max(axis=1)
         which = self.index[np.asarray(list(self.found))[changing | tie]].tolist()
-        listed = f": {', '.join(map(str, which[:10]))}{', ...' if len(which) > 10 else ''}" if which else ""
-        found = f"{len(which)} of {len(points)} successes change with compilation or alone, or are nearly ties{listed}"
+        listed = (
+            f": {', '.join(map(str, which[:10]))}{', ...' if len(which) > 10 else ''}"
+            if which
+            else ""
+        )
+        found = (
+            f"{len(which)} of {len(points)} successes change with compilation or alone, or"
+            f" are nearly ties{listed}"
+        )
         return _finding(
-            "D14", "noted" if which else "ok", found, fragile=len(which), changing=int(changing.sum()), ties=int(tie.sum())
+            "D14",
+            "noted" if which else "ok",
+            found,
+            fragile=len(which),
+            changing=int(changing.sum()),
+            ties=int(tie.sum()),
         )
 
     def _eight_bits(self) -> Finding:
@@ -846,10 +1030,16 @@ class _Examination:
             return _finding("D15", "ok", found, before=before, after=before)
         if not images.is_image(self.x):
             return _finding("D15", "not run", "the inputs are no pictures")
-        kept = sum(result._judged_file(result._pixels(row), row)[2] for result, row in self.found.values())
+        kept = sum(
+            result._judged_file(result._pixels(row), row)[2] for result, row in self.found.values()
+        )
         self.queries += before
-        found = f"{kept} of {before} successes are left when rounded to 8 bits (towards the original)"
-        return _finding("D15", "noted" if kept < before else "ok", found, before=before, after=int(kept))
+        found = (
+            f"{kept} of {before} successes are left when rounded to 8 bits (towards the original)"
+        )
+        return _finding(
+            "D15", "noted" if kept < before else "ok", found, before=before, after=int(kept)
+        )
 
 
 class _Room:
@@ -858,7 +1048,9 @@ class _Room:
     def __init__(self, grid: Grid, budget: Budget, x: Array) -> None:
         lower, upper = grid.bounds(x, budget)
         self.grid, self.span = grid, float(grid.span)
-        self.x0, self.lower, self.upper = (ops.convert_to_tensor(values) for values in (grid.working(x), lower, upper))
+        self.x0, self.lower, self.upper = (
+            ops.convert_to_tensor(values) for values in (grid.working(x), lower, upper)
+        )
         self.limit = np.float32(budget.limit(grid.span))
         self.budget = budget.bound(ops.convert_to_tensor(self.limit))
 
@@ -868,7 +1060,9 @@ class _Room:
 
     def seen(self, x: Tensor) -> Tensor:
         """What the model is shown for ``x``."""
-        return self.grid.snapped(x, self.x0, self.budget, self.lower, self.upper, ops.convert_to_tensor(np.float32(255)))
+        return self.grid.snapped(
+            x, self.x0, self.budget, self.lower, self.upper, ops.convert_to_tensor(np.float32(255))
+        )
 
     def moved(self, x: Tensor, gradient: Tensor) -> Tensor:
         """A step of PGD's size."""

@@ -29,7 +29,9 @@ VERDICT = ("held", "broken", "undecided", "wrong", "invalid", "unfinished")
 
 @dataclass(frozen=True)
 class AttackSummary:
-    """What one attack did: counts of the examples that were classified correctly, passes, seconds."""
+    """What one attack did: counts of the examples that were classified correctly, passes,
+    seconds.
+    """
 
     name: str
     settings: str
@@ -43,7 +45,9 @@ class AttackSummary:
     alone: int
     """Broken by this attack and by no other."""
     accuracy: float | None
-    """The share of all examples, the wrong ones included, that are right and not broken by this attack."""
+    """The share of all examples, the wrong ones included, that are right and not broken by this
+    attack.
+    """
     median_distance: float | None
     """Of those it broke."""
     gradients: int
@@ -81,14 +85,16 @@ class Pair:
 class Evaluation:
     """What ``advex.evaluate`` found. ``Evaluation.load`` reads the run file of an earlier one.
 
-    Every figure is of all examples to which the model answers at all; an accuracy under attack is an upper bound: a better attack
-    may find less. An example counts as broken if any attack broke it, as held if none did, and as undecided if an attack came to
+    Every figure is of all examples to which the model answers at all; an accuracy under attack is
+    an upper bound: a better attack may find less. An example counts as broken if any attack broke
+        it, as held if none did, and as undecided if an attack came to
     no clear end there (a success within rounding errors, NaN during the search).
 
     Example:
         >>> import advex
         >>> data = advex.testing.linear_data()
-        >>> found = advex.evaluate(advex.testing.linear_model(), data, advex.PGD(steps=5), advex.Linf(0.2), diagnose=False)
+        >>> found = advex.evaluate(advex.testing.linear_model(), data, advex.PGD(steps=5),
+        ...     advex.Linf(0.2), diagnose=False)
         >>> found.clean_accuracy, found.robust_accuracy <= found.clean_accuracy
         (1.0, True)
     """
@@ -104,7 +110,8 @@ class Evaluation:
         """The evaluation in a run file, finished or not.
 
         Raises:
-            InvalidInput: no such file, not a run file, a damaged one, or one that is being written. OSError: it cannot be read.
+            InvalidInput: no such file, not a run file, a damaged one, or one that is being written.
+            OSError: it cannot be read.
         """
         found = cls(checked_path(path, "path"))
         with found._open() as store:
@@ -121,7 +128,10 @@ class Evaluation:
     def facts(self) -> dict[str, Any]:
         """What was written down about the run: versions, budget, classes and so on."""
         with self._open() as store:
-            return {name: json.loads(value) for name, value in store.rows("SELECT name, value FROM facts")}
+            return {
+                name: json.loads(value)
+                for name, value in store.rows("SELECT name, value FROM facts")
+            }
 
     @functools.cached_property
     def names(self) -> list[str]:
@@ -141,7 +151,15 @@ class Evaluation:
         number, label, prediction, verdict, distance = [], [], [], [], []
         with self._open() as store:
             for id_, true, seen, status, broken, held, looked, near in store.stream(question):
-                worst = status if status != "correct" else "broken" if broken else "unfinished" if looked < count else ""
+                worst = (
+                    status
+                    if status != "correct"
+                    else "broken"
+                    if broken
+                    else "unfinished"
+                    if looked < count
+                    else ""
+                )
                 worst = worst or ("held" if held == count else "undecided")
                 number.append(id_)
                 label.append(true)
@@ -161,10 +179,13 @@ class Evaluation:
 
     @functools.cached_property
     def _partial(self) -> list[tuple[int, int]]:
-        """The first and last example of each block that not all attacks have seen: none of it is in a figure."""
+        """The first and last example of each block that not all attacks have seen: none of it is in
+        a figure.
+        """
         with self._open() as store:
             return store.rows(
-                "SELECT first, first + rows - 1 FROM blocks b WHERE (SELECT count(*) FROM work w WHERE w.block = b.id) < ?"
+                "SELECT first, first + rows - 1 FROM blocks b WHERE (SELECT count(*)"
+                " FROM work w WHERE w.block = b.id) < ?"
                 " ORDER BY first",
                 (len(self.names),),
             )
@@ -201,17 +222,23 @@ class Evaluation:
 
     @property
     def clean_accuracy(self) -> float | None:
-        """The share of examples that are classified correctly without any attack; None without examples."""
+        """The share of examples that are classified correctly without any attack; None without
+        examples.
+        """
         return _share(self._is("held", "broken", "undecided"), self._counted)
 
     @property
     def robust_accuracy(self) -> float | None:
-        """The share of examples that are classified correctly and that no attack broke; None without examples."""
+        """The share of examples that are classified correctly and that no attack broke; None
+        without examples.
+        """
         return _share(self._is("held"), self._counted)
 
     @property
     def interval(self) -> tuple[float, float] | None:
-        """Where ``robust_accuracy`` lies for more data of the same kind, with 95 % confidence (Wilson's interval)."""
+        """Where ``robust_accuracy`` lies for more data of the same kind, with 95 % confidence
+        (Wilson's interval).
+        """
         return _wilson(int(self._is("held").sum()), self.examples)
 
     @property
@@ -226,7 +253,9 @@ class Evaluation:
 
     @property
     def distance(self) -> Array:
-        """The smallest change that any attack found for each example, (n,) float64: 0 where it was wrong, inf where none did."""
+        """The smallest change that any attack found for each example, (n,) float64: 0 where it was
+        wrong, inf where none did.
+        """
         return self._table["distance"]
 
     @property
@@ -239,7 +268,9 @@ class Evaluation:
         """Which attack broke which example, (attacks, n) bool, in the order of ``attacks``."""
         made = np.zeros((len(self.names), len(self._table["example"])), bool)
         with self._open() as store:
-            for attack, example in store.stream("SELECT attack, example FROM verdicts WHERE status = 'broken'"):
+            for attack, example in store.stream(
+                "SELECT attack, example FROM verdicts WHERE status = 'broken'"
+            ):
                 made[attack, np.searchsorted(self._table["example"], example)] = True
         made[:, self._is("unfinished")] = False
         return made
@@ -251,24 +282,34 @@ class Evaluation:
         wrong = int(self._is("wrong").sum())
         made = []
         with self._open() as store:
-            for number, name, settings in store.rows("SELECT id, name, settings FROM attacks ORDER BY id"):
+            for number, name, settings in store.rows(
+                "SELECT id, name, settings FROM attacks ORDER BY id"
+            ):
                 counts: dict[str, int] = {}
                 gradients = queries = 0
                 distances: list[float] = []
-                whole = "".join(f" AND NOT example BETWEEN {first} AND {last}" for first, last in self._partial)
+                whole = "".join(
+                    f" AND NOT example BETWEEN {first} AND {last}" for first, last in self._partial
+                )
                 for status, count, backward, forward in store.rows(
-                    "SELECT status, count(*), sum(gradients), sum(queries) FROM verdicts"  # noqa: S608 - numbers of this file
+                    "SELECT status, count(*), sum(gradients), sum(queries)"  # noqa: S608
+                    " FROM verdicts"
                     f" WHERE attack = ?{whole} GROUP BY status",
                     (number,),
                 ):
                     counts[status] = count
                     gradients, queries = gradients + backward, queries + forward
                 for (distance,) in store.stream(
-                    f"SELECT distance FROM verdicts WHERE attack = ? AND status = 'broken'{whole}",  # noqa: S608
+                    (
+                        f"SELECT distance FROM verdicts WHERE attack = ? AND status ="  # noqa: S608
+                        f" 'broken'{whole}"
+                    ),
                     (number,),
                 ):
                     distances.append(distance)
-                seconds = store.one("SELECT coalesce(sum(seconds), 0) FROM work WHERE attack = ?", (number,))[0]
+                seconds = store.one(
+                    "SELECT coalesce(sum(seconds), 0) FROM work WHERE attack = ?", (number,)
+                )[0]
                 total = sum(counts.values())
                 made.append(
                     AttackSummary(
@@ -293,16 +334,28 @@ class Evaluation:
     def per_class(self) -> list[ClassSummary]:
         """Accuracies of the examples of each class."""
         made = []
-        right, held, counted = self._is("held", "broken", "undecided"), self._is("held"), self._counted
+        right, held, counted = (
+            self._is("held", "broken", "undecided"),
+            self._is("held"),
+            self._counted,
+        )
         for label in np.unique(self.label[counted]):
             own = counted & (self.label == label)
-            summary = ClassSummary(int(label), self.caption(int(label)), int(own.sum()), _share(right, own), _share(held, own))
+            summary = ClassSummary(
+                int(label),
+                self.caption(int(label)),
+                int(own.sum()),
+                _share(right, own),
+                _share(held, own),
+            )
             made.append(summary)
         return made
 
     @property
     def curve(self) -> Curve:
-        """Accuracy over radii, an upper bound: attacks within a limit look for any success inside, not for the nearest one."""
+        """Accuracy over radii, an upper bound: attacks within a limit look for any success inside,
+        not for the nearest one.
+        """
         epsilon = self.facts["epsilon"]
         limit = math.inf if epsilon is None else epsilon
         distances = np.where(self._is("undecided"), limit, self.distance)[self._counted]
@@ -310,22 +363,32 @@ class Evaluation:
 
     @property
     def sample_curve(self) -> Curve | None:
-        """Accuracy over all radii, of the few examples that were classified correctly and that the doctor looked at, by ``FMN``.
+        """Accuracy over all radii, of the few examples that were classified correctly and that the
+        doctor looked at, by ``FMN``.
 
-        None without the doctor, without gradients, or where the budget has no limit: then ``curve`` says it of all.
+        None without the doctor, without gradients, or where the budget has no limit: then ``curve``
+        says it of all.
         """
         sample = self.facts.get("sample")
         if sample is None:
             return None
-        return Curve(np.asarray([math.inf if value is None else value for value in sample["distances"]]), self.facts["norm"])
+        return Curve(
+            np.asarray([math.inf if value is None else value for value in sample["distances"]]),
+            self.facts["norm"],
+        )
 
     @property
     def passes(self) -> dict[str, int]:
-        """Forward passes (``queries``) and backward passes (``gradients``) of the attacks; ``clean`` and ``checks`` beside."""
+        """Forward passes (``queries``) and backward passes (``gradients``) of the attacks;
+        ``clean`` and ``checks`` beside.
+        """
         with self._open() as store:
             clean = store.one("SELECT coalesce(sum(queries), 0) FROM blocks")[0]
             checks = store.one("SELECT coalesce(sum(checks), 0) FROM work")[0]
-        gradients, queries = (sum(getattr(attack, name) for attack in self.attacks) for name in ("gradients", "queries"))
+        gradients, queries = (
+            sum(getattr(attack, name) for attack in self.attacks)
+            for name in ("gradients", "queries")
+        )
         return {"gradients": gradients, "queries": queries, "clean": clean, "checks": checks}
 
     @property
@@ -348,18 +411,24 @@ class Evaluation:
 
     @property
     def warnings(self) -> list[str]:
-        """What the attacks warned of, each kind once, with the number of blocks if it was said of several."""
+        """What the attacks warned of, each kind once, with the number of blocks if it was said of
+        several.
+        """
         kinds: dict[str, list[str]] = {}
         with self._open() as store:
             rows = store.rows(
-                "SELECT a.name, w.warnings FROM work w JOIN attacks a ON a.id = w.attack WHERE w.warnings != '[]'"
+                "SELECT a.name, w.warnings FROM work w JOIN attacks a ON a.id ="
+                " w.attack WHERE w.warnings != '[]'"
                 " ORDER BY w.attack, w.block"
             )
         for name, code in rows:
             for sentence in json.loads(code):
                 kind = name + "".join(letter for letter in sentence if not letter.isdigit())
                 kinds.setdefault(kind, []).append(f"{name}: {sentence}")
-        return [said[0] + (f" (and {len(said) - 1} more blocks)" if said[1:] else "") for said in kinds.values()]
+        return [
+            said[0] + (f" (and {len(said) - 1} more blocks)" if said[1:] else "")
+            for said in kinds.values()
+        ]
 
     @property
     def seed(self) -> int:
@@ -395,14 +464,26 @@ class Evaluation:
     # The examples.
 
     def rows(self) -> Iterator[dict[str, Any]]:
-        """One dict per example: label, prediction, verdict, and of each attack status, distance, label, confidence, passes."""
+        """One dict per example: label, prediction, verdict, and of each attack status, distance,
+        label, confidence, passes.
+        """
         with self._open() as store:
             verdicts = store.stream(
-                "SELECT example, attack, status, distance, prediction, confidence, gradients, queries, seconds, broken_by"
+                "SELECT example, attack, status, distance, prediction, confidence,"
+                " gradients, queries, seconds, broken_by"
                 " FROM verdicts ORDER BY example, attack"
             )
             held = next(verdicts, None)
-            columns = ("status", "distance", "prediction", "confidence", "gradients", "queries", "seconds", "broken_by")
+            columns = (
+                "status",
+                "distance",
+                "prediction",
+                "confidence",
+                "gradients",
+                "queries",
+                "seconds",
+                "broken_by",
+            )
             confidences = store.stream("SELECT confidence FROM examples ORDER BY id")
             for place, (confidence,) in enumerate(confidences):
                 entry = {
@@ -419,20 +500,29 @@ class Evaluation:
                     held = next(verdicts, None)
                 for number, name in enumerate(self.names):
                     values = found.get(number, (None,) * len(columns))
-                    entry |= {f"{name}.{column}": value for column, value in zip(columns, values, strict=True)}
+                    entry |= {
+                        f"{name}.{column}": value
+                        for column, value in zip(columns, values, strict=True)
+                    }
                 yield entry
 
     def adversarial(self, example: int, attack: str | int = 0) -> Array | None:
-        """The adversarial input that was kept of one example, dtype and shape of the data's; None where there is none.
+        """The adversarial input that was kept of one example, dtype and shape of the data's; None
+        where there is none.
 
         Raises:
             InvalidInput: nothing was kept (``keep="success"``), or no such attack.
         """
         if self.facts["identity"]["keep"] != "success":
-            raise InvalidInput("this run did not keep adversarial inputs: evaluate(..., keep='success')")
+            raise InvalidInput(
+                "this run did not keep adversarial inputs: evaluate(..., keep='success')"
+            )
         number = self._number(attack)
         with self._open() as store:
-            found = store.rows("SELECT adversarial FROM verdicts WHERE attack = ? AND example = ?", (number, int(example)))
+            found = store.rows(
+                "SELECT adversarial FROM verdicts WHERE attack = ? AND example = ?",
+                (number, int(example)),
+            )
             if not found or found[0][0] is None:
                 return None
             store.sealed("input", number, int(example), seal(found[0][0]))
@@ -446,28 +536,49 @@ class Evaluation:
     def _number(self, attack: str | int) -> int:
         if isinstance(attack, str) and attack in self.names:
             return self.names.index(attack)
-        if isinstance(attack, int) and not isinstance(attack, bool) and 0 <= attack < len(self.names):
+        if (
+            isinstance(attack, int)
+            and not isinstance(attack, bool)
+            and 0 <= attack < len(self.names)
+        ):
             return attack
-        raise InvalidInput(f"there is no attack {shown(attack)} in this run; it has {', '.join(self.names)}")
+        raise InvalidInput(
+            f"there is no attack {shown(attack)} in this run; it has {', '.join(self.names)}"
+        )
 
     def pairs(self, place: str = "nearest") -> list[Pair]:
-        """The broken examples that are nearest to the boundary, or farthest from it: at most four, no example twice."""
+        """The broken examples that are nearest to the boundary, or farthest from it: at most four,
+        no example twice.
+        """
         if place not in ("nearest", "farthest"):
             raise InvalidInput(f"place must be 'nearest' or 'farthest'; received {shown(place)}")
         made: list[Pair] = []
         with self._open() as store:
             rows = store.rows(
-                "SELECT p.example, p.attack, p.distance, p.before, p.after, v.prediction, v.confidence FROM pictures p"
-                " JOIN verdicts v ON v.attack = p.attack AND v.example = p.example WHERE p.place = ?"
+                "SELECT p.example, p.attack, p.distance, p.before, p.after,"
+                " v.prediction, v.confidence FROM pictures p"
+                " JOIN verdicts v ON v.attack = p.attack AND v.example = p.example"
+                " WHERE p.place = ?"
                 " ORDER BY p.distance, p.example",
                 (place,),
             )
-            for example, attack, distance, before, after, *_ in rows:  # all: a wrong distance would let others be chosen
+            for (
+                example,
+                attack,
+                distance,
+                before,
+                after,
+                *_,
+            ) in rows:  # all: a wrong distance would let others be chosen
                 store.sealed(place, attack, example, seal(distance, before, after))
         best: dict[int, tuple[Any, ...]] = {}
         for row in rows:
             best.setdefault(row[0], row)
-        chosen = list(best.values())[:PICTURES] if place == "nearest" else list(best.values())[::-1][:PICTURES]
+        chosen = (
+            list(best.values())[:PICTURES]
+            if place == "nearest"
+            else list(best.values())[::-1][:PICTURES]
+        )
         for example, attack, distance, before, after, prediction, confidence in chosen:
             made.append(
                 Pair(
@@ -488,7 +599,9 @@ class Evaluation:
     def to_dict(self) -> dict[str, Any]:
         """All figures as plain values for JSON; not the single examples."""
         curve = self.curve
-        few: Array = np.unique(np.linspace(0, max(0, len(curve.radii) - 1), POINTS).round().astype(int))[: len(curve.radii)]
+        few: Array = np.unique(
+            np.linspace(0, max(0, len(curve.radii) - 1), POINTS).round().astype(int)
+        )[: len(curve.radii)]
         return {
             "advex": self.versions["advex"],
             "finished": self.finished,
@@ -579,28 +692,40 @@ class Evaluation:
             return "no examples"
         names = ", ".join(self.names)
         state = "" if self.finished else "unfinished: "
-        sentence = f"{state}{self.robust_accuracy:.1%} of {self.examples} examples not broken by {names} within {self.budget}"
+        sentence = (
+            f"{state}{self.robust_accuracy:.1%} of {self.examples} examples not broken by"
+            f" {names} within {self.budget}"
+        )
         return f"{sentence}, {self.clean_accuracy:.1%} right without attack"
 
     def __str__(self) -> str:
         lines = [self.headline()]
         if self.interval is not None:
             lines.append(
-                f"95 % interval {self.interval[0]:.1%} to {self.interval[1]:.1%}; an upper bound: a better attack may find less"
+                f"95 % interval {self.interval[0]:.1%} to {self.interval[1]:.1%}; an"
+                f" upper bound: a better attack may find less"
             )
         width = max((len(name) for name in self.names), default=6)
-        lines.append(f"{'attack':<{width}}  attacked  broken  alone  not broken  gradients  queries  seconds")
+        lines.append(
+            f"{'attack':<{width}}  attacked  broken  alone  not broken  gradients  queries  seconds"
+        )
         for attack in self.attacks:
             count = max(1, attack.attacked)
             lines.append(
-                f"{attack.name:<{width}}  {attack.attacked:8}  {attack.broken:6}  {attack.alone:5}  "
-                f"{'' if attack.accuracy is None else f'{attack.accuracy:.1%}':>10}  {attack.gradients / count:9.1f}"
+                f"{attack.name:<{width}}  {attack.attacked:8}  {attack.broken:6} "
+                f" {attack.alone:5}  "
+                f"{'' if attack.accuracy is None else f'{attack.accuracy:.1%}':>10} "
+                f" {attack.gradients / count:9.1f}"
                 f"  {attack.queries / count:7.1f}  {attack.seconds:7.1f}"
             )
         lines += [f"FLAG {flag.id} {flag.name}: {flag.found}" for flag in self.flags]
         if self.diagnosis is None:
             lines.append("The doctor has not looked (diagnose=False).")
-        lines += [f"{count} {what}" for count, what in ((self.invalid, "invalid"), (self.undecided, "undecided")) if count]
+        lines += [
+            f"{count} {what}"
+            for count, what in ((self.invalid, "invalid"), (self.undecided, "undecided"))
+            if count
+        ]
         return "\n".join(lines + self.warnings)
 
     def _repr_html_(self) -> str:
@@ -610,7 +735,9 @@ class Evaluation:
 
 
 class _Reading:
-    """A store that is open, or one that is opened for the time of a question and verified if it has changed since."""
+    """A store that is open, or one that is opened for the time of a question and verified if it has
+    changed since.
+    """
 
     def __init__(self, evaluation: Evaluation) -> None:
         self.evaluation, self.store, self.path = evaluation, evaluation._store, evaluation.path
@@ -654,5 +781,9 @@ def _wilson(count: int, total: int) -> tuple[float, float] | None:
         return None
     z, share = 1.959964, count / total
     middle = (share + z * z / (2 * total)) / (1 + z * z / total)
-    half = z / (1 + z * z / total) * math.sqrt(share * (1 - share) / total + z * z / (4 * total * total))
+    half = (
+        z
+        / (1 + z * z / total)
+        * math.sqrt(share * (1 - share) / total + z * z / (4 * total * total))
+    )
     return max(0.0, middle - half), min(1.0, middle + half)

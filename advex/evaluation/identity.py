@@ -50,7 +50,8 @@ class About:
 
     Attributes:
         entries: name -> value, all of them JSON.
-        parts: what was hashed: the name of a thing -> the paths of its parts -> their hashes. What a run changes by itself, such
+        parts: what was hashed: the name of a thing -> the paths of its parts -> their hashes. What
+            a run changes by itself, such
             as a counter in a closure, is no setting: with its path in ``state`` it does not count.
     """
 
@@ -60,14 +61,26 @@ class About:
     def identity(self, state: Collection[str] = ()) -> dict[str, Any]:
         """The entries with one hash for each thing."""
         made = {name: combined(known, _of(name, state)) for name, known in self.parts.items()}
-        attacks = {name: [text, made[f"attacks {name}"]] for name, text in self.entries["attacks"].items()}
-        both = {name: f"{self.entries[name]} {made[name]}" for name in ("model", "preprocess") if self.entries[name]}
+        attacks = {
+            name: [text, made[f"attacks {name}"]] for name, text in self.entries["attacks"].items()
+        }
+        both = {
+            name: f"{self.entries[name]} {made[name]}"
+            for name in ("model", "preprocess")
+            if self.entries[name]
+        }
         return self.entries | both | {"attacks": attacks}
 
-    def changed(self, known: Mapping[str, Mapping[str, str]], state: Collection[str] = ()) -> list[str]:
-        """The paths of what is not as in other ``parts``, each after the name of its thing and "/"."""
+    def changed(
+        self, known: Mapping[str, Mapping[str, str]], state: Collection[str] = ()
+    ) -> list[str]:
+        """The paths of what is not as in other ``parts``, each after the name of its thing and
+        "/".
+        """
         return [
-            f"{name}/{path}" for name in self.parts for path in changed(known.get(name, {}), self.parts[name], _of(name, state))
+            f"{name}/{path}"
+            for name in self.parts
+            for path in changed(known.get(name, {}), self.parts[name], _of(name, state))
         ]
 
 
@@ -75,12 +88,16 @@ def _of(name: str, state: Collection[str]) -> list[str]:
     return [path.removeprefix(f"{name}/") for path in state if path.startswith(f"{name}/")]
 
 
-def about(classifier: Classifier, attacks: Mapping[str, Attack], settings: Mapping[str, Any]) -> About:
+def about(
+    classifier: Classifier, attacks: Mapping[str, Attack], settings: Mapping[str, Any]
+) -> About:
     """What a run with these is about; the model must have been built."""
     model = getattr(classifier, "model", None) if classifier.symbolic else None
     ask = getattr(classifier, "predict", None)
     found = {f"attacks {name}": parts({"": attack}) for name, attack in attacks.items()}
-    found["preprocess"] = parts({"": classifier.preprocess}) if classifier.preprocess is not None else {}
+    found["preprocess"] = (
+        parts({"": classifier.preprocess}) if classifier.preprocess is not None else {}
+    )
     found["model"] = model_parts(model) if model is not None else parts({"": ask})
     entries = {
         "advex": VERSION,
@@ -103,31 +120,55 @@ def budget_text(budget: Budget) -> str:
     text, kind = repr(budget), type(budget)
     number = budget.epsilon if budget.limited else None
     with contextlib.suppress(TypeError, ValueError):
-        if number is not None and text == f"{kind.__name__}({number:g})" and float(f"{number:g}") != number:
+        if (
+            number is not None
+            and text == f"{kind.__name__}({number:g})"
+            and float(f"{number:g}") != number
+        ):
             text = f"{kind.__name__}({number!r})"
-    rest = parts({name: value for name, value in vars(budget).items() if name != "epsilon" and value is not None})
+    rest = parts(
+        {
+            name: value
+            for name, value in vars(budget).items()
+            if name != "epsilon" and value is not None
+        }
+    )
     code = parts({"": kind}) if is_own(kind.__module__) else {}
-    content = parts({"": number}) if number is not None and not isinstance(number, int | float) else {}
+    content = (
+        parts({"": number}) if number is not None and not isinstance(number, int | float) else {}
+    )
     return f"{text} {combined(rest | code | content)}" if rest or code or content else text
 
 
-def demand_same(before: Mapping[str, Any], now: Mapping[str, Any], where: Any, paths: Sequence[str] = ()) -> None:
-    """Raise if the run file was begun with something else; ``paths`` are the parts within functions and objects that differ.
+def demand_same(
+    before: Mapping[str, Any], now: Mapping[str, Any], where: Any, paths: Sequence[str] = ()
+) -> None:
+    """Raise if the run file was begun with something else; ``paths`` are the parts within functions
+    and objects that differ.
 
     Raises:
         InvalidInput: it names every part that has changed.
     """
-    changed = [name for name in [*before, *(name for name in now if name not in before)] if before.get(name) != now.get(name)]
+    changed = [
+        name
+        for name in [*before, *(name for name in now if name not in before)]
+        if before.get(name) != now.get(name)
+    ]
     if not CODED & set(changed):  # where no code is compared, any Python will do
         changed = [name for name in changed if name != "python"]
     if changed:
         told = "; ".join(difference(name, before.get(name), now.get(name)) for name in changed)
-        within = [path for path in paths if path.split("/")[0].split(" ")[0] in changed and path.split("/")[1]]
+        within = [
+            path
+            for path in paths
+            if path.split("/")[0].split(" ")[0] in changed and path.split("/")[1]
+        ]
         more = f" and {len(within) - 5} more" if len(within) > 5 else ""
         listed = ", ".join(path.replace("/", "", 1) for path in within[:5])
         told += f"; what differs within: {listed}{more}" if within else ""
         raise InvalidInput(
-            f"{where} was begun with something else, and rows of both would be mixed. Changed: {', '.join(changed)} ({told})."
+            f"{where} was begun with something else, and rows of both would be mixed. Changed:"
+            f" {', '.join(changed)} ({told})."
             " Give another run file, or what the run was begun with"
         )
 
@@ -135,10 +176,20 @@ def demand_same(before: Mapping[str, Any], now: Mapping[str, Any], where: Any, p
 def difference(name: str, before: Any, now: Any) -> str:
     """One changed part, in words."""
     if isinstance(before, dict) and isinstance(now, dict):
-        parts = [part for part in [*before, *(part for part in now if part not in before)] if before.get(part) != now.get(part)]
-        both = [{part: values.get(part, ["none", ""]) for part in parts} for values in (before, now)]
-        same = all(entry[0] == both[1][part][0] for part, entry in both[0].items())  # the settings: then code or closures differ
-        before, now = ({part: " ".join(entry if same else entry[:1]) for part, entry in side.items()} for side in both)
+        parts = [
+            part
+            for part in [*before, *(part for part in now if part not in before)]
+            if before.get(part) != now.get(part)
+        ]
+        both = [
+            {part: values.get(part, ["none", ""]) for part in parts} for values in (before, now)
+        ]
+        # the settings: then code or closures differ
+        same = all(entry[0] == both[1][part][0] for part, entry in both[0].items())
+        before, now = (
+            {part: " ".join(entry if same else entry[:1]) for part, entry in side.items()}
+            for side in both
+        )
     was, is_ = _short(before), _short(now)
     return f"{MEANT.get(name, name)}: {was} in the file, {is_} now"
 

@@ -1,4 +1,6 @@
-"""The pieces of an evaluation: the first look at a block, one attack on it, and how both are written down."""
+"""The pieces of an evaluation: the first look at a block, one attack on it, and how both are
+written down.
+"""
 
 from __future__ import annotations
 
@@ -56,11 +58,15 @@ class Clean:
 
 @dataclass(frozen=True)
 class Verdicts:
-    """What one attack did to the rows of a block that were classified correctly: their places in it, and one entry for each."""
+    """What one attack did to the rows of a block that were classified correctly: their places in
+    it, and one entry for each.
+    """
 
     rows: Array
     status: Array
-    """ "broken", "held", "fragile" (a success within rounding errors) or "invalid" (NaN during the search)."""
+    """ "broken", "held", "fragile" (a success within rounding errors) or "invalid" (NaN during the
+    search).
+    """
     distance: Array
     prediction: Array
     confidence: Array
@@ -90,11 +96,20 @@ def clean(plan: Plan, x: Array, labels: Any) -> Clean:
             forward, before = judge.forward, judge(x, goal)
     status = np.where(before["broken"], "invalid", np.where(before["reached"], "wrong", "correct"))
     confidence = np.where(before["broken"], np.nan, before["confidence"])
-    forward.spent = 0  # a few rows per process, to look at the head: a run that was stopped must not look dearer
-    return Clean(goal.labels, before["prediction"], confidence, status, len(x), time.monotonic() - began)
+    # a few rows per process, to look at the head: a run that was stopped must not look dearer
+    forward.spent = 0
+    return Clean(
+        goal.labels, before["prediction"], confidence, status, len(x), time.monotonic() - began
+    )
 
 
-def attacked(plan: Plan, name: str, x: Array, before: Clean, progress: Callable[[int, int, int], Any] | bool = False) -> Verdicts:
+def attacked(
+    plan: Plan,
+    name: str,
+    x: Array,
+    before: Clean,
+    progress: Callable[[int, int, int], Any] | bool = False,
+) -> Verdicts:
     """One attack on the rows of a block that were classified correctly."""
     rows = np.flatnonzero(before.status == "correct")
     began = time.monotonic()
@@ -134,9 +149,17 @@ def attacked(plan: Plan, name: str, x: Array, before: Clean, progress: Callable[
 
 def write_clean(store: Store, block: Block, before: Clean) -> None:
     """Record the first look at a block; within a transaction."""
-    store.insert("blocks", [(block.number, block.first, len(block), block.digest, before.queries, before.seconds)])
+    store.insert(
+        "blocks",
+        [(block.number, block.first, len(block), block.digest, before.queries, before.seconds)],
+    )
     numbers = range(block.first, block.first + len(block))
-    store.insert("examples", zip(numbers, before.labels, before.prediction, before.confidence, before.status, strict=True))
+    store.insert(
+        "examples",
+        zip(
+            numbers, before.labels, before.prediction, before.confidence, before.status, strict=True
+        ),
+    )
     store.seal_look(block.number)
 
 
@@ -145,7 +168,9 @@ def write_verdicts(store: Store, plan: Plan, block: Block, attack: int, found: V
     kept = found.status == "broken" if plan.keep == "success" else np.zeros(len(found.rows), bool)
     passes = found.gradients + found.queries
     share = found.seconds * passes / max(1, passes.sum())
-    store.insert("work", [(block.number, attack, found.checks, found.seconds, json.dumps(found.warnings))])
+    store.insert(
+        "work", [(block.number, attack, found.checks, found.seconds, json.dumps(found.warnings))]
+    )
     inputs = [packed(x) if keep else None for x, keep in zip(found.x, kept, strict=True)]
     for row, code in zip(found.rows, inputs, strict=True):
         if code is not None:
@@ -176,7 +201,10 @@ def write_verdicts(store: Store, plan: Plan, block: Block, attack: int, found: V
 def _write_pictures(store: Store, block: Block, attack: int, found: Verdicts) -> None:
     """Keep the few successes of this attack that are nearest to the boundary, and the farthest."""
     broken = np.flatnonzero(found.status == "broken")
-    for place, order in (("nearest", found.distance[broken]), ("farthest", -found.distance[broken])):
+    for place, order in (
+        ("nearest", found.distance[broken]),
+        ("farthest", -found.distance[broken]),
+    ):
         few = broken[np.argsort(order, kind="stable")[:PICTURES]]
         rows = [
             (
@@ -191,13 +219,17 @@ def _write_pictures(store: Store, block: Block, attack: int, found: Verdicts) ->
         ]
         store.insert("pictures", rows)
         sign = "" if place == "nearest" else "-"
-        ranked = f"SELECT example FROM pictures WHERE place = ? AND attack = ? ORDER BY {sign}distance, example"  # noqa: S608
+        ranked = (
+            f"SELECT example FROM pictures WHERE place = ? AND attack = ? ORDER BY"  # noqa: S608
+            f" {sign}distance, example"
+        )
         examples = [example for (example,) in store.rows(ranked, (place, attack))]
         for _, _, example, distance, before, after in rows:
             store.seal(place, attack, example, seal(float(distance), before, after))
         for example in examples[PICTURES:]:
             store.database.execute(
-                "DELETE FROM pictures WHERE place = ? AND attack = ? AND example = ?", (place, attack, example)
+                "DELETE FROM pictures WHERE place = ? AND attack = ? AND example = ?",
+                (place, attack, example),
             )
             store.seal(place, attack, example, None)
 
@@ -205,7 +237,8 @@ def _write_pictures(store: Store, block: Block, attack: int, found: Verdicts) ->
 def recalled(store: Store, block: Block) -> Clean:
     """The first look at a block that is recorded."""
     rows = store.rows(
-        "SELECT label, prediction, confidence, status FROM examples WHERE id BETWEEN ? AND ? ORDER BY id",
+        "SELECT label, prediction, confidence, status FROM examples WHERE id BETWEEN ? AND ? ORDER"
+        " BY id",
         (block.first, block.first + len(block) - 1),
     )
     labels, prediction, confidence, status = zip(*rows, strict=True)
@@ -223,7 +256,8 @@ def held(store: Store, block: Block, attacks: int) -> int:
     """How many rows of a block no attack has broken."""
     last = block.first + len(block) - 1
     found: int = store.one(
-        "SELECT count(*) FROM (SELECT example FROM verdicts WHERE example BETWEEN ? AND ? AND attack < ? GROUP BY example"
+        "SELECT count(*) FROM (SELECT example FROM verdicts WHERE example BETWEEN ? AND ? AND"
+        " attack < ? GROUP BY example"
         " HAVING sum(status = 'held') = ?)",
         (block.first, last, attacks, attacks),
     )[0]

@@ -1,4 +1,6 @@
-"""What somebody who watches an evaluation sees: rows, rows per second, how many hold so far, the time left."""
+"""What somebody who watches an evaluation sees: rows, rows per second, how many hold so far, the
+time left.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,8 @@ class Report:
     """Tells the outside how far an evaluation is: a bar, a function, or nobody.
 
     Args:
-        progress: True, False, None (a bar where somebody watches), or ``progress(done, total, held)``.
+        progress: True, False, None (a bar where somebody watches), or ``progress(done, total,
+            held)``.
         total: the number of rows; None where it is not known.
     """
 
@@ -40,7 +43,9 @@ class Report:
         return moved
 
     def __call__(self, rows: int, held: int, *, worked: bool) -> None:
-        """A block is finished: its rows, those of them that no attack has broken, and whether this call has attacked them."""
+        """A block is finished: its rows, those of them that no attack has broken, and whether this
+        call has attacked them.
+        """
         self.held, self.done = self.held + held, self.done + rows
         self.fresh += rows * worked
         if self.call is not None:

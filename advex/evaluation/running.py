@@ -1,4 +1,6 @@
-"""``evaluate``: data of any length, attacked block by block; each finished piece is written down before the next begins."""
+"""``evaluate``: data of any length, attacked block by block; each finished piece is written down
+before the next begins.
+"""
 
 from __future__ import annotations
 
@@ -27,12 +29,29 @@ from advex.attacks import Attack
 from advex.attacks.base import checked_inputs
 from advex.budgets import Budget
 from advex.classifier import Classifier
-from advex.errors import AdvexError, AdvexWarning, GradientUnavailable, Interrupted, InvalidInput, InvalidType, ModelWarning
+from advex.errors import (
+    AdvexError,
+    AdvexWarning,
+    GradientUnavailable,
+    Interrupted,
+    InvalidInput,
+    InvalidType,
+    ModelWarning,
+)
 from advex.evaluation.doctor import EXAMPLES, Diagnosis
 from advex.evaluation.doctor import diagnose as look
 from advex.evaluation.evaluation import Evaluation
 from advex.evaluation.identity import About, about, backend_version, budget_text, demand_same
-from advex.evaluation.pieces import Clean, Plan, attacked, clean, held, recalled, write_clean, write_verdicts
+from advex.evaluation.pieces import (
+    Clean,
+    Plan,
+    attacked,
+    clean,
+    held,
+    recalled,
+    write_clean,
+    write_verdicts,
+)
 from advex.evaluation.progress import Report
 from advex.evaluation.source import Block, Source
 from advex.evaluation.store import Store, checked_path
@@ -68,36 +87,44 @@ def evaluate(
     engine: Literal["local", "ray"] = "local",
     workers: int = 2,
 ) -> Evaluation:
-    """How many inputs of ``data`` the model still gets right when each may be moved within ``budget``.
+    """How many inputs of ``data`` the model still gets right when each may be moved within
+    ``budget``.
 
-    The data are read once, in order, a block at a time; memory does not grow with their length. Every attack is tried on every
-    input that is classified correctly, so that the attacks can be compared; ``Ensemble(a, b)`` lets only survivors go on.
+    The data are read once, in order, a block at a time; memory does not grow with their length.
+    Every attack is tried on every input that is classified correctly, so that the attacks can be
+    compared; ``Ensemble(a, b)`` lets only survivors go on.
 
     Args:
-        model: a ``keras.Model`` on [0, 1], a ``Classifier`` that says what its domain is, or a ``BlackBox``.
-        data: (x, labels), a ``tf.data.Dataset``, a ``keras.utils.PyDataset``, a torch ``DataLoader``, or any iterable of batches
-            (x, labels). To go on with a run it must bring the same examples in the same order: no shuffling.
-        attacks: one, several, or names and attacks. Default: ``Verdict()`` and, against masked gradients, ``SquareAttack``
-            with 1,000 queries; for a ``BlackBox`` the latter alone, for a budget without limit ``MinimumNorm()``.
+        model: a ``keras.Model`` on [0, 1], a ``Classifier`` that says what its domain is, or a
+            ``BlackBox``.
+        data: (x, labels), a ``tf.data.Dataset``, a ``keras.utils.PyDataset``, a torch
+            ``DataLoader``, or any iterable of batches (x, labels). To go on with a run it must
+            bring the same examples in the same order: no shuffling.
+        attacks: one, several, or names and attacks. Default: ``Verdict()`` and, against masked
+            gradients, ``SquareAttack`` with 1,000 queries; for a ``BlackBox`` the latter alone, for
+            a budget without limit ``MinimumNorm()``.
         budget: how far each input may be moved, such as ``Linf(8/255)``.
-        run: the file that keeps what was found, an SQLite database. If it is there already, the run in it goes on; it must have
-            been begun with the same model, data and settings. None: nothing is kept.
+        run: the file that keeps what was found, an SQLite database. If it is there already, the run
+            in it goes on; it must have been begun with the same model, data and settings. None:
+            nothing is kept.
         seed: decides all random numbers, together with each input's content.
         batch_size: examples per step, the memory's limit.
         block: rows per transaction, what a kill can cost at most; default four batches.
-        keep: "success" keeps each adversarial input in the file, 8-bit pictures as PNG; "none" just a few for the report.
+        keep: "success" keeps each adversarial input in the file, 8-bit pictures as PNG; "none" just
+            a few for the report.
         diagnose: whether the doctor looks at up to 128 inputs, see ``advex.evaluation.diagnose``.
-        progress: True or False for a bar, None for a bar if somebody watches, or ``progress(done, total, held)``, total None
-            where it is not known.
-        engine: "local", or "ray" for several processes or machines (``pip install 'advex[ray]'``), which needs ``run``.
+        progress: True or False for a bar, None for a bar if somebody watches, or ``progress(done,
+            total, held)``, total None where it is not known.
+        engine: "local", or "ray" for several processes or machines (``pip install 'advex[ray]'``),
+            which needs ``run``.
         workers: how many, with "ray".
 
     Returns:
         An ``Evaluation``.
 
     Raises:
-        InvalidInput: a value that cannot be worked with; a run file that was begun with something else, which is named.
-        InvalidType: an argument of the wrong kind.
+        InvalidInput: a value that cannot be worked with; a run file that was begun with something
+        else, which is named. InvalidType: an argument of the wrong kind.
         Interrupted: after Ctrl-C, a ``KeyboardInterrupt``; the message says how to go on.
         OSError: the run file cannot be written; what was recorded before stays.
 
@@ -117,7 +144,8 @@ def evaluate(
         for stage in attack.stages(budget):
             if stage.attack.needs_gradient and not classifier.symbolic:
                 raise GradientUnavailable(
-                    f"{stage.label} needs gradients, and {classifier!r} has none: use an attack that looks at scores alone,"
+                    f"{stage.label} needs gradients, and {classifier!r} has none: use an attack"
+                    f" that looks at scores alone,"
                     " such as advex.SquareAttack()"
                 )
     if not isinstance(keep, str) or keep not in KEEP:
@@ -130,13 +158,16 @@ def evaluate(
     workers = whole_number("workers", workers)
     switch("diagnose", diagnose)
     if not (progress is None or isinstance(progress, bool) or callable(progress)):
-        raise InvalidType(f"progress must be True, False, None or a function; received {shown(progress)}")
+        raise InvalidType(
+            f"progress must be True, False, None or a function; received {shown(progress)}"
+        )
     path = _checked_path(run)
     source = Source(data)
     if engine == "ray" and (path is None or source.arrays is None):
         raise InvalidInput(
             "engine='ray' needs a run file, and data as arrays that every worker can open:"
-            " evaluate(model, (np.load('x.npy', mmap_mode='r'), labels), run='run.advex', engine='ray')"
+            " evaluate(model, (np.load('x.npy', mmap_mode='r'), labels), run='run.advex',"
+            " engine='ray')"
         )
     settings = {
         "budget": budget_text(budget),
@@ -147,13 +178,23 @@ def evaluate(
     }
     blocks = _rows(source, block, batch_size)
     first = next(blocks, None)
-    digests = _examined(classifier, named, source, first)  # before there is a file: a refused call leaves none
+    # before there is a file: a refused call leaves none
+    digests = _examined(classifier, named, source, first)
     there = path is not None and path.exists()
     store = Store(path, write=True)
     runner = None
     try:
         what = about(classifier, named, settings | {"data": source.digest})
-        runner = Runner(classifier, named, budget, settings, store, what, Report(progress, source.total), diagnose=diagnose)
+        runner = Runner(
+            classifier,
+            named,
+            budget,
+            settings,
+            store,
+            what,
+            Report(progress, source.total),
+            diagnose=diagnose,
+        )
         runner.digests = digests
         with _stopping() as stop, contextlib.closing(runner.report):
             runner.run(source, first, blocks, stop, workers if engine == "ray" else 0)
@@ -184,7 +225,12 @@ class Runner:
         diagnose: bool,
     ) -> None:
         self.diagnose = diagnose
-        self.classifier, self.attacks, self.budget, self.settings = classifier, attacks, budget, settings
+        self.classifier, self.attacks, self.budget, self.settings = (
+            classifier,
+            attacks,
+            budget,
+            settings,
+        )
         self.store, self.what, self.report = store, what, report
         self.plan: Plan | None = None
         self.patient = Patient()
@@ -192,11 +238,19 @@ class Runner:
         self.reported: set[int] = set()
         self.digests: list[str] = []
 
-    def run(self, source: Source, first: Block | None, blocks: Iterator[Block], stop: Callable[[], bool], workers: int) -> None:
+    def run(
+        self,
+        source: Source,
+        first: Block | None,
+        blocks: Iterator[Block],
+        stop: Callable[[], bool],
+        workers: int,
+    ) -> None:
         """All blocks of ``source``; of those that are recorded already only what is missing."""
         store = self.store
         before = store.fact("identity")
-        if before is not None and not store.one("SELECT count(*) FROM blocks")[0]:  # begun, and given up before the first block
+        # begun, and given up before the first block
+        if before is not None and not store.one("SELECT count(*) FROM blocks")[0]:
             with store.transaction():
                 store.database.execute("DELETE FROM facts")
                 store.database.execute("DELETE FROM attacks")
@@ -208,7 +262,10 @@ class Runner:
                 now["data"] = before["data"]
             demand_same(before, now, store.path, self.what.changed(store.fact("parts", {}), state))
             # Equal, but perhaps in another order, and the file knows attacks by their numbers.
-            self.attacks = {name: self.attacks[name] for (name,) in store.rows("SELECT name FROM attacks ORDER BY id")}
+            self.attacks = {
+                name: self.attacks[name]
+                for (name,) in store.rows("SELECT name FROM attacks ORDER BY id")
+            }
         if first is not None:
             self._begin(first, before)
             blocks = itertools.chain([first], blocks)
@@ -234,7 +291,8 @@ class Runner:
         store.finish()
 
     def moved(self) -> dict[str, Any]:
-        """The facts that follow from what a run has changed by itself: a counter in a closure, a list that somebody fills.
+        """The facts that follow from what a run has changed by itself: a counter in a closure, a
+        list that somebody fills.
 
         That is no setting, and the run goes on with another value of it.
         """
@@ -249,12 +307,22 @@ class Runner:
     # The parts.
 
     def _begin(self, block: Block, before: dict[str, Any] | None) -> None:
-        """Settle what depends on the first rows; write down what the run is about, or compare it."""
+        """Settle what depends on the first rows; write down what the run is about, or compare
+        it.
+        """
         x = checked_inputs(self.classifier, block.x)
         batch = self.settings["batch_size"] or default_batch(x.shape[1:])
         size = self.settings["block"] or BATCHES * batch
         batch = min(batch, size)
-        self.plan = Plan(self.classifier, self.attacks, self.budget, self.settings["seed"], size, batch, self.settings["keep"])
+        self.plan = Plan(
+            self.classifier,
+            self.attacks,
+            self.budget,
+            self.settings["seed"],
+            size,
+            batch,
+            self.settings["keep"],
+        )
         kind = f"{x.dtype} {list(x.shape[1:])}"
         if before is None:
             with self.store.transaction():
@@ -265,11 +333,19 @@ class Runner:
     def _state(self, kind: str | None) -> None:
         """What is known before the first row is attacked."""
         names = self.classifier.names
-        self.store.insert("attacks", [(number, name, repr(attack)) for number, (name, attack) in enumerate(self.attacks.items())])
+        self.store.insert(
+            "attacks",
+            [
+                (number, name, repr(attack))
+                for number, (name, attack) in enumerate(self.attacks.items())
+            ],
+        )
         self.store.state(
             {
                 "identity": self.what.identity(),
-                "parts": self.what.parts if sum(map(len, self.what.parts.values())) <= PARTS else {},
+                "parts": self.what.parts
+                if sum(map(len, self.what.parts.values())) <= PARTS
+                else {},
                 "state": [],
                 "inputs": kind,
                 "block": self.plan.block if self.plan else None,
@@ -299,7 +375,11 @@ class Runner:
         if recorded:
             if recorded[0] != (block.digest, len(block)):
                 last = block.first + len(block) - 1
-                _refuse_data(store, f"rows {block.first} to {last} are others; is the data set shuffled, or longer than before?")
+                _refuse_data(
+                    store,
+                    f"rows {block.first} to {last} are others; is the data set shuffled, or longer"
+                    f" than before?",
+                )
             before = recalled(store, block)
             if block.number == 0:
                 self._compare(block, before)
@@ -315,8 +395,11 @@ class Runner:
                 if answers is not None:
                     store.state({"answers": answers})
         self.patient.add(block, before)
-        self._diagnosed(last=False, stop=stop)  # before the long work: who sees its flags may want to stop
-        done = {row[0] for row in store.rows("SELECT attack FROM work WHERE block = ?", (block.number,))}
+        # before the long work: who sees its flags may want to stop
+        self._diagnosed(last=False, stop=stop)
+        done = {
+            row[0] for row in store.rows("SELECT attack FROM work WHERE block = ?", (block.number,))
+        }
         for number, name in enumerate(plan.attacks):
             if number not in done:
                 if stop():
@@ -336,7 +419,9 @@ class Runner:
             self.report(len(block), held(self.store, block, len(self.plan.attacks)), worked=worked)
 
     def answers(self, block: Block) -> dict[str, Any] | None:
-        """What the model itself says to the first rows: not what was compiled of it perhaps long ago."""
+        """What the model itself says to the first rows: not what was compiled of it perhaps long
+        ago.
+        """
         assert self.plan is not None  # _begin was called
         if not self.classifier.symbolic:
             return None  # a query is not asked for nothing: its first look is compared
@@ -344,7 +429,10 @@ class Runner:
         judge = Judge(self.classifier, grid, LOOKED_AT, grid.working(few))
         forward = judge.forward
         logits = judge.logits(few[: max(1, NUMBERS // max(1, forward.classes))]).astype("float64")
-        told = [[value if np.isfinite(value) else str(value) for value in row] for row in logits.tolist()]
+        told = [
+            [value if np.isfinite(value) else str(value) for value in row]
+            for row in logits.tolist()
+        ]
         return {"logits": told, "coarse": forward.coarse}
 
     def _compare(self, block: Block, before: Clean) -> None:
@@ -358,30 +446,42 @@ class Runner:
             alike: Any = np.isclose(now.confidence, was, rtol=0, atol=close, equal_nan=True)
             same = (now.prediction == before.prediction[few]) | (before.status[few] == "invalid")
             alike &= same
-            random = not np.allclose(now.confidence, again.confidence, rtol=0, atol=close, equal_nan=True)
+            random = not np.allclose(
+                now.confidence, again.confidence, rtol=0, atol=close, equal_nan=True
+            )
         else:
             one, other = (self._numbers(self.answers(block)) for _ in range(2))
             kept = self._numbers(known)
-            close = (5e-2 if known["coarse"] else CLOSE) * max(float(np.abs(kept[np.isfinite(kept)]).max(initial=0)), 1e-6)
+            close = (5e-2 if known["coarse"] else CLOSE) * max(
+                float(np.abs(kept[np.isfinite(kept)]).max(initial=0)), 1e-6
+            )
             if one.shape != kept.shape:
                 alike, random = np.zeros(len(kept), bool), False
             else:
-                alike = np.asarray(np.isclose(one, kept, rtol=0, atol=close, equal_nan=True)).all(axis=1)
+                alike = np.asarray(np.isclose(one, kept, rtol=0, atol=close, equal_nan=True)).all(
+                    axis=1
+                )
                 random = not np.allclose(one, other, rtol=0, atol=close, equal_nan=True)
         if not alike.all() and not random:
             differ = f"{int((~alike).sum())} of the first {len(alike)} answers differ"
-            demand_same({"model": "its answers to the first rows"}, {"model": differ}, self.store.path)
+            demand_same(
+                {"model": "its answers to the first rows"}, {"model": differ}, self.store.path
+            )
 
     @staticmethod
     def _numbers(answers: dict[str, Any] | None) -> Array:
-        return np.asarray([[float(value) for value in row] for row in (answers or {"logits": []})["logits"]], "float64")
+        return np.asarray(
+            [[float(value) for value in row] for row in (answers or {"logits": []})["logits"]],
+            "float64",
+        )
 
     def demand_unchanged(self, block: Block) -> None:
         """Raise if the user's array is not what it was when the run began."""
         if self.digests and block.digest != self.digests[block.number]:
             last = block.first + len(block) - 1
             raise InvalidInput(
-                f"rows {block.first} to {last} of data were changed by somebody while evaluate ran, and arrays of this size are"
+                f"rows {block.first} to {last} of data were changed by somebody while evaluate"
+                f" ran, and arrays of this size are"
                 " not copied: give a copy that nobody writes to"
             )
 
@@ -430,10 +530,14 @@ class Patient:
         x, labels = np.concatenate(self.x), np.concatenate(self.labels)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", AdvexWarning)
-            return look(plan.classifier, x, labels, plan.budget, seed=plan.seed, batch_size=plan.batch)
+            return look(
+                plan.classifier, x, labels, plan.budget, seed=plan.seed, batch_size=plan.batch
+            )
 
     def sample(self, plan: Plan) -> dict[str, Any] | None:
-        """How far these few are from the boundary, whatever the budget: attacks within a limit do not tell."""
+        """How far these few are from the boundary, whatever the budget: attacks within a limit do
+        not tell.
+        """
         if not plan.budget.limited or not plan.classifier.symbolic or not len(self):
             return None
         attack = known.FMN(steps=SAMPLE_STEPS)
@@ -442,7 +546,13 @@ class Patient:
             warnings.simplefilter("ignore", AdvexWarning)
             try:
                 found = attack(
-                    plan.classifier, x, labels, type(plan.budget)(), seed=plan.seed, batch_size=plan.batch, progress=False
+                    plan.classifier,
+                    x,
+                    labels,
+                    type(plan.budget)(),
+                    seed=plan.seed,
+                    batch_size=plan.batch,
+                    progress=False,
                 )
             except GradientUnavailable:
                 return None
@@ -452,7 +562,8 @@ class Patient:
 
 def _refuse_data(store: Store, reason: str) -> None:
     raise InvalidInput(
-        f"{store.path or 'the run'} was begun with something else, and rows of both would be mixed. Changed: data ({reason})."
+        f"{store.path or 'the run'} was begun with something else, and rows of both would be"
+        f" mixed. Changed: data ({reason})."
         " Give another run file, or what the run was begun with"
     )
 
@@ -461,7 +572,9 @@ def _refuse_data(store: Store, reason: str) -> None:
 
 
 def _rows(source: Source, size: int | None, batch: int | None) -> Iterator[Block]:
-    """The blocks; their size follows from the batch size, or from the first inputs, where nobody has said it."""
+    """The blocks; their size follows from the batch size, or from the first inputs, where nobody
+    has said it.
+    """
     size = BATCHES * batch if size is None and batch is not None else size
     if size is not None:
         yield from source.blocks(size)
@@ -470,7 +583,9 @@ def _rows(source: Source, size: int | None, batch: int | None) -> Iterator[Block
     first = next(batches, None)
     if first is None:
         return
-    yield from Source(itertools.chain([first], batches)).blocks(BATCHES * default_batch(first[0].shape[1:]))
+    yield from Source(itertools.chain([first], batches)).blocks(
+        BATCHES * default_batch(first[0].shape[1:])
+    )
 
 
 def _checked_budget(budget: Any) -> Budget:
@@ -494,12 +609,17 @@ def _checked_seed(seed: Any) -> int:
     if isinstance(seed, bool) or not isinstance(seed, int | np.integer):
         raise InvalidType(f"seed must be a whole number; received {shown(seed)}")
     if not -(2**63) <= seed < 2**64:
-        raise InvalidInput(f"seed must be a whole number of at most 64 bits; received {shown(seed)}")
+        raise InvalidInput(
+            f"seed must be a whole number of at most 64 bits; received {shown(seed)}"
+        )
     return int(seed)
 
 
-def _examined(classifier: Classifier, attacks: Mapping[str, Attack], source: Source, first: Block | None) -> list[str]:
-    """Raise what can be said against the data before anything is written; of arrays too large to be copied the digests.
+def _examined(
+    classifier: Classifier, attacks: Mapping[str, Attack], source: Source, first: Block | None
+) -> list[str]:
+    """Raise what can be said against the data before anything is written; of arrays too large to be
+    copied the digests.
 
     Of data that come as a stream only the first block can be looked at.
     """
@@ -511,7 +631,8 @@ def _examined(classifier: Classifier, attacks: Mapping[str, Attack], source: Sou
             stage.attack.check_inputs(x.shape[1:])
     classes = classifier.known_classes
     Untargeted(first.labels).check(len(first), classes)
-    forward = classifier.forward(Grid(x.dtype, classifier.box).working(x[:LOOKED_AT]))  # builds the model, too
+    # builds the model, too
+    forward = classifier.forward(Grid(x.dtype, classifier.box).working(x[:LOOKED_AT]))
     digests = []
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", AdvexWarning)  # the calls that follow say the same
@@ -524,7 +645,9 @@ def _examined(classifier: Classifier, attacks: Mapping[str, Attack], source: Sou
 
 
 def _given_up(store: Store, path: Path | None, runner: Runner | None, *, remove: bool) -> str:
-    """Close the run file after an error, and say how to go on; one that this call has made for nothing is taken away."""
+    """Close the run file after an error, and say how to go on; one that this call has made for
+    nothing is taken away.
+    """
     how = _how_to_go_on(store, path)
     with contextlib.suppress(AdvexError, OSError, ValueError, TypeError):
         if runner is not None and store.fact("identity") is not None and (moved := runner.moved()):
@@ -553,7 +676,9 @@ def named_attacks(attacks: Any, classifier: Classifier, budget: Budget) -> dict[
         attacks = [attacks]
     if isinstance(attacks, Mapping):
         if odd := [name for name in attacks if not isinstance(name, str) or not name.isprintable()]:
-            raise InvalidType(f"the names of attacks must be text, such as 'PGD'; received {shown(odd[0])}")
+            raise InvalidType(
+                f"the names of attacks must be text, such as 'PGD'; received {shown(odd[0])}"
+            )
         named = dict(attacks)
     elif isinstance(attacks, list | tuple):
         named = {}
@@ -562,17 +687,29 @@ def named_attacks(attacks: Any, classifier: Classifier, budget: Budget) -> dict[
             same = sum(known == name or known.startswith(f"{name} ") for known in named)
             named[f"{name} {same + 1}" if same else name] = attack
     else:
-        raise InvalidType(f"attacks must be one attack, a list of them, or names and attacks; received {shown(attacks)}")
+        raise InvalidType(
+            f"attacks must be one attack, a list of them, or names and attacks; received"
+            f" {shown(attacks)}"
+        )
     wrong = [attack for attack in named.values() if not isinstance(attack, Attack)]
     if wrong or not named:
-        hint = f": {wrong[0].__name__}() with its brackets" if wrong and isinstance(wrong[0], type) else ""
-        raise InvalidType(f"attacks must be attacks, such as advex.PGD(); received {shown(wrong[0] if wrong else 'none')}{hint}")
+        hint = (
+            f": {wrong[0].__name__}() with its brackets"
+            if wrong and isinstance(wrong[0], type)
+            else ""
+        )
+        raise InvalidType(
+            f"attacks must be attacks, such as advex.PGD(); received"
+            f" {shown(wrong[0] if wrong else 'none')}{hint}"
+        )
     return named
 
 
 @contextlib.contextmanager
 def _stopping() -> Iterator[Callable[[], bool]]:
-    """Ctrl-C sets a flag that is looked at between two pieces of work; a second one interrupts at once."""
+    """Ctrl-C sets a flag that is looked at between two pieces of work; a second one interrupts at
+    once.
+    """
     asked = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield asked.is_set
@@ -597,5 +734,8 @@ def _stopping() -> Iterator[Callable[[], bool]]:
 def _how_to_go_on(store: Store, path: Path | None) -> str:
     rows = store.one("SELECT coalesce(sum(rows), 0) FROM blocks")[0]
     if path is None:
-        return f"stopped after {rows} rows; nothing was kept: with run='run.advex' the same call would go on"
+        return (
+            f"stopped after {rows} rows; nothing was kept: with run='run.advex' the same"
+            f" call would go on"
+        )
     return f"stopped after {rows} rows; the same call with run={str(path)!r} goes on from there"

@@ -1,4 +1,6 @@
-"""Data of any kind as one stream of blocks: so many inputs and their labels at a time, in order, in memory that does not grow."""
+"""Data of any kind as one stream of blocks: so many inputs and their labels at a time, in order, in
+memory that does not grow.
+"""
 
 from __future__ import annotations
 
@@ -15,9 +17,12 @@ from advex import _backend
 from advex._arrays import Array
 from advex.errors import InvalidInput, InvalidType
 
-COPIED = 2**30  # bytes: arrays in memory up to this size are copied as a whole, of larger ones each block when its turn comes
+COPIED = 2**30
 
-KINDS = "(x, labels), a tf.data.Dataset, a keras.utils.PyDataset, a torch DataLoader, or batches (x, labels)"
+KINDS = (
+    "(x, labels), a tf.data.Dataset, a keras.utils.PyDataset, a torch DataLoader, or"
+    " batches (x, labels)"
+)
 
 
 @dataclass(frozen=True)
@@ -45,8 +50,9 @@ class Source:
     """The examples of ``data``, read once.
 
     Args:
-        data: a pair of arrays (x, labels), or batches of such pairs: a ``tf.data.Dataset``, a ``keras.utils.PyDataset``, a torch
-            ``DataLoader``, any iterable. A third part, the weights of the examples, is left alone.
+        data: a pair of arrays (x, labels), or batches of such pairs: a ``tf.data.Dataset``, a
+            ``keras.utils.PyDataset``, a torch ``DataLoader``, any iterable. A third part, the
+            weights of the examples, is left alone.
     """
 
     def __init__(self, data: Any) -> None:
@@ -56,7 +62,8 @@ class Source:
             x, labels = _array("x", data[0]), _array("labels", data[1])
             if x.ndim < 2 or labels.ndim == 0:
                 raise InvalidInput(
-                    f"data must be {KINDS}; received arrays of shapes {x.shape} and {labels.shape}: is the batch axis missing?"
+                    f"data must be {KINDS}; received arrays of shapes {x.shape} and"
+                    f" {labels.shape}: is the batch axis missing?"
                 )
             _demand_alike(x, labels, "data")
             self.arrays = (_kept(x), _kept(labels))
@@ -66,7 +73,9 @@ class Source:
             or hasattr(data, "shape")
             or not isinstance(data, Iterable | keras.utils.PyDataset)
         ):
-            raise InvalidType(f"data must be {KINDS}; received {type(data).__name__}: labels belong to the inputs")
+            raise InvalidType(
+                f"data must be {KINDS}; received {type(data).__name__}: labels belong to the inputs"
+            )
         self.data = data
 
     @property
@@ -74,7 +83,8 @@ class Source:
         """The number of examples, where it is known beforehand."""
         if self.arrays is not None:
             return len(self.arrays[0])
-        known = getattr(self.data, "examples", None)  # said by the data itself, as a folder of images does
+        # said by the data itself, as a folder of images does
+        known = getattr(self.data, "examples", None)
         if isinstance(known, int):
             return known
         try:
@@ -93,14 +103,25 @@ class Source:
             yield self.arrays
             return
         data = self.data
-        parts = (data[number] for number in range(len(data))) if isinstance(data, keras.utils.PyDataset) else iter(data)
+        parts = (
+            (data[number] for number in range(len(data)))
+            if isinstance(data, keras.utils.PyDataset)
+            else iter(data)
+        )
         for number, part in enumerate(parts):
             if not _is_pair(part):
-                raise InvalidType(f"batch {number} of data must be a pair (x, labels); received {_described(part)}")
-            x, labels = _array(f"x of batch {number}", part[0]), _array(f"labels of batch {number}", part[1])
+                raise InvalidType(
+                    f"batch {number} of data must be a pair (x, labels); received"
+                    f" {_described(part)}"
+                )
+            x, labels = (
+                _array(f"x of batch {number}", part[0]),
+                _array(f"labels of batch {number}", part[1]),
+            )
             if x.ndim < 2 or labels.ndim == 0:
                 raise InvalidInput(
-                    f"batch {number} of data has shapes {x.shape} and {labels.shape}: batches need a first axis;"
+                    f"batch {number} of data has shapes {x.shape} and {labels.shape}: batches need"
+                    f" a first axis;"
                     " is .batch(n) missing?"
                 )
             _demand_alike(x, labels, f"batch {number} of data")
@@ -114,12 +135,16 @@ class Source:
         kind: tuple[Any, ...] | None = None
         for x, labels in self.batches():
             if kind is not None and kind != (x.shape[1:], x.dtype):
-                raise InvalidInput(f"the inputs of data change from {kind[1]} {kind[0]} to {x.dtype} {x.shape[1:]}")
+                raise InvalidInput(
+                    f"the inputs of data change from {kind[1]} {kind[0]} to {x.dtype} {x.shape[1:]}"
+                )
             kind = (x.shape[1:], x.dtype)
             start = 0
             while start < len(x):
                 take = min(rows - waiting, len(x) - start)
-                held.append((np.array(x[start : start + take]), np.array(labels[start : start + take])))
+                held.append(
+                    (np.array(x[start : start + take]), np.array(labels[start : start + take]))
+                )
                 waiting, start = waiting + take, start + take
                 if waiting == rows:
                     yield _joined(number, number * rows, held)
@@ -134,7 +159,8 @@ def digest(x: Array, labels: Array) -> str:
     for values in (x, labels):
         made.update(f"{values.dtype.str}{values.shape}".encode())
         step = max(1, 2**24 // max(1, values[:1].nbytes))
-        for start in range(0, len(values), step):  # not contiguous perhaps: a copy, but never of everything
+        # not contiguous perhaps: a copy, but never of everything
+        for start in range(0, len(values), step):
             made.update(np.ascontiguousarray(values[start : start + step]).data)
     return made.hexdigest()
 
@@ -142,16 +168,26 @@ def digest(x: Array, labels: Array) -> str:
 def _joined(number: int, first: int, held: list[tuple[Array, Array]]) -> Block:
     if len(held) == 1:
         return Block(number, first, *held[0])
-    return Block(number, first, np.concatenate([x for x, _ in held]), np.concatenate([labels for _, labels in held]))
+    return Block(
+        number,
+        first,
+        np.concatenate([x for x, _ in held]),
+        np.concatenate([labels for _, labels in held]),
+    )
 
 
 def _is_pair(part: Any) -> bool:
-    return isinstance(part, tuple | list) and len(part) in (2, 3) and all(hasattr(entry, "__len__") for entry in part[:2])
+    return (
+        isinstance(part, tuple | list)
+        and len(part) in (2, 3)
+        and all(hasattr(entry, "__len__") for entry in part[:2])
+    )
 
 
 def _array(name: str, values: Any) -> Array:
     try:
-        made = values if isinstance(values, np.ndarray) else np.asarray(_backend.to_numpy(values))  # a memmap stays one
+        # a memmap stays one
+        made = values if isinstance(values, np.ndarray) else np.asarray(_backend.to_numpy(values))
     except (TypeError, ValueError, AttributeError):
         made = np.asarray(None)
     if made.dtype.kind not in "fiubV":

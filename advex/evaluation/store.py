@@ -1,7 +1,9 @@
-"""The run file: one SQLite database, one transaction per finished piece of work; what is written once is never lost.
+"""The run file: one SQLite database, one transaction per finished piece of work; what is written
+once is never lost.
 
-SQLite does not notice a flipped bit, nor rows that are gone. So each piece of work is written with its checksum, the seal, in the
-same transaction, and one more seal is the sum of all of these. Nothing is read from a file before all its seals were found right.
+SQLite does not notice a flipped bit, nor rows that are gone. So each piece of work is written with
+its checksum, the seal, in the same transaction, and one more seal is the sum of all of these.
+Nothing is read from a file before all its seals were found right.
 """
 
 from __future__ import annotations
@@ -34,37 +36,51 @@ PNG = b"\x89PNG"
 SCHEMA = """
 CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE attacks (id INTEGER PRIMARY KEY, name TEXT NOT NULL, settings TEXT NOT NULL);
-CREATE TABLE blocks (id INTEGER PRIMARY KEY, first INTEGER NOT NULL, rows INTEGER NOT NULL, digest TEXT NOT NULL,
+CREATE TABLE blocks (id INTEGER PRIMARY KEY, first INTEGER NOT NULL, rows INTEGER NOT NULL,
+    digest TEXT NOT NULL,
     queries INTEGER NOT NULL, seconds REAL NOT NULL);
-CREATE TABLE examples (id INTEGER PRIMARY KEY, label INTEGER NOT NULL, prediction INTEGER NOT NULL, confidence REAL,
+CREATE TABLE examples (id INTEGER PRIMARY KEY, label INTEGER NOT NULL,
+    prediction INTEGER NOT NULL, confidence REAL,
     status TEXT NOT NULL);
-CREATE TABLE work (block INTEGER, attack INTEGER, checks INTEGER NOT NULL, seconds REAL NOT NULL, warnings TEXT NOT NULL,
+CREATE TABLE work (block INTEGER, attack INTEGER, checks INTEGER NOT NULL, seconds REAL NOT NULL,
+    warnings TEXT NOT NULL,
     PRIMARY KEY (attack, block)) WITHOUT ROWID;
-CREATE TABLE verdicts (attack INTEGER, example INTEGER, status TEXT NOT NULL, distance REAL, prediction INTEGER NOT NULL,
-    confidence REAL, gradients INTEGER NOT NULL, queries INTEGER NOT NULL, seconds REAL NOT NULL, broken_by TEXT NOT NULL,
+CREATE TABLE verdicts (attack INTEGER, example INTEGER, status TEXT NOT NULL, distance REAL,
+    prediction INTEGER NOT NULL,
+    confidence REAL, gradients INTEGER NOT NULL, queries INTEGER NOT NULL, seconds REAL NOT NULL,
+    broken_by TEXT NOT NULL,
     adversarial BLOB, PRIMARY KEY (attack, example)) WITHOUT ROWID;
-CREATE TABLE pictures (place TEXT, attack INTEGER, example INTEGER, distance REAL NOT NULL, before BLOB NOT NULL,
+CREATE TABLE pictures (place TEXT, attack INTEGER, example INTEGER, distance REAL NOT NULL,
+    before BLOB NOT NULL,
     after BLOB NOT NULL, PRIMARY KEY (place, attack, example)) WITHOUT ROWID;
-CREATE TABLE seals (what TEXT, attack INTEGER, number INTEGER, sum BLOB NOT NULL, PRIMARY KEY (what, attack, number))
+CREATE TABLE seals (what TEXT, attack INTEGER, number INTEGER, sum BLOB NOT NULL,
+    PRIMARY KEY (what, attack, number))
     WITHOUT ROWID;
 """
 
 LOOKS = "SELECT id, first, rows, digest, queries, seconds FROM blocks ORDER BY id"
-EXAMPLES = "SELECT id, label, prediction, confidence, status FROM examples WHERE id >= ? AND id < ? ORDER BY id"
+EXAMPLES = (
+    "SELECT id, label, prediction, confidence, status FROM examples WHERE id >= ? AND id <"
+    " ? ORDER BY id"
+)
 WORK = (
-    "SELECT w.attack, w.block, w.checks, w.seconds, w.warnings, b.first, b.rows FROM work w LEFT JOIN blocks b ON b.id = w.block"
+    "SELECT w.attack, w.block, w.checks, w.seconds, w.warnings, b.first, b.rows FROM work w LEFT"
+    " JOIN blocks b ON b.id = w.block"
     " ORDER BY w.attack, w.block"
 )
 VERDICTS = (
-    "SELECT attack, example, status, distance, prediction, confidence, gradients, queries, seconds, broken_by,"
-    " adversarial IS NULL FROM verdicts WHERE attack = ? AND example >= ? AND example < ? ORDER BY example"
+    "SELECT attack, example, status, distance, prediction, confidence, gradients, queries,"
+    " seconds, broken_by,"
+    " adversarial IS NULL FROM verdicts WHERE attack = ? AND example >= ? AND example < ? ORDER BY"
+    " example"
 )
 
 
 def seal(*things: Any) -> bytes:
     """The checksum of plain values, lists and tuples of them.
 
-    Version 2 of marshal's format has one way to write each of them, and is the fastest there is: a second for a million rows.
+    Version 2 of marshal's format has one way to write each of them, and is the fastest there is: a
+    second for a million rows.
     """
     return hashlib.blake2b(marshal.dumps(things, 2), digest_size=SEAL).digest()
 
@@ -76,12 +92,17 @@ def checked_path(run: Any, argument: str = "run") -> Path:
     except TypeError:
         name = None
     if not isinstance(name, str):
-        raise InvalidType(f"{argument} must be the name of a file, such as 'run.advex'; received {shown(run)}")
+        raise InvalidType(
+            f"{argument} must be the name of a file, such as 'run.advex'; received {shown(run)}"
+        )
     if not name or "\0" in name or not _encodable(name):
-        raise InvalidInput(f"{argument} must be the name of a file, such as 'run.advex'; received {shown(name)}")
+        raise InvalidInput(
+            f"{argument} must be the name of a file, such as 'run.advex'; received {shown(name)}"
+        )
     if name == ":memory:" or name.startswith("file:"):
         raise InvalidInput(
-            f"{argument} must be the name of a file, such as 'run.advex'; received {shown(name)}, which means something to SQLite"
+            f"{argument} must be the name of a file, such as 'run.advex'; received {shown(name)},"
+            f" which means something to SQLite"
             " alone: run=None keeps nothing"
         )
     return Path(name)
@@ -100,24 +121,29 @@ class Store:
 
     Args:
         path: the file. Its ``-wal`` beside it belongs to it while a run is going on or was killed.
-        write: make it if there is none, and keep others from writing; else it must exist and is only read.
+        write: make it if there is none, and keep others from writing; else it must exist and is
+            only read.
 
     Raises:
-        InvalidInput: no such file, another program's file, a newer format, or one that another process writes.
-        OSError: it cannot be written.
+        InvalidInput: no such file, another program's file, a newer format, or one that another
+        process writes. OSError: it cannot be written.
     """
 
     def __init__(self, path: Path | None, *, write: bool) -> None:
         self.path, self.write = path, write
         if path is not None:
             if path.is_symlink() or path.is_dir():
-                raise InvalidInput(f"{path} is a {'folder' if path.is_dir() else 'symbolic link'}, not a run file")
+                raise InvalidInput(
+                    f"{path} is a {'folder' if path.is_dir() else 'symbolic link'}, not a run file"
+                )
             if not write and not path.exists():
                 raise InvalidInput(f"{path}: no such run file")
             if path.exists() and not stat.S_ISREG(path.stat().st_mode):
                 raise InvalidInput(f"{path} is a device or a pipe, not a run file")
         with self.named():
-            self.database = sqlite3.connect(":memory:" if path is None else path, isolation_level=None, timeout=1)
+            self.database = sqlite3.connect(
+                ":memory:" if path is None else path, isolation_level=None, timeout=1
+            )
             try:
                 self._open(write)
             except BaseException:
@@ -128,9 +154,13 @@ class Store:
         ask = self.database.execute
         left = self.path is not None and self.path.with_name(f"{self.path.name}-wal").exists()
         if left or (write and self.path is not None):
-            ask("PRAGMA locking_mode = EXCLUSIVE")  # one writer; and no shared memory file, for which a full disk has no room
+            # one writer; and no shared memory file, for which a full disk has no room
+            ask("PRAGMA locking_mode = EXCLUSIVE")
         fresh = ask("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0
-        mark, version, pages = (ask(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version", "page_count"))
+        mark, version, pages = (
+            ask(f"PRAGMA {name}").fetchone()[0]
+            for name in ("application_id", "user_version", "page_count")
+        )
         if fresh and mark == MARK:
             raise self.damaged("its tables are gone")
         if (fresh and (not write or mark != 0 or pages > 1)) or (not fresh and mark != MARK):
@@ -138,7 +168,8 @@ class Store:
         if not fresh and version != FORMAT:
             why = "which has no checksums" if version < FORMAT else "which a newer advex wrote"
             raise InvalidInput(
-                f"{self.path} has format {version} of run files, {why}; this advex reads {FORMAT}: start a new run, or install"
+                f"{self.path} has format {version} of run files, {why}; this advex reads {FORMAT}:"
+                f" start a new run, or install"
                 " the advex that began it"
             )
         if not fresh and write and self.path is not None:
@@ -158,7 +189,9 @@ class Store:
 
     def damaged(self, how: str) -> InvalidInput:
         """The error for a file whose content is not what was written."""
-        return InvalidInput(f"{self.path} is damaged ({how}): take a copy that is whole, or start a new run")
+        return InvalidInput(
+            f"{self.path} is damaged ({how}): take a copy that is whole, or start a new run"
+        )
 
     @contextlib.contextmanager
     def named(self) -> Iterator[None]:
@@ -173,18 +206,25 @@ class Store:
             if code == sqlite3.SQLITE_NOTADB or "not a database" in text:
                 raise InvalidInput(f"{where} is no run file of advex") from None
             if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-                raise InvalidInput(f"{where} is in use by another process: wait until it has finished") from None
+                raise InvalidInput(
+                    f"{where} is in use by another process: wait until it has finished"
+                ) from None
             if code == sqlite3.SQLITE_FULL or (code == sqlite3.SQLITE_IOERR and self.write):
                 raise OSError(
                     errno.ENOSPC,
-                    f"{where} could not be written ({text}): is the disk full? All that was recorded before stays; make room and"
+                    f"{where} could not be written ({text}): is the disk full? All that was"
+                    f" recorded before stays; make room and"
                     " call again with the same run file",
                 ) from None
             if code == sqlite3.SQLITE_IOERR:
                 raise OSError(errno.EIO, f"{where} could not be read ({text})") from None
             if code in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM):
-                raise OSError(errno.EACCES, f"{where} cannot be opened{' for writing' * self.write} ({text})") from None
-            raise self.damaged(text) from None  # no such table, no text: what was asked is right, so the file is not
+                raise OSError(
+                    errno.EACCES, f"{where} cannot be opened{' for writing' * self.write} ({text})"
+                ) from None
+            raise self.damaged(
+                text
+            ) from None  # no such table, no text: what was asked is right, so the file is not
         except (UnicodeError, OverflowError, MemoryError) as problem:
             raise self.damaged(f"{type(problem).__name__}: {problem}") from None
 
@@ -217,18 +257,27 @@ class Store:
     # Seals.
 
     def seal(self, what: str, attack: int, number: int, sum_: bytes | None) -> None:
-        """Write the checksum of one thing, or take it away where ``sum_`` is None; within a transaction."""
+        """Write the checksum of one thing, or take it away where ``sum_`` is None; within a
+        transaction.
+        """
         if self.path is None:
             return  # nothing can happen to it
         place = "what = ? AND attack = ? AND number = ?", (what, attack, number)
-        was = self.database.execute(f"SELECT sum FROM seals WHERE {place[0]}", place[1]).fetchone()  # noqa: S608
+        was = self.database.execute(
+            f"SELECT sum FROM seals WHERE {place[0]}",  # noqa: S608
+            place[1],
+        ).fetchone()
         whole = self.database.execute("SELECT sum FROM seals WHERE what = 'all'").fetchone()
         total = int.from_bytes(whole[0] if whole else b"", "little")
-        total += _weight(what, attack, number, sum_) - _weight(what, attack, number, was[0] if was else None)
+        total += _weight(what, attack, number, sum_) - _weight(
+            what, attack, number, was[0] if was else None
+        )
         if sum_ is None:
             self.database.execute(f"DELETE FROM seals WHERE {place[0]}", place[1])  # noqa: S608
         else:
-            self.database.execute("INSERT OR REPLACE INTO seals VALUES (?, ?, ?, ?)", (what, attack, number, sum_))
+            self.database.execute(
+                "INSERT OR REPLACE INTO seals VALUES (?, ?, ?, ?)", (what, attack, number, sum_)
+            )
         everything = (total % 2 ** (8 * SEAL)).to_bytes(SEAL, "little")
         self.database.execute("INSERT OR REPLACE INTO seals VALUES ('all', 0, 0, ?)", (everything,))
 
@@ -236,15 +285,31 @@ class Store:
         """Seal the first look at a block that was just written; within a transaction."""
         if self.path is None:
             return
-        row = self.database.execute(LOOKS.replace("ORDER", "WHERE id = ? ORDER"), (block,)).fetchone()
-        self.seal("look", 0, block, seal(row, self.database.execute(EXAMPLES, (row[1], row[1] + row[2])).fetchall()))
+        row = self.database.execute(
+            LOOKS.replace("ORDER", "WHERE id = ? ORDER"), (block,)
+        ).fetchone()
+        self.seal(
+            "look",
+            0,
+            block,
+            seal(row, self.database.execute(EXAMPLES, (row[1], row[1] + row[2])).fetchall()),
+        )
 
     def seal_work(self, attack: int, block: int) -> None:
         """Seal what an attack did to a block, which was just written; within a transaction."""
         if self.path is None:
             return
-        row = self.database.execute(WORK.replace("ORDER", "WHERE w.attack = ? AND w.block = ? ORDER"), (attack, block)).fetchone()
-        self.seal("work", attack, block, seal(row, self.database.execute(VERDICTS, (attack, row[5], row[5] + row[6])).fetchall()))
+        row = self.database.execute(
+            WORK.replace("ORDER", "WHERE w.attack = ? AND w.block = ? ORDER"), (attack, block)
+        ).fetchone()
+        self.seal(
+            "work",
+            attack,
+            block,
+            seal(
+                row, self.database.execute(VERDICTS, (attack, row[5], row[5] + row[6])).fetchall()
+            ),
+        )
 
     def seal_facts(self) -> None:
         """Seal the tables of facts and attacks; within a transaction."""
@@ -265,7 +330,10 @@ class Store:
         """
         if self.path is None:
             return
-        if self.rows("SELECT sum FROM seals WHERE what = ? AND attack = ? AND number = ?", (what, attack, number)) != [(sum_,)]:
+        if self.rows(
+            "SELECT sum FROM seals WHERE what = ? AND attack = ? AND number = ?",
+            (what, attack, number),
+        ) != [(sum_,)]:
             raise self.damaged(_told(what, attack, number))
 
     def verify(self) -> None:
@@ -286,7 +354,10 @@ class Store:
                 if what == "all":
                     whole = sum_
                 else:
-                    total, units = total + _weight(what, attack, number, sum_), units + (what in ("look", "work"))
+                    total, units = (
+                        total + _weight(what, attack, number, sum_),
+                        units + (what in ("look", "work")),
+                    )
             if not whole:
                 if units or ask("SELECT count(*) FROM facts").fetchone()[0]:
                     raise self.damaged("its checksum is gone")
@@ -298,9 +369,16 @@ class Store:
             for row in ask(LOOKS):
                 inside = ask(EXAMPLES, (row[1], row[1] + row[2])).fetchall()
                 self.sealed("look", 0, row[0], seal(row, inside))
-                seen["blocks"], seen["examples"] = seen["blocks"] + 1, seen["examples"] + len(inside)
+                seen["blocks"], seen["examples"] = (
+                    seen["blocks"] + 1,
+                    seen["examples"] + len(inside),
+                )
             for row in ask(WORK):
-                inside = [] if row[5] is None else ask(VERDICTS, (row[0], row[5], row[5] + row[6])).fetchall()
+                inside = (
+                    []
+                    if row[5] is None
+                    else ask(VERDICTS, (row[0], row[5], row[5] + row[6])).fetchall()
+                )
                 self.sealed("work", row[0], row[1], seal(row, inside))
                 seen["work"], seen["verdicts"] = seen["work"] + 1, seen["verdicts"] + len(inside)
             for table, count in seen.items():
@@ -310,7 +388,10 @@ class Store:
                 "SELECT 'input', attack, example FROM verdicts WHERE adversarial IS NOT NULL",
                 "SELECT place, attack, example FROM pictures",
             )
-            wanted = "SELECT what, attack, number FROM seals WHERE what IN ('input', 'nearest', 'farthest')"
+            wanted = (
+                "SELECT what, attack, number FROM seals WHERE what IN ('input', 'nearest',"
+                " 'farthest')"
+            )
             there = f"SELECT * FROM ({kinds[0]} UNION ALL {kinds[1]})"  # noqa: S608
             for one, other in ((wanted, there), (there, wanted)):
                 for row in ask(f"{one} EXCEPT {other} LIMIT 1"):
@@ -342,7 +423,7 @@ class Store:
         listed = [tuple(map(_plain, row)) for row in rows]
         if listed:
             places = ", ".join("?" * len(listed[0]))
-            self.database.executemany(f"INSERT INTO {table} VALUES ({places})", listed)  # noqa: S608 - tables of this file
+            self.database.executemany((f"INSERT INTO {table} VALUES ({places})"), listed)  # noqa: S608 - tables of this file
 
     def fact(self, name: str, otherwise: Any = None) -> Any:
         """One entry of the table of facts."""
@@ -363,7 +444,11 @@ def _weight(what: str, attack: int, number: int, sum_: bytes | None) -> int:
 
 def _told(what: str, attack: Any, number: Any) -> str:
     """Which part a seal is of, in words."""
-    parts = {"look": f"block {number}", "work": f"attack {attack} on block {number}", "facts": "the settings"}
+    parts = {
+        "look": f"block {number}",
+        "work": f"attack {attack} on block {number}",
+        "facts": "the settings",
+    }
     return parts.get(what, f"the input kept of example {number}") + " is not as it was written"
 
 
@@ -385,7 +470,9 @@ def packed(values: Array) -> bytes:
         images.picture(values).save(buffer, format="PNG")
         return buffer.getvalue()
     buffer = io.BytesIO()
-    np.save(buffer, values.astype("float32") if values.dtype.kind == "V" else values, allow_pickle=False)
+    np.save(
+        buffer, values.astype("float32") if values.dtype.kind == "V" else values, allow_pickle=False
+    )
     return zlib.compress(buffer.getvalue(), 1)
 
 

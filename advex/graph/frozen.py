@@ -21,9 +21,10 @@ DIGITS = 4  # a number with no more is taken for one that somebody typed
 def demand_live(graph: Graph, what: str, variables: Iterable[keras.Variable]) -> None:
     """Refuse a graph with an array in it that seems to have been computed from variables.
 
-    ``0.5 * ops.sum(layer.kernel ** 2)`` is an array at once: it would stay what it is, and have no gradient. Nothing tells
-    such an array from a constant for certain. But constants tend to be numbers that people type (so are those of Keras' own
-    losses and preprocessing), whole numbers, or of other shapes than the variables.
+    ``0.5 * ops.sum(layer.kernel ** 2)`` is an array at once: it would stay what it is, and have no
+    gradient. Nothing tells such an array from a constant for certain. But constants tend to be
+    numbers that people type (so are those of Keras' own losses and preprocessing), whole numbers,
+    or of other shapes than the variables.
 
     Args:
         graph: the steps.
@@ -31,16 +32,26 @@ def demand_live(graph: Graph, what: str, variables: Iterable[keras.Variable]) ->
         variables: those that are known.
     """
     shapes = {_profile(variable.shape) for variable in variables}
-    compared = {id(array) for step in graph.steps for array in _arrays(step) if type(step.node.operation).__name__ in COMPARISONS}
+    compared = {
+        id(array)
+        for step in graph.steps
+        for array in _arrays(step)
+        if type(step.node.operation).__name__ in COMPARISONS
+    }
     for step in graph.steps:
         for array in _arrays(step):
             if _suspicious(array, shapes, id(array) in compared) or _added(step, array):
                 raise InvalidInput(
-                    f"{what} holds an array of shape {tuple(array.shape)}, given to {step.node.operation.name!r}: its values were"
-                    f" computed when that line ran and would never change ({shown(_backend.to_numpy(array).tolist(), 60)})."
-                    " If it comes from variables, give it as a function, advex.symbol(lambda: sum(model.losses)), or make symbols"
-                    " of the variables, keras.ops.sum(advex.symbol(layer.kernel) ** 2). If it is random, draw it in a layer. If"
-                    " it is meant to be constant, give it as a NumPy array: keras.ops.convert_to_numpy(array)"
+                    f"{what} holds an array of shape {tuple(array.shape)}, given to"
+                    f" {step.node.operation.name!r}: its values were"
+                    f" computed when that line ran and would never change"
+                    f" ({shown(_backend.to_numpy(array).tolist(), 60)})."
+                    " If it comes from variables, give it as a function, advex.symbol(lambda:"
+                    " sum(model.losses)), or make symbols"
+                    " of the variables, keras.ops.sum(advex.symbol(layer.kernel) ** 2). If it is"
+                    " random, draw it in a layer. If"
+                    " it is meant to be constant, give it as a NumPy array:"
+                    " keras.ops.convert_to_numpy(array)"
                 )
 
 
@@ -69,7 +80,11 @@ def _suspicious(array: Tensor, shapes: set[tuple[int, ...]], compared: bool) -> 
     if not real or _profile(values.shape) not in shapes:
         return False
     values = values.astype("float64")
-    return known or bool(len(np.unique(values)) == 1 and abs(values.flat[0]) in (0.0, 1.0)) or not _all_typed(values)
+    return (
+        known
+        or bool(len(np.unique(values)) == 1 and abs(values.flat[0]) in (0.0, 1.0))
+        or not _all_typed(values)
+    )
 
 
 def _short(number: float, digits: int) -> bool:
@@ -77,7 +92,9 @@ def _short(number: float, digits: int) -> bool:
 
 
 def _typed(number: float) -> bool:
-    """Whether somebody may have written this number, or a logarithm, root or fraction of such a one, with pi perhaps."""
+    """Whether somebody may have written this number, or a logarithm, root or fraction of such a
+    one, with pi perhaps.
+    """
     if not math.isfinite(number) or _short(number, DIGITS):
         return True
     size = abs(number)
@@ -92,6 +109,12 @@ def _all_typed(values: Array) -> bool:
 
 
 def _added(step: Step, array: Tensor) -> bool:
-    """Whether a number is added to a loss: for a constant that would be idle, for a penalty on weights of ones it is not."""
+    """Whether a number is added to a loss: for a constant that would be idle, for a penalty on
+    weights of ones it is not.
+    """
     alone = all(not len(tensor.shape) for tensor in step.inputs)
-    return alone and math.prod(array.shape) == 1 and type(step.node.operation).__name__ in ("Add", "Subtract")
+    return (
+        alone
+        and math.prod(array.shape) == 1
+        and type(step.node.operation).__name__ in ("Add", "Subtract")
+    )

@@ -1,4 +1,6 @@
-"""Gradients as a layer of Keras: what makes them a part of models, which are saved, cloned and trained."""
+"""Gradients as a layer of Keras: what makes them a part of models, which are saved, cloned and
+trained.
+"""
 
 from __future__ import annotations
 
@@ -44,20 +46,28 @@ class Plan:
 
 @keras.saving.register_keras_serializable("advex")
 class Gradients(keras.layers.Layer):
-    """The gradients of the sum of some losses, as a layer that is called on symbolic tensors and reads how they came about.
+    """The gradients of the sum of some losses, as a layer that is called on symbolic tensors and
+    reads how they came about.
 
-    In ``advex.function`` they come out of the pass that computes everything else. In a ``keras.Model`` Keras runs each layer for
-    itself, so this one passes through its own part of the graph again: with draws of its own, but without a second update
+    In ``advex.function`` they come out of the pass that computes everything else. In a
+    ``keras.Model`` Keras runs each layer for
+    itself, so this one passes through its own part of the graph again: with draws of its own, but
+        without a second update
     of batch statistics and other states.
 
     Args:
-        weights: which of the variables that the losses read: places in the order in which ``Graph`` finds them.
+        weights: which of the variables that the losses read: places in the order in which ``Graph``
+            finds them.
         unconnected: "error" or "zero".
         cut: which of the tensors the layer's own pass begins at.
     """
 
     def __init__(
-        self, weights: Sequence[int | None] = (), unconnected: str = "error", cut: Sequence[int] = (), **settings: Any
+        self,
+        weights: Sequence[int | None] = (),
+        unconnected: str = "error",
+        cut: Sequence[int] = (),
+        **settings: Any,
     ) -> None:
         # Neither cast nor be cast: what comes out has the dtype of what it is a gradient of.
         super().__init__(autocast=False, **{"dtype": keras.config.floatx(), **settings})
@@ -67,13 +77,17 @@ class Gradients(keras.layers.Layer):
         self._program: Program | None = None
 
     def prepare(self, plan: Plan) -> None:
-        """Say what the next call on symbolic tensors is about; otherwise the call finds out for itself."""
+        """Say what the next call on symbolic tensors is about; otherwise the call finds out for
+        itself.
+        """
         object.__setattr__(self, "plan", plan)
 
     def compute_mask(self, inputs: Any, previous_mask: Any) -> None:
         """Gradients have no mask."""
 
-    def symbolic_call(self, losses: Any, tensors: Any, leaves: Any, **settings: Any) -> list[KerasTensor]:
+    def symbolic_call(
+        self, losses: Any, tensors: Any, leaves: Any, **settings: Any
+    ) -> list[KerasTensor]:
         if self.plan is None:  # loaded or cloned
             weights = list(Graph(losses).variables.values())
             given = [tensors[place] for place in self.cut] + list(leaves)
@@ -81,11 +95,15 @@ class Gradients(keras.layers.Layer):
             self.prepare(Plan(losses, tensors, chosen, self.unconnected, given, []))
         return super().symbolic_call(losses, tensors, leaves, **settings)
 
-    def compute_output_spec(self, losses: Any, tensors: Any, leaves: Any, training: Any = None) -> list[KerasTensor]:
+    def compute_output_spec(
+        self, losses: Any, tensors: Any, leaves: Any, training: Any = None
+    ) -> list[KerasTensor]:
         assert self.plan is not None
         return [KerasTensor(symbol.shape, dtype=symbol.dtype) for symbol in self.plan.wanted]
 
-    def call(self, losses: Any, tensors: Any, leaves: Any, training: bool | None = None) -> list[Tensor]:
+    def call(
+        self, losses: Any, tensors: Any, leaves: Any, training: bool | None = None
+    ) -> list[Tensor]:
         """Run by Keras, as a part of a model."""
         assert self.plan is not None
         program = self._program
@@ -96,7 +114,8 @@ class Gradients(keras.layers.Layer):
         with Scope() as scope:
             found = program([*(tensors[place] for place in self.cut), *leaves], training)
         for variable, value in scope.changes():
-            if "seed_generator" in variable.path:  # the loss itself has changed the other states already
+            # the loss itself has changed the other states already
+            if "seed_generator" in variable.path:
                 variable.assign(value)
         return found
 
@@ -104,8 +123,15 @@ class Gradients(keras.layers.Layer):
         assert self.plan is not None
         if self.plan.opened or None in self.places:
             raise InvalidInput(
-                f"the model cannot be saved or cloned: the layer {self.name!r} differentiates by a tensor inside a nested model,"
-                " or by a variable that no layer owns. Call the nested model's layers one by one, or save the model without"
+                f"the model cannot be saved or cloned: the layer {self.name!r} differentiates by a"
+                f" tensor inside a nested model,"
+                " or by a variable that no layer owns. Call the nested model's layers one by one,"
+                " or save the model without"
                 " gradients and add them again after loading"
             )
-        return {**super().get_config(), "weights": self.places, "unconnected": self.unconnected, "cut": self.cut}
+        return {
+            **super().get_config(),
+            "weights": self.places,
+            "unconnected": self.unconnected,
+            "cut": self.cut,
+        }

@@ -1,4 +1,6 @@
-"""One pass through a graph: losses, activations and all gradients, from the same random draws, masks and states."""
+"""One pass through a graph: losses, activations and all gradients, from the same random draws,
+masks and states.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +9,12 @@ from typing import NamedTuple
 
 import keras
 from keras import KerasTensor, ops
-from keras.src.backend import get_keras_mask, set_keras_mask  # masks travel with tensors, which nothing public can read
+
+# masks travel with tensors, which nothing public can read
+from keras.src.backend import (
+    get_keras_mask,
+    set_keras_mask,
+)
 
 from advex import _backend
 from advex._arrays import Tensor
@@ -17,7 +24,9 @@ from advex.graph.walk import Derivation, Graph, Step, Symbol, Values, name
 
 
 class Wanted(NamedTuple):
-    """The gradients of one sum of losses: of several ``gradients(loss, ...)`` for the same loss, all."""
+    """The gradients of one sum of losses: of several ``gradients(loss, ...)`` for the same loss,
+    all.
+    """
 
     losses: tuple[int, ...]
     keys: dict[int, Symbol]
@@ -27,8 +36,9 @@ class Wanted(NamedTuple):
 class Program:
     """A graph, ready to be run.
 
-    Steps are in levels: on level 0 all that needs no gradient, on level 1 the gradients of what is computed there and all that
-    needs these, and so on. Each level is differentiated as a whole, once, with the levels below inside of it.
+    Steps are in levels: on level 0 all that needs no gradient, on level 1 the gradients of what is
+    computed there and all that needs these, and so on. Each level is differentiated as a whole,
+    once, with the levels below inside of it.
 
     Args:
         graph: what to compute.
@@ -36,9 +46,13 @@ class Program:
         asked: the tensors whose values are wanted.
     """
 
-    def __init__(self, graph: Graph, given: Sequence[KerasTensor], asked: Sequence[KerasTensor]) -> None:
+    def __init__(
+        self, graph: Graph, given: Sequence[KerasTensor], asked: Sequence[KerasTensor]
+    ) -> None:
         self.graph, self.given, self.asked = graph, list(given), list(asked)
-        self.dead: dict[int, Symbol] | None = None  # if a dict: what no derivative comes to is noted there, instead of an error
+        self.dead: dict[int, Symbol] | None = (
+            None  # if a dict: what no derivative comes to is noted there, instead of an error
+        )
         levels = 1 + max((step.level for step in graph.steps), default=0)
         self._calls: list[list[Step]] = [[] for _ in range(levels)]
         self._wanted: list[list[Wanted]] = [[] for _ in range(levels)]
@@ -47,7 +61,9 @@ class Program:
                 self._calls[step.level].append(step)
                 continue
             losses, symbols = tuple(id(loss) for loss in step.plan.losses), step.plan.wanted
-            same = next((wanted for wanted in self._wanted[step.level] if wanted.losses == losses), None)
+            same = next(
+                (wanted for wanted in self._wanted[step.level] if wanted.losses == losses), None
+            )
             if same is None:
                 same = Wanted(losses, {}, [])
                 self._wanted[step.level].append(same)
@@ -60,8 +76,12 @@ class Program:
         found = self._run(len(self._calls) - 1, start, [], training)
         return [found[id(symbol)] for symbol in self.asked]
 
-    def _run(self, level: int, start: Values, taps: list[tuple[set[int], Tap]], training: bool | None) -> Values:
-        """All values up to ``level``. ``taps`` are told, from the outermost to the innermost, of the tensors in their sets."""
+    def _run(
+        self, level: int, start: Values, taps: list[tuple[set[int], Tap]], training: bool | None
+    ) -> Values:
+        """All values up to ``level``. ``taps`` are told, from the outermost to the innermost, of
+        the tensors in their sets.
+        """
         if level == 0:
             values = {key: _tapped(key, value, taps) for key, value in start.items()}
         else:
@@ -71,12 +91,16 @@ class Program:
                 values[id(symbol)] = _tapped(id(symbol), value, taps)
         return values
 
-    def _differentiated(self, level: int, start: Values, taps: list[tuple[set[int], Tap]], training: bool | None) -> Values:
+    def _differentiated(
+        self, level: int, start: Values, taps: list[tuple[set[int], Tap]], training: bool | None
+    ) -> Values:
         groups = self._wanted[level]
         if not groups:
             return self._run(level - 1, start, taps, training)
         keys = {key: symbol for wanted in groups for key, symbol in wanted.keys.items()}
-        variables = {key: symbol for key, symbol in keys.items() if isinstance(symbol, keras.Variable)}
+        variables = {
+            key: symbol for key, symbol in keys.items() if isinstance(symbol, keras.Variable)
+        }
         inside = keys.keys() - variables.keys()
         values, found = _backend.differentiate(
             lambda tap: self._run(level - 1, start, [*taps, (inside, tap)], training),
@@ -91,23 +115,32 @@ class Program:
                     values[id(output)] = _tapped(id(output), slope, taps)
         return values
 
-    def _sound(self, slope: Tensor | None, symbol: Symbol, values: Values, unconnected: str) -> Tensor:
-        """A gradient as it was promised: of its symbol's dtype, and zeros or an error where there is none."""
+    def _sound(
+        self, slope: Tensor | None, symbol: Symbol, values: Values, unconnected: str
+    ) -> Tensor:
+        """A gradient as it was promised: of its symbol's dtype, and zeros or an error where there
+        is none.
+        """
         if slope is None:
             if self.dead is not None:
                 self.dead[id(symbol)] = symbol
             elif unconnected == "error":
                 raise GradientUnavailable(
-                    f"the loss has no gradient with respect to {name(symbol)}: either the loss does not change with it, or"
-                    " something between them is not differentiable (rounding, argmax, a look-up, a cast to integers)."
-                    ' gradients(..., unconnected="zero") gives zeros for it, unconnected="none" gives None'
+                    f"the loss has no gradient with respect to {name(symbol)}: either the loss"
+                    f" does not change with it, or"
+                    " something between them is not differentiable (rounding, argmax, a look-up, a"
+                    " cast to integers)."
+                    ' gradients(..., unconnected="zero") gives zeros for it, unconnected="none"'
+                    " gives None"
                 )
             if isinstance(symbol, keras.Variable):
                 return ops.zeros(symbol.shape, symbol.dtype)
             return ops.zeros_like(values[id(symbol)])
         # Of a tensor's own dtype, if Keras says something else of its symbol.
         kind = (symbol.value if isinstance(symbol, keras.Variable) else values[id(symbol)]).dtype
-        return slope if slope.dtype == kind else ops.cast(slope, keras.backend.standardize_dtype(kind))
+        return (
+            slope if slope.dtype == kind else ops.cast(slope, keras.backend.standardize_dtype(kind))
+        )
 
 
 def _tapped(key: int, value: Tensor, taps: list[tuple[set[int], Tap]]) -> Tensor:
@@ -121,12 +154,17 @@ def _tapped(key: int, value: Tensor, taps: list[tuple[set[int], Tap]]) -> Tensor
 
 
 def probed(program: Program) -> tuple[dict[int, Symbol], dict[int, keras.Variable]]:
-    """What no derivative comes to, and all variables that are read, found by a run on zeros; nothing is changed by it."""
+    """What no derivative comes to, and all variables that are read, found by a run on zeros;
+    nothing is changed by it.
+    """
     problem: Exception | None = None
     for size in (2, 8, 32, 224):  # of axes whose length is not known
         shapes = [(2, *tensor.shape[1:])[: len(tensor.shape)] for tensor in program.given]
         shapes = [tuple(size if length is None else length for length in shape) for shape in shapes]
-        zeros = [ops.zeros(shape, tensor.dtype) for shape, tensor in zip(shapes, program.given, strict=True)]
+        zeros = [
+            ops.zeros(shape, tensor.dtype)
+            for shape, tensor in zip(shapes, program.given, strict=True)
+        ]
         program.dead = {}
         try:
             with Scope() as scope:

@@ -1,4 +1,6 @@
-"""What symbolic tensors are computed from: the steps behind them, in the order in which Keras runs them."""
+"""What symbolic tensors are computed from: the steps behind them, in the order in which Keras runs
+them.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,8 @@ from advex.errors import blaming
 Symbol: TypeAlias = Any  # a keras.KerasTensor or a keras.Variable
 Values: TypeAlias = dict[int, Tensor]  # by id of the symbolic tensor
 
-# Operations that are flat almost everywhere. TensorFlow has no derivative for them, torch and JAX say zero: here it ends there.
+# Operations that are flat almost everywhere. TensorFlow has no derivative for them, torch and JAX
+# say zero: here it ends there.
 FLAT = frozenset({"Round", "Floor", "Ceil", "Trunc", "Sign", "FloorDivide"})
 
 
@@ -31,28 +34,41 @@ def name(symbol: Any) -> str:
     """How an error calls a symbol."""
     node = history(symbol) if isinstance(symbol, KerasTensor) else None
     maker = f", made by {node.operation.name!r}" if node is not None and not node.is_input else ""
-    return f"{getattr(symbol, 'path', None) or getattr(symbol, 'name', symbol)!r} (shape {tuple(symbol.shape)}{maker})"
+    return (
+        f"{getattr(symbol, 'path', None) or getattr(symbol, 'name', symbol)!r} (shape"
+        f" {tuple(symbol.shape)}{maker})"
+    )
 
 
 def is_array(thing: Any) -> bool:
-    """Whether ``thing`` is a tensor of the backend, with values: TensorFlow takes variables for such."""
+    """Whether ``thing`` is a tensor of the backend, with values: TensorFlow takes variables for
+    such.
+    """
     return bool(ops.is_tensor(thing)) and not isinstance(thing, KerasTensor | keras.Variable)
 
 
 def inner(operation: Any) -> Any:
     """The graph of a model that is used as a layer, or None."""
-    return operation if isinstance(operation, keras.Function) else getattr(operation, "_functional", None)
+    return (
+        operation
+        if isinstance(operation, keras.Function)
+        else getattr(operation, "_functional", None)
+    )
 
 
 def asked_mode(node: Any) -> bool | None:
-    """The ``training`` that a layer was called with, or None. Keras writes a layer's own default down, too: that is no answer."""
+    """The ``training`` that a layer was called with, or None. Keras writes a layer's own default
+    down, too: that is no answer.
+    """
     mode = node.arguments.kwargs.get("training")
     parameter = inspect.signature(node.operation.call).parameters.get("training")
     return None if mode is False and parameter is not None and parameter.default is False else mode
 
 
 class Reading(keras.Operation):
-    """A variable as a symbolic tensor; or what a function without arguments returns, which may read any variables."""
+    """A variable as a symbolic tensor; or what a function without arguments returns, which may read
+    any variables.
+    """
 
     def __init__(self, source: Any) -> None:
         super().__init__()
@@ -81,7 +97,9 @@ class Step:
 
     differentiates = False
 
-    def __init__(self, node: Any, inputs: Sequence[KerasTensor], outputs: Sequence[KerasTensor]) -> None:
+    def __init__(
+        self, node: Any, inputs: Sequence[KerasTensor], outputs: Sequence[KerasTensor]
+    ) -> None:
         self.node, self.inputs, self.outputs = node, inputs, outputs
         self.level = self.depth = 0
 
@@ -144,7 +162,10 @@ class Enter(Step):
     def run(self, values: Values, training: bool | None) -> list[Tensor]:
         args, kwargs = self.node.arguments.fill_in(values)
         given = tree.flatten(args) or tree.flatten(kwargs)
-        return [ops.convert_to_tensor(value, symbol.dtype) for value, symbol in zip(given, self.outputs, strict=False)]
+        return [
+            ops.convert_to_tensor(value, symbol.dtype)
+            for value, symbol in zip(given, self.outputs, strict=False)
+        ]
 
 
 class Leave(Step):
@@ -160,21 +181,35 @@ class Graph:
     Args:
         asked: the tensors.
         given: tensors whose values will be known: nothing behind them is looked at.
-        opened: models used as layers, which are to be run step by step, for a tensor inside is asked for.
+        opened: models used as layers, which are to be run step by step, for a tensor inside is
+            asked for.
     """
 
-    def __init__(self, asked: Sequence[KerasTensor], given: Sequence[KerasTensor] = (), opened: Sequence[Opened] = ()) -> None:
+    def __init__(
+        self,
+        asked: Sequence[KerasTensor],
+        given: Sequence[KerasTensor] = (),
+        opened: Sequence[Opened] = (),
+    ) -> None:
         self.opened = list(opened)
         self._given = {id(tensor) for tensor in given}
         known = -1
-        while known < len(self.opened):  # the gradients among the steps know of further graphs to open
+        # the gradients among the steps know of further graphs to open
+        while known < len(self.opened):
             known = len(self.opened)
-            self._inside = {id(entry): model for model in self.opened for entry in model.graph.inputs}
-            self._modes: dict[int, bool | None] = {}  # nodes of opened models: the mode that the call asks for
+            self._inside = {
+                id(entry): model for model in self.opened for entry in model.graph.inputs
+            }
+            self._modes: dict[
+                int, bool | None
+            ] = {}  # nodes of opened models: the mode that the call asks for
             for model in self.opened:
                 mode = asked_mode(model.node)
                 inside = Graph(model.graph.outputs, model.graph.inputs)
-                self._modes |= {id(step.node): self._modes.get(id(model.node)) if mode is None else mode for step in inside.steps}
+                self._modes |= {
+                    id(step.node): self._modes.get(id(model.node)) if mode is None else mode
+                    for step in inside.steps
+                }
             self._makers: dict[int, Step | None] = {}
             self.tensors: dict[int, KerasTensor] = {}
             self.leaves: list[KerasTensor] = []
@@ -187,7 +222,9 @@ class Graph:
 
     def open(self, models: Iterable[Opened]) -> None:
         """Note models that are to be run step by step."""
-        self.opened += [model for model in models if all(model.node is not other.node for other in self.opened)]
+        self.opened += [
+            model for model in models if all(model.node is not other.node for other in self.opened)
+        ]
 
     def maker(self, tensor: KerasTensor) -> Step | None:
         """The step that makes ``tensor``; None for one that is given, or that nothing makes."""
@@ -217,7 +254,9 @@ class Graph:
     def _walk(self, asked: Sequence[KerasTensor]) -> None:
         """All steps, each after those that it needs."""
         seen: set[int] = set()
-        waiting: list[tuple[KerasTensor, Iterator[KerasTensor] | None]] = [(tensor, None) for tensor in reversed(asked)]
+        waiting: list[tuple[KerasTensor, Iterator[KerasTensor] | None]] = [
+            (tensor, None) for tensor in reversed(asked)
+        ]
         while waiting:
             tensor, rest = waiting.pop()
             step = self.maker(tensor)
@@ -239,7 +278,9 @@ class Graph:
                 waiting += [(tensor, rest), (following, None)]
 
     def _order(self) -> None:
-        """As Keras has it: by the distance from the outputs, with steps after a gradient behind all others."""
+        """As Keras has it: by the distance from the outputs, with steps after a gradient behind all
+        others.
+        """
         for step in self.steps:
             needed = [maker for tensor in step.inputs if (maker := self.maker(tensor)) is not None]
             step.level = max((maker.level for maker in needed), default=0) + step.differentiates
@@ -252,4 +293,6 @@ class Graph:
     def models(self) -> list[Opened]:
         """The models that are used as layers."""
         calls = [step.node for step in self.steps if isinstance(step, Call)]
-        return [Opened(graph, node) for node in calls if (graph := inner(node.operation)) is not None]
+        return [
+            Opened(graph, node) for node in calls if (graph := inner(node.operation)) is not None
+        ]

@@ -1,4 +1,6 @@
-"""What an evaluation found, as one self-contained HTML page: no script, no font, no picture from elsewhere."""
+"""What an evaluation found, as one self-contained HTML page: no script, no font, no picture from
+elsewhere.
+"""
 
 from __future__ import annotations
 
@@ -29,8 +31,8 @@ def write(evaluation: Evaluation, path: Path, *, overwrite: bool = False) -> Pat
         ``path``.
 
     Raises:
-        InvalidInput: the file exists and ``overwrite`` is False. ImportError: Jinja2 or matplotlib is missing.
-        OSError: it cannot be written.
+        InvalidInput: the file exists and ``overwrite`` is False. ImportError: Jinja2 or matplotlib
+        is missing. OSError: it cannot be written.
     """
     path = Path(path)
     with replacing(path, overwrite=overwrite) as handle:
@@ -47,7 +49,8 @@ def html(evaluation: Evaluation) -> str:
     Example:
         >>> import advex
         >>> model, data = advex.testing.linear_model(), advex.testing.linear_data()
-        >>> found = advex.evaluate(model, data, advex.PGD(steps=5), advex.Linf(0.05), diagnose=False)
+        >>> found = advex.evaluate(model, data, advex.PGD(steps=5), advex.Linf(0.05),
+        ...     diagnose=False)
         >>> html(found).startswith("<!DOCTYPE html>")
         True
     """
@@ -55,7 +58,9 @@ def html(evaluation: Evaluation) -> str:
 
 
 def fragment(evaluation: Evaluation) -> str:
-    """The headline, the flags and the table of attacks, for a notebook; plain text in HTML where Jinja2 is missing."""
+    """The headline, the flags and the table of attacks, for a notebook; plain text in HTML where
+    Jinja2 is missing.
+    """
     try:
         environment = _environment()
     except ImportError:
@@ -68,9 +73,15 @@ def _environment() -> Environment:
     try:
         import jinja2
     except ImportError:
-        raise ImportError("reports are made by Jinja2 and matplotlib: pip install 'advex[report]'") from None
+        raise ImportError(
+            "reports are made by Jinja2 and matplotlib: pip install 'advex[report]'"
+        ) from None
     here = resources.files("advex.report")
-    filters: dict[str, Any] = {"percent": content.percent, "count": content.count, "cost": content.cost}
+    filters: dict[str, Any] = {
+        "percent": content.percent,
+        "count": content.count,
+        "cost": content.cost,
+    }
     environment = jinja2.Environment(
         loader=jinja2.FunctionLoader(lambda name: here.joinpath(name).read_text("utf-8")),
         autoescape=True,

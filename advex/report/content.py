@@ -11,7 +11,12 @@ from advex.evaluation import AttackSummary, Diagnosis, Evaluation, Finding
 from advex.report import pictures, repeat
 
 NONE = "\u2013"
-SIGNS = {"flag": ("▲", "flag"), "ok": ("✓", "ok"), "noted": ("•", "noted"), "not run": (NONE, "not run")}
+SIGNS = {
+    "flag": ("▲", "flag"),
+    "ok": ("✓", "ok"),
+    "noted": ("•", "noted"),
+    "not run": (NONE, "not run"),
+}
 
 
 def summary(evaluation: Evaluation) -> dict[str, Any]:
@@ -71,7 +76,8 @@ def cost(value: float) -> str:
 
 
 def distance(value: float | None, norm: str) -> str:
-    """How far an input was moved, in the budget's units; grey levels where it is a whole number of them.
+    """How far an input was moved, in the budget's units; grey levels where it is a whole number of
+    them.
 
     Example:
         >>> distance(8 / 255, "Linf"), distance(0.12345, "L2"), distance(3.0, "L0")
@@ -143,7 +149,11 @@ def _attacks(evaluation: Evaluation) -> dict[str, Any]:
     norm = evaluation.facts["norm"]
     rows = [_attack(attack, norm) for attack in evaluation.attacks]
     right = round((evaluation.clean_accuracy or 0.0) * evaluation.examples)
-    together = {"attacked": right, "broken": int(evaluation.broken.sum()), "share": evaluation.robust_accuracy}
+    together = {
+        "attacked": right,
+        "broken": int(evaluation.broken.sum()),
+        "share": evaluation.robust_accuracy,
+    }
     return {"rows": rows, "together": together if len(rows) > 1 else None, "unit": f"in {norm}"}
 
 
@@ -166,7 +176,9 @@ def _attack(attack: AttackSummary, norm: str) -> dict[str, Any]:
 
 
 def _overlap(evaluation: Evaluation) -> dict[str, Any] | None:
-    """Of the examples that one attack broke, how many each other one broke too; None for a single attack."""
+    """Of the examples that one attack broke, how many each other one broke too; None for a single
+    attack.
+    """
     names = evaluation.names
     if len(names) < 2 or not evaluation.matrix.any():
         return None
@@ -219,10 +231,18 @@ def _record(evaluation: Evaluation) -> list[tuple[str, str]]:
         ("Seed", str(evaluation.seed)),
         *((f"Attack {attack.name}", attack.settings) for attack in evaluation.attacks),
         ("Block", block),
-        ("Batch", f"{about['batch_size']} rows" if about["batch_size"] else "automatic, from the size of an input"),
+        (
+            "Batch",
+            f"{about['batch_size']} rows"
+            if about["batch_size"]
+            else "automatic, from the size of an input",
+        ),
         ("Adversarial inputs kept", "all" if about["keep"] == "success" else "those shown here"),
         ("Backend", about["backend"]),
-        ("Versions", ", ".join(f"{name} {version}" for name, version in evaluation.versions.items())),
+        (
+            "Versions",
+            ", ".join(f"{name} {version}" for name, version in evaluation.versions.items()),
+        ),
         ("Begun", facts["began"]),
         ("Finished", "yes" if evaluation.finished else "no"),
     ]
@@ -235,11 +255,15 @@ def _citation(evaluation: Evaluation) -> str:
     if not evaluation.examples:
         return "No example has been looked at yet: there is nothing to cite."
     ids = ", ".join(flag.id for flag in evaluation.flags)
-    doctor = "not examined" if evaluation.diagnosis is None else f"flags {ids}" if ids else "no flags"
+    doctor = (
+        "not examined" if evaluation.diagnosis is None else f"flags {ids}" if ids else "no flags"
+    )
     low, high = result["interval"]
     return (
-        f"{'Unfinished: ' if not evaluation.finished else ''}{result['share']} of {count(evaluation.examples)} examples"
-        f" (95 % interval {low} to {high}) not broken by {result['attacks']} within {evaluation.budget};"
+        f"{'Unfinished: ' if not evaluation.finished else ''}{result['share']} of"
+        f" {count(evaluation.examples)} examples"
+        f" (95 % interval {low} to {high}) not broken by {result['attacks']} within"
+        f" {evaluation.budget};"
         f" {result['clean']} right without attack. advex {evaluation.versions['advex']},"
         f" {evaluation.facts['identity']['backend']}, seed {evaluation.seed}, doctor: {doctor},"
         f" begun {evaluation.facts['began']}."

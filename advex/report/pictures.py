@@ -24,16 +24,28 @@ def galleries(evaluation: Evaluation) -> dict[str, Any]:
     """Both ends of what was kept, or a sentence where there is nothing to be seen."""
     ends = {place: evaluation.pairs(place) for place in ("nearest", "farthest")}
     if not ends["nearest"]:
-        return {"reason": "No attack broke an example: there is no picture to show.", "places": [], "pairs": []}
+        return {
+            "reason": "No attack broke an example: there is no picture to show.",
+            "places": [],
+            "pairs": [],
+        }
     if not _pictures(ends["nearest"][0]):
         shape = " by ".join(map(str, ends["nearest"][0].before.shape))
-        return {"reason": f"The inputs (shape {shape}) are not pictures.", "places": [], "pairs": _listed(evaluation, ends)}
+        return {
+            "reason": f"The inputs (shape {shape}) are not pictures.",
+            "places": [],
+            "pairs": _listed(evaluation, ends),
+        }
     box = tuple(evaluation.facts["identity"]["box"])
     seen = {pair.example for pair in ends["nearest"]}
     # Where few examples fell, the farthest would be the nearest over again.
     ends["farthest"] = [pair for pair in ends["farthest"] if pair.example not in seen]
     norm = evaluation.facts["norm"]
-    places = [{"name": name, "pairs": [_shown(pair, box, norm) for pair in pairs]} for name, pairs in ends.items() if pairs]
+    places = [
+        {"name": name, "pairs": [_shown(pair, box, norm) for pair in pairs]}
+        for name, pairs in ends.items()
+        if pairs
+    ]
     return {"reason": "", "places": places, "pairs": []}
 
 
@@ -87,11 +99,12 @@ def _levels(x: Array, box: tuple[float, float]) -> Array:
 
 
 def scale(change: Array) -> float:
-    """By how much a change (in grey levels) is multiplied so that it is seen: 10 where that does, else a round number.
+    """By how much a change (in grey levels) is multiplied so that it is seen: 10 where that does,
+    else a round number.
 
     Example:
-        >>> scale(np.asarray([8.0])), scale(np.asarray([-100.0])), scale(np.asarray([0.01])), scale(np.asarray([0.0]))
-        (10.0, 1.0, 10000.0, 10.0)
+        >>> [scale(np.asarray([change])) for change in (8.0, -100.0, 0.01, 0.0)]
+        [10.0, 1.0, 10000.0, 10.0]
     """
     most = float(np.abs(change).max(initial=0.0))
     if most == 0 or VISIBLE <= USUAL * most <= GREY:

@@ -30,9 +30,10 @@ def snippet(evaluation: Evaluation) -> str:
         "import advex",
         "",
         *_yours("\n".join(attacks)),
-        f"# {_line(', '.join(f'{name} {version}' for name, version in evaluation.versions.items()))}",
+        f"# {_line(', '.join(f'{name} {version}' for name, version in evaluation.versions.items()))}",  # noqa: E501
         f"model = ...  # {_line(facts['model'])}, weights {about['weights'] or 'not known'}",
-        f"x, labels = ..., ...  # {_line(facts['inputs'] or 'no inputs')}, {len(evaluation.label)} rows, in the same order",
+        f"x, labels = ..., ...  # {_line(facts['inputs'] or 'no inputs')}, {len(evaluation.label)}"
+        f" rows, in the same order",
         "",
         *_classifier(about, facts["model"]),
         "attacks = {",
@@ -65,7 +66,9 @@ def _classifier(about: dict[str, Any], model: str) -> list[str]:
 
 def _yours(code: str) -> list[str]:
     """A comment on names that advex does not have: a user's own attacks and losses."""
-    own = {node.id for node in ast.walk(ast.parse(f"{{{code}\n}}")) if isinstance(node, ast.Name)} - {"advex"}
+    own = {
+        node.id for node in ast.walk(ast.parse(f"{{{code}\n}}")) if isinstance(node, ast.Name)
+    } - {"advex"}
     return [f"# from your own code: {', '.join(sorted(own))}"] if own else []
 
 
@@ -79,7 +82,9 @@ def _line(text: str) -> str:
 
 
 def _code(settings: str) -> str:
-    """The ``repr`` of an attack or a budget as code that needs ``import advex`` alone; a gap where that cannot be."""
+    """The ``repr`` of an attack or a budget as code that needs ``import advex`` alone; a gap where
+    that cannot be.
+    """
     try:
         tree = _Public().visit(ast.parse(settings, mode="eval"))
     except (SyntaxError, ValueError):
@@ -94,7 +99,10 @@ class _Public(ast.NodeTransformer):
         """A call without the keywords whose value is a default that has no public name."""
         owner = getattr(advex, node.func.id, None) if isinstance(node.func, ast.Name) else None
         if inspect.isclass(owner):
-            usual = {name: getattr(part.default, "__name__", "") for name, part in inspect.signature(owner).parameters.items()}
+            usual = {
+                name: getattr(part.default, "__name__", "")
+                for name, part in inspect.signature(owner).parameters.items()
+            }
             node.keywords = [part for part in node.keywords if not _private(part, usual)]
         return self.generic_visit(node)
 
@@ -110,7 +118,11 @@ def _private(part: ast.keyword, usual: dict[str, str]) -> bool:
 
 def _home(name: str) -> str | None:
     """Where a name is found, from ``advex`` on; None outside."""
-    for place, module in (("advex.", advex), ("advex.losses.", advex.losses), ("advex.attacks.", advex.attacks)):
+    for place, module in (
+        ("advex.", advex),
+        ("advex.losses.", advex.losses),
+        ("advex.attacks.", advex.attacks),
+    ):
         if name in getattr(module, "__all__", ()):
             return place
     return None
