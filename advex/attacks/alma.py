@@ -14,10 +14,10 @@ from advex._settings import real_number
 from advex.attacks.base import Attack
 from advex.attacks.hyperplane import boundary
 from advex.budgets import L1, L2, Budget
+from advex.driver.problem import Loss, Problem
 from advex.errors import InvalidInput
 from advex.goals import Goal
 from advex.losses import spread
-from advex.problem import Loss, Problem
 
 KEPT = 0.9  # of the weight, of the mean square and of the momentum, from step to step
 # looks at the constraint, what counts as a gain, and what follows where there is none

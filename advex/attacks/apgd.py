@@ -13,10 +13,10 @@ from advex._arrays import Tensor, flat, rows, unit
 from advex._settings import shown
 from advex.attacks.base import Attack
 from advex.budgets import L0, L1, L2, Budget
+from advex.driver.problem import Loss, Problem
 from advex.errors import InvalidInput
 from advex.goals import Goal
 from advex.losses import cross_entropy
-from advex.problem import Loss, Problem
 
 MOMENTUM = 0.75
 SHARE = 0.2  # of the elements that the first L1 step moves

@@ -14,9 +14,9 @@ from advex._settings import real_number, whole_number
 from advex.attacks.base import Attack
 from advex.attacks.hyperplane import boundary
 from advex.budgets import L2, Budget, Linf
+from advex.driver.problem import Problem
 from advex.errors import InvalidInput
 from advex.goals import Goal
-from advex.problem import Problem
 
 FIRST, SECOND, TINY = 0.9, 0.999, 1e-8  # Adam's
 MOST = 1e10  # of c

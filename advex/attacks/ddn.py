@@ -14,10 +14,10 @@ from advex._settings import real_number
 from advex.attacks.base import Attack
 from advex.attacks.schedules import cosine
 from advex.budgets import L2, Budget
+from advex.driver.problem import Loss, Problem
 from advex.errors import InvalidInput
 from advex.goals import Goal
 from advex.losses import cross_entropy
-from advex.problem import Loss, Problem
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,9 +12,9 @@ from advex._settings import real_number
 from advex.attacks.base import Attack
 from advex.attacks.hyperplane import classes_at_start, linearised
 from advex.budgets import L0, L1, Budget
+from advex.driver.problem import Problem
 from advex.errors import InvalidInput
 from advex.goals import Goal
-from advex.problem import Problem
 
 FREE = 1e4  # ranges of the box: so far away its ends do not matter
 # after so many steps the hyperplane is passed by so many ranges of the box, in the norm

@@ -14,9 +14,9 @@ from advex._settings import real_number, whole_number
 from advex.attacks.base import Attack
 from advex.attacks.hyperplane import boundary
 from advex.budgets import L1, Budget
+from advex.driver.problem import Problem
 from advex.errors import InvalidInput
 from advex.goals import Goal
-from advex.problem import Problem
 
 MOST = 1e10  # of c
 

@@ -12,9 +12,9 @@ from advex._settings import real_number
 from advex.attacks.base import Attack
 from advex.attacks.hyperplane import classes_at_start, linearised
 from advex.budgets import L0, Budget
+from advex.driver.problem import Problem
 from advex.errors import InvalidInput
 from advex.goals import INFINITY, Goal
-from advex.problem import Problem
 
 # of the box's range: the distance from the original that counts where an example is still nearer
 TINY = 1e-5

@@ -7,8 +7,8 @@ from typing import Any, ClassVar
 
 from advex._arrays import Tensor
 from advex.attacks.base import Attack
+from advex.driver.problem import Loss, Problem
 from advex.losses import cross_entropy
-from advex.problem import Loss, Problem
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +34,7 @@ class FGSM(Attack):
     targeted form.
     """
 
-    steps: ClassVar[int] = 1
+    steps: ClassVar[int] = 1  # type: ignore[misc]
     loss: Loss = cross_entropy
 
     def init(self, problem: Problem) -> tuple[Tensor, Any]:

@@ -15,8 +15,8 @@ from advex.attacks.base import Attack
 from advex.attacks.hyperplane import boundary
 from advex.attacks.schedules import cosine
 from advex.budgets import L0
+from advex.driver.problem import Loss, Problem
 from advex.errors import InvalidInput
-from advex.problem import Loss, Problem
 
 FINAL_GAMMA = 1e-3  # the share by which the ball changes in the last step
 

@@ -10,8 +10,8 @@ from typing import Any, ClassVar
 from advex._arrays import Tensor, rows
 from advex.attacks.base import Attack, StepSize
 from advex.attacks.schedules import at
+from advex.driver.problem import Loss, Problem
 from advex.losses import confidence
-from advex.problem import Loss, Problem
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,9 +10,9 @@ from typing import Any
 from keras import ops
 
 from advex._arrays import Tensor
+from advex.driver.problem import Problem
 from advex.goals import Goal, Targeted, leaves, others, picked
 from advex.losses import log_odds
-from advex.problem import Problem
 
 
 def boundary(logits: Tensor, goal: Goal) -> Tensor:

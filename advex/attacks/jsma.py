@@ -13,9 +13,9 @@ from advex._arrays import Tensor, flat, rows
 from advex._settings import switch, whole_number
 from advex.attacks.base import Attack
 from advex.budgets import L0, Budget
+from advex.driver.problem import Problem
 from advex.errors import InvalidInput, InvalidType
 from advex.goals import INFINITY, Goal, Targeted, leaves, others, picked
-from advex.problem import Problem
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,8 +11,8 @@ from advex._arrays import Tensor, unit
 from advex._settings import helpful
 from advex.attacks.base import Attack, StepSize
 from advex.attacks.schedules import LinearDecay, at
+from advex.driver.problem import Loss, Problem
 from advex.losses import cross_entropy
-from advex.problem import Loss, Problem
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,9 +15,9 @@ from advex._settings import real_number
 from advex.attacks.base import Attack
 from advex.attacks.hyperplane import boundary
 from advex.budgets import L2, Budget
+from advex.driver.problem import Loss, Problem
 from advex.errors import InvalidInput
 from advex.goals import Goal
-from advex.problem import Loss, Problem
 
 FIRST, SECOND, TINY = 0.9, 0.999, 1e-8  # Adam's
 END, LAST = 0.01, 0.1  # what is left at the end of the steps, and of the steps of the price

@@ -16,8 +16,8 @@ from advex.attacks.base import Attack
 from advex.attacks.hyperplane import boundary
 from advex.attacks.schedules import cosine
 from advex.budgets import L0, L1, L2
+from advex.driver.problem import Loss, Problem
 from advex.goals import INFINITY
-from advex.problem import Loss, Problem
 
 FIRST, SECOND, TINY = 0.9, 0.999, 1e-12  # Adam's
 FINE = 0.5  # a step is not longer than this share of the largest change of a success

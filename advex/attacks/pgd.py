@@ -8,8 +8,8 @@ from typing import Any
 from advex._arrays import Tensor
 from advex.attacks.base import Attack, StepSize
 from advex.attacks.schedules import at
+from advex.driver.problem import Loss, Problem
 from advex.losses import cross_entropy
-from advex.problem import Loss, Problem
 
 
 @dataclass(frozen=True, kw_only=True)

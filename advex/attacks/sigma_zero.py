@@ -15,9 +15,9 @@ from advex.attacks.base import Attack
 from advex.attacks.hyperplane import boundary
 from advex.attacks.schedules import cosine
 from advex.budgets import L0, Budget
+from advex.driver.problem import Problem
 from advex.errors import InvalidInput
 from advex.goals import Goal
-from advex.problem import Problem
 
 # Adam's; below the last, a gradient is taken for a rounding error of the largest
 FIRST, SECOND, TINY = (

@@ -15,10 +15,10 @@ from advex._settings import real_number, switch
 from advex.attacks.base import Attack
 from advex.budgets import L0, L1, Budget, Linf
 from advex.budgets.base import SHY
+from advex.driver.problem import Loss, Problem
 from advex.errors import InvalidInput
 from advex.goals import Goal
 from advex.losses import margin
-from advex.problem import Loss, Problem
 
 HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)  # proposals after which p is halved
 PLANNED = 10_000  # proposals that these numbers were made for

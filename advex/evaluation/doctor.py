@@ -19,20 +19,23 @@ from advex import _backend, images
 from advex._arrays import Array, Tensor, flattened, rows
 from advex._grid import Grid
 from advex._settings import helpful, shown, whole_number
-from advex.attacks.base import Attack, checked_inputs
+from advex.attacks.base import Attack
+from advex.attacks.call import Attackable
+from advex.attacks.composite import Ensemble, Restarts
 from advex.attacks.fgsm import FGSM
+from advex.attacks.inputs import checked_inputs
 from advex.attacks.pgd import PGD
 from advex.attacks.square import SquareAttack
-from advex.attacks.wrappers import Ensemble, Restarts
 from advex.budgets import L0, L1, L2, Budget, Linf
 from advex.classifier import Classifier
+from advex.driver.honesty import stale
+from advex.driver.judging import CHECKED, Judge
+from advex.driver.problem import NO_GRADIENT, Problem
+from advex.driver.shapes import default_batch, power_of_two
 from advex.errors import AdvexWarning, GradientUnavailable, InvalidInput, InvalidType
 from advex.goals import FRAGILE, Goal, Untargeted, picked
-from advex.judging import CHECKED, Judge, stale
 from advex.losses import cross_entropy, log_odds, margin
-from advex.problem import NO_GRADIENT, Problem
 from advex.result import Result
-from advex.search import default_batch, power_of_two
 
 __all__ = ["Diagnosis", "Finding", "diagnose"]
 
@@ -607,7 +610,7 @@ class _Examination:
             yield np.concatenate([part, np.repeat(part[:1], padding)]), len(part)
 
     def _attack(
-        self, attack: Attack, chosen: Array, budget: Budget | None = None, seed: int = 0
+        self, attack: Attackable, chosen: Array, budget: Budget | None = None, seed: int = 0
     ) -> Array:
         """Which examples the attack breaks, (n,) of bool; it sees the ``chosen`` ones only, (n,) of
         bool.
