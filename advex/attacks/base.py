@@ -8,7 +8,7 @@ import hashlib
 import math
 import os
 from abc import abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -18,8 +18,8 @@ import numpy as np
 from advex import _backend
 from advex._arrays import Array, Tensor
 from advex._grid import ACCEPTED, HALVES, Grid
-from advex._settings import Settings, helpful, shown, whole_number
-from advex.budgets import Budget
+from advex._settings import Check, Settings, helpful, shown, whole_number
+from advex.budgets import L0, L1, L2, Budget, Linf
 from advex.classifier import HOLD, Classifier
 from advex.errors import AdvexWarning, AttackError, GradientUnavailable, InvalidInput, InvalidType
 from advex.goals import Goal, Untargeted, axes_of
@@ -74,6 +74,11 @@ class Attack(Settings):
         (32,)
     """
 
+    _words: ClassVar[dict[str, Check]] = {
+        "steps": Check("whole"),
+        "patience": Check("whole", optional=True),
+    }
+
     if TYPE_CHECKING:
 
         @property
@@ -95,6 +100,10 @@ class Attack(Settings):
     """Whether the attack can pursue a ``Targeted`` goal."""
     starts: ClassVar[bool] = False
     """Whether the attack can begin at points that are given, ``start=``."""
+    norms: ClassVar[tuple[type[Budget], ...]] = ()
+    """The only norms it is defined in. Empty: every norm, one of your own too, but ``lacks``."""
+    lacks: ClassVar[tuple[type[Budget], ...]] = ()
+    """The norms in which it has no form."""
     carries: ClassVar[dict[str, np.ufunc | None]] = {}
     """What of its memory a part of the attack hands on to later parts, see ``Stage``."""
 
@@ -138,6 +147,16 @@ class Attack(Settings):
         if goal is not None and goal.targeted and not self.targets:
             raise InvalidInput(
                 f"{name} has no targeted form; use another attack, or labels instead of Targeted"
+            )
+        if self.norms and not isinstance(budget, self.norms):
+            raise InvalidInput(
+                f"{name} supports only {listed(self.norms, 'and')}; received {budget!r}: use an"
+                f" attack that takes every norm, such as advex.FMN()"
+            )
+        if isinstance(budget, self.lacks):
+            others = [norm for norm in (Linf, L2, L1, L0) if norm not in self.lacks]
+            raise InvalidInput(
+                f"{name} has no {listed(self.lacks, 'or')} form; use {listed(others, 'or')}"
             )
 
     def check_inputs(self, shape: tuple[int, ...]) -> None:
@@ -239,6 +258,12 @@ class Attack(Settings):
                 f" {start.dtype} of shape {start.shape}"
             )
         return start
+
+
+def listed(norms: Sequence[type[Budget]], word: str) -> str:
+    """Their names, as in "Linf, L2 or L1"; ``word`` goes before the last one."""
+    *first, last = (norm.__name__ for norm in norms)
+    return f"{', '.join(first)} {word} {last}" if first else last
 
 
 def checked_call(
