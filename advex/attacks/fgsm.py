@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from advex._arrays import Tensor
+from advex._settings import setting
 from advex.attacks.base import Attack
 from advex.losses import cross_entropy
 from advex.problem import Loss, Problem
@@ -35,7 +36,7 @@ class FGSM(Attack):
     """
 
     steps: ClassVar[int] = 1
-    loss: Loss = cross_entropy
+    loss: Loss = setting(cross_entropy, "function")
 
     def init(self, problem: Problem) -> tuple[Tensor, Any]:
         return problem.x0, ()
