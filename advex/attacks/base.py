@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from advex._arrays import Tensor
-from advex._settings import whole_number
+from advex._settings import Check, whole_number
 from advex.attacks.call import Attackable
 from advex.budgets import Budget
 from advex.driver.plan import Run, Wave
@@ -39,6 +39,11 @@ class Attack(Attackable):
         >>> Halfway()(model, *advex.testing.linear_data(), advex.Linf(0.1)).success.shape
         (32,)
     """
+
+    _words: ClassVar[dict[str, Check]] = {
+        "steps": Check("whole"),
+        "patience": Check("whole", optional=True),
+    }
 
     if TYPE_CHECKING:
         steps: int = field(init=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from abc import abstractmethod
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import keras
@@ -15,7 +16,7 @@ from advex._grid import Grid
 from advex._settings import Settings, helpful, shown, whole_number
 from advex.attacks.inputs import checked_inputs
 from advex.attacks.whole_inputs import demand_fractions
-from advex.budgets import Budget
+from advex.budgets import L0, L1, L2, Budget, Linf
 from advex.classifier import Classifier
 from advex.driver.call import Call, attacked
 from advex.driver.plan import Wave
@@ -41,6 +42,10 @@ class Attackable(Settings):
     """Whether the attack can pursue a ``Targeted`` goal."""
     starts: ClassVar[bool] = False
     """Whether the attack can begin at points that are given, ``start=``."""
+    norms: ClassVar[tuple[type[Budget], ...]] = ()
+    """The only norms it is defined in. Empty: every norm, one of your own too, but ``lacks``."""
+    lacks: ClassVar[tuple[type[Budget], ...]] = ()
+    """The norms in which it has no form."""
 
     @property
     def default_budget(self) -> Budget | None:
@@ -64,6 +69,16 @@ class Attackable(Settings):
         if goal is not None and goal.targeted and not self.targets:
             raise InvalidInput(
                 f"{name} has no targeted form; use another attack, or labels instead of Targeted"
+            )
+        if self.norms and not isinstance(budget, self.norms):
+            raise InvalidInput(
+                f"{name} supports only {listed(self.norms, 'and')}; received {budget!r}: use an"
+                f" attack that takes every norm, such as advex.FMN()"
+            )
+        if isinstance(budget, self.lacks):
+            others = [norm for norm in (Linf, L2, L1, L0) if norm not in self.lacks]
+            raise InvalidInput(
+                f"{name} has no {listed(self.lacks, 'or')} form; use {listed(others, 'or')}"
             )
 
     @helpful
@@ -133,6 +148,12 @@ class Attackable(Settings):
                 f" {start.dtype} of shape {start.shape}"
             )
         return start
+
+
+def listed(norms: Sequence[type[Budget]], word: str) -> str:
+    """Their names, as in "Linf, L2 or L1"; ``word`` goes before the last one."""
+    *first, last = (norm.__name__ for norm in norms)
+    return f"{', '.join(first)} {word} {last}" if first else last
 
 
 def checked_call(attack: Any, model: Any, x: Any, goal: Any, budget: Any, seed: Any) -> Call:

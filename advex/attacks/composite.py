@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from advex._arrays import Tensor
-from advex._settings import shown
+from advex._settings import setting, shown
 from advex.attacks.base import Attack
 from advex.attacks.call import Attackable
 from advex.budgets import Budget
@@ -65,7 +65,7 @@ class Restarts(Wrapper):
         Restarts(attack=PGD(steps=5, step_size=0.25, loss=cross_entropy), restarts=3)
     """
 
-    restarts: int = 5
+    restarts: int = setting(5, "whole")
 
     def plan(self, budget: Budget | None = None) -> list[Wave]:
         def again(run: Run, number: int) -> Run:
@@ -102,7 +102,7 @@ class EveryTarget(Wrapper):
         EveryTarget(attack=PGD(steps=5, step_size=0.25, loss=cross_entropy), classes=3)
     """
 
-    classes: int = 9
+    classes: int = setting(9, "whole")
 
     def check(self, goal: Goal | None, budget: Budget) -> None:
         super().check(goal, budget)
@@ -185,7 +185,7 @@ class AveragedGradient(Wrapper):
     """
 
     transforms: Transform | tuple[Transform, ...] | None = None
-    samples: int = 16
+    samples: int = setting(16, "whole")
 
     def __post_init__(self) -> None:
         super().__post_init__()

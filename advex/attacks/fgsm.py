@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from advex._arrays import Tensor
+from advex._settings import setting
 from advex.attacks.base import Attack
 from advex.driver.problem import Loss, Problem
 from advex.losses import cross_entropy
@@ -35,7 +36,7 @@ class FGSM(Attack):
     """
 
     steps: ClassVar[int] = 1  # type: ignore[misc]
-    loss: Loss = cross_entropy
+    loss: Loss = setting(cross_entropy, "function")
 
     def init(self, problem: Problem) -> tuple[Tensor, Any]:
         return problem.x0, ()

@@ -19,7 +19,6 @@ from advex.budgets import L0, Budget, Linf
 from advex.driver.ledger import Ledger
 from advex.driver.plan import Run, Wave
 from advex.driver.problem import Problem
-from advex.errors import InvalidInput
 from advex.goals import INFINITY, Goal, Towards, leaves, others
 from advex.losses import cross_entropy, dlr
 
@@ -290,10 +289,7 @@ class Verdict(Composite):
     where it differs, is in ``docs/how_far_does_it_hold.md``.
     """
 
-    def check(self, goal: Goal | None, budget: Budget) -> None:
-        super().check(goal, budget)
-        if isinstance(budget, L0):
-            raise InvalidInput("Verdict has no L0 form; use Linf, L2 or L1")
+    lacks: ClassVar[tuple[type[Budget], ...]] = (L0,)
 
     def plan(self, budget: Budget | None = None) -> list[Wave]:
         thorough = AutoAttack().plan(budget)
