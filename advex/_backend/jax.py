@@ -173,11 +173,16 @@ def program(
 
 
 def gather(tensor: Any, index: Any) -> Any:
-    return jnp.take(tensor, index, axis=0)
+    if accelerated():
+        return jnp.take(tensor, index, axis=0)
+    # In the same memory, and nothing is compiled for each new size.
+    return jnp.asarray(np.take(np.asarray(tensor), index, axis=0))
 
 
 def concatenate(tensors: Sequence[Any]) -> Any:
-    return jnp.concatenate(tensors)
+    if accelerated():
+        return jnp.concatenate(tensors)
+    return jnp.asarray(np.concatenate([np.asarray(tensor) for tensor in tensors]))
 
 
 def descend(optimizer: Any, slopes: Sequence[Any], weights: Sequence[Any]) -> None:

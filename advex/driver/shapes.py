@@ -9,6 +9,7 @@ import numpy as np
 from advex import _backend
 
 REFILL = 8  # fresh rows join when one seat in so many is free
+SHRINK = 4  # a batch becomes so many times smaller, where each new size is compiled
 
 
 def power_of_two(count: int) -> int:
@@ -32,7 +33,8 @@ class Shapes:
         multiple: sizes are multiples of this where any size will do. What fills a batch up is
             computed, and counted by nobody.
         ragged: whether any size will do. Where each new size is compiled, a batch is full until
-            nobody waits, and shrinks by halves then.
+            nobody waits, and shrinks to a quarter then, and again: few sizes, which calls of about
+            as many rows have in common.
     """
 
     most: int
@@ -66,7 +68,7 @@ class Shapes:
         return count + min(-count % self.multiple, room - count) if self.ragged else self.most
 
     def judged(self, count: int) -> int:
-        """With how many rows some of a batch are judged, where any size will do."""
+        """With how many rows ``count`` of a batch are looked at, where any size will do."""
         return count + -count % self.multiple
 
     def shrunk(self, seats: int, taken: int, waiting: int) -> int:
@@ -75,5 +77,8 @@ class Shapes:
             return seats if waiting and not self.ragged else 0
         if waiting and not self.ragged:
             return seats
-        size = taken + -taken % self.multiple if self.ragged else power_of_two(taken)
-        return min(size, seats)
+        if self.ragged:
+            return min(self.judged(taken), seats)
+        while seats // SHRINK >= taken:
+            seats //= SHRINK
+        return seats

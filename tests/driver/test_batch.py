@@ -64,9 +64,11 @@ def test_sizes_where_each_is_dear():
     said, held = numbers(batch)
     assert said[:5] == [-1] * 5 and set(held[:5]) <= {5, 6, 7}
     batch.leave(np.zeros(8, bool), waiting=0)
-    assert batch.rows.seats == 4 and sorted(numbers(batch)[0]) == [-1, 5, 6, 7]
-    batch.leave(batch.jobs.row != 6, waiting=0)
-    assert batch.rows.seats == 1 and numbers(batch) == ([6], [6])
+    assert batch.rows.seats == 8  # three have no room in a quarter
+    batch.leave(batch.jobs.row == 7, waiting=0)
+    assert batch.rows.seats == 2 and sorted(numbers(batch)[0]) == [5, 6]
+    batch.leave(batch.jobs.row == 5, waiting=0)
+    assert batch.rows.seats == 2 and numbers(batch) == ([-1, 6], [6, 6])
 
 
 def test_multiples():

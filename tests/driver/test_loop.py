@@ -90,7 +90,7 @@ def test_batches_shrink_where_nobody_waits():
     _, toy, _ = run([[1, 2, 3, NEVER, 3, 2, 1, 1]], most=8)
     assert toy.steps == [8, 5, 3, 1, 1, 1]
     _, toy, _ = run([[1, 2, 3, NEVER, 3, 2, 1, 1]], most=8, ragged=False)
-    assert toy.steps == [8, 8, 4, 1, 1, 1]
+    assert toy.steps == [8, 8, 8, 2, 2, 2]
 
 
 def test_runs_side_by_side_share_batches_and_stop_each_other():
