@@ -29,9 +29,17 @@ def shifted(problem, x):
     return x * 0.98 + 0.01 * problem.uniform((1, 1, 1))
 
 
-def scene(levels):
+def stairs(model):
+    """A model whose gradient is next to nothing at every grey level, and tells nothing elsewhere."""
+    image = keras.Input(model.input_shape[1:])
+    steep = 2 * np.pi * 255
+    return keras.Model(image, model(image - ops.sin(steep * image) / steep))
+
+
+def scene(levels, masked=False):
     """Small network, 24 inputs (uint8 where ``levels``), labels of which two are wrong already."""
     model = small_network(seed=2, classes=CLASSES)
+    model = stairs(model) if masked else model
     x = np.random.default_rng(4).integers(0, 256, size=(24, 6, 6, 3)).astype("uint8")
     x[3] = x[9]
     working = x.astype("float32") / np.float32(255)
@@ -112,6 +120,7 @@ def cells():
         "autoattack rand": (advex.AutoAttack("rand"), LINF, {"rows": 6}),
         "verdict l2 uint8": (advex.Verdict(), HARD["L2"], {"levels": True}),
         "verdict l1 targeted": (advex.Verdict(), HARD["L1"], {"goal": targeted}),
+        "verdict masked": (advex.Verdict(), HARD["Linf"], {"rows": 6, "masked": True}),
         "verdict large batch": (advex.Verdict(), HARD["Linf"], {"batch": None}),
         "minimum linf": (advex.MinimumNorm(), advex.Linf(), {"rows": 8}),
         "minimum l2": (advex.MinimumNorm("L2"), None, {"rows": 8}),
@@ -124,7 +133,7 @@ def cells():
 def cell(attack, budget, options=None):
     """One cell: what it finds, and what the account says."""
     options = options or {}
-    model, x, labels = scene(options.get("levels", False))
+    model, x, labels = scene(options.get("levels", False), options.get("masked", False))
     count = options.get("rows", len(x))
     x, labels = x[:count], labels[:count]
     goal = options.get("goal", lambda labels: labels)
