@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 from collections.abc import Callable, Hashable, Sequence
 from typing import Any, cast
 
@@ -146,24 +147,10 @@ class Program:
     def step(self, rows: Rows) -> Rows:
         """One step of every row."""
         if self._step is None:
-            self._step = self._programs.compiled("step", self.attack, rows, self._stepped)
+            # Not a bound method: what is compiled outlives this call, and may not hold the model.
+            stepped = functools.partial(_stepped, self.attack)
+            self._step = self._programs.compiled("step", self.attack, rows, stepped)
         return _whole(self.attack, self._step(rows), rows.seats)
-
-    def _stepped(self, problem: Problem, rows: Rows) -> Rows:
-        attack = self.attack
-        with _blaming(attack, "step"):
-            x, memory = attack.step(problem, rows.x, rows.memory)
-        x, memory = _alike(attack, "x", x, rows.x), _same_memory(attack, memory, rows.memory)
-        with _blaming(attack, "done"):
-            done = attack.done(problem, x, memory)
-        seen = problem.outcome()
-        return seen._replace(
-            x=x,
-            memory=memory,
-            step=rows.step + 1,
-            idle=seen.idle + 1,
-            done=rows.done if done is None else _alike(attack, "done", done, rows.done),
-        )
 
     def finish(self, rows: Rows) -> Rows:
         """The last points, looked at like all others."""
@@ -175,6 +162,22 @@ class Program:
         if self._finish is None:
             self._finish = self._programs.compiled("finish", self.attack, rows, finish)
         return self._finish(rows)
+
+
+def _stepped(attack: Leaf, problem: Problem, rows: Rows) -> Rows:
+    with _blaming(attack, "step"):
+        x, memory = attack.step(problem, rows.x, rows.memory)
+    x, memory = _alike(attack, "x", x, rows.x), _same_memory(attack, memory, rows.memory)
+    with _blaming(attack, "done"):
+        done = attack.done(problem, x, memory)
+    seen = problem.outcome()
+    return seen._replace(
+        x=x,
+        memory=memory,
+        step=rows.step + 1,
+        idle=seen.idle + 1,
+        done=rows.done if done is None else _alike(attack, "done", done, rows.done),
+    )
 
 
 class Question(BaseException):  # no error: nothing that catches errors may stop it
