@@ -179,5 +179,5 @@ class Model(ABC):
 
     def caption(self, label: int) -> str:
         """The name of a class, or its number."""
-        known = self.names is not None and 0 <= label < len(self.names)
-        return self.names[label] if self.names is not None and known else str(label)
+        names = self.names or []
+        return names[label] if 0 <= label < len(names) else str(label)
