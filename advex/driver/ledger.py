@@ -125,26 +125,32 @@ class Ledger:
 
     def _decide(self, jobs: Jobs, outcome: Outcome, ended: Array) -> None:
         """Of two runs of one row the earlier counts."""
-        index = np.flatnonzero(ended)
-        index = index[np.lexsort((-jobs.row[index], -jobs.run[index]))]  # the earlier, last
-        row, run = jobs.of(index)
-        lost = outcome.nan[index] & (run < self._settled_by[row])
-        if lost.any():
-            gone = row[lost]
-            if len(self._wave.runs) > 1:  # a later run may have found something already
-                self.found[gone], self.size[gone], self.broken_by[gone] = False, np.inf, ""
-                self.points[gone] = self._x[gone]
-            self.nan[gone], self._settled_by[gone] = True, run[lost]
-        wins = outcome.found[index] & (run < self._settled_by[row])
+        told = ended & (outcome.found | outcome.nan) & (jobs.run < self._settled_by[jobs.row])
+        index = np.flatnonzero(told)
+        index = index[np.argsort(jobs.run[index], kind="stable")]
+        index = index[np.unique(jobs.row[index], return_index=True)[1]]  # the first of each row
+        lost = outcome.nan[index]
+        self._lose(jobs.of(index[lost]))
+        won = index[~lost]
         if len(self._wave.runs) == 1:
-            wins &= ~self.found[row] | (outcome.size[index] < self.size[row])
-        if not wins.any():
-            return
-        index, row, run = index[wins], row[wins], run[wins]
-        self.points[row] = self._settle(outcome.points(index), row)
-        self.found[row], self.size[row] = True, outcome.size[index]
-        self._settled_by[row] = run
-        self.broken_by[row] = np.array([each.label for each in self._wave.runs], object)[run]
+            row = jobs.row[won]
+            won = won[~self.found[row] | (outcome.size[won] < self.size[row])]
+        if len(won):
+            row, run = jobs.of(won)
+            self.points[row] = self._settle(outcome.points(won), row)
+            self.found[row], self.size[row] = True, outcome.size[won]
+            self.nan[row] = False  # of a later run
+            self._settled_by[row] = run
+            labels = np.array([each.label for each in self._wave.runs], object)
+            self.broken_by[row] = labels[run]
+
+    def _lose(self, jobs: Jobs) -> None:
+        """Rows that were answered with NaN. What a later run has found of them does not count."""
+        row, run = jobs
+        if len(self._wave.runs) > 1:
+            self.found[row], self.size[row], self.broken_by[row] = False, np.inf, ""
+            self.points[row] = self._x[row]
+        self.nan[row], self._settled_by[row] = True, run
 
     def _count(self, jobs: Jobs, outcome: Outcome, leaving: Array) -> None:
         """The passes of jobs that leave, what was noticed about their rows, and their notes."""
