@@ -16,6 +16,7 @@ if TYPE_CHECKING:
         images,
         losses,
         testing,
+        zoo,
     )
     from advex._arrays import unit
     from advex.attacks import (
@@ -49,13 +50,13 @@ if TYPE_CHECKING:
         Verdict,
         fine,
     )
-    from advex.blackbox import BlackBox
     from advex.budgets import L0, L1, L2, Budget, Linf
-    from advex.classifier import Classifier
     from advex.driver.problem import Problem
     from advex.evaluation import Evaluation, evaluate
     from advex.goals import Goal, Targeted, Untargeted
     from advex.graph import function, gradients, jacobian, symbol, updates
+    from advex.model.blackbox import BlackBox
+    from advex.model.classifier import Classifier
     from advex.result import Result
 
 __all__ = [
@@ -118,6 +119,7 @@ __all__ = [
     "testing",
     "unit",
     "updates",
+    "zoo",
 ]
 
 _HOMES = {
@@ -153,13 +155,13 @@ _HOMES = {
         "Verdict",
         "fine",
     ),
-    "blackbox": ("BlackBox",),
     "budgets": ("L0", "L1", "L2", "Budget", "Linf"),
-    "classifier": ("Classifier",),
     "evaluation": ("Evaluation", "evaluate"),
     "goals": ("Goal", "Targeted", "Untargeted"),
     "graph": ("function", "gradients", "jacobian", "symbol", "updates"),
     "driver.problem": ("Problem",),
+    "model.blackbox": ("BlackBox",),
+    "model.classifier": ("Classifier",),
     "result": ("Result",),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}

@@ -112,6 +112,8 @@ def unknown(module: str, name: str, known: Iterable[str]) -> AttributeError:
     if name.startswith("_"):  # what Python itself looks for
         return AttributeError(start)
     public = [entry for entry in known if not entry.startswith("_")]
+    if name == "ZOO":  # the attack, not the module
+        public = [entry for entry in public if entry != "zoo"]
     for form in _forms(name):
         matches = [entry for entry in public if _plain(entry) == form]
         matches += [entry for entry, words in HERE.items() if form in words.split()]

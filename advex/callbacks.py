@@ -14,9 +14,9 @@ from advex._settings import helpful, shown, whole_number
 from advex.attacks import Attack
 from advex.attacks.inputs import checked_inputs
 from advex.budgets import Budget
-from advex.classifier import Classifier
 from advex.errors import AdvexWarning, InvalidInput, InvalidType
 from advex.evaluation.source import Source
+from advex.model.classifier import Classifier
 
 __all__ = ["RobustAccuracy"]
 

@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     from advex._arrays import Array
     from advex.attacks import Attack
     from advex.budgets import Budget
-    from advex.classifier import Classifier
     from advex.goals import Targeted
     from advex.images import Picture
+    from advex.model.classifier import Classifier
 
 ATTACKS = {
     "fgsm": "FGSM",

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from advex._arrays import Array
     from advex.attacks import Attack
     from advex.budgets import Budget
-    from advex.classifier import Classifier
     from advex.evaluation import Evaluation
+    from advex.model.classifier import Classifier
 
 ATTACKS = {
     "verdict": "Verdict",

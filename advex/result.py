@@ -18,9 +18,9 @@ from advex._arrays import Array
 from advex._grid import EightBit, Grid
 from advex._settings import helpful, shown, switch, whole_number
 from advex.budgets import Budget
-from advex.classifier import Classifier
 from advex.errors import InvalidInput, InvalidType
 from advex.goals import Goal
+from advex.model.protocol import Model
 
 # pixels: the longer side of what is drawn; the shorter one at least; the longer at most
 SIDE, SHORTER, LONGEST = (
@@ -86,7 +86,7 @@ class Result:
             ``checks``, ``stages``.
     """
 
-    classifier: Classifier
+    classifier: Model
     original: Array
     goal: Goal
     budget: Budget
@@ -104,7 +104,7 @@ class Result:
 
     @classmethod
     def empty(
-        cls, classifier: Classifier, x: Array, goal: Goal, budget: Budget, info: dict[str, Any]
+        cls, classifier: Model, x: Array, goal: Goal, budget: Budget, info: dict[str, Any]
     ) -> Result:
         """The result of no inputs."""
         whole, real = np.zeros(0, "int64"), np.zeros(0, "float64")
@@ -266,7 +266,7 @@ class Result:
         working = grid.working(pixels[None])
         logits = self.classifier.judge(working)(ops.convert_to_tensor(working))
         forward = self.classifier.forward(working)
-        probability = _backend.to_numpy(forward.probabilities(logits))[0]
+        probability = _backend.to_numpy(forward.head.probabilities(logits))[0]
         reached = bool(_backend.to_numpy(goal.reached(logits, forward.slack))[0])
         prediction = int(probability.argmax())
         distance, reason = self._measured(pixels, row)

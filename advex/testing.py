@@ -21,13 +21,14 @@ from advex._settings import shown
 from advex.attacks.base import Attack
 from advex.attacks.call import checked_call
 from advex.budgets import L0, L1, L2, Budget, Linf
-from advex.classifier import Classifier
 from advex.driver.judging import CHECKED
 from advex.driver.loop import Scene, Seen, by_hand
 from advex.driver.plan import Run, Wave
 from advex.driver.programs import Programs
 from advex.errors import AdvexWarning, InvalidInput, InvalidType
 from advex.goals import Targeted, Untargeted
+from advex.model.classifier import Classifier
+from advex.model.protocol import Model
 from advex.result import Result
 
 __all__ = [
@@ -247,7 +248,7 @@ class _SpoiledError(Exception):
 
 
 def walk(
-    attack: Any, model: keras.Model | Classifier, x: Any, goal: Any, budget: Budget, seed: int = 0
+    attack: Any, model: keras.Model | Model, x: Any, goal: Any, budget: Budget, seed: int = 0
 ) -> Walk:
     """The attack by a plain loop: all rows to the last step, nothing leaves, nothing is compiled.
 
@@ -279,7 +280,7 @@ def walk(
 
 
 def stepwise(
-    attack: Any, model: keras.Model | Classifier, x: Any, goal: Any, budget: Budget, seed: int = 0
+    attack: Any, model: keras.Model | Model, x: Any, goal: Any, budget: Budget, seed: int = 0
 ) -> Iterator[Seen]:
     """The same step by step: after ``init``, and after every step, the points so far.
 
@@ -328,7 +329,7 @@ def _checked(
 ) -> tuple[Programs, Scene]:
     call = checked_call(attack, model, x, goal, budget, seed)
     classifier, x = call.classifier, call.x
-    if not len(x) or not classifier.symbolic:
+    if not len(x) or not classifier.differentiable:
         raise InvalidInput(
             f"walk needs a model and at least one input; received {classifier!r} and {len(x)}"
             f" inputs"
@@ -339,7 +340,7 @@ def _checked(
     if made is None:
         logits = _backend.to_numpy(forward(ops.convert_to_tensor(grid.working(x))))
         made = Untargeted(logits.argmax(axis=1))
-    made = made.check(len(x), forward.classes).of(forward.independent)
+    made = made.check(len(x), forward.classes).of(forward.head.independent)
     programs = Programs(classifier, forward, grid, made, call.budget)
     return programs, Scene(grid, x, made, call.budget, call.seed)
 

@@ -16,8 +16,8 @@ import keras
 import numpy as np
 
 from advex._arrays import Array, Tensor
-from advex.classifier import Classifier
 from advex.errors import InvalidInput, nearest
+from advex.model.classifier import Classifier
 
 WEIGHTS = "imagenet"  # tests put None here: no download
 

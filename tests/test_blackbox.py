@@ -12,8 +12,8 @@ from keras import ops
 
 import advex
 from advex.attacks.square import SquareAttack
-from advex.blackbox import BlackBox
 from advex.errors import GradientUnavailable, InvalidInput, InvalidType, ModelWarning
+from advex.model.blackbox import BlackBox
 from advex.testing import linear_data, linear_model
 
 JAX = keras.backend.backend() == "jax"  # there a compilation takes longer than all the rest

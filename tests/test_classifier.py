@@ -161,7 +161,7 @@ def test_softmax_heads(top, head):
     model, true = functional(*top)
     classifier = advex.Classifier(model)
     np.testing.assert_allclose(logits_of(classifier, X), answers(true, X), atol=1e-6)
-    assert classifier.forward(X).head == head
+    assert classifier.forward(X).head.name == head
     assert classifier.forward(X).classes == 4
 
 
@@ -180,7 +180,7 @@ def test_softmax_as_the_activation_of_a_dense_layer():
     ):
         classifier = advex.Classifier(wrapped)
         np.testing.assert_allclose(logits_of(classifier, X), answers(true, X), atol=1e-6)
-        assert classifier.forward(X).head == "softmax"
+        assert classifier.forward(X).head.name == "softmax"
 
 
 @pytest.mark.backends
@@ -219,7 +219,7 @@ def test_one_logit(rank):
     squeeze = [lambda answer: ops.squeeze(answer, -1)] if rank == 1 else []
     model, true = functional(*squeeze, units=1)
     classifier = advex.Classifier(model)
-    assert classifier.forward(X).head == "logit, one unit"
+    assert classifier.forward(X).head.name == "logit, one unit"
     np.testing.assert_allclose(logits_of(classifier, X)[:, 1], answers(true, X)[:, 0], atol=1e-6)
 
 

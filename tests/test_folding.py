@@ -8,7 +8,8 @@ import pytest
 from keras import layers, ops
 
 import advex
-from advex import _backend, folding
+from advex import _backend
+from advex.model import folding
 
 
 def array(values):

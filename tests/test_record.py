@@ -3,7 +3,6 @@
 import json
 
 import pytest
-
 from record import KEPT, cell, cells
 
 pytestmark = pytest.mark.backends

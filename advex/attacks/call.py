@@ -17,12 +17,13 @@ from advex._settings import Settings, helpful, shown, whole_number
 from advex.attacks.inputs import checked_inputs
 from advex.attacks.whole_inputs import demand_fractions
 from advex.budgets import L0, L1, L2, Budget, Linf
-from advex.classifier import Classifier
 from advex.driver.call import Call, attacked
 from advex.driver.plan import Wave
 from advex.driver.progress import Progress
 from advex.errors import AttackError, GradientUnavailable, InvalidInput, InvalidType
 from advex.goals import Goal, Untargeted, axes_of
+from advex.model.classifier import Classifier
+from advex.model.protocol import Model
 from advex.result import Result
 
 OTHERWISE = "Give other numbers as x.astype('float32')."
@@ -84,7 +85,7 @@ class Attackable(Settings):
     @helpful
     def __call__(
         self,
-        model: keras.Model | Classifier,
+        model: keras.Model | Model,
         x: Any,
         goal: Any = None,
         budget: Budget | None = None,
@@ -189,13 +190,13 @@ def attacked_by(attack: Attackable, call: Call) -> Result:
     waves = attack.plan(call.budget)
     for run in (run for wave in waves for run in wave.runs):
         run.attack.check_inputs(call.x.shape[1:])
-        if run.attack.needs_gradient and not call.classifier.symbolic:
+        if run.attack.needs_gradient and not call.classifier.differentiable:
             raise GradientUnavailable(
                 f"{run.label} needs gradients, and {call.classifier!r} has none: use an attack that"
                 " looks at scores alone, such as advex.SquareAttack()"
             )
         demand_fractions(call.classifier, run.label, run.attack.needs_gradient, call.x)
-    foreign = call.classifier.symbolic and any(
+    foreign = call.classifier.differentiable and any(
         type(wave.attack).__module__.split(".")[0] != "advex" for wave in waves
     )
     before = fingerprint(call.classifier.model) if foreign else {}
@@ -210,16 +211,16 @@ def attacked_by(attack: Attackable, call: Call) -> Result:
     return result
 
 
-def fingerprint(model: keras.Model) -> dict[str, bytes]:
+def fingerprint(model: keras.Model | None) -> dict[str, bytes]:
     """A hash of each weight of the model."""
     return {
         w.path: hashlib.blake2b(np.ascontiguousarray(_backend.to_numpy(w.value)).tobytes()).digest()
-        for w in model.weights
+        for w in (model.weights if model is not None else ())
     }
 
 
 def _demand_untouched(
-    attack: Attackable, classifier: Classifier, before: dict[str, bytes], x: Array
+    attack: Attackable, classifier: Model, before: dict[str, bytes], x: Array
 ) -> None:
     """Raise if weights have changed, but for those that the model changes by itself whenever it is
     called.
@@ -237,7 +238,7 @@ def _demand_untouched(
         )
 
 
-def _labelled(labels: Any, classifier: Classifier, x: Any) -> Goal:
+def _labelled(labels: Any, classifier: Model, x: Any) -> Goal:
     """Labels as a goal; one number for all is that of one example, which has perhaps no batch axis
     either.
     """

@@ -14,19 +14,20 @@ from advex import _backend
 from advex._arrays import Array
 from advex._grid import ACCEPTED, HALVES
 from advex._settings import shown
-from advex.classifier import HOLD, Classifier
 from advex.errors import AdvexWarning, InvalidInput, InvalidType
+from advex.model.protocol import Model
+from advex.model.refusals import HOLD_RECIPE
 
 SEVERAL = (
     "a model of several inputs is attacked with all but one fixed, such as other of shape (1,"
     " ...): image ="
-    f" keras.Input(image_shape); {HOLD.format('image')}; model = keras.Model(image, model([image,"
-    f" hold(other)]))"
+    f" keras.Input(image_shape); {HOLD_RECIPE.format('image')}; model = keras.Model(image,"
+    " model([image, hold(other)]))"
 )
 OTHERWISE = "Give other numbers as x.astype('float32')."
 
 
-def checked_inputs(classifier: Classifier, values: Any, rest: str = "") -> Array:
+def checked_inputs(classifier: Model, values: Any, rest: str = "") -> Array:
     """``x`` as an array that the search can work with, or an error that says what is wrong with it.
 
     ``rest`` is what else to say where the first axis is missing.

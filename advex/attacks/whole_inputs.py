@@ -8,8 +8,8 @@ import keras
 import numpy as np
 
 from advex._arrays import Array
-from advex.classifier import Classifier
 from advex.errors import GradientUnavailable, InvalidInput
+from advex.model.protocol import Model
 
 CLONE = (
     "keras.models.clone_model(model, input_tensors=keras.Input(model.input_shape[1:]),"
@@ -23,13 +23,13 @@ REBUILT = (  # the same for models in models
 )
 
 
-def demand_fractions(classifier: Classifier, label: str, gradient: bool, x: Array) -> None:
+def demand_fractions(classifier: Model, label: str, gradient: bool, x: Array) -> None:
     """Raise if the model turns its input into whole numbers: no gradient passes, and fractions are
     cut off unseen.
     """
     dtype = classifier.input_dtype
     whole = dtype is not None and "float" not in dtype
-    nested = None if whole or not classifier.symbolic else _whole_within(classifier.model)
+    nested = None if whole or classifier.model is None else _whole_within(classifier.model)
     if not whole and nested is None:
         return
     if not gradient and (

@@ -13,7 +13,6 @@ from advex._arrays import Array
 from advex._grid import Grid
 from advex._version import VERSION
 from advex.budgets import Budget
-from advex.classifier import Classifier
 from advex.driver import sentences
 from advex.driver.honesty import NEIGHBOURS, RANDOM, Look, alike, first_look, unseeded
 from advex.driver.judging import CHECKED, Judge
@@ -25,13 +24,14 @@ from advex.driver.progress import Progress, Report
 from advex.driver.shapes import Shapes
 from advex.errors import InvalidInput, ModelWarning
 from advex.goals import Goal, Untargeted
+from advex.model.protocol import Model
 from advex.result import Result
 
 
 class Call(NamedTuple):
     """What an attack is called with, checked."""
 
-    classifier: Classifier
+    classifier: Model
     x: Array
     goal: Goal | None
     """None: the model's own predictions are left."""
@@ -54,9 +54,7 @@ def attacked(call: Call, attack: Any, waves: list[Wave]) -> Result:
     # Whatever becomes of the user's own arrays meanwhile.
     call = call._replace(x=call.x.copy(), start=None if call.start is None else call.start.copy())
     classifier, x, grid = call.classifier, call.x, Grid(call.x.dtype, call.classifier.box)
-    shapes = Shapes.of_call(
-        len(x), x.shape[1:], call.batch_size, classifier.symbolic, call.multiple
-    )
+    shapes = Shapes.of_call(len(x), x.shape[1:], call.batch_size, classifier.metered, call.multiple)
     forward = classifier.forward(grid.working(x[:CHECKED]))
     goal = call.goal and call.goal.check(len(x), forward.classes)
     ranks = [run.rank for wave in waves for run in wave.runs if run.rank is not None]
@@ -67,7 +65,7 @@ def attacked(call: Call, attack: Any, waves: list[Wave]) -> Result:
     forward, own = look.judge.forward, goal is None
     goal = Untargeted(look.before["prediction"]) if goal is None else goal
     # By now a black box has shown what its scores are, and a model that has changed what it is.
-    goal = goal.check(len(x), forward.classes).of(forward.independent)
+    goal = goal.check(len(x), forward.classes).of(forward.head.independent)
     notes = sentences.notes_before(look, classifier, goal, own)
     said = sentences.before(look, goal, own, call.budget, grid)
 
@@ -83,7 +81,7 @@ def attacked(call: Call, attack: Any, waves: list[Wave]) -> Result:
     said += unseeded(chosen, programs, scene)
     report = Report(call.progress, len(x))
     # A black box is asked nothing needless; and who looks for the smallest wants every run.
-    together = classifier.symbolic and call.budget.limited
+    together = call.budget.limited and not classifier.metered
     for wave in chosen if together else one_by_one(chosen):
         run_wave(wave, ledger, programs.of(wave.attack), shapes, scene, report)
 
@@ -92,7 +90,7 @@ def attacked(call: Call, attack: Any, waves: list[Wave]) -> Result:
     said = word.said + said + sentences.after(waves, word, ledger)
     invalid = ledger.nan & ~word.success
     info = _info(call, attack) | {
-        "head": forward.head,
+        "head": forward.head.name,
         "goal": repr(goal) + (" (the model's own predictions)" if own else ""),
         "notes": notes,
         "warnings": said,
@@ -123,9 +121,7 @@ class Word(NamedTuple):
     said: list[str]
 
 
-def last_word(
-    look: Look, classifier: Classifier, ledger: Ledger, scene: Scene, ranked: int
-) -> Word:
+def last_word(look: Look, classifier: Model, ledger: Ledger, scene: Scene, ranked: int) -> Word:
     """Judge every success once more; those that do not hold get their originals back."""
     judge, before, odd, spent = look
     x, goal, grid, points = scene.x, scene.goal, scene.grid, ledger.points
@@ -134,7 +130,7 @@ def last_word(
     moved = np.flatnonzero(success & ~clean)
     ledger.queries[moved] += 1
     after = judge(points[moved], _part(goal, moved)) if len(moved) else None
-    if after is not None and classifier.symbolic and odd not in (NEIGHBOURS, RANDOM):
+    if after is not None and not classifier.metered and odd not in (NEIGHBOURS, RANDOM):
         same, more = alike(classifier, judge, points[moved], after["logits"])
         spent += more
         if not same:  # it shows beside the boundary only

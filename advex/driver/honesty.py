@@ -10,7 +10,6 @@ from keras import ops
 
 from advex import _backend
 from advex._arrays import Array
-from advex.classifier import Classifier
 from advex.driver.judging import CHECKED, Judge
 from advex.driver.ledger import Jobs, Ledger
 from advex.driver.loop import Scene
@@ -18,6 +17,7 @@ from advex.driver.plan import Run, Wave
 from advex.driver.programs import Programs
 from advex.errors import blaming
 from advex.goals import Goal
+from advex.model.protocol import Model
 
 ALONE = 2  # rows, and successes, that are asked about one by one
 
@@ -65,9 +65,7 @@ class Look(NamedTuple):
     """Queries of the checks."""
 
 
-def first_look(
-    judge: Judge, classifier: Classifier, x: Array, goal: Goal | None, ranked: int
-) -> Look:
+def first_look(judge: Judge, classifier: Model, x: Array, goal: Goal | None, ranked: int) -> Look:
     """Judge the clean inputs, and whether the model can be trusted with the rest.
 
     Args:
@@ -78,7 +76,7 @@ def first_look(
         ranked: how many wrong classes of each are wanted.
     """
     before = judge(x, goal, ranked)
-    if not classifier.symbolic:
+    if classifier.metered:
         return Look(judge, before, "", 0)
     again, sample = 0, judge.sample
     if classifier.renewed(sample, before["logits"]):
@@ -108,7 +106,7 @@ def first_look(
 
 
 def honesty(
-    classifier: Classifier, judge: Judge, x: Array, together: Array, whole: bool
+    classifier: Model, judge: Judge, x: Array, together: Array, whole: bool
 ) -> tuple[str, int]:
     """Does the model answer alike twice, alone, and in another place with other neighbours?
 
@@ -158,7 +156,7 @@ def honesty(
     return RANDOM if random else NEIGHBOURS, spent + 2 * len(x)
 
 
-def alike(classifier: Classifier, judge: Judge, x: Array, together: Array) -> tuple[bool, int]:
+def alike(classifier: Model, judge: Judge, x: Array, together: Array) -> tuple[bool, int]:
     """Whether a few more inputs are answered alone as they were ``together`` with others; queries
     spent.
     """
@@ -171,7 +169,7 @@ def alike(classifier: Classifier, judge: Judge, x: Array, together: Array) -> tu
     return not judge.differs(judge.alone(x[few]), together[few]), len(few)
 
 
-def stale(classifier: Classifier, judge: Judge, x: Array, true: Array) -> tuple[bool, int]:
+def stale(classifier: Model, judge: Judge, x: Array, true: Array) -> tuple[bool, int]:
     """Does what was compiled for the model answer otherwise than the model itself, whose logits are
     ``true``? Queries spent.
     """

@@ -10,9 +10,10 @@ from keras import ops
 from advex import _backend
 from advex._arrays import Array, Tensor
 from advex._grid import Grid
-from advex.classifier import Classifier, demand_rows
 from advex.goals import Goal
 from advex.losses import SATURATED, log_odds
+from advex.model.protocol import Model
+from advex.model.refusals import demand_rows
 
 CHECKED = 16  # rows used for the checks of the model's honesty
 
@@ -26,17 +27,17 @@ class Judge:
     """
 
     def __init__(
-        self, classifier: Classifier, grid: Grid, batch: int, sample: Array, multiple: int = 1
+        self, classifier: Model, grid: Grid, batch: int, sample: Array, multiple: int = 1
     ) -> None:
-        self.grid, self.symbolic, self.sample = grid, classifier.symbolic, sample
-        self.fixed, self.batch = classifier.symbolic and not _backend.RAGGED, batch
+        self.grid, self.metered, self.sample = grid, classifier.metered, sample
+        self.fixed, self.batch = not classifier.metered and not _backend.RAGGED, batch
         self.forward = classifier.forward(sample)
         self.run = classifier.judge(sample)
         self.singly, self.multiple = False, multiple
         self.spent, self._scale = 0, 0.0
         self._compiled: Callable[[Tensor], Tensor] | None = None
 
-    def renewed(self, classifier: Classifier) -> Judge:
+    def renewed(self, classifier: Model) -> Judge:
         """One that knows nothing of what this one knows."""
         return Judge(classifier, self.grid, self.batch, self.sample, self.multiple)
 
@@ -65,7 +66,7 @@ class Judge:
 
     def filled(self, points: Array, size: int) -> Array:
         """``points`` with copies of the first one, up to a number that is welcome."""
-        if not self.symbolic:
+        if self.metered:
             return points
         missing = size - len(points) if self.fixed else -len(points) % self.multiple
         return np.concatenate([points, np.repeat(points[:1], missing, axis=0)])
@@ -86,7 +87,7 @@ class Judge:
             [self._asked(self.grid.working(x[row : row + 1])) for row in range(len(x))]
         )
 
-    def compiled_logits(self, classifier: Classifier, x: Array) -> Array:
+    def compiled_logits(self, classifier: Model, x: Array) -> Array:
         """What the oldest function that was compiled for the model answers: (n, ...) -> (n,
         classes).
         """
@@ -129,13 +130,13 @@ class Judge:
         tensor = ops.convert_to_tensor(logits)
         broken = np.asarray(np.isnan(logits).any(axis=1))
         prediction = np.where(broken, 0, logits.argmax(axis=1))
-        probability = _backend.to_numpy(ops.max(self.forward.probabilities(tensor), axis=1))
+        probability = _backend.to_numpy(ops.max(self.forward.head.probabilities(tensor), axis=1))
         now, reached = None, np.zeros(len(logits), bool)
         if goal is not None:
             rows = {
                 name: ops.convert_to_tensor(values[every]) for name, values in goal.rows().items()
             }
-            now = goal.bound(rows).of(self.forward.independent)
+            now = goal.bound(rows).of(self.forward.head.independent)
             reached = _backend.to_numpy(now.reached(tensor, self.forward.slack))
         labels = getattr(now, "labels", None)
         single = labels is not None and len(labels.shape) == 1

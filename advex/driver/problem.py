@@ -14,11 +14,11 @@ from advex import _backend
 from advex._arrays import Tensor, axes, flat, rows
 from advex._grid import Grid
 from advex.budgets import Budget
-from advex.classifier import Forward
 from advex.driver import draws
 from advex.driver.rows import Common, Rows
 from advex.errors import AttackError, GradientUnavailable, blaming
 from advex.goals import Goal, Towards
+from advex.model.protocol import Asked
 
 Loss: TypeAlias = Callable[[Tensor, Goal], Tensor]
 
@@ -58,7 +58,7 @@ class Problem:
 
     def __init__(
         self,
-        forward: Forward,
+        forward: Asked,
         grid: Grid,
         goal: Goal,
         budget: Budget,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 from collections.abc import Callable, Hashable, Sequence
 from typing import Any, cast
 
@@ -19,14 +20,14 @@ from keras import ops, tree
 from advex import _backend
 from advex._arrays import Tensor
 from advex._grid import Grid
-from advex.blackbox import NO_GRADIENT
 from advex.budgets import Budget
-from advex.classifier import Classifier, Forward
 from advex.driver.plan import Leaf
 from advex.driver.problem import Problem
 from advex.driver.rows import Common, Rows
 from advex.errors import AttackError, GradientUnavailable, blaming
 from advex.goals import Goal
+from advex.model.blackbox import NO_GRADIENT
+from advex.model.protocol import Asked, Forward, Model
 
 Part = Callable[[Problem, Rows], Rows]
 
@@ -35,7 +36,7 @@ class Programs:
     """The programs of a call, whatever attacks run in it."""
 
     def __init__(
-        self, classifier: Classifier, forward: Forward, grid: Grid, goal: Goal, budget: Budget
+        self, classifier: Model, forward: Forward, grid: Grid, goal: Goal, budget: Budget
     ) -> None:
         self.classifier, self.forward, self.grid = classifier, forward, grid
         self.limit = budget.bound(0.0 if budget.limited else None)
@@ -50,7 +51,7 @@ class Programs:
         self._made: dict[Hashable, Callable[..., Any]] = {}
 
     def problem(
-        self, attack: Leaf, rows: Rows, common: Common | None = None, forward: Any = None
+        self, attack: Leaf, rows: Rows, common: Common | None = None, forward: Asked | None = None
     ) -> Problem:
         """What the attack sees of ``rows``; by default with the numbers of this call."""
         common = common or Common(*self._fixed)
@@ -63,7 +64,7 @@ class Programs:
 
     def compiled(self, name: str, attack: Leaf, rows: Rows, part: Part) -> Callable[[Rows], Rows]:
         """``part`` as a function of rows like these."""
-        if self.classifier.symbolic:
+        if self.classifier.differentiable:
             return self._traced(name, attack, rows, part)
         parts: list[Callable[..., Any]] = []
 
@@ -108,12 +109,12 @@ class Programs:
     ) -> Callable[..., Any]:
         """``part`` as a function of tensors alone. It outlives this call, and keeps none of it."""
         forward, grid, goal, limit = self.forward, self.grid, self.goal, self.limit
-        symbolic, numbers = self.classifier.symbolic, len(self.common)
+        differentiable, numbers = self.classifier.differentiable, len(self.common)
 
         def run(*tensors: Tensor) -> Any:
             rows: Rows = tree.pack_sequence_as(structure, list(tensors[:count]))
             common, given = tensors[count:][:numbers], tensors[count + numbers :]
-            asked: Any = forward if symbolic else Given(forward.classes, given)
+            asked = forward if differentiable else Given(forward, given)
             problem = Problem(asked, grid, goal, limit, attack.rounds, rows, Common(*common))
             try:
                 return part(problem, rows)
@@ -146,24 +147,10 @@ class Program:
     def step(self, rows: Rows) -> Rows:
         """One step of every row."""
         if self._step is None:
-            self._step = self._programs.compiled("step", self.attack, rows, self._stepped)
+            # Not a bound method: what is compiled outlives this call, and may not hold the model.
+            stepped = functools.partial(_stepped, self.attack)
+            self._step = self._programs.compiled("step", self.attack, rows, stepped)
         return _whole(self.attack, self._step(rows), rows.seats)
-
-    def _stepped(self, problem: Problem, rows: Rows) -> Rows:
-        attack = self.attack
-        with _blaming(attack, "step"):
-            x, memory = attack.step(problem, rows.x, rows.memory)
-        x, memory = _alike(attack, "x", x, rows.x), _same_memory(attack, memory, rows.memory)
-        with _blaming(attack, "done"):
-            done = attack.done(problem, x, memory)
-        seen = problem.outcome()
-        return seen._replace(
-            x=x,
-            memory=memory,
-            step=rows.step + 1,
-            idle=seen.idle + 1,
-            done=rows.done if done is None else _alike(attack, "done", done, rows.done),
-        )
 
     def finish(self, rows: Rows) -> Rows:
         """The last points, looked at like all others."""
@@ -175,6 +162,22 @@ class Program:
         if self._finish is None:
             self._finish = self._programs.compiled("finish", self.attack, rows, finish)
         return self._finish(rows)
+
+
+def _stepped(attack: Leaf, problem: Problem, rows: Rows) -> Rows:
+    with _blaming(attack, "step"):
+        x, memory = attack.step(problem, rows.x, rows.memory)
+    x, memory = _alike(attack, "x", x, rows.x), _same_memory(attack, memory, rows.memory)
+    with _blaming(attack, "done"):
+        done = attack.done(problem, x, memory)
+    seen = problem.outcome()
+    return seen._replace(
+        x=x,
+        memory=memory,
+        step=rows.step + 1,
+        idle=seen.idle + 1,
+        done=rows.done if done is None else _alike(attack, "done", done, rows.done),
+    )
 
 
 class Question(BaseException):  # no error: nothing that catches errors may stop it
@@ -190,12 +193,15 @@ class Question(BaseException):  # no error: nothing that catches errors may stop
 class Given:
     """Answers that were fetched beforehand, in the order of the questions. One question more is
     raised.
+
+    Args:
+        forward: where they come from.
+        answers: logits, (batch, classes) each.
     """
 
-    slack, caution = 1.0, 2.0
-
-    def __init__(self, classes: int, answers: Sequence[Tensor]) -> None:
-        self._left, self.classes = list(answers), classes
+    def __init__(self, forward: Asked, answers: Sequence[Tensor]) -> None:
+        self._left, self.classes = list(answers), forward.classes
+        self.slack, self.caution = forward.slack, forward.caution
 
     def __call__(self, x: Tensor, live: Tensor | None = None) -> Tensor:
         if live is None:
@@ -205,7 +211,7 @@ class Given:
         return self._left.pop(0)
 
 
-def _common(classifier: Classifier, grid: Grid, budget: Budget) -> Common:
+def _common(classifier: Model, grid: Grid, budget: Budget) -> Common:
     ends = classifier.box if grid.levels else np.asarray(classifier.box, grid.exact)
     epsilon = float(budget.limit(grid.span)) if budget.limited else np.inf
     numbers = epsilon, float(grid.span), ends[0], ends[1], 255

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 from advex._grid import Grid
 from advex.budgets import Budget
-from advex.classifier import Classifier
 from advex.driver.honesty import Look
 from advex.driver.ledger import Ledger
 from advex.driver.plan import Wave
 from advex.goals import Goal, Untargeted
 from advex.losses import cross_entropy, dlr
 from advex.losses import spread as needed_classes
+from advex.model.protocol import Model
 
 if TYPE_CHECKING:
     from advex.driver.call import Word
@@ -33,19 +33,14 @@ def before(look: Look, goal: Goal, own: bool, budget: Budget, grid: Grid) -> lis
             )
     if grid.levels and budget.limited and budget.epsilon > 0 and budget.levels() == 0:
         said.append(f"{budget!r} is less than one grey level: 8-bit inputs cannot move at all.")
-    return said + ([forward.note] if forward.doubtful else [])
+    return said + ([forward.head.note] if forward.head.warns else [])
 
 
-def notes_before(look: Look, classifier: Classifier, goal: Goal, own: bool) -> list[str]:
+def notes_before(look: Look, classifier: Model, goal: Goal, own: bool) -> list[str]:
     """What was taken for what."""
     forward, reached = look.judge.forward, look.before["reached"]
-    notes = [forward.note] if forward.note and not forward.doubtful else []
-    notes += goal.notes
-    if not classifier.symbolic:
-        notes.append(
-            "A black box is asked for nothing beyond the attack: the checks of its honesty were"
-            " left out."
-        )
+    notes = [forward.head.note] if forward.head.note and not forward.head.warns else []
+    notes += [*goal.notes, *classifier.notes]
     if own:
         notes.append(
             "No labels were given: the model's own predictions are attacked, right or wrong."

@@ -43,13 +43,13 @@ class Shapes:
 
     @classmethod
     def of_call(
-        cls, count: int, example: tuple[int, ...], batch_size: int | None, symbolic: bool, even: int
+        cls, count: int, example: tuple[int, ...], batch_size: int | None, metered: bool, even: int
     ) -> Shapes:
-        """For ``count`` rows of shape ``example``; a black box is asked about nothing needless."""
+        """For ``count`` rows of shape ``example``; a ``metered`` model is asked about no others."""
         most = batch_size or default_batch(example)
-        if not _backend.RAGGED:  # a black box is never asked about more rows at once than was said
-            most = min(power_of_two(most) if symbolic else most, power_of_two(count))
-        return cls(most, even if symbolic else 1, _backend.RAGGED)
+        if not _backend.RAGGED:  # a metered model is never asked about more rows than was said
+            most = min(most if metered else power_of_two(most), power_of_two(count))
+        return cls(most, 1 if metered else even, _backend.RAGGED)
 
     def room(self, seats: int, taken: int) -> int:
         """How many fresh rows have room."""

@@ -24,7 +24,7 @@ import keras
 import numpy as np
 
 from advex import _backend
-from advex.classifier import Classifier
+from advex.model.protocol import Model
 
 HOUSE = {"advex", "keras", "numpy", "tensorflow", "jax", "jaxlib", "torch", "builtins"}
 """Packages whose versions a run records, or whose functions are what their names say."""
@@ -481,7 +481,7 @@ class _Parts:
                 self.walk(getattr(thing, name, None), f"{path}.{name}")
         elif isinstance(thing, keras.layers.Layer):
             self.layers(thing, path, weights=True)
-        elif isinstance(thing, Classifier):
+        elif isinstance(thing, Model):
             self.put(path, _called(type(thing)))
             for name in ("model", "predict", "preprocess", "box", "names"):
                 self.walk(getattr(thing, name, None), f"{path}.{name}")

@@ -27,7 +27,6 @@ from advex.attacks.inputs import checked_inputs
 from advex.attacks.pgd import PGD
 from advex.attacks.square import SquareAttack
 from advex.budgets import L0, L1, L2, Budget, Linf
-from advex.classifier import Classifier
 from advex.driver.honesty import stale
 from advex.driver.judging import CHECKED, Judge
 from advex.driver.problem import NO_GRADIENT, Problem
@@ -35,6 +34,8 @@ from advex.driver.shapes import default_batch, power_of_two
 from advex.errors import AdvexWarning, GradientUnavailable, InvalidInput, InvalidType
 from advex.goals import FRAGILE, Goal, Untargeted, picked
 from advex.losses import cross_entropy, log_odds, margin
+from advex.model.classifier import Classifier
+from advex.model.protocol import Model
 from advex.result import Result
 
 __all__ = ["Diagnosis", "Finding", "diagnose"]
@@ -285,7 +286,7 @@ class Diagnosis:
 
 @helpful
 def diagnose(
-    model: keras.Model | Classifier,
+    model: keras.Model | Model,
     x: Any,
     labels: Any,
     budget: Budget,
@@ -437,7 +438,7 @@ class _Examination:
 
     def __init__(
         self,
-        classifier: Classifier,
+        classifier: Model,
         x: Array,
         labels: Array,
         budget: Budget,
@@ -501,7 +502,7 @@ class _Examination:
 
     def _about_gradients(self) -> None:
         """D1 to D3 and D7 to D12: gradients, and attacks that follow them."""
-        if not self.classifier.symbolic:
+        if not self.classifier.differentiable:
             self._skip(NEEDS_GRADIENT, "a black box has no gradients")
         still = self._immovable()
         if still:
@@ -511,7 +512,7 @@ class _Examination:
                 ("D7", "D10", "D11", "D12"),
                 "PGD is too weak in L0 to be compared with itself; SigmaZero is made for it",
             )
-        blind = not self.classifier.symbolic
+        blind = not self.classifier.differentiable
         if not blind:
             try:
                 self._gradients_themselves(not still)
@@ -552,7 +553,7 @@ class _Examination:
         forward = self.classifier.forward(sample)
         Untargeted(labels).check(len(x), forward.classes)
         self.judge = Judge(self.classifier, self.grid, self.batch, sample)
-        if self.classifier.symbolic:
+        if not self.classifier.metered:
             first = self._logits(x[:CHECKED])
             if self.classifier.renewed(sample, first):
                 self.judge = Judge(self.classifier, self.grid, self.batch, sample)
@@ -689,14 +690,14 @@ class _Examination:
         )
 
     def _not_logits(self) -> Finding:
-        head = self.forward.head
+        head = self.forward.head.name
         logits = self._logits(self.x)
         odds = np.exp(logits - logits.max(axis=1, keepdims=True)).astype("float32")
         sure = float((odds.sum(axis=1, dtype="float32") == 1).mean())
         found = f"head: {head}; {sure:.1%} of the examples have p = 1 exactly"
         if head in ("logits", "logit, one unit"):
             return _finding("D6", "ok", found, saturated=sure)
-        lost = head.startswith("probabilit") and self.classifier.symbolic
+        lost = head.startswith("probabilit") and self.classifier.differentiable
         found += "" if lost else "; advex works with logits all the same"
         return _finding("D6", "flag" if lost else "noted", found, saturated=sure)
 
@@ -1000,7 +1001,7 @@ class _Examination:
         points, labels = self._successes()
         together, alone = self._logits(points), self._alone(points)
         answers = [together, alone]
-        if self.classifier.symbolic:
+        if self.classifier.differentiable:
             self.queries += len(points)
             answers.append(self.judge.compiled_logits(self.classifier, points))
         verdicts = np.stack([logits.argmax(axis=1) != labels for logits in answers])

@@ -16,9 +16,9 @@ from advex import _backend
 from advex._version import VERSION
 from advex.attacks import Attack
 from advex.budgets import Budget
-from advex.classifier import Classifier
 from advex.errors import InvalidInput
 from advex.evaluation.contents import changed, combined, is_own, model_parts, parts, weights_hash
+from advex.model.protocol import Model
 
 MEANT = {  # what the message calls a part, and what can be done
     "advex": "the version of advex: install the one of the run to go on",
@@ -88,11 +88,9 @@ def _of(name: str, state: Collection[str]) -> list[str]:
     return [path.removeprefix(f"{name}/") for path in state if path.startswith(f"{name}/")]
 
 
-def about(
-    classifier: Classifier, attacks: Mapping[str, Attack], settings: Mapping[str, Any]
-) -> About:
+def about(classifier: Model, attacks: Mapping[str, Attack], settings: Mapping[str, Any]) -> About:
     """What a run with these is about; the model must have been built."""
-    model = getattr(classifier, "model", None) if classifier.symbolic else None
+    model = classifier.model
     ask = getattr(classifier, "predict", None)
     found = {f"attacks {name}": parts({"": attack}) for name, attack in attacks.items()}
     found["preprocess"] = (

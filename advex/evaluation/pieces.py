@@ -20,12 +20,12 @@ from advex.attacks import Attack
 from advex.attacks.call import attacked_by, checked_call
 from advex.attacks.inputs import checked_inputs
 from advex.budgets import Budget
-from advex.classifier import Classifier
 from advex.driver.judging import Judge
 from advex.errors import ModelWarning
 from advex.evaluation.source import Block
 from advex.evaluation.store import Store, packed, seal
 from advex.goals import Untargeted
+from advex.model.protocol import Model
 
 SIZES = 16  # that batches may have
 PICTURES = 4  # kept of each attack at each end
@@ -35,7 +35,7 @@ PICTURES = 4  # kept of each attack at each end
 class Plan:
     """What is done to each block; nothing in it depends on the data but the number of rows."""
 
-    classifier: Classifier
+    classifier: Model
     attacks: dict[str, Attack]
     budget: Budget
     seed: int
@@ -91,7 +91,7 @@ def clean(plan: Plan, x: Array, labels: Any) -> Clean:
     batch = plan.batch if _backend.RAGGED else min(plan.batch, len(x))
     judge = Judge(plan.classifier, grid, batch, sample, max(1, plan.batch // SIZES))
     before = judge(x, goal)
-    if plan.classifier.symbolic and plan.classifier.renewed(sample, before["logits"]):
+    if plan.classifier.renewed(sample, before["logits"]):
         judge = judge.renewed(plan.classifier)
         forward, before = judge.forward, judge(x, goal)
     status = np.where(before["broken"], "invalid", np.where(before["reached"], "wrong", "correct"))

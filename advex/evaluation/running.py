@@ -28,7 +28,6 @@ from advex._version import VERSION
 from advex.attacks import Attack
 from advex.attacks.inputs import checked_inputs
 from advex.budgets import Budget
-from advex.classifier import Classifier
 from advex.driver.judging import Judge
 from advex.driver.progress import Progress
 from advex.driver.shapes import default_batch
@@ -59,6 +58,8 @@ from advex.evaluation.progress import Report
 from advex.evaluation.source import Block, Source
 from advex.evaluation.store import Store, checked_path
 from advex.goals import Untargeted
+from advex.model.classifier import Classifier
+from advex.model.protocol import Model
 
 BATCHES = 4  # of a block: rows can leave and others take their places
 SAMPLE_STEPS = 100  # of the attack that says how far a few examples are from the boundary
@@ -73,7 +74,7 @@ Attacks = Attack | Sequence[Attack] | Mapping[str, Attack] | None
 
 @helpful
 def evaluate(
-    model: keras.Model | Classifier,
+    model: keras.Model | Model,
     data: Any,
     attacks: Attacks = None,
     budget: Budget | None = None,
@@ -143,7 +144,7 @@ def evaluate(
         attack.check_settings()
         attack.check(Untargeted(np.zeros(0, "int32")), budget)
         for each in (run for wave in attack.plan(budget) for run in wave.runs):
-            if each.attack.needs_gradient and not classifier.symbolic:
+            if each.attack.needs_gradient and not classifier.differentiable:
                 raise GradientUnavailable(
                     f"{each.label} needs gradients, and {classifier!r} has none: use an attack"
                     f" that looks at scores alone,"
@@ -215,7 +216,7 @@ class Runner:
 
     def __init__(
         self,
-        classifier: Classifier,
+        classifier: Model,
         attacks: dict[str, Attack],
         budget: Budget,
         settings: dict[str, Any],
@@ -424,7 +425,7 @@ class Runner:
         ago.
         """
         assert self.plan is not None  # _begin was called
-        if not self.classifier.symbolic:
+        if self.classifier.metered:
             return None  # a query is not asked for nothing: its first look is compared
         grid, few = Grid(block.x.dtype, self.classifier.box), block.x[:LOOKED_AT]
         judge = Judge(self.classifier, grid, LOOKED_AT, grid.working(few))
@@ -539,7 +540,7 @@ class Patient:
         """How far these few are from the boundary, whatever the budget: attacks within a limit do
         not tell.
         """
-        if not plan.budget.limited or not plan.classifier.symbolic or not len(self):
+        if not plan.budget.limited or plan.classifier.metered or not len(self):
             return None
         attack = known.FMN(steps=SAMPLE_STEPS)
         x, labels = np.concatenate(self.x), np.concatenate(self.labels)
@@ -617,7 +618,7 @@ def _checked_seed(seed: Any) -> int:
 
 
 def _examined(
-    classifier: Classifier, attacks: Mapping[str, Attack], source: Source, first: Block | None
+    classifier: Model, attacks: Mapping[str, Attack], source: Source, first: Block | None
 ) -> list[str]:
     """Raise what can be said against the data before anything is written; of arrays too large to be
     copied the digests.
@@ -664,12 +665,12 @@ def _given_up(store: Store, path: Path | None, runner: Runner | None, *, remove:
     return how
 
 
-def named_attacks(attacks: Any, classifier: Classifier, budget: Budget) -> dict[str, Attack]:
+def named_attacks(attacks: Any, classifier: Model, budget: Budget) -> dict[str, Attack]:
     """The attacks with a name each: those given, their types, or the default ones."""
     if attacks is None:
         if not budget.limited:
             attacks = [known.MinimumNorm()]
-        elif classifier.symbolic:
+        elif classifier.differentiable:
             attacks = [known.Verdict(), known.SquareAttack(steps=1000)]
         else:
             attacks = [known.SquareAttack(steps=1000)]

@@ -14,7 +14,7 @@ from keras import layers, ops
 
 from advex._arrays import Tensor
 
-LINEAR = (
+LINEAR_LAYERS = (
     layers.Conv1D,
     layers.Conv2D,
     layers.Conv3D,
@@ -23,7 +23,7 @@ LINEAR = (
     layers.Dense,
 )
 
-_PAIRS: weakref.WeakKeyDictionary[keras.Model, dict[int, Callable[..., Any]]] = (
+_REPLACED: weakref.WeakKeyDictionary[keras.Model, dict[int, Callable[..., Any]]] = (
     weakref.WeakKeyDictionary()
 )
 
@@ -74,9 +74,9 @@ def _replayed(graph: Any, x: Any) -> Any:
 
 def _replacements(graph: Any) -> dict[int, Callable[..., Any]]:
     """What is called in place of some of the operations of ``graph``, by their ids."""
-    if graph not in _PAIRS:
-        _PAIRS[graph] = _found(graph)
-    return _PAIRS[graph]
+    if graph not in _REPLACED:
+        _REPLACED[graph] = _found(graph)
+    return _REPLACED[graph]
 
 
 def _found(graph: Any) -> dict[int, Callable[..., Any]]:
@@ -100,7 +100,7 @@ def _found(graph: Any) -> dict[int, Callable[..., Any]]:
         (tensor,) = node.input_tensors
         linear = maker.get(id(tensor))
         once = readers[id(tensor)] == 1 and uses[id(norm)] == 1 and uses[id(linear)] == 1
-        if once and type(linear) in LINEAR and _fits(linear, norm, len(tensor.shape)):
+        if once and type(linear) in LINEAR_LAYERS and _fits(linear, norm, len(tensor.shape)):
             replaced[id(linear)] = _folded(linear, norm)
             replaced[id(norm)] = lambda x, *_, **__: x
     return replaced

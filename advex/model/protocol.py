@@ -1,0 +1,183 @@
+"""What the driver asks of a model, whether it is a Keras model or a plain function."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Hashable
+from typing import Any, ClassVar, Protocol
+
+import keras
+import numpy as np
+
+from advex import _backend
+from advex._arrays import Array, Tensor
+from advex.model import cache
+from advex.model.head import Head
+
+HALF_PRECISION_SLACK = 1e4  # half precision is ten thousand times noisier
+CAUTION = 2.0
+FOLDED_CAUTION = 10.0
+ROUNDING = 1e-4  # of the largest logit: what rounding errors may change
+HALF_PRECISION_ROUNDING = 5e-2
+
+
+class Asked(Protocol):
+    """What a step of an attack sees of a model: its logits, and how exact they are."""
+
+    @property
+    def classes(self) -> int: ...
+
+    @property
+    def slack(self) -> float:
+        """How many times the usual noise of the logits a margin must exceed."""
+
+    @property
+    def caution(self) -> float:
+        """How many times the margin of the final judgement the search asks for."""
+
+    def __call__(self, x: Tensor, live: Tensor | None = None) -> Tensor:
+        """Logits, float32: (batch, ...) -> (batch, classes). Rows that are not ``live`` need no
+        true answer.
+        """
+
+
+class Forward(ABC):
+    """From inputs in the model's units to logits (batch, classes).
+
+    Attributes:
+        head: what the model's outputs are.
+        coarse: whether the model computes in half precision.
+        folded: whether calls fold batch normalisation away.
+        spent: passes that looking at the head has cost, which nobody has accounted for yet.
+    """
+
+    head: Head
+    coarse: bool = False
+    folded: bool = False
+    spent: int = 0
+
+    @abstractmethod
+    def __call__(self, x: Tensor, live: Tensor | None = None) -> Tensor:
+        """See ``Asked``."""
+
+    @abstractmethod
+    def exact(self, x: Tensor) -> Tensor:
+        """The logits of all rows, by nothing but the model itself."""
+
+    @abstractmethod
+    def raw(self, x: Tensor) -> Any:
+        """What the model itself answers."""
+
+    @abstractmethod
+    def variables(self) -> list[keras.Variable]:
+        """All that the forward pass reads."""
+
+    @abstractmethod
+    def fold(self, x: Tensor, logits: Array) -> int:
+        """Fold batch normalisation from now on if that leaves ``logits``, the true ones of ``x``,
+        as they are; queries spent.
+        """
+
+    @property
+    def classes(self) -> int:
+        return self.head.classes
+
+    @property
+    def slack(self) -> float:
+        return HALF_PRECISION_SLACK if self.coarse else 1.0
+
+    @property
+    def caution(self) -> float:
+        return FOLDED_CAUTION if self.folded else CAUTION
+
+    def differs(self, one: Array, other: Array, scale: float = 1e-6) -> bool:
+        """Whether two answers of the model to the same inputs differ by more than rounding errors
+        of logits of this ``scale``.
+        """
+        scale = max(float(np.abs(one[np.isfinite(one)]).max(initial=0)), scale)
+        tolerance = (HALF_PRECISION_ROUNDING if self.coarse else ROUNDING) * scale
+        return not np.allclose(one, other, rtol=0, atol=tolerance, equal_nan=True)
+
+
+class Model(ABC):
+    """A model under attack, and the domain of its inputs.
+
+    Attributes:
+        box: lowest and highest legal value of ``x``.
+        names: the names of the classes.
+        model: the Keras model, where it is one.
+        preprocess: applied to ``x`` before the Keras model.
+        differentiable: whether it works on tensors: it can be traced, compiled and differentiated.
+        metered: whether every row that it is asked about counts. Then batches are not filled up,
+            nothing is asked ahead of need, and the model's honesty is not checked.
+        notes: sentences for the result of every call.
+    """
+
+    differentiable: ClassVar[bool]
+    metered: ClassVar[bool]
+    notes: ClassVar[tuple[str, ...]] = ()
+
+    box: tuple[float, float]
+    names: list[str] | None
+    model: keras.Model | None = None
+    preprocess: Callable[[Tensor], Tensor] | None = None
+
+    @property
+    @abstractmethod
+    def input_shape(self) -> tuple[int | None, ...] | None:
+        """The input shape with the batch axis, where it is known."""
+
+    @property
+    @abstractmethod
+    def input_dtype(self) -> str | None:
+        """The dtype that the model turns its input into, where it is known."""
+
+    @property
+    @abstractmethod
+    def known_classes(self) -> int | None:
+        """The number of classes, where it is known before the model is asked."""
+
+    @abstractmethod
+    def forward(self, sample: Array) -> Forward:
+        """The forward pass to logits; ``sample``, a few inputs in the model's units, may be used to
+        look at the head once.
+        """
+
+    @abstractmethod
+    def judge(self, sample: Array) -> Callable[[Tensor], Tensor]:
+        """The model itself, called as its user would call it: a tensor in the model's units ->
+        logits. Nothing is compiled.
+        """
+
+    @abstractmethod
+    def renewed(self, sample: Array, logits: Array) -> bool:
+        """Whether the head has changed since it was looked at, which ``logits`` may show."""
+
+    @abstractmethod
+    def kept(self) -> cache.Kept:
+        """What was compiled for this model."""
+
+    def compiled(self, key: Hashable, make: Callable[[], Callable[..., Any]]) -> Callable[..., Any]:
+        """``make()``, or what it returned for the same key and model before."""
+        return cache.compiled(self.kept, key, make)
+
+    def canary(self, sample: Array) -> Callable[[Tensor], Tensor]:
+        """The forward pass as it was compiled before everything else: where it answers as the model
+        does, no trace is stale.
+        """
+        forward, shape = self.forward(sample), sample.shape[1:]
+        return self.compiled(
+            ("canary", shape),
+            lambda: _backend.compiled(
+                forward.exact, [((None, *shape), "float32")], forward.variables
+            ),
+        )
+
+    def forget(self) -> None:
+        """Drop all that was compiled for this model."""
+        self.kept().clear()
+
+    def caption(self, label: int) -> str:
+        """The name of a class, or its number."""
+        names = self.names or []
+        return names[label] if 0 <= label < len(names) else str(label)

@@ -1,0 +1,207 @@
+"""The errors about what cannot be attacked, each with the way to what can."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from keyword import iskeyword
+from typing import Any
+
+import keras
+
+from advex import _backend
+from advex.errors import InvalidInput
+from advex.model.protocol import Model
+
+FRAMEWORK_NAMES = {"tensorflow": "TensorFlow", "jax": "JAX", "torch": "torch"}
+KERAS_2_MODULES = (
+    "tf_keras.",
+    "keras.engine.",
+    "keras.src.engine.",
+    "tensorflow.python.keras.",
+)
+RECIPE_NAMES = {"x", "model", "hold", "keras", "values", "advex"}
+"""What the recipe for several inputs uses itself."""
+HOLD_RECIPE = (
+    "hold = lambda values: keras.layers.Lambda(lambda x: keras.ops.repeat(values,"
+    " keras.ops.shape(x)[0], axis=0))({})"
+)
+"""Constants of shape (1, ...) as often as there are rows, on every backend."""
+FUNCTION_RECIPE = "keras.Sequential([keras.Input(x.shape[1:]), keras.layers.Lambda(model)])"
+
+
+def demand_rows(asked: int, shape: tuple[Any, ...]) -> None:
+    """Raise unless a model has given one answer to each input.
+
+    Raises:
+        InvalidInput: it gave more, or fewer.
+    """
+    if not shape or shape[0] != asked:
+        raise InvalidInput(
+            f"the model must answer with one row for each input; for {asked} inputs it answered"
+            f" with shape {tuple(shape)}. If an"
+            " input has several parts, such as the frames of a clip, let the model end in their"
+            " mean"
+        )
+
+
+def way_in(model: Any) -> str:
+    """How that which is no Keras 3 model gets to be attacked: the end of the error's sentence."""
+    kind = model if isinstance(model, type) else type(model)
+    homes = [base.__module__ for base in kind.__mro__]
+    if isinstance(model, Model):
+        taken = ": its model is another's already: model.model"
+        return taken if model.model is not None else ": pass it to the attack as it is"
+    if isinstance(model, type):
+        ours = issubclass(model, keras.Model | Model)
+        return f": make one, model = {kind.__name__}(...)" if ours else ""
+    if isinstance(model, str | os.PathLike):
+        return f": model = keras.models.load_model({str(model)!r})"
+    if any(home.startswith(KERAS_2_MODULES) for home in homes):
+        return _from_keras_2(homes[0].startswith(KERAS_2_MODULES))
+    if any(home.startswith("torch.nn.modules") for home in homes):
+        return _from_torch()
+    if isinstance(model, keras.layers.Layer):
+        return ", a layer alone: model = keras.Sequential([keras.Input(x.shape[1:]), model])"
+    for name in ("predict_proba", "decision_function"):
+        if callable(getattr(model, name, None)):
+            return (
+                f": without gradients advex.BlackBox(model.{name}, classes=10), with its"
+                f" number of classes"
+            )
+    if isinstance(getattr(model, "signatures", None), Mapping) and not callable(model):
+        return (
+            ", a SavedModel without a call: keras.layers.TFSMLayer(folder,"
+            " call_endpoint='serving_default') is a layer;"
+            " model = keras.Sequential([keras.Input(x.shape[1:]), layer])"
+        )
+    if callable(model):
+        return (
+            ": without gradients advex.BlackBox(model, classes=10) for a plain function of a NumPy"
+            f" array; a function of {FRAMEWORK_NAMES[_backend.NAME]} tensors keeps its gradients in"
+            f" model = {FUNCTION_RECIPE}"
+        )
+    return ""
+
+
+def _from_keras_2(plain: bool) -> str:
+    """For models of Keras 2; ``plain`` ones have a class of Keras itself."""
+    route = (
+        "convert it: model.save('model.h5'), then model = keras.models.load_model('model.h5',"
+        " compile=False)"
+        if plain
+        else "its subclasses cannot be converted; as a function on TensorFlow it keeps its"
+        f" gradients: model = {FUNCTION_RECIPE}"
+    )
+    return f", a Keras 2 model (tf_keras), and advex needs one of Keras 3: {route}"
+
+
+def _from_torch() -> str:
+    wrapped = "keras.Sequential([keras.Input(x.shape[1:]), keras.layers.TorchModuleWrapper(model)])"
+    if _backend.NAME == "torch":
+        return f", a module of PyTorch: model = {wrapped}"
+    return (
+        f", a module of PyTorch: set KERAS_BACKEND=torch and model = {wrapped}; or without"
+        " gradients"
+        " advex.BlackBox(lambda x: model(torch.from_numpy(x)).detach().numpy(), classes=10)"
+    )
+
+
+def several_inputs(model: keras.Model) -> str:
+    """The error about several inputs: how to attack one of them while the others stay as they
+    are.
+    """
+    inputs = list(model.inputs)
+    given = [str(tensor.name) for tensor in inputs]
+    names = [
+        name if _usable(name) and given.count(name) == 1 else f"input_{place}"
+        for place, name in enumerate(given)
+    ]
+    floats = [place for place, tensor in enumerate(inputs) if "float" in str(tensor.dtype)] or [0]
+    chosen = max(floats, key=lambda place: len(inputs[place].shape))
+    held = [f"hold({name})" if place != chosen else name for place, name in enumerate(names)]
+    others = [
+        f"{names[place]} of shape {(1, *tensor.shape[1:])}"
+        for place, tensor in enumerate(inputs)
+        if place != chosen
+    ]
+    return (
+        f"the model has {len(inputs)} inputs, {', '.join(given)}; fix all but one:"
+        f" {' and '.join(others)}, the same for every row (other values in each row are not"
+        f" possible yet): {names[chosen]} = keras.Input({tuple(inputs[chosen].shape[1:])});"
+        f" {HOLD_RECIPE.format(names[chosen])};"
+        f" model = keras.Model({names[chosen]}, model({_passed(model, held)}))"
+    )
+
+
+def _usable(name: str) -> bool:
+    """Whether an input's name can be a variable of the recipe."""
+    return name.isidentifier() and not iskeyword(name) and name not in RECIPE_NAMES
+
+
+def _passed(model: keras.Model, values: list[str]) -> str:
+    """The inputs in the structure that the model takes, as source code."""
+    structure = getattr(model, "_inputs_struct", None)
+    if not isinstance(structure, dict) or not all(
+        isinstance(tensor, keras.KerasTensor) for tensor in structure.values()
+    ):
+        return f"[{', '.join(values)}]"
+    place = {id(tensor): number for number, tensor in enumerate(model.inputs)}
+    entries = [f"{key!r}: {values[place[id(tensor)]]}" for key, tensor in structure.items()]
+    return "{" + ", ".join(entries) + "}"
+
+
+def demand_scores(model: keras.Model) -> None:
+    """Raise if the graph of a functional or sequential model says that it does not answer with
+    (batch, classes).
+    """
+    outputs = getattr(model, "outputs", None)
+    if not outputs:
+        return
+    structure = getattr(model, "_outputs_struct", None)
+    if isinstance(structure, dict):
+        raise several_outputs(list(structure), "output")
+    if len(outputs) > 1:
+        raise several_outputs(list(range(len(outputs))), "outputs")
+    if len(outputs[0].shape) not in (1, 2):
+        raise no_scores(tuple(outputs[0].shape))
+
+
+def no_scores(shape: tuple[int | None, ...]) -> InvalidInput:
+    """The error for a model whose answer is no score for each class. Flatten() would make each
+    pixel's scores a class.
+    """
+    answer = f"the model must answer with (batch, classes), but its output has shape {shape}"
+    if len(shape) > 2 and all(size == 1 for size in shape[1:-1]):
+        return InvalidInput(
+            f"{answer}: one place with its classes is model ="
+            f" keras.Sequential([keras.Input(x.shape[1:]), model,"
+            f" keras.layers.Reshape(({shape[-1]},))])"
+        )
+    if len(shape) == 3:
+        return InvalidInput(
+            f"{answer}: a class for each part of a sequence, or boxes of a detector, are not"
+            f" supported yet"
+        )
+    if len(shape) > 3:
+        return InvalidInput(
+            f"{answer}: a class for each pixel (segmentation) is not supported yet; if these are"
+            f" the feature maps of a network"
+            " without its top (include_top=False), give the whole model, with the layers that"
+            " classify"
+        )
+    return InvalidInput(f"{answer}, which has no classes")
+
+
+def several_outputs(names: list[Any], graph: str = "") -> InvalidInput:
+    """The error about several outputs: how to attack the first; ``graph`` is the attribute that has
+    them, where one has.
+    """
+    first = repr(names[0]) if names else 0
+    recipe = (
+        # keeps the graph, in which a softmax is found
+        f"model = keras.Model(model.inputs, model.{graph}[{first}])"
+        if graph
+        else f"image = keras.Input(x.shape[1:]); model = keras.Model(image, model(image)[{first}])"
+    )
+    return InvalidInput(f"the model has several outputs ({names}); attack one of them: {recipe}")
