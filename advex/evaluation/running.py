@@ -29,6 +29,8 @@ from advex.attacks import Attack
 from advex.attacks.base import checked_inputs
 from advex.budgets import Budget
 from advex.classifier import Classifier
+from advex.doctor import EXAMPLES, Diagnosis
+from advex.doctor import diagnose as look
 from advex.errors import (
     AdvexError,
     AdvexWarning,
@@ -38,8 +40,6 @@ from advex.errors import (
     InvalidType,
     ModelWarning,
 )
-from advex.evaluation.doctor import EXAMPLES, Diagnosis
-from advex.evaluation.doctor import diagnose as look
 from advex.evaluation.evaluation import Evaluation
 from advex.evaluation.identity import About, about, backend_version, budget_text, demand_same
 from advex.evaluation.pieces import (
