@@ -195,16 +195,15 @@ def test_no_flag_on_the_shipped_model(embedded):
     assert found["D15"].found.startswith("the inputs are 8-bit images")
     found = diagnose(model, (images / 255).astype("float32"), labels, advex.Linf(2.9 / 255))
     demand_quiet(found)
+    assert found["D8"].measure["tried"] > 5  # gradient attacks leave some standing
     assert 0 < found["D15"].measure["after"] < found["D15"].measure["before"]
 
 
+@pytest.mark.reference
 @pytest.mark.parametrize(("name", "epsilon"), [("standard", 8 / 255), ("robust", 0.1)])
 def test_no_flag_on_larger_networks(fashion, name, epsilon):
-    path = SHARED / "models" / f"fmnist_{name}.keras"
-    if not path.exists():
-        pytest.skip("the larger networks are not beside this checkout (../shared/models)")
     images, labels = fashion
-    model = keras.models.load_model(path, compile=False)
+    model = keras.models.load_model(SHARED / "models" / f"fmnist_{name}.keras", compile=False)
     found = diagnose(model, (images[:36] / 255).astype("float32"), labels[:36], advex.Linf(epsilon))
     demand_quiet(found)
     assert found.examples > 25
