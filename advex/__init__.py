@@ -52,10 +52,10 @@ if TYPE_CHECKING:
     from advex.blackbox import BlackBox
     from advex.budgets import L0, L1, L2, Budget, Linf
     from advex.classifier import Classifier
+    from advex.driver.problem import Problem
     from advex.evaluation import Evaluation, evaluate
     from advex.goals import Goal, Targeted, Untargeted
     from advex.graph import function, gradients, jacobian, symbol, updates
-    from advex.problem import Problem
     from advex.result import Result
 
 __all__ = [
@@ -159,7 +159,7 @@ _HOMES = {
     "evaluation": ("Evaluation", "evaluate"),
     "goals": ("Goal", "Targeted", "Untargeted"),
     "graph": ("function", "gradients", "jacobian", "symbol", "updates"),
-    "problem": ("Problem",),
+    "driver.problem": ("Problem",),
     "result": ("Result",),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}

@@ -10,14 +10,15 @@ import functools
 import inspect
 import math
 import numbers
-from abc import ABCMeta
-from collections.abc import Callable
-from typing import Any, ParamSpec, Self, TypeVar
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, ParamSpec, Self, TypeVar
 
-from advex.errors import InvalidInput, InvalidType, nearest
+from advex._keywords import Called, unknown_keyword
+from advex.errors import InvalidInput, InvalidType
 
 LARGEST = 2**31 - 1  # of a whole number
 HUGE = 1e38  # float32 ends a little above it
+CHECK = "advex"  # the key of a check in the metadata of its field
 
 PER_FEATURE = (
     "a value for each feature is not possible yet. Scale each feature to [0, 1], x = (x - low) /"
@@ -29,49 +30,7 @@ PER_FEATURE = (
 
 P = ParamSpec("P")
 R = TypeVar("R")
-
-ELSEWHERE = {
-    "eps": "the size of the budget is given at the call: attack(model, x, labels,"
-    " advex.Linf(8/255))",
-    "norm": "the norm is chosen by the budget at the call: advex.Linf(8/255), advex.L2(0.5),"
-    " advex.L1(10), advex.L0(20)",
-    "model": "the model is given at the call: attack(model, x, labels, advex.Linf(8/255))",
-    "targeted": "the goal is given at the call: attack(model, x, advex.Targeted(labels),"
-    " advex.Linf(8/255))",
-    "batch_size": "the batch size is given at the call: attack(model, x, labels, budget,"
-    " batch_size=64)",
-    "seed": "the seed is given at the call: attack(model, x, labels, budget, seed=1)",
-    "n_restarts": "restarts are a wrapper: advex.Restarts(attack, 5)",
-}
-ELSEWHERE |= {
-    "epsilon": ELSEWHERE["eps"],
-    "box": "the box belongs to the model: advex.Classifier(model, box=(0, 255))",
-}
-ELSEWHERE |= {
-    "clip_min": ELSEWHERE["box"],
-    "clip_max": ELSEWHERE["box"],
-    "restarts": ELSEWHERE["n_restarts"],
-}
-
-
-def unknown_keyword(owner: str, word: str, known: list[str]) -> InvalidType:
-    """The error for a keyword that does not exist, with its proper place or the nearest that does
-    exist.
-    """
-    if word in ELSEWHERE and not known_as(word, known):
-        return InvalidType(f"{owner} has no keyword {word!r}: {ELSEWHERE[word]}")
-    if close := nearest(word, known):
-        return InvalidType(f"{owner} has no keyword {word!r}; did you mean {close[0]!r}?")
-    return InvalidType(
-        f"{owner} has no keyword {word!r}; it knows {', '.join(map(repr, known)) or 'none'}"
-    )
-
-
-def known_as(word: str, known: list[str]) -> bool:
-    """Whether one of the ``known`` keywords is ``word`` in another form: eps is epsilon, n_restarts
-    is restarts.
-    """
-    return any(name.startswith(word) or word.endswith(f"_{name}") for name in known)
+T = TypeVar("T")
 
 
 def helpful(function: Callable[P, R]) -> Callable[P, R]:
@@ -195,12 +154,35 @@ def switch(name: str, value: Any) -> None:
         raise InvalidType(f"{name} must be True or False; received {shown(value)}")
 
 
-def _number_or_schedule(name: str, value: Any) -> None:
+def _number(
+    name: str,
+    value: Any,
+    *,
+    at_least: float = 0.0,
+    above: float | None = None,
+    below: float | None = None,
+    at_most: float | None = None,
+    share: str = "a share",
+) -> None:
+    """An error that names the argument unless ``value`` is a number within its limits."""
+    lowest = at_least if above is None else above
+    number = real_number(name, value, lowest=lowest, strict=above is not None)
+    if below is not None and number >= below:
+        raise InvalidInput(f"{name} is {share}, below {below:g}; received {value!r}")
+    if at_most is not None and number > at_most:
+        raise InvalidInput(f"{name} is {share}, at most {at_most:g}; received {value!r}")
+
+
+def _whole(name: str, value: Any, *, at_least: int = 1) -> None:
+    whole_number(name, value, lowest=at_least)
+
+
+def _schedule(name: str, value: Any, **limits: Any) -> None:
     if not callable(value):
-        real_number(name, value, strict=True)
+        _number(name, value, **limits)
 
 
-def _callable(name: str, value: Any) -> None:
+def _function(name: str, value: Any) -> None:
     if not callable(value):
         raise InvalidType(
             f"{name} must be a function (logits, goal) -> (batch,), such as advex.losses.margin;"
@@ -208,67 +190,71 @@ def _callable(name: str, value: Any) -> None:
         )
 
 
-def _whole_or_none(name: str, value: Any) -> Any:
-    return None if value is None else whole_number(name, value)
+def _choice(name: str, value: Any, *, among: tuple[str, ...]) -> None:
+    if not isinstance(value, str) or value not in among:
+        known = ", ".join(map(repr, among))
+        raise InvalidInput(f"{name} must be one of {known}; received {shown(value)}")
 
 
-CHECKS: dict[str, Callable[[str, Any], Any]] = {
-    "steps": whole_number,
-    "restarts": whole_number,
-    "classes": whole_number,
-    "samples": whole_number,
-    "patience": _whole_or_none,
-    "step_size": _number_or_schedule,
-    "learning_rate": _number_or_schedule,
-    "decay": real_number,
-    "rho": real_number,
-    "loss": _callable,
+KINDS: dict[str, Callable[..., Any]] = {
+    "whole": _whole,
+    "number": _number,
+    "schedule": _schedule,
+    "function": _function,
+    "choice": _choice,
+    "switch": switch,
 }
 
 
-class _Called(ABCMeta):
-    """Answers a constructor that is called with too much or too little, as Python would, but says
-    what to do.
+@dataclasses.dataclass(frozen=True)
+class Check:
+    """Raises an error that names the argument where a value is not what it must be.
+
+    Args:
+        kind: "whole" (a whole number), "number", "schedule" (a number, or a function of progress),
+            "function", "choice" or "switch".
+        optional: let None pass.
+        limits: of whole numbers ``at_least``; of numbers ``at_least`` or ``above``, and ``below``
+            or ``at_most``; of choices ``among``.
     """
 
-    @property
-    def __signature__(cls) -> inspect.Signature:
-        """That of the constructor, for help, completion and whoever else asks."""
-        whole = inspect.signature(cls.__init__)  # type: ignore[misc]
-        return whole.replace(
-            parameters=list(whole.parameters.values())[1:],
-            return_annotation=inspect.Signature.empty,
-        )
+    kind: str
+    optional: bool = False
+    limits: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
-    def __call__(cls, *args: Any, **kwargs: Any) -> Any:
-        name = cls.__name__
-        if missing := sorted(getattr(cls, "__abstractmethods__", ())):
-            raise InvalidType(
-                f"{name} is a base class: a subclass must have {', '.join(missing)}; use one of"
-                f" advex, or write one"
-            )
-        fields = dataclasses.fields(cls) if dataclasses.is_dataclass(cls) else ()
-        if args and fields and all(field.kw_only for field in fields):
-            words = ", ".join(field.name for field in fields)
-            raise InvalidType(
-                f"{name} takes its settings by name ({words}); the model comes at the call:"
-                f" {name}()(model, x, labels, budget)"
-            )
-        try:
-            inspect.signature(cls.__init__).bind(None, *args, **kwargs)  # type: ignore[misc]
-        except TypeError as problem:
-            cls.__new__(cls, *args, **kwargs)  # type: ignore[arg-type]  # answers misspelt keywords and unusable values
-            raise InvalidType(
-                f"{name}(): {problem}; it takes"
-                f" {', '.join(field.name for field in fields) or 'nothing'}"
-            ) from None
-        return super().__call__(*args, **kwargs)
+    def __call__(self, name: str, value: Any) -> None:
+        if not (self.optional and value is None):
+            KINDS[self.kind](name, value, **self.limits)
 
 
-class Settings(metaclass=_Called):
+def setting(default: T, kind: str, **limits: Any) -> T:
+    """A field of a ``Settings`` class whose values are checked, see ``Check``; None passes where it
+    is the default.
+
+    The check is kept in the metadata of the field and applies to it alone: a subclass that declares
+    a field of the same name has one of its own.
+
+    Example:
+        >>> from dataclasses import dataclass
+        >>> @dataclass(frozen=True, kw_only=True)
+        ... class Fading(Settings):
+        ...     decay: float = setting(0.9, "number", at_least=0)
+        >>> Fading(decay=-1)
+        Traceback (most recent call last):
+        advex.errors.InvalidInput: Fading(decay=...) must be a finite number of at least 0; ...
+    """
+    check = Check(kind, default is None, limits)
+    made: T = dataclasses.field(default=default, metadata={CHECK: check})
+    return made
+
+
+class Settings(metaclass=Called):
     """Base of the frozen dataclasses that hold settings: keywords are checked before they are
     stored.
     """
+
+    _words: ClassVar[Mapping[str, Check]] = {}
+    """Checks of the names that mean the same in every subclass, however it declares them."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -292,7 +278,8 @@ class Settings(metaclass=_Called):
         for word in kwargs:
             if names and word not in names:
                 raise unknown_keyword(cls.__name__, word, names)
+        checks = {field.name: field.metadata.get(CHECK) for field in fields}
         for word, value in [*zip(names, args, strict=False), *kwargs.items()]:
-            if word in CHECKS:
-                CHECKS[word](f"{cls.__name__}({word}=...)", value)
+            if check := checks.get(word) or cls._words.get(word):
+                check(f"{cls.__name__}({word}=...)", value)
         return super().__new__(cls)

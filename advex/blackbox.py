@@ -126,35 +126,6 @@ class Answers(Forward):
         return np.log(np.maximum(scores, TINY)) if self.head == "probabilities" else scores
 
 
-class Question(BaseException):  # no error: nothing that catches errors may stop it
-    """What a search needs to know before it can go on: the scores of the ``live`` rows, (batch,) of
-    bool, of ``point``.
-    """
-
-    def __init__(self, point: Tensor, live: Tensor) -> None:
-        super().__init__("a black box can only be asked between the parts of a step")
-        self.point, self.live = point, live
-
-
-class Given(Forward):
-    """Answers that were fetched beforehand, in the order of the questions; one question more is
-    raised.
-
-    So all but the questions can be compiled: what is compiled never calls the function.
-    """
-
-    def __init__(self, classes: int, answers: Sequence[Tensor]) -> None:
-        self._left, self.classes = list(answers), classes
-        self.coarse, self.folded, self.independent = False, False, False
-
-    def __call__(self, x: Tensor, live: Tensor | None = None) -> Tensor:
-        if live is None:
-            raise GradientUnavailable(NO_GRADIENT)
-        if not self._left:
-            raise Question(x, live)
-        return self._left.pop(0)
-
-
 class BlackBox(Classifier):
     """A function in place of a model, for attacks that look at scores alone.
 

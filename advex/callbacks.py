@@ -12,7 +12,7 @@ import numpy as np
 from advex._arrays import Array, Tensor
 from advex._settings import helpful, shown, whole_number
 from advex.attacks import Attack
-from advex.attacks.base import checked_inputs
+from advex.attacks.inputs import checked_inputs
 from advex.budgets import Budget
 from advex.classifier import Classifier
 from advex.errors import AdvexWarning, InvalidInput, InvalidType

@@ -385,7 +385,7 @@ def _chosen_attack(options: argparse.Namespace) -> Attack:
         if name != "gradient-ascent":
             raise InvalidInput("--learning-rate belongs to --attack gradient-ascent")
         settings["learning_rate"] = options.learning_rate
-    attack: Attack = getattr(advex, ATTACKS[name])(**settings)
+    attack: Any = getattr(advex, ATTACKS[name])(**settings)
     if options.restarts != 1:
         if name != "pgd":
             raise InvalidInput(
@@ -715,8 +715,8 @@ class _Batch:
         import numpy as np
 
         from advex._grid import Grid
-        from advex.judging import Judge
-        from advex.search import default_batch
+        from advex.driver.judging import Judge
+        from advex.driver.shapes import default_batch
 
         grid = Grid(x.dtype, classifier.box)
         judge = Judge(classifier, grid, default_batch(x.shape[1:]), grid.working(x[:16]))

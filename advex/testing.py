@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import pickle
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
 from fractions import Fraction
 from typing import Any
@@ -17,17 +18,27 @@ from advex import _backend
 from advex._arrays import Array
 from advex._grid import Grid
 from advex._settings import shown
-from advex.attacks.base import Attack, checked_call
-from advex.attacks.wrappers import Ensemble, EveryTarget, Restarts
+from advex.attacks.base import Attack
+from advex.attacks.call import checked_call
 from advex.budgets import L0, L1, L2, Budget, Linf
 from advex.classifier import Classifier
+from advex.driver.judging import CHECKED
+from advex.driver.loop import Scene, Seen, by_hand
+from advex.driver.plan import Run, Wave
+from advex.driver.programs import Programs
 from advex.errors import AdvexWarning, InvalidInput, InvalidType
 from advex.goals import Targeted, Untargeted
-from advex.problem import Problem
 from advex.result import Result
-from advex.search import Search, Stage
 
-__all__ = ["check_attack", "linear_data", "linear_extreme", "linear_model", "small_network", "walk"]
+__all__ = [
+    "check_attack",
+    "linear_data",
+    "linear_extreme",
+    "linear_model",
+    "small_network",
+    "stepwise",
+    "walk",
+]
 
 FEATURES = 12
 
@@ -243,7 +254,7 @@ def walk(
     What the driver must agree with, and a way to look at an attack step by step.
 
     Args:
-        attack: one without stages of its own (not ``Restarts``).
+        attack: one that is a single run (not ``Restarts``).
         model: as in a call of the attack.
         x: as in a call of the attack, at least one.
         goal: true labels (n,), a ``Goal``, or None: the model's own predictions are left.
@@ -262,50 +273,75 @@ def walk(
         >>> len(walk(advex.BIM(steps=5), linear_model(), x, labels, advex.Linf(0.1)).points)
         6
     """
-    # what a wrapper makes of one is no Attack
-    if not isinstance(attack, Attack) and not hasattr(type(attack), "step"):
-        raise InvalidType(f"walk needs an attack, such as advex.PGD(); received {shown(attack)}")
-    if isinstance(attack, Ensemble | EveryTarget | Restarts):
+    run, call = _one_run(attack), _checked(attack, model, x, goal, budget, seed)
+    seen = list(by_hand(run, *call))
+    return Walk([each.points for each in seen], seen[-1].found)
+
+
+def stepwise(
+    attack: Any, model: keras.Model | Classifier, x: Any, goal: Any, budget: Budget, seed: int = 0
+) -> Iterator[Seen]:
+    """The same step by step: after ``init``, and after every step, the points so far.
+
+    Args:
+        attack: as for ``walk``.
+        model: as for ``walk``.
+        x: as for ``walk``.
+        goal: as for ``walk``.
+        budget: as for ``walk``.
+        seed: as for ``walk``.
+
+    Yields:
+        ``Seen``: ``points``, (n, ...) in the model's units, ``found``, (n,) of bool, and ``rows``,
+        all that the driver holds of a batch, with ``memory`` and ``gradients`` among it.
+
+    Raises:
+        InvalidInput, InvalidType, GradientUnavailable: as in a call of the attack.
+
+    Example:
+        >>> import advex
+        >>> x, labels = linear_data(4)
+        >>> seen = stepwise(advex.BIM(steps=3), linear_model(), x, labels, advex.Linf(0.1))
+        >>> [bool(each.found.any()) for each in seen]
+        [False, True, True, True]
+    """
+    return by_hand(_one_run(attack), *_checked(attack, model, x, goal, budget, seed))
+
+
+def _one_run(attack: Any) -> Run:
+    """The only run of an attack, or of what a wrapper makes of one."""
+    if isinstance(attack, Attack):
+        runs = [run for wave in attack.plan() for run in wave.runs]
+        if len(runs) == 1:
+            return runs[0]
         raise InvalidInput(
-            f"walk needs one attack without stages of its own; received {attack!r}:"
-            f" attack.stages()[0].attack"
+            f"walk needs an attack of a single run; received {attack!r}, which has {len(runs)}:"
+            " attack.plan()[0].attack"
         )
-    classifier, x, goal, budget, seed = checked_call(attack, model, x, goal, budget, seed)
+    if not hasattr(type(attack), "step"):  # what a wrapper makes of an attack is no Attack
+        raise InvalidType(f"walk needs an attack, such as advex.PGD(); received {shown(attack)}")
+    return Run(attack)
+
+
+def _checked(
+    attack: Any, model: Any, x: Any, goal: Any, budget: Any, seed: int
+) -> tuple[Programs, Scene]:
+    call = checked_call(attack, model, x, goal, budget, seed)
+    classifier, x = call.classifier, call.x
     if not len(x) or not classifier.symbolic:
         raise InvalidInput(
             f"walk needs a model and at least one input; received {classifier!r} and {len(x)}"
             f" inputs"
         )
     grid = Grid(x.dtype, classifier.box)
-    forward = classifier.forward(grid.working(x[:16]))
-    if goal is None:
-        goal = Untargeted(
-            np.asarray(_backend.to_numpy(forward(ops.convert_to_tensor(grid.working(x))))).argmax(
-                axis=1
-            )
-        )
-    goal = goal.check(len(x), forward.classes).of(forward.independent)
-    search = Search(classifier, grid, x, goal, budget, seed, len(x), lambda *_: None)
-    shared = {name: ops.convert_to_tensor(value) for name, value in search.shared.items()}
-    search.pool = [Stage(attack)]
-    state = search.rows(np.arange(len(x)), len(x))
-
-    def problem() -> Problem:
-        return Problem(forward, grid, goal, budget, attack.rounds, state, shared)
-
-    now = problem()
-    point, memory = attack.init(now)
-    points = [point]
-    for _ in range(attack.rounds):
-        state = now.outcome()
-        now = problem()
-        point, memory = attack.step(now, point, memory)
-        points.append(point)
-        state = now.outcome() | {"step": state["step"] + 1}
-        now = problem()
-    now.logits(point)
-    found = np.asarray(_backend.to_numpy(now.found))[: len(x)]
-    return Walk([np.array(_backend.to_numpy(point))[: len(x)] for point in points], found)
+    forward = classifier.forward(grid.working(x[:CHECKED]))
+    made = call.goal
+    if made is None:
+        logits = _backend.to_numpy(forward(ops.convert_to_tensor(grid.working(x))))
+        made = Untargeted(logits.argmax(axis=1))
+    made = made.check(len(x), forward.classes).of(forward.independent)
+    programs = Programs(classifier, forward, grid, made, call.budget)
+    return programs, Scene(grid, x, made, call.budget, call.seed)
 
 
 @dataclass(frozen=True)
@@ -522,24 +558,23 @@ def _last_point(attack: Attack, budgets: tuple[Budget, ...]) -> None:
     budget = next((wide[type(budget)] for budget in budgets if type(budget) in wide), None)
     if budget is None:
         return
-    first = attack.stages()[0]
+    first = attack.plan()[0].runs[0]
     inner: Any = first.attack
     if "steps" in {field.name for field in fields(inner)}:
         inner = replace(inner, steps=2 + inner.steps - inner.rounds)
-    walked = walk(inner, model, x, Untargeted(labels), budget, seed=0)
-    moved = np.abs(walked.points[-1] - walked.points[-2]).max()
-    # by itself, as soon as the boundary is crossed, for instance
-    stops = type(inner).done is not Attack.done
-    parts = first.end is not None  # which never run as one
-    _demand(
-        moved > 0 or parts or (stops and walked.found.all()), f"{attack!r}: the last step moves"
-    )
+    walked = walk(inner, model, x, Untargeted(labels), budget, seed=0) if not first.steps else None
     result = attack(model, x, labels, budget)
     _demand(
         result.success.any(),
         f"{attack!r}: some of {len(x)} inputs of a linear model are broken within {budget!r}",
     )
-    same = attack.stages() == [Stage(attack)] and inner == attack
+    if walked is None:  # a part of an attack, which never runs alone
+        return
+    moved = np.abs(walked.points[-1] - walked.points[-2]).max()
+    # by itself, as soon as the boundary is crossed, for instance
+    stops = type(inner).done is not Attack.done
+    _demand(moved > 0 or (stops and walked.found.all()), f"{attack!r}: the last step moves")
+    same = attack.plan() == [Wave((Run(attack),))] and inner == attack
     _demand(
         not same or (result.success == walked.found).all(), f"{attack!r}: the last point is judged"
     )

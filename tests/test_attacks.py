@@ -204,7 +204,7 @@ def test_every_point_on_the_way_is_inside(attack, budget):
         np.random.default_rng(0).uniform(size=(8, 6, 6, 3)).astype("float32"),
     )
     goal = advex.Untargeted(np.arange(8) % 4)
-    for point in walk(attack.stages()[0].attack, model, x, goal, budget).points:
+    for point in walk(attack.plan()[0].attack, model, x, goal, budget).points:
         assert (point >= 0).all() and (point <= 1).all()
         rounding = budget.measure(np.full((1, 108), 2.0**-24))[0] if budget.homogeneous else 0.0
         assert (

@@ -15,10 +15,11 @@ from keras import ops
 import advex
 from advex.attacks.apgd import checkpoints, phases
 from advex.attacks.autoattack import members
-from advex.attacks.verdict import ALL, CLOSE, CLOSEST, SPRINT, Cascade
+from advex.attacks.composite import Wrapper
+from advex.attacks.verdict import ALL, CLOSE, CLOSEST, SPRINT
+from advex.driver.plan import one_by_one
 from advex.errors import InvalidInput, InvalidType
 from advex.losses import cross_entropy, dlr, margin
-from advex.search import Search
 from advex.testing import check_attack, linear_data, linear_model, small_network, walk
 
 BUDGETS = (advex.Linf(0.02), advex.L2(0.15), advex.L1(0.7))
@@ -305,8 +306,12 @@ def test_only_survivors_go_on_and_the_account_adds_up():
     assert (alone.success == np.isin(result.broken_by, ["clean", stages[0]["attack"]])).all()
 
 
-def one_by_one(monkeypatch):
-    monkeypatch.setattr("advex.search._pools", lambda stages, _: [[stage] for stage in stages])
+@dataclass(frozen=True)
+class Apart(Wrapper):
+    """An attack whose runs never go side by side."""
+
+    def plan(self, budget=None):
+        return one_by_one(self.attack.plan(budget))
 
 
 LEAP = advex.PGD(steps=1, step_size=0.4)  # finds little, in each run something else
@@ -321,15 +326,14 @@ REPEATED = {
 @pytest.mark.backends
 @pytest.mark.parametrize("attack", REPEATED.values(), ids=REPEATED)
 @pytest.mark.parametrize("size", [None, 8])
-def test_repetitions_side_by_side_find_what_they_find_one_by_one(attack, size, monkeypatch):
+def test_repetitions_side_by_side_find_what_they_find_one_by_one(attack, size):
     generator = np.random.default_rng(3)
     model = linear_model(generator.normal(size=(8, 6)) * [0.1, 0.3, 1, 2, 3, 4])
     x = generator.uniform(0.3, 0.7, size=(60, 8)).astype("float32")
     labels = np.asarray(ops.convert_to_numpy(model(x))).argmax(1)
     budget = advex.Linf(0.02)
     together = attack(model, x, labels, budget, seed=1, batch_size=size)
-    one_by_one(monkeypatch)
-    apart = attack(model, x, labels, budget, seed=1, batch_size=size)
+    apart = Apart(attack)(model, x, labels, budget, seed=1, batch_size=size)
     assert (together.broken_by == apart.broken_by).all()
     assert np.abs(together.x - apart.x).max() <= 1e-5
     assert (together.queries >= apart.queries).all() and (
@@ -345,23 +349,17 @@ def test_repetitions_side_by_side_find_what_they_find_one_by_one(attack, size, m
     assert stages[0]["queries"] == apart.info["stages"][0]["queries"]
 
 
-def test_repetitions_share_batches_where_few_rows_are_left(monkeypatch):
+def test_repetitions_share_batches_where_few_rows_are_left():
     model, x, labels = data(6)
-    calls = []
-    inner = Search._ended
-
-    def counted(self, state, slots, ends):
-        calls.append(len(slots))
-        return inner(self, state, slots, ends)
-
-    monkeypatch.setattr(Search, "_ended", counted)
-    attack = advex.Restarts(advex.PGD(steps=10), 6)
-    result = attack(model, x, labels, advex.Linf(1e-4))
-    together = len(calls)
-    calls.clear()
-    one_by_one(monkeypatch)
-    assert (attack(model, x, labels, advex.Linf(1e-4)).queries == result.queries).all()
-    assert together <= 2 * 12 < 6 * 10 <= len(calls)
+    attack, rounds, results = advex.Restarts(advex.PGD(steps=10), 6), [], []
+    for one in (attack, Apart(attack)):
+        told = []
+        results.append(
+            one(model, x, labels, advex.Linf(1e-4), progress=lambda *seen, to=told: to.append(seen))
+        )
+        rounds.append(len(told))
+    assert (results[0].queries == results[1].queries).all()
+    assert rounds[0] <= 2 * 12 < 6 * 10 <= rounds[1]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -388,22 +386,11 @@ class Late(advex.Attack):
 @pytest.mark.backends
 @pytest.mark.filterwarnings("ignore:The model answered NaN")
 @pytest.mark.parametrize(("wait", "lost"), [(5, -1), (5, 1), (5, 2), (0, 1)])
-def test_the_earlier_repetition_counts_also_where_it_is_later(wait, lost, monkeypatch):
+def test_the_earlier_repetition_counts_also_where_it_is_later(wait, lost):
     model, (x, labels) = linear_model(), linear_data(12)
     attack, budget = advex.Restarts(Late(waits=(9, wait, 0, 0), lost=lost), 4), advex.Linf(0.4)
-    left = []
-    inner = Search._leave
-
-    def leave(self, state, slots, ended):
-        left.extend(self._split(slots[ended])[1].tolist() if len(self.pool) > 1 else [])
-        inner(self, state, slots, ended)
-
-    monkeypatch.setattr(Search, "_leave", leave)
     result = attack(model, x, labels, budget)
-    # a later one is ready before the first, or at once with it
-    assert 0 in left and (left[0] > 0) == (wait > 0)
-    one_by_one(monkeypatch)
-    alone = attack(model, x, labels, budget)
+    alone = Apart(attack)(model, x, labels, budget)
     assert (result.success == alone.success).all() and (result.broken_by == alone.broken_by).all()
     assert result.success.any() == (lost != 1)
     assert (result.x == alone.x).all()
@@ -438,10 +425,10 @@ def test_repetitions_end_when_an_earlier_one_succeeds():
 
 
 def test_members_draw_different_numbers():
-    salts = [stage.salt for stage in advex.Ensemble(advex.PGD(), advex.PGD()).stages()]
-    assert len(set(salts)) == 2
-    inner = advex.EveryTarget(advex.Restarts(advex.PGD(), 3), 4).stages()
-    assert len({(stage.salt, stage.aim) for stage in inner}) == 12
+    waves = advex.Ensemble(advex.PGD(), advex.PGD()).plan()
+    assert len({run.salt for wave in waves for run in wave.runs}) == 2
+    inner = advex.EveryTarget(advex.Restarts(advex.PGD(), 3), 4).plan()
+    assert len({(run.salt, run.rank) for wave in inner for run in wave.runs}) == 12
 
 
 @pytest.mark.parametrize(
@@ -488,7 +475,7 @@ def test_transforms_are_averaged_and_are_no_answers():
             return x + gradient, memory
 
     points = walk(
-        advex.AveragedGradient(Looks(), (only_first, only_second), 2).stages()[0].attack,
+        advex.AveragedGradient(Looks(), (only_first, only_second), 2).plan()[0].attack,
         model,
         x,
         advex.Untargeted([1]),
@@ -543,9 +530,10 @@ def test_settings_of_the_papers():
         every(fab, 9),
         square,
     )
-    names = [stage.label for stage in advex.AutoAttack("plus").stages(advex.Linf(0.1))]
+    waves = advex.AutoAttack("plus").plan(advex.Linf(0.1))
+    names = [run.label for wave in waves for run in wave.runs]
     assert len(names) == 5 + 5 + 5 + 1 + 9 + 9
-    assert [stage.attack.samples for stage in advex.AutoAttack("rand").stages(advex.Linf(0.1))] == [
+    assert [wave.attack.samples for wave in advex.AutoAttack("rand").plan(advex.Linf(0.1))] == [
         20,
         20,
     ]
@@ -630,7 +618,7 @@ def test_verdict_trusts_honest_gradients_and_gives_up_where_it_is_hopeless():
     stood = ~result.success
     assert stood.sum() > 5
     all_have, close, closest = (
-        sum(run.steps for run in runs) for runs in ([SPRINT, *ALL], CLOSE, CLOSEST)
+        sum(run.steps for run in runs) for runs in (SPRINT + ALL, CLOSE, CLOSEST)
     )
     enough = all_have + 2  # the probe and the review
     spent = set(result.gradients[stood].tolist())
@@ -638,17 +626,6 @@ def test_verdict_trusts_honest_gradients_and_gives_up_where_it_is_hopeless():
     assert enough in spent
 
 
-def test_verdict_runs_autoattack_on_the_suspicious_alone():
-    stages = advex.Verdict().stages(advex.Linf(0.1))
-    parts = [stage for stage in stages if stage.attack == Cascade()]
-    assert stages[: len(parts)] == parts == Cascade().stages()
-    assert [stage.end for stage in parts[:-1]] == [stage.begin for stage in parts[1:]] and parts[
-        -1
-    ].end == Cascade.steps
-    others = stages[len(parts) :]
-    assert [stage.attack for stage in others] == [
-        stage.attack for stage in advex.AutoAttack().stages(advex.Linf(0.1))
-    ]
-    assert all(stage.doubtful for stage in others)
+def test_verdict_has_no_l0_form():
     with pytest.raises(InvalidInput, match="L0"):
         advex.Verdict()(linear_model(), *linear_data(2), advex.L0(2))

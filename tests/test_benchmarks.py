@@ -58,17 +58,18 @@ def test_rows_that_leave_and_rows_that_stay_give_the_same_verdicts(benchmark, ca
 
 def test_the_drivers_put_the_ordinary_one_back(benchmark):
     import advex
-    from advex import search
+    from advex.driver.batch import Batch
+    from advex.driver.programs import Program
 
     leaving_rows = benchmark("leaving_rows")
-    ordinary = search.Search
+    ordinary = Program.step, Batch.ended
     x, labels = advex.testing.linear_data()
-    _, plain = leaving_rows.drivers()
+    plain = leaving_rows.Driver(plain=True)
     attack, model = advex.PGD(steps=3), advex.testing.linear_model()
     result, evaluated, _ = leaving_rows.attacked(
         plain, attack, model, x, labels, advex.Linf(0.3), None
     )
-    assert search.Search is ordinary
+    assert (Program.step, Batch.ended) == ordinary
     attacked = len(x) - int((result.distance == 0).sum())
     assert evaluated == 3 * attacked
 

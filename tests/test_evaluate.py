@@ -20,10 +20,10 @@ import pytest
 from keras import ops
 
 import advex
+from advex.attacks.call import attacked_by, checked_call
 from advex.errors import Interrupted, InvalidInput, InvalidType, ModelWarning
 from advex.evaluation import Evaluation, running
 from advex.evaluation.store import Store, packed, unpacked
-from advex.judging import even
 
 BUDGET = advex.Linf(0.1)
 ATTACKS = {"steps": advex.PGD(steps=5), "one": advex.FGSM()}
@@ -289,8 +289,8 @@ def test_batches_that_are_filled_up_find_the_same(case, rows):
     ):
         budget = advex.L2() if isinstance(attack, advex.DDN) else BUDGET
         usual = attack(model, x, labels, budget, batch_size=16)
-        with even(rows):
-            filled = attack(model, x, labels, budget, batch_size=16)
+        call = checked_call(attack, model, x, labels, budget, 0)
+        filled = attacked_by(attack, call._replace(batch_size=16, multiple=rows))
         for name in ("success", "gradients", "queries", "prediction", "broken_by"):
             assert (getattr(usual, name) == getattr(filled, name)).all(), name
         assert np.allclose(usual.x, filled.x, atol=1e-5)

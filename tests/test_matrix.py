@@ -260,21 +260,15 @@ def most(attack: advex.Attack, budget: advex.Budget) -> int:
     """Queries that an attack may spend on a row: two a step, or one for each look, and a few before
     and after.
     """
-    stages = attack.stages(budget)
-    looks = 20 if "Averag" in repr(stages) else 1
-    return sum(
-        (2 * looks + 1) * (stage.attack.rounds if stage.end is None else stage.end - stage.begin)
-        + 4
-        for stage in stages
-    )
+    waves = attack.plan(budget)
+    looks = 20 if "Averag" in repr(waves) else 1
+    runs = [run for wave in waves for run in wave.runs]
+    return sum((2 * looks + 1) * (run.end - run.begin) + 4 for run in runs)
 
 
 def one_by_one(attack: advex.Attack, budget: advex.Budget) -> bool:
-    """Whether the runs of an attack come one after the other, or only two at most are of the same
-    attack.
-    """
-    runs = [(id(stage.attack), stage.group) for stage in attack.stages(budget)]
-    return not budget.limited or max(map(runs.count, runs)) <= 2
+    """Whether the runs of an attack come one after the other."""
+    return not budget.limited or all(len(wave.runs) == 1 for wave in attack.plan(budget))
 
 
 def demand_contract(
@@ -312,7 +306,7 @@ def demand_contract(
     )
     rest = np.arange(COUNT) != WRONG
     assert (result.queries[rest] >= 2).all() and (result.queries <= most(attack, cell.budget)).all()
-    gradients = any(stage.attack.needs_gradient for stage in attack.stages(cell.budget))
+    gradients = any(wave.attack.needs_gradient for wave in attack.plan(cell.budget))
     assert ((result.gradients[rest] > 0) == gradients).all()
     # kernels round the rows of a batch differently
     near = 1e-3 if cell.entry.long and not cell.limited else 1e-5
@@ -369,7 +363,7 @@ def test_every_way_of_calling(cell, model, data):
             assert {*said["broken_by"], *result.broken_by[right]} <= {
                 "",
                 "clean",
-                *(s.label for s in tried.stages(budget)),
+                *(run.label for wave in tried.plan(budget) for run in wave.runs),
             }
         # How many runs side by side a row was in before one of them broke it depends on the room
         # there was.
@@ -388,7 +382,7 @@ def test_every_way_of_calling(cell, model, data):
         for place, broken in enumerate(alone.success | follows.success)
     ]
 
-    first = np.char.startswith(follows.broken_by, behind.attacks[0].stages()[0].label)
+    first = np.char.startswith(follows.broken_by, behind.attacks[0].plan()[0].runs[0].label)
     if cell.entry.alike and cell.limited:
         assert (follows.success == (first | alone.success)).all()
     elif cell.entry.alike:

@@ -404,10 +404,10 @@ def test_minimum_norm_is_the_best_of_its_members(three_classes):
         result = attack(model, x, labels)
         assert type(result.budget).__name__ == norm
         assert not result.budget.limited
-        first = attack.stages()[0].attack(model, x, labels, result.budget)
+        first = attack.plan()[0].attack(model, x, labels, result.budget)
         assert (result.distance <= first.distance + 1e-9).all()
         assert result.gradients.max() <= 1000
-        assert len(result.info["stages"]) == len(attack.stages())
+        assert len(result.info["stages"]) == len(attack.plan())
     assert advex.MinimumNorm(advex.L1) == advex.MinimumNorm("L1") == advex.MinimumNorm(advex.L1())
 
 

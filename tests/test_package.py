@@ -14,7 +14,7 @@ import advex
 PACKAGE = Path(advex.__file__).parent
 
 LAYERS = [
-    {"errors", "_settings", "_others", "_arrays", "_version", "data"},
+    {"errors", "_settings", "_keywords", "_others", "_arrays", "_version", "data"},
     {"_backend"},
     {"graph", "goals", "losses", "budgets", "_grid", "images"},
     {"folding", "classifier", "problem", "result"},
@@ -36,6 +36,8 @@ LAYERS = [
 ]
 WITHIN = {  # arrows inside a layer, each to something below it
     ("_settings", "errors"),
+    ("_settings", "_keywords"),
+    ("_keywords", "errors"),
     ("_others", "errors"),
     ("losses", "goals"),
     ("_grid", "budgets"),

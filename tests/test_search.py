@@ -12,6 +12,7 @@ from keras import ops
 
 import advex
 from advex import images
+from advex.driver import draws
 from advex.testing import linear_data, linear_model, small_network, walk
 
 EPSILON = 4 / 255  # about four in five fall: both outcomes occur
@@ -169,19 +170,11 @@ def test_random_numbers_belong_to_the_row():
 
 @pytest.mark.backends
 def test_uniform_numbers_are_uniform():
-    from advex.problem import Problem
-    from advex.search import row_keys
-
     x = np.random.default_rng(0).uniform(size=(50, 4)).astype("float32")
-    problem = object.__new__(Problem)
-    problem._draws = 0
-    problem._state = {
-        "key": ops.convert_to_tensor(row_keys(x, 0)),
-        "salt": ops.zeros((50,), "int32"),
-    }
-    problem.step = ops.zeros((50,), "int32")
-    numbers = np.asarray(ops.convert_to_numpy(problem.uniform((2000,))))
-    signs = np.asarray(ops.convert_to_numpy(problem.signs((2000,))))
+    key, zero = ops.convert_to_tensor(draws.row_keys(x, 0)), ops.zeros((50,), "int32")
+    first, second = (draws.bits(key, zero, zero, draw, (2000,)) for draw in (1, 2))
+    numbers = np.asarray(ops.convert_to_numpy(first)) * 2.0**-24
+    signs = np.where(np.asarray(ops.convert_to_numpy(second)) >= 2**23, 1, -1)
     assert numbers.min() >= 0 and numbers.max() < 1
     counts, _ = np.histogram(numbers, bins=64, range=(0, 1))
     expected = numbers.size / 64

@@ -12,7 +12,9 @@ from keras import ops
 import advex
 from advex import _backend
 from advex._grid import Grid
-from advex.attacks.square import Frame, SquareAttack, eta, halvings
+from advex.attacks.square import SquareAttack
+from advex.attacks.square_l2 import eta
+from advex.attacks.square_windows import Frame, halvings
 from advex.errors import InvalidInput, InvalidType
 from advex.testing import linear_data, linear_extreme, linear_model, small_network, walk
 

@@ -9,6 +9,7 @@ from advex.attacks.autoattack import AutoAttack
 from advex.attacks.base import Attack
 from advex.attacks.bim import BIM
 from advex.attacks.carlini_wagner import CarliniWagner
+from advex.attacks.composite import AveragedGradient, Ensemble, EveryTarget, Restarts
 from advex.attacks.ddn import DDN
 from advex.attacks.deepfool import DeepFool
 from advex.attacks.elastic_net import ElasticNet
@@ -27,7 +28,6 @@ from advex.attacks.schedules import LinearDecay
 from advex.attacks.sigma_zero import SigmaZero
 from advex.attacks.square import SquareAttack
 from advex.attacks.verdict import Verdict
-from advex.attacks.wrappers import AveragedGradient, Ensemble, EveryTarget, Restarts
 
 __all__ = [
     "ALMA",

@@ -10,26 +10,23 @@ from typing import Any, ClassVar
 from keras import ops
 
 from advex._arrays import Tensor, rows, unit
-from advex._settings import real_number
+from advex._settings import setting
 from advex.attacks.base import Attack
 from advex.attacks.hyperplane import boundary
-from advex.budgets import L1, L2, Budget
-from advex.errors import InvalidInput
+from advex.budgets import L1, L2
+from advex.driver.problem import Loss, Problem
 from advex.goals import Goal
 from advex.losses import spread
-from advex.problem import Loss, Problem
 
-KEPT = 0.9  # of the weight, of the mean square and of the momentum, from step to step
-# looks at the constraint, what counts as a gain, and what follows where there is none
-EVERY, ENOUGH, SHARPER = (
-    10,
-    0.95,
-    1.2,
-)
-END = 0.01  # what is left of the steps at the end
-TINY = 1e-8
-BEHIND = 1e-4  # the constraint asks for so much more than the boundary
-FIRST = {L2: 0.1, L1: 0.5}  # how far the first step goes, in units of the box's range
+DECAY = 0.9  # of the weight, of the mean square and of the momentum, from step to step
+LOOK_EVERY = 10  # steps between two looks at the constraint
+PROGRESS = 0.95  # of what the constraint lacked at the last look: less counts as progress
+SHARPEN = 1.2  # the factor of the sharpness where there was none
+LAST_STEP = 0.01  # as a share of the first one
+SMALLEST_SIZE = 1e-8  # guards divisions
+OVERSHOOT = 1e-4  # the constraint asks for so much more than the boundary
+FIRST_STEP = {L2: 0.1, L1: 0.5}  # its length, in units of the box's range
+MIN_WEIGHT, MAX_WEIGHT = 1e-6, 1e12
 
 
 def ratio(logits: Tensor, goal: Goal) -> Tensor:
@@ -43,7 +40,7 @@ def ratio(logits: Tensor, goal: Goal) -> Tensor:
         return value
     ordered, _ = ops.top_k(logits, needed)
     low = (ordered[:, 2] + ordered[:, 3]) / 2 if goal.targeted else ordered[:, 2]
-    return value / (ordered[:, 0] - low + TINY)
+    return value / (ordered[:, 0] - low + SMALLEST_SIZE)
 
 
 def pull(missing: Tensor, weight: Tensor, sharpness: Tensor) -> Tensor:
@@ -92,24 +89,14 @@ class ALMA(Attack):
     the box.
     """
 
+    norms: ClassVar = (L2, L1)
     needs_epsilon: ClassVar[bool] = False
     starts: ClassVar[bool] = True
 
-    steps: int = 500
-    first_step: float | None = None
-    patience: int | None = None
-    loss: Loss = ratio
-
-    def __post_init__(self) -> None:
-        if self.first_step is not None:
-            real_number("ALMA(first_step=...)", self.first_step, strict=True)
-
-    def check(self, goal: Goal | None, budget: Budget) -> None:
-        super().check(goal, budget)
-        if not isinstance(budget, L1 | L2):
-            raise InvalidInput(
-                f"ALMA works in L2 and L1; received {budget!r}: use PDPGD for the other norms"
-            )
+    steps: int = setting(500, "whole")
+    first_step: float | None = setting(None, "number", above=0)
+    patience: int | None = setting(None, "whole")
+    loss: Loss = setting(ratio, "function")
 
     def init(self, problem: Problem) -> tuple[Tensor, Any]:
         zeros, one = ops.zeros_like(problem.x0), ops.ones_like(problem.progress)
@@ -117,29 +104,29 @@ class ALMA(Attack):
         return problem.start, {"square": ops.ones_like(zeros), "momentum": zeros} | scales
 
     def step(self, problem: Problem, x: Tensor, memory: Any) -> tuple[Tensor, Any]:
+        x0, span, progress = problem.x0, problem.span, problem.progress
         value, gradient = problem.gradient(x, self.loss)
-        missing, first = BEHIND - value, ops.equal(problem.step, 0)
+        missing, first = OVERSHOOT - value, ops.equal(problem.step, 0)
         before, sharpness, since = memory["missing"], memory["sharpness"], memory["since"]
 
-        due = ops.logical_and(ops.equal((problem.step + 1) % EVERY, 0), ops.logical_not(first))
-        stuck = ops.logical_and(since < 0, missing >= ENOUGH * before)
-        sharpness = ops.where(ops.logical_and(due, stuck), SHARPER * sharpness, sharpness)
+        due = ops.logical_and(ops.equal((problem.step + 1) % LOOK_EVERY, 0), ops.logical_not(first))
+        stuck = ops.logical_and(since < 0, missing >= PROGRESS * before)
+        sharpness = ops.where(ops.logical_and(due, stuck), SHARPEN * sharpness, sharpness)
         before = ops.where(ops.logical_or(first, due), missing, before)
         met = pull(missing, memory["weight"], sharpness)
-        weight = ops.clip(KEPT * memory["weight"] + (1 - KEPT) * met, 1e-6, 1e12)
+        weight = ops.clip(DECAY * memory["weight"] + (1 - DECAY) * met, MIN_WEIGHT, MAX_WEIGHT)
         weight = ops.where(first, memory["weight"], weight)
-        since = ops.where(ops.logical_and(since < 0, problem.reached), problem.progress, since)
+        since = ops.where(ops.logical_and(since < 0, problem.reached), progress, since)
 
-        delta = x - problem.x0
+        delta = x - x0
         outward = unit(delta, order=2) if isinstance(problem.budget, L2) else ops.sign(delta)
-        descent = outward - rows(pull(missing, weight, sharpness), x) * gradient * problem.span
-        square = KEPT * memory["square"] + (1 - KEPT) * ops.square(descent)
-        momentum = KEPT * memory["momentum"] + descent / (ops.sqrt(square) + TINY)
+        descent = outward - rows(pull(missing, weight, sharpness), x) * gradient * span
+        square = DECAY * memory["square"] + (1 - DECAY) * ops.square(descent)
+        momentum = DECAY * memory["momentum"] + descent / (ops.sqrt(square) + SMALLEST_SIZE)
         size = ops.where(first, self._first(problem, x, value, gradient, descent), memory["size"])
-        fallen = ops.where(since < 0, 0.0, (problem.progress - since) / (1 - since))
-        ahead = ops.clip(
-            x - rows(size * ops.power(END, fallen), x) * momentum * problem.span, *problem.box
-        )
+        fallen = ops.where(since < 0, 0.0, (progress - since) / (1 - since))
+        length = rows(size * ops.power(LAST_STEP, fallen), x)
+        ahead = ops.clip(x - length * momentum * span, *problem.box)
         scales = {
             "weight": weight,
             "sharpness": sharpness,
@@ -153,15 +140,14 @@ class ALMA(Attack):
         self, problem: Problem, x: Tensor, value: Tensor, gradient: Tensor, descent: Tensor
     ) -> Tensor:
         """What ``descent`` is multiplied by so that the first step has its length."""
-        low, high = problem.box
+        budget, (low, high) = problem.budget, problem.box
         free = ops.logical_or(
             ops.logical_and(descent < 0, x < high), ops.logical_and(descent > 0, x > low)
         )
-        norm = L1 if isinstance(problem.budget, L1) else L2
-        length = FIRST[norm] if self.first_step is None else self.first_step
+        usual = FIRST_STEP[L1 if isinstance(budget, L1) else L2]
+        length = usual if self.first_step is None else self.first_step
         # No farther than the linearised boundary: the last steps are a hundredth of the first, and
         # are to meet it.
-        length = ops.minimum(
-            length, ops.abs(value) / ops.maximum(problem.budget.dual(gradient), TINY) / problem.span
-        )
-        return length / ops.maximum(problem.budget.size(ops.where(free, descent, 0.0)), TINY)
+        steepness = ops.maximum(budget.dual(gradient), SMALLEST_SIZE)
+        length = ops.minimum(length, ops.abs(value) / steepness / problem.span)
+        return length / ops.maximum(budget.size(ops.where(free, descent, 0.0)), SMALLEST_SIZE)

@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
 
-from advex._arrays import Tensor
 from advex._settings import shown
 from advex.attacks.apgd import APGD
-from advex.attacks.base import Attack
+from advex.attacks.composite import AveragedGradient, Composite, Ensemble, EveryTarget, Restarts
 from advex.attacks.fab import FAB
 from advex.attacks.square import SquareAttack
-from advex.attacks.wrappers import AveragedGradient, Ensemble, EveryTarget, Restarts
 from advex.budgets import L1, Budget
+from advex.driver.plan import Wave
 from advex.errors import InvalidInput
 from advex.goals import Goal
 from advex.losses import dlr
-from advex.problem import Problem
-from advex.search import Stage
 
 VERSIONS = ("standard", "plus", "rand")
 WIDER = (3.0, 2.0, 1.0)  # the radii of APGD in L1
@@ -51,7 +47,7 @@ def members(version: str, budget: Budget | None) -> Ensemble:
 
 
 @dataclass(frozen=True)
-class AutoAttack(Attack):
+class AutoAttack(Composite):
     """APGD, targeted APGD, targeted FAB and Square, each on the examples that still stand: the
     field's measure of robustness.
 
@@ -81,8 +77,6 @@ class AutoAttack(Attack):
     (``info`` says so); a ``Targeted`` goal is pursued by every part.
     """
 
-    steps: ClassVar[int] = 1  # those of the members count
-
     version: str = "standard"
 
     def __post_init__(self) -> None:
@@ -96,11 +90,5 @@ class AutoAttack(Attack):
         super().check(goal, budget)
         members(self.version, budget).check(goal, budget)
 
-    def stages(self, budget: Budget | None = None) -> list[Stage]:
-        return members(self.version, budget).stages(budget)
-
-    def init(self, problem: Problem) -> tuple[Tensor, Any]:
-        return members(self.version, problem.budget).init(problem)
-
-    def step(self, problem: Problem, x: Tensor, memory: Any) -> tuple[Tensor, Any]:
-        return members(self.version, problem.budget).step(problem, x, memory)
+    def plan(self, budget: Budget | None = None) -> list[Wave]:
+        return members(self.version, budget).plan(budget)

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from advex._arrays import Tensor
+from advex._settings import setting
 from advex.attacks.base import Attack, StepSize
 from advex.attacks.schedules import at
+from advex.driver.problem import Loss, Problem
 from advex.losses import cross_entropy
-from advex.problem import Loss, Problem
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,9 +32,9 @@ class BIM(Attack):
     Deviation: the step is a fixed fraction of epsilon (the paper: one grey level); every norm.
     """
 
-    steps: int = 10
-    step_size: StepSize = 0.25
-    loss: Loss = cross_entropy
+    steps: int = setting(10, "whole")
+    step_size: StepSize = setting(0.25, "schedule", above=0)
+    loss: Loss = setting(cross_entropy, "function")
 
     def init(self, problem: Problem) -> tuple[Tensor, Any]:
         return problem.x0, ()

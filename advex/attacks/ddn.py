@@ -10,14 +10,12 @@ from typing import Any, ClassVar
 from keras import ops
 
 from advex._arrays import Tensor, rows, unit
-from advex._settings import real_number
+from advex._settings import setting
 from advex.attacks.base import Attack
 from advex.attacks.schedules import cosine
-from advex.budgets import L2, Budget
-from advex.errors import InvalidInput
-from advex.goals import Goal
+from advex.budgets import L2
+from advex.driver.problem import Loss, Problem
 from advex.losses import cross_entropy
-from advex.problem import Loss, Problem
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,37 +52,25 @@ class DDN(Attack):
     quantisation of its own (8-bit inputs have their grid, all others none).
     """
 
+    norms: ClassVar = (L2,)
     needs_epsilon: ClassVar[bool] = False
     starts: ClassVar[bool] = True
 
-    steps: int = 300
-    gamma: float = 0.05
-    radius: float = 1.0
-    step_size: float = 1.0
-    patience: int | None = None
-    loss: Loss = cross_entropy
-
-    def __post_init__(self) -> None:
-        real_number("DDN(radius=...)", self.radius, strict=True)
-        if real_number("DDN(gamma=...)", self.gamma, strict=True) >= 1:
-            raise InvalidInput(f"DDN(gamma=...) is a share, below 1; received {self.gamma!r}")
-
-    def check(self, goal: Goal | None, budget: Budget) -> None:
-        super().check(goal, budget)
-        if not isinstance(budget, L2):
-            raise InvalidInput(
-                f"DDN works in L2 alone; received {budget!r}: use FMN for the other norms"
-            )
+    steps: int = setting(300, "whole")
+    gamma: float = setting(0.05, "number", above=0, below=1)
+    radius: float = setting(1.0, "number", above=0)
+    step_size: float = setting(1.0, "number", above=0)
+    patience: int | None = setting(None, "whole")
+    loss: Loss = setting(cross_entropy, "function")
 
     def init(self, problem: Problem) -> tuple[Tensor, Any]:
         size = problem.budget.size(problem.start - problem.x0)
         return problem.start, ops.where(size > 0, size, self.radius * problem.span)
 
     def step(self, problem: Problem, x: Tensor, memory: Tensor) -> tuple[Tensor, Any]:
+        x0, span = problem.x0, problem.span
         _, gradient = problem.gradient(x, self.loss)
-        delta = x - problem.x0
         radius = memory * ops.where(problem.reached, 1 - self.gamma, 1 + self.gamma)
-        length = cosine(self.step_size, self.step_size / 100, problem) * problem.span
-        delta = delta + rows(length, x) * unit(gradient, order=2)
-        ahead = ops.clip(problem.x0 + rows(radius, x) * unit(delta, order=2), *problem.box)
-        return ahead, radius
+        length = cosine(self.step_size, self.step_size / 100, problem) * span
+        delta = x - x0 + rows(length, x) * unit(gradient, order=2)
+        return ops.clip(x0 + rows(radius, x) * unit(delta, order=2), *problem.box), radius

@@ -8,33 +8,27 @@ from typing import Any, ClassVar
 from keras import ops
 
 from advex._arrays import Tensor, flat, rows
-from advex._settings import real_number
+from advex._settings import setting
 from advex.attacks.base import Attack
 from advex.attacks.hyperplane import classes_at_start, linearised
-from advex.budgets import L0, L1, Budget
-from advex.errors import InvalidInput
-from advex.goals import Goal
-from advex.problem import Problem
+from advex.budgets import L0, L1
+from advex.driver.problem import Problem
 
-FREE = 1e4  # ranges of the box: so far away its ends do not matter
-# after so many steps the hyperplane is passed by so many ranges of the box, in the norm
-SURE, BEYOND = (
-    4,
-    1e-4,
-)
+UNBOUNDED = 1e4  # ranges of the box: a box that is so much wider does not matter
+BEYOND = 1e-4  # ranges of the box, in the norm: how far the hyperplane is passed ...
+BEYOND_FROM = 4  # ... from this step on
 # times the way without a box: a step that is longer because of the box trusts the linearisation too
 # far
-LONGER = 1.02
+MAX_DETOUR = 1.02
 
 
 @dataclass(frozen=True, kw_only=True)
 class DeepFool(Attack):
-    """The nearest of the hyperplanes between the label and other classes is gone to, and again from
-    there.
+    """Steps to the nearest of the hyperplanes between the label and other classes, again and again.
 
     The steps before ``overshoot`` add up, x = x0 + (1 + ``overshoot``) r; the first point across
     the boundary is the last. In the second half of the steps each begins where the last one ended,
-    ``overshoot`` included: who is still not across by then runs along the boundary.
+    ``overshoot`` included: examples that are still not across move along the boundary.
 
     Args:
         steps: number of steps at most, one query and ``classes + 1`` gradients each (one with a
@@ -61,45 +55,34 @@ class DeepFool(Attack):
     shorter. L1 as well (as SparseFool's inner problem is).
     """
 
+    lacks: ClassVar = (L0,)
     needs_epsilon: ClassVar[bool] = False
     starts: ClassVar[bool] = True
 
-    steps: int = 50
-    classes: int = 9
-    overshoot: float = 0.02
-
-    def __post_init__(self) -> None:
-        real_number("DeepFool(overshoot=...)", self.overshoot)
-
-    def check(self, goal: Goal | None, budget: Budget) -> None:
-        super().check(goal, budget)
-        if isinstance(budget, L0):
-            raise InvalidInput("DeepFool has no L0 form; use Linf, L2 or L1")
+    steps: int = setting(50, "whole")
+    classes: int = setting(9, "whole")
+    overshoot: float = setting(0.02, "number", at_least=0)
 
     def init(self, problem: Problem) -> tuple[Tensor, Any]:
         memory = {"bare": problem.start, "over": ops.zeros_like(problem.found)}
         return problem.start, memory | classes_at_start(problem, self.classes)
 
     def step(self, problem: Problem, x: Tensor, memory: Any) -> tuple[Tensor, Any]:
+        budget, span, (low, high) = problem.budget, problem.span, problem.box
         value, normal, memory = linearised(problem, x, memory)
-        over, (low, high) = problem.reached, problem.box
-        late, wide = rows(problem.progress >= 0.5, x), FREE * problem.span
+        over, early = problem.reached, problem.progress < 0.5
+        late = rows(problem.progress >= 0.5, x)
         before, origin = ops.where(late, x, memory["bare"]), ops.where(late, x, problem.x0)
-        beyond = (
-            ops.where(problem.step >= SURE, BEYOND, 0.0)
-            * problem.span
-            * problem.budget.dual(normal)
-        )
+        beyond = ops.where(problem.step >= BEYOND_FROM, BEYOND, 0.0) * span * budget.dual(normal)
         missing = ops.sum(flat(normal * (x - before)), axis=1) - value + beyond
-        bare = problem.budget.onto(before, normal, missing, low, high)
+        bare = budget.onto(before, normal, missing, low, high)
         # there the box alone makes a change of more than one element
-        if not isinstance(problem.budget, L1):
-            free = problem.budget.onto(before, normal, missing, low - wide, high + wide)
-            longer = problem.budget.size(bare - before) > LONGER * problem.budget.size(
-                free - before
-            )
-            cut = ops.logical_and(longer, problem.progress < 0.5)
-            bare = ops.where(rows(cut, x), ops.clip(free, low, high), bare)
+        if not isinstance(budget, L1):
+            wide = UNBOUNDED * span
+            free = budget.onto(before, normal, missing, low - wide, high + wide)
+            longer = budget.size(bare - before) > MAX_DETOUR * budget.size(free - before)
+            cut = rows(ops.logical_and(longer, early), x)
+            bare = ops.where(cut, ops.clip(free, low, high), bare)
         ahead = ops.clip(origin + (1 + self.overshoot) * (bare - origin), low, high)
         return ops.where(rows(over, x), x, ahead), memory | {"bare": bare, "over": over}
 

@@ -1,5 +1,5 @@
-"""EAD, the elastic net: proximal gradient descent on length and c times what is missing, and a
-search for c.
+"""EAD, the elastic net: proximal gradient descent on the L1 and L2 sizes of the change plus c times
+what the margin lacks, and a search for c.
 """
 
 from __future__ import annotations
@@ -10,15 +10,12 @@ from typing import Any, ClassVar
 from keras import ops
 
 from advex._arrays import Tensor, rows
-from advex._settings import real_number, whole_number
+from advex._settings import setting
+from advex.attacks._parts import Bracket, replaced
 from advex.attacks.base import Attack
 from advex.attacks.hyperplane import boundary
-from advex.budgets import L1, Budget
-from advex.errors import InvalidInput
-from advex.goals import Goal
-from advex.problem import Problem
-
-MOST = 1e10  # of c
+from advex.budgets import L1
+from advex.driver.problem import Problem
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,66 +50,42 @@ class ElasticNet(Attack):
     without as well; they stay in the box.
     """
 
+    norms: ClassVar = (L1,)
     needs_epsilon: ClassVar[bool] = False
     starts: ClassVar[bool] = True
 
-    steps: int = 1000
-    searches: int = 9
-    step_size: float = 0.01
-    beta: float = 0.01
-    c: float = 1.0
-
-    def __post_init__(self) -> None:
-        whole_number("ElasticNet(searches=...)", self.searches)
-        real_number("ElasticNet(beta=...)", self.beta, strict=True)
-        real_number("ElasticNet(c=...)", self.c, strict=True)
-
-    def check(self, goal: Goal | None, budget: Budget) -> None:
-        super().check(goal, budget)
-        if not isinstance(budget, L1):
-            raise InvalidInput(
-                f"ElasticNet works in L1 alone; received {budget!r}: use CarliniWagner, FMN or"
-                f" SigmaZero"
-            )
+    steps: int = setting(1000, "whole")
+    searches: int = setting(9, "whole")
+    step_size: float = setting(0.01, "number", above=0)
+    beta: float = setting(0.01, "number", above=0)
+    c: float = setting(1.0, "number", above=0)
 
     def init(self, problem: Problem) -> tuple[Tensor, Any]:
-        one = ops.ones_like(problem.progress)
         return problem.start, {
             "before": problem.start,
-            "c": self.c * one,
-            "low": 0 * one,
-            "high": MOST * one,
-            "won": ops.zeros_like(problem.found),
+            "bracket": Bracket.around(self.c * ops.ones_like(problem.progress)),
+            "won": ops.zeros_like(problem.found),  # in this round
         }
 
     def step(self, problem: Problem, x: Tensor, memory: Any) -> tuple[Tensor, Any]:
+        x0, span, (low, high) = problem.x0, problem.span, problem.box
         value, gradient = problem.gradient(x, boundary)
-        (low, high), span = problem.box, problem.span
         length = max(2, self.steps // self.searches)
         taken = ops.cast(problem.step % length, "float32")
-        delta, c = (x - problem.x0) / span, memory["c"]
+        delta, c = (x - x0) / span, memory["bracket"].c
         slope = 2 * delta - rows(ops.where(value > 0, 0.0, c), x) * span * gradient
         moved = delta - rows(self.step_size * ops.sqrt(1 - taken / length), x) * slope
         moved = ops.sign(moved) * ops.maximum(ops.abs(moved) - self.beta, 0.0)
-        reached = ops.clip(problem.x0 + span * moved, low, high)
-        ahead = ops.clip(
-            reached + rows(taken / (taken + 3), x) * (reached - memory["before"]), low, high
-        )
+        reached = ops.clip(x0 + span * moved, low, high)
+        momentum = rows(taken / (taken + 3), x) * (reached - memory["before"])
+        ahead = ops.clip(reached + momentum, low, high)
 
         won = ops.logical_or(memory["won"], problem.reached)
-        highest = ops.where(won, ops.minimum(memory["high"], c), memory["high"])
-        lowest = ops.where(won, memory["low"], ops.maximum(memory["low"], c))
-        following = ops.minimum(ops.where(highest < MOST, (lowest + highest) / 2, 10 * c), MOST)
-        fresh = {
+        ended = ops.equal((problem.step + 1) % length, 0)
+        now = memory | {"before": reached, "won": won}
+        fresh = now | {
             "before": problem.start,
-            "c": following,
-            "low": lowest,
-            "high": highest,
+            "bracket": memory["bracket"].narrowed(won),
             "won": ops.zeros_like(won),
         }
-        now = memory | {"before": reached, "won": won}
-        over = ops.equal((problem.step + 1) % length, 0)
-        now = {
-            name: ops.where(rows(over, entry), fresh[name], entry) for name, entry in now.items()
-        }
-        return ops.where(rows(over, x), problem.start, ahead), now
+        return ops.where(rows(ended, x), problem.start, ahead), replaced(now, fresh, ended)

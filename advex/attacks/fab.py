@@ -8,17 +8,18 @@ from typing import Any, ClassVar
 from keras import ops
 
 from advex._arrays import Tensor, flat, rows
-from advex._settings import real_number
+from advex._settings import setting
 from advex.attacks.base import Attack
 from advex.attacks.hyperplane import classes_at_start, linearised
-from advex.budgets import L0, Budget
+from advex.budgets import L0
+from advex.driver.problem import Problem
 from advex.errors import InvalidInput
-from advex.goals import INFINITY, Goal
-from advex.problem import Problem
+from advex.goals import INFINITY
 
 # of the box's range: the distance from the original that counts where an example is still nearer
-TINY = 1e-5
-LONGEST = 1024.0  # how much farther than usual a step may aim behind the boundary
+SMALLEST_DISTANCE = 1e-5
+MAX_PUSH = 1024.0  # how much farther than usual a step may aim behind the boundary
+SMALLEST_SIZE = 1e-30  # guards divisions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,10 +29,9 @@ class FAB(Attack):
 
     The model's answer at x is taken for linear, f(y) = f(x) + g (y - x). Current point and original
     are each projected onto the part of f = 0 that lies in the box, exactly, in the budget's norm,
-    and a little beyond it. The next point lies between
-    these two, nearer to the first: (1 - a) P(x) + a P(x0), a = min(d / (d + d0), ``alpha``), d and
-        d0 their distances. An
-    adversarial x is moved back first, to x0 + ``backward`` (x - x0).
+    and a little beyond it. The next point lies between these two, nearer to the first: (1 - a) P(x)
+    + a P(x0), a = min(d / (d + d0), ``alpha``), d and d0 their distances. An adversarial x is moved
+    back first, to x0 + ``backward`` (x - x0).
 
     With a target (``Targeted``, or ``EveryTarget`` around the attack) f is the margin, and a step
     costs one gradient. Without, f is that of several wrong classes whose linearised boundary is
@@ -71,29 +71,22 @@ class FAB(Attack):
     boundary (or as epsilon, or as a tenth of the box, if that is less).
     """
 
+    lacks: ClassVar = (L0,)
     needs_epsilon: ClassVar[bool] = False
     starts: ClassVar[bool] = True
 
-    steps: int = 100
-    alpha: float = 0.1
-    overshoot: float = 0.05
-    backward: float = 0.9
-    classes: int = 9
+    steps: int = setting(100, "whole")
+    alpha: float = setting(0.1, "number", at_least=0)
+    overshoot: float = setting(0.05, "number", above=0)
+    backward: float = setting(0.9, "number", above=0)
+    classes: int = setting(9, "whole")
 
     def __post_init__(self) -> None:
-        real_number("FAB(alpha=...)", self.alpha)
-        real_number("FAB(overshoot=...)", self.overshoot, strict=True)
-        real_number("FAB(backward=...)", self.backward, strict=True)
         if self.alpha > 1 or self.backward >= 1:
             raise InvalidInput(
                 f"alpha is at most 1 and backward below 1; received alpha={self.alpha},"
                 f" backward={self.backward}"
             )
-
-    def check(self, goal: Goal | None, budget: Budget) -> None:
-        super().check(goal, budget)
-        if isinstance(budget, L0):
-            raise InvalidInput("FAB has no L0 form; use Linf, L2 or L1")
 
     def init(self, problem: Problem) -> tuple[Tensor, Any]:
         return problem.start, {"push": ops.ones_like(problem.progress)} | classes_at_start(
@@ -101,13 +94,13 @@ class FAB(Attack):
         )
 
     def step(self, problem: Problem, x: Tensor, memory: Any) -> tuple[Tensor, Any]:
-        x0, budget, (low, high) = problem.x0, problem.budget, problem.box
+        x0, budget, span, (low, high) = problem.x0, problem.budget, problem.span, problem.box
         shown = problem.shown(x)
         value, normal, memory = linearised(problem, x, memory)
         crossed, push, missing = problem.reached, memory["push"], -value
         # 8-bit: a point outside a limited budget is shown inside, and nothing is known of it
         if shown is not x:
-            half = problem.span / 510
+            half = span / 510
             x = shown + ops.clip(x - shown, -half, half)
             missing = missing - ops.sum(flat(normal * (x - shown)), axis=1)
         delta = x - x0
@@ -115,7 +108,7 @@ class FAB(Attack):
         least = (
             self.overshoot
             * (1 - self.backward)
-            * ops.maximum(ops.abs(slope), TINY * problem.span * budget.dual(normal))
+            * ops.maximum(ops.abs(slope), SMALLEST_DISTANCE * span * budget.dual(normal))
         )
 
         back = ops.where(crossed, 1 - self.backward, 0.0)
@@ -124,12 +117,12 @@ class FAB(Attack):
         near = budget.onto(here, normal, missing + back * slope + beyond, low, high)
         nearest = budget.onto(x0, normal, missing + slope + beyond, low, high)
         way, whole = budget.size(near - here), budget.size(nearest - x0)
-        share = ops.minimum(way / ops.maximum(way + whole, 1e-30), self.alpha)
+        share = ops.minimum(way / ops.maximum(way + whole, SMALLEST_SIZE), self.alpha)
         ahead = ops.clip(near + rows(share, x) * (nearest - near), low, high)
         farther = ops.logical_and(crossed, budget.size(ahead - x0) >= size)
         ahead = ops.where(rows(farther, x), here, ahead)
         short = ops.logical_and(ops.logical_not(crossed), missing < least)
-        push = ops.clip(ops.where(short, 2 * push, push / 2), 1.0, LONGEST)
+        push = ops.clip(ops.where(short, 2 * push, push / 2), 1.0, MAX_PUSH)
         return self._started(problem, ahead, whole), memory | {"push": push}
 
     def _started(self, problem: Problem, ahead: Tensor, distance: Tensor) -> Tensor:
@@ -147,7 +140,7 @@ class FAB(Attack):
                 else 0.1 * budget.size(ops.ones_like(x0) * problem.span)
             )
             radius = 0.5 * ops.minimum(ops.where(distance > 0, distance, INFINITY), reach)
-            start = x0 + noise * rows(radius / ops.maximum(budget.size(noise), 1e-30), x0)
+            start = x0 + noise * rows(radius / ops.maximum(budget.size(noise), SMALLEST_SIZE), x0)
             return ops.where(rows(fresh, x0), ops.clip(start, *problem.box), ahead)
 
         return ops.cond(ops.any(fresh), drawn, lambda: ahead)

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from advex._arrays import Tensor
+from advex._settings import setting
 from advex.attacks.base import Attack
+from advex.driver.problem import Loss, Problem
 from advex.losses import cross_entropy
-from advex.problem import Loss, Problem
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,8 +35,8 @@ class FGSM(Attack):
     targeted form.
     """
 
-    steps: ClassVar[int] = 1
-    loss: Loss = cross_entropy
+    steps: ClassVar[int] = 1  # type: ignore[misc]
+    loss: Loss = setting(cross_entropy, "function")
 
     def init(self, problem: Problem) -> tuple[Tensor, Any]:
         return problem.x0, ()

@@ -10,27 +10,26 @@ from typing import Any, ClassVar
 from keras import ops
 
 from advex._arrays import Tensor, rows, unit
-from advex._settings import real_number
+from advex._settings import setting
 from advex.attacks.base import Attack
 from advex.attacks.hyperplane import boundary
 from advex.attacks.schedules import cosine
 from advex.budgets import L0
-from advex.errors import InvalidInput
-from advex.problem import Loss, Problem
+from advex.driver.problem import Loss, Problem
 
 FINAL_GAMMA = 1e-3  # the share by which the ball changes in the last step
+SMALLEST_SIZE = 1e-12  # guards divisions
 
 
 @dataclass(frozen=True, kw_only=True)
 class FMN(Attack):
-    """Fast minimum norm: gradient steps, projected onto a ball whose radius is looked for at the
-    same time.
+    """Fast minimum norm: gradient steps, projected onto a ball whose radius is found at the same
+    time.
 
-    Inside the boundary the radius becomes that of the smallest success, less the share gamma.
-    Outside it grows by gamma; as long
-    as there has been no success, it is the distance at which the linearised boundary lies: size +
-        |f| / |grad f|_dual. In L0 it
-    changes by one element at least. Step and gamma fall along a cosine, to a hundredth of
+    After a success the radius becomes that of the smallest success, less the share gamma. Otherwise
+    it grows by gamma; as long as there has been no success, it is the distance at which the
+    linearised boundary lies: size + |f| / |grad f|_dual. In L0 it changes by one element at least.
+    Step and gamma fall along a cosine, to a hundredth of
     ``step_size`` and to 0.001.
 
     Args:
@@ -60,43 +59,32 @@ class FMN(Attack):
     needs_epsilon: ClassVar[bool] = False
     starts: ClassVar[bool] = True
 
-    steps: int = 300
-    step_size: float = 2.0
-    gamma: float = 0.05
-    patience: int | None = None
-    loss: Loss = boundary
-
-    def __post_init__(self) -> None:
-        if real_number("FMN(gamma=...)", self.gamma, strict=True) >= 1:
-            raise InvalidInput(f"FMN(gamma=...) is a share, below 1; received {self.gamma!r}")
+    steps: int = setting(300, "whole")
+    step_size: float = setting(2.0, "number", above=0)
+    gamma: float = setting(0.05, "number", above=0, below=1)
+    patience: int | None = setting(None, "whole")
+    loss: Loss = setting(boundary, "function")
 
     def init(self, problem: Problem) -> tuple[Tensor, Any]:
         size = problem.budget.size(problem.start - problem.x0)
         return problem.start, {"radius": size, "best": ops.full_like(size, float("inf"))}
 
     def step(self, problem: Problem, x: Tensor, memory: Any) -> tuple[Tensor, Any]:
+        budget, before = problem.budget, memory["radius"]
         value, gradient = problem.gradient(x, self.loss)
-        crossed, size, before = (
-            problem.reached,
-            problem.budget.size(x - problem.x0),
-            memory["radius"],
-        )
-        best = ops.where(crossed, ops.minimum(memory["best"], size), memory["best"])
+        success, size = problem.reached, budget.size(x - problem.x0)
+        best = ops.where(success, ops.minimum(memory["best"], size), memory["best"])
         gamma = cosine(self.gamma, FINAL_GAMMA, problem)
         inner, outer = ops.minimum(before, best) * (1 - gamma), before * (1 + gamma)
-        if isinstance(problem.budget, L0):
-            inner, outer = (
-                ops.minimum(ops.floor(inner), best - 1),
-                ops.maximum(ops.floor(outer), before + 1),
-            )
+        if isinstance(budget, L0):
+            inner = ops.minimum(ops.floor(inner), best - 1)
+            outer = ops.maximum(ops.floor(outer), before + 1)
         else:
             # A little farther than the boundary, or rounding errors may keep an example just before
             # it for ever.
-            first = (size + ops.abs(value) / ops.maximum(problem.budget.dual(gradient), 1e-12)) * (
-                1 + gamma
-            )
-            outer = ops.where(best < float("inf"), outer, first)
-        radius = ops.where(crossed, inner, outer)
+            way = ops.abs(value) / ops.maximum(budget.dual(gradient), SMALLEST_SIZE)
+            outer = ops.where(best < float("inf"), outer, (size + way) * (1 + gamma))
+        radius = ops.where(success, inner, outer)
         length = cosine(self.step_size, self.step_size / 100, problem) * problem.span
         ahead = problem.around(x + rows(length, x) * unit(gradient, order=2), radius)
         return ahead, {"radius": radius, "best": best}

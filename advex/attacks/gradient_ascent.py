@@ -1,6 +1,4 @@
-"""Gradient ascent: the raw gradient times a learning rate, as in the tutorials that started it
-all.
-"""
+"""Gradient ascent: steps of the raw gradient times a learning rate, as in early tutorials."""
 
 from __future__ import annotations
 
@@ -8,10 +6,11 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from advex._arrays import Tensor, rows
+from advex._settings import setting
 from advex.attacks.base import Attack, StepSize
 from advex.attacks.schedules import at
+from advex.driver.problem import Loss, Problem
 from advex.losses import confidence
-from advex.problem import Loss, Problem
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,11 +18,11 @@ class GradientAscent(Attack):
     """x <- project(x + learning_rate * gradient), until the goal is reached.
 
     Drives the probability of a class up to what ``Targeted(label, confidence=0.8)`` demands. The
-    gradient keeps its own size: where the probability is flat, so is the ascent; ``PGD`` and
-        ``MomentumIterative`` do not mind.
+    gradient keeps its own size: where the probability is flat, the ascent is slow; ``PGD`` and
+    ``MomentumIterative`` step as far as anywhere else.
 
     Args:
-        steps: at most so many.
+        steps: number of steps at most.
         learning_rate: factor of the gradient, in the model's units: a number, or a function of
             progress (0 to 1).
         loss: what is climbed; by default the raw probability.
@@ -38,9 +37,9 @@ class GradientAscent(Attack):
     """
 
     needs_epsilon: ClassVar[bool] = False
-    steps: int = 100
-    learning_rate: StepSize = 0.1
-    loss: Loss = confidence
+    steps: int = setting(100, "whole")
+    learning_rate: StepSize = setting(0.1, "schedule", above=0)
+    loss: Loss = setting(confidence, "function")
 
     def init(self, problem: Problem) -> tuple[Tensor, Any]:
         return problem.x0, ()

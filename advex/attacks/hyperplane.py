@@ -10,9 +10,11 @@ from typing import Any
 from keras import ops
 
 from advex._arrays import Tensor
+from advex.driver.problem import Problem
 from advex.goals import Goal, Targeted, leaves, others, picked
 from advex.losses import log_odds
-from advex.problem import Problem
+
+SMALLEST_STEEPNESS = 1e-30  # guards a division
 
 
 def boundary(logits: Tensor, goal: Goal) -> Tensor:
@@ -57,7 +59,7 @@ def linearised(
     gaps = ops.take_along_axis(logits, wrong, axis=1) - ops.take_along_axis(logits, label, axis=1)
     normals = jacobian[:, 1:] - jacobian[:, :1]
     steepness = problem.budget.dual(ops.reshape(normals, (-1, *x.shape[1:])))
-    distance = ops.abs(gaps) / ops.maximum(ops.reshape(steepness, (-1, count)), 1e-30)
+    distance = ops.abs(gaps) / ops.maximum(ops.reshape(steepness, (-1, count)), SMALLEST_STEEPNESS)
     index = ops.cast(ops.expand_dims(ops.argmin(distance, axis=1), 1), "int32")
     normal = ops.take_along_axis(
         ops.reshape(normals, (-1, count, math.prod(x.shape[1:]))), ops.expand_dims(index, 2), axis=1

@@ -10,12 +10,12 @@ from typing import Any, ClassVar
 from keras import ops
 
 from advex._arrays import Tensor, flat, rows
-from advex._settings import switch, whole_number
+from advex._settings import setting
 from advex.attacks.base import Attack
 from advex.budgets import L0, Budget
-from advex.errors import InvalidInput, InvalidType
+from advex.driver.problem import Problem
+from advex.errors import InvalidType
 from advex.goals import INFINITY, Goal, Targeted, leaves, others, picked
-from advex.problem import Problem
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,8 +30,7 @@ class JSMA(Attack):
 
     Args:
         steps: number of steps at most, one pair, two queries and two gradients each.
-        candidates: so many elements are looked at (pairs are formed of them), those with the
-            largest a - b.
+        candidates: how many elements the pairs are formed of: those with the largest a - b.
         pairs: False: one element a step, chosen likewise: twice the steps, and about half the
             elements where few are enough.
 
@@ -52,20 +51,15 @@ class JSMA(Attack):
     its way to the end; not all pairs are looked at.
     """
 
+    norms: ClassVar = (L0,)
     needs_epsilon: ClassVar[bool] = False
 
-    steps: int = 200
-    candidates: int = 64
-    pairs: bool = True
-
-    def __post_init__(self) -> None:
-        whole_number("JSMA(candidates=...)", self.candidates, lowest=2)
-        switch("JSMA(pairs=...)", self.pairs)
+    steps: int = setting(200, "whole")
+    candidates: int = setting(64, "whole", at_least=2)
+    pairs: bool = setting(True, "switch")
 
     def check(self, goal: Goal | None, budget: Budget) -> None:
         super().check(goal, budget)
-        if not isinstance(budget, L0):
-            raise InvalidInput(f"JSMA works in L0 alone; received {budget!r}")
         if goal is not None and not (leaves(goal) or type(goal) is Targeted):
             own = f"{type(goal).__name__} has a margin of its own"
             raise InvalidType(

@@ -5,21 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
-from advex._arrays import Tensor
 from advex._settings import shown
 from advex.attacks.alma import ALMA
 from advex.attacks.base import Attack
+from advex.attacks.composite import Composite, set_apart
 from advex.attacks.fab import FAB
 from advex.attacks.fmn import FMN
 from advex.attacks.pdgd import PDGD
 from advex.attacks.pdpgd import PDPGD
 from advex.attacks.sigma_zero import SigmaZero
-from advex.attacks.wrappers import APART
 from advex.budgets import L0, L1, L2, Budget, Linf
+from advex.driver.plan import Wave
 from advex.errors import InvalidInput, InvalidType, nearest
 from advex.goals import Goal
-from advex.problem import Problem
-from advex.search import Stage
 
 NORMS: dict[str, type[Budget]] = {"Linf": Linf, "L2": L2, "L1": L1, "L0": L0}
 
@@ -57,7 +55,7 @@ PLANS: dict[type[Budget], list[tuple[Attack, bool]]] = {
 
 
 @dataclass(frozen=True)
-class MinimumNorm(Attack):
+class MinimumNorm(Composite):
     """The smallest perturbation that the recommended attacks find: one call, the best of its
     members for every example.
 
@@ -80,7 +78,6 @@ class MinimumNorm(Attack):
         True
     """
 
-    steps: ClassVar[int] = 1  # those of the members count
     needs_epsilon: ClassVar[bool] = False
     starts: ClassVar[bool] = True
 
@@ -119,19 +116,11 @@ class MinimumNorm(Attack):
                 f" {' or '.join(norm.__name__ for norm in norms)}; received {budget!r}"
             )
 
-    def stages(self, budget: Budget | None = None) -> list[Stage]:
+    def plan(self, budget: Budget | None = None) -> list[Wave]:
         budget = budget or self.default_budget or L2()
         norm = next(norm for norm in NORMS.values() if isinstance(budget, norm))
-        stages: list[Stage] = []
-        for number, (attack, warm) in enumerate(PLANS[norm]):
-            stages += [
-                replace(stage, salt=stage.salt + number * APART, warm=warm)
-                for stage in attack.stages(budget)
-            ]
-        return stages
-
-    def init(self, problem: Problem) -> tuple[Tensor, Any]:
-        return self.stages(problem.budget)[0].attack.init(problem)
-
-    def step(self, problem: Problem, x: Tensor, memory: Any) -> tuple[Tensor, Any]:
-        return self.stages(problem.budget)[0].attack.step(problem, x, memory)
+        return [
+            replace(wave.each(set_apart, number), warm=warm)
+            for number, (attack, warm) in enumerate(PLANS[norm])
+            for wave in attack.plan(budget)
+        ]

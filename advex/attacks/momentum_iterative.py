@@ -8,11 +8,11 @@ from typing import Any
 from keras import ops
 
 from advex._arrays import Tensor, unit
-from advex._settings import helpful
+from advex._settings import helpful, setting
 from advex.attacks.base import Attack, StepSize
 from advex.attacks.schedules import LinearDecay, at
+from advex.driver.problem import Loss, Problem
 from advex.losses import cross_entropy
-from advex.problem import Loss, Problem
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,10 +39,10 @@ class MomentumIterative(Attack):
     paper: ``step_size=1/steps``); every norm.
     """
 
-    steps: int = 10
-    step_size: StepSize = 0.25
-    decay: float = 1.0
-    loss: Loss = cross_entropy
+    steps: int = setting(10, "whole")
+    step_size: StepSize = setting(0.25, "schedule", above=0)
+    decay: float = setting(1.0, "number", at_least=0)
+    loss: Loss = setting(cross_entropy, "function")
 
     def init(self, problem: Problem) -> tuple[Tensor, Any]:
         return problem.x0, ops.zeros_like(problem.x0)

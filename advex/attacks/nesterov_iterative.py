@@ -8,10 +8,11 @@ from typing import Any
 from keras import ops
 
 from advex._arrays import Tensor, unit
+from advex._settings import setting
 from advex.attacks.base import Attack, StepSize
 from advex.attacks.schedules import at
+from advex.driver.problem import Loss, Problem
 from advex.losses import cross_entropy
-from advex.problem import Loss, Problem
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,10 +42,10 @@ class NesterovIterative(Attack):
     elements); the default step is epsilon / 4 (the paper: ``step_size=1/steps``).
     """
 
-    steps: int = 10
-    step_size: StepSize = 0.25
-    decay: float = 1.0
-    loss: Loss = cross_entropy
+    steps: int = setting(10, "whole")
+    step_size: StepSize = setting(0.25, "schedule", above=0)
+    decay: float = setting(1.0, "number", at_least=0)
+    loss: Loss = setting(cross_entropy, "function")
 
     def init(self, problem: Problem) -> tuple[Tensor, Any]:
         return problem.x0, ops.zeros_like(problem.x0)

@@ -11,18 +11,17 @@ from typing import Any, ClassVar
 from keras import ops
 
 from advex._arrays import Tensor, rows, unit
-from advex._settings import real_number
+from advex._settings import setting
+from advex.attacks._parts import Moments, adam
 from advex.attacks.base import Attack
 from advex.attacks.hyperplane import boundary
-from advex.budgets import L2, Budget
-from advex.errors import InvalidInput
-from advex.goals import Goal
-from advex.problem import Loss, Problem
+from advex.budgets import L2
+from advex.driver.problem import Loss, Problem
 
-FIRST, SECOND, TINY = 0.9, 0.999, 1e-8  # Adam's
-END, LAST = 0.01, 0.1  # what is left at the end of the steps, and of the steps of the price
-SLOW = 0.9  # how much of the weight of misclassification is kept from step to step
-EXTREME = math.log(1e6)  # the price stays within a million to both sides of 1
+LAST_STEP = 0.01  # as a share of the first one
+LAST_PRICE_STEP = 0.1  # likewise
+WEIGHT_DECAY = 0.9  # how much of the weight of misclassification is kept from step to step
+MAX_LOG_PRICE = math.log(1e6)  # the price stays between a millionth and a million
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,55 +60,35 @@ class PDGD(Attack):
     reached; in units of the box's range.
     """
 
+    norms: ClassVar = (L2,)
     needs_epsilon: ClassVar[bool] = False
     starts: ClassVar[bool] = True
 
-    steps: int = 500
-    step_size: float = 0.1
-    price_step: float = 0.1
-    price: float = 0.01
-    patience: int | None = None
-    loss: Loss = boundary
-
-    def __post_init__(self) -> None:
-        real_number("PDGD(price=...)", self.price, strict=True)
-        real_number("PDGD(price_step=...)", self.price_step, strict=True)
-
-    def check(self, goal: Goal | None, budget: Budget) -> None:
-        super().check(goal, budget)
-        if not isinstance(budget, L2):
-            raise InvalidInput(
-                f"PDGD works in L2 alone; received {budget!r}: use PDPGD for the other norms"
-            )
+    steps: int = setting(500, "whole")
+    step_size: float = setting(0.1, "number", above=0)
+    price_step: float = setting(0.1, "number", above=0)
+    price: float = setting(0.01, "number", above=0)
+    patience: int | None = setting(None, "whole")
+    loss: Loss = setting(boundary, "function")
 
     def init(self, problem: Problem) -> tuple[Tensor, Any]:
-        zeros = ops.zeros_like(problem.x0)
         price = math.log(self.price) * ops.ones_like(problem.progress)
         return problem.start, {
-            "mean": zeros,
-            "square": zeros,
-            "price": price,
+            "adam": Moments.zeros(problem.x0),
+            "log_price": price,
             "weight": ops.sigmoid(-price),
         }
 
     def step(self, problem: Problem, x: Tensor, memory: Any) -> tuple[Tensor, Any]:
+        x0, span, weight = problem.x0, problem.span, memory["weight"]
         value, gradient = problem.gradient(x, self.loss)
-        weight, span = memory["weight"], problem.span
         climb = rows(weight * ops.sigmoid(-value), x) * gradient * span
-        descent = rows(1 - weight, x) * unit(x - problem.x0, order=2) - climb
-        mean = FIRST * memory["mean"] + (1 - FIRST) * descent
-        square = SECOND * memory["square"] + (1 - SECOND) * ops.square(descent)
-        taken = ops.cast(problem.step + 1, "float32")
-        adam = (
-            rows(1 / (1 - FIRST**taken), x)
-            * mean
-            / (ops.sqrt(rows(1 / (1 - SECOND**taken), x) * square) + TINY)
-        )
-        size = self.step_size * span * ops.power(END, problem.progress)
-        ahead = ops.clip(x - rows(size, x) * adam, *problem.box)
-        change = self.price_step * (1 - (1 - LAST) * problem.progress)
-        price = ops.clip(
-            memory["price"] + ops.where(problem.reached, change, -change), -EXTREME, EXTREME
-        )
-        weight = SLOW * weight + (1 - SLOW) * ops.sigmoid(-price)
-        return ahead, {"mean": mean, "square": square, "price": price, "weight": weight}
+        descent = rows(1 - weight, x) * unit(x - x0, order=2) - climb
+        direction, moments = adam(memory["adam"], descent, problem.step)
+        size = self.step_size * span * ops.power(LAST_STEP, problem.progress)
+        ahead = ops.clip(x - rows(size, x) * direction, *problem.box)
+        change = self.price_step * (1 - (1 - LAST_PRICE_STEP) * problem.progress)
+        change = ops.where(problem.reached, change, -change)
+        price = ops.clip(memory["log_price"] + change, -MAX_LOG_PRICE, MAX_LOG_PRICE)
+        weight = WEIGHT_DECAY * weight + (1 - WEIGHT_DECAY) * ops.sigmoid(-price)
+        return ahead, {"adam": moments, "log_price": price, "weight": weight}

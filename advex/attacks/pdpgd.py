@@ -11,23 +11,23 @@ from typing import Any, ClassVar
 from keras import ops
 
 from advex._arrays import Tensor, flat, rows, unit
-from advex._settings import real_number
+from advex._settings import setting
+from advex.attacks._parts import Moments
 from advex.attacks.base import Attack
 from advex.attacks.hyperplane import boundary
 from advex.attacks.schedules import cosine
 from advex.budgets import L0, L1, L2
+from advex.driver.problem import Loss, Problem
 from advex.goals import INFINITY
-from advex.problem import Loss, Problem
 
-FIRST, SECOND, TINY = 0.9, 0.999, 1e-12  # Adam's
-FINE = 0.5  # a step is not longer than this share of the largest change of a success
-# by so much the next step pays more after a success, and less otherwise: it damps what the price
-# does in the long run
-KICK = 2.0
-END = 1e-3  # what is left of both steps at the end
-DEAR = (
-    5  # in L1 no element pays more than so many times what the one with the largest gradient does
-)
+SMALLEST_SIZE = 1e-12  # guards divisions
+LONGEST_STEP = 0.5  # as a share of the largest change of a success
+# the next step pays so many times the price after a success, and so many times less otherwise: it
+# damps the swing of the price
+DAMPING = 2.0
+LAST_STEP = 1e-3  # of the change and of the price, as a share of the first one
+# in L1 no element pays more than so many times what the one with the largest gradient does
+MAX_L1_PRICE = 5
 
 
 def two_thirds(y: Tensor, weight: Tensor) -> Tensor:
@@ -92,78 +92,62 @@ class PDPGD(Attack):
     needs_epsilon: ClassVar[bool] = False
     starts: ClassVar[bool] = True
 
-    steps: int = 500
-    step_size: float = 0.1
-    price_step: float = 0.05
-    price: float = 1e-4
-    patience: int | None = None
-    loss: Loss = boundary
-
-    def __post_init__(self) -> None:
-        real_number("PDPGD(price=...)", self.price, strict=True)
-        real_number("PDPGD(price_step=...)", self.price_step, strict=True)
+    steps: int = setting(500, "whole")
+    step_size: float = setting(0.1, "number", above=0)
+    price_step: float = setting(0.05, "number", above=0)
+    price: float = setting(1e-4, "number", above=0)
+    patience: int | None = setting(None, "whole")
+    loss: Loss = setting(boundary, "function")
 
     def init(self, problem: Problem) -> tuple[Tensor, Any]:
-        zeros, one = ops.zeros_like(problem.x0), ops.ones_like(problem.progress)
+        one = ops.ones_like(problem.progress)
         return problem.start, {
-            "mean": zeros,
-            "square": zeros,
+            "adam": Moments.zeros(problem.x0),
             "price": self.price * one,
-            "reach": INFINITY * one,
+            "reach": INFINITY * one,  # the smallest success by its largest change
         }
 
     def step(self, problem: Problem, x: Tensor, memory: Any) -> tuple[Tensor, Any]:
-        _, gradient = problem.gradient(x, self.loss)
-        slope = unit(gradient, order=2)
-        mean = FIRST * memory["mean"] + (1 - FIRST) * slope
-        square = SECOND * memory["square"] + (1 - SECOND) * ops.square(slope)
-        change = cosine(self.price_step, END * self.price_step, problem)
-        price = memory["price"] * ops.exp(ops.where(problem.reached, change, -change))
-        largest = ops.max(flat(ops.abs(x - problem.x0)), axis=1)
-        reach = ops.where(problem.reached, ops.minimum(memory["reach"], largest), memory["reach"])
+        x0, span, progress = problem.x0, problem.span, problem.progress
         sparse = isinstance(problem.budget, L0 | L1)
-        near = ops.where(problem.progress < 0.5, INFINITY, FINE * reach) if sparse else FINE * reach
-        size = ops.minimum(self.step_size * problem.span, near) * cosine(1.0, END, problem)
-        kick = ops.power(KICK, problem.progress if sparse else ops.ones_like(problem.progress))
-        now = price * ops.where(problem.reached, kick, 1 / kick)
-        delta = self._shrunk(problem, x - problem.x0, mean, square, size, now)
-        ahead = ops.clip(problem.x0 + delta, *problem.box)
-        return ahead, {"mean": mean, "square": square, "price": price, "reach": reach}
+        _, gradient = problem.gradient(x, self.loss)
+        success = problem.reached
+        moments = memory["adam"].after(unit(gradient, order=2))
+        change = cosine(self.price_step, LAST_STEP * self.price_step, problem)
+        price = memory["price"] * ops.exp(ops.where(success, change, -change))
+        largest = ops.max(flat(ops.abs(x - x0)), axis=1)
+        reach = ops.where(success, ops.minimum(memory["reach"], largest), memory["reach"])
+        longest = LONGEST_STEP * reach
+        longest = ops.where(progress < 0.5, INFINITY, longest) if sparse else longest
+        size = ops.minimum(self.step_size * span, longest) * cosine(1.0, LAST_STEP, problem)
+        factor = ops.power(DAMPING, progress if sparse else ops.ones_like(progress))
+        now = price * ops.where(success, factor, 1 / factor)
+        delta = _stepped(problem, x - x0, moments, size, now)
+        ahead = ops.clip(x0 + delta, *problem.box)
+        return ahead, {"adam": moments, "price": price, "reach": reach}
 
-    def _shrunk(
-        self,
-        problem: Problem,
-        delta: Tensor,
-        mean: Tensor,
-        square: Tensor,
-        size: Tensor,
-        price: Tensor,
-    ) -> Tensor:
-        """The change after one step and what the norm takes off it."""
-        if isinstance(problem.budget, L2):
-            delta = delta + rows(size, delta) * unit(mean, order=2)
-            length = problem.budget.size(delta)
-            return delta * rows(
-                ops.maximum(1 - size * price / ops.maximum(length, TINY), 0.0), delta
-            )
-        taken = ops.cast(problem.step + 1, "float32")
-        metric = ops.sqrt(rows(1 / (1 - SECOND**taken), delta) * square)
-        way = rows(1 / (1 - FIRST**taken), delta) * mean / ops.maximum(metric, TINY)
-        delta = delta + rows(size, delta) * way
-        if isinstance(problem.budget, L0):
-            weight = (
-                2
-                * rows(size * price, delta)
-                / problem.span
-                / ops.maximum(unit(metric, order=float("inf")), TINY)
-            )
-            return problem.span * two_thirds(delta / problem.span, ops.clip(weight, 1e-12, 1e6))
-        if isinstance(problem.budget, L1):
-            gentle = 1 - unit(metric, order=float("inf"))
-            off = rows(size * price, delta) * sum(
-                (gentle**power for power in range(1, DEAR)), start=1
-            )
-            return ops.sign(delta) * ops.maximum(ops.abs(delta) - off, 0.0)
-        # What a ball of the dual norm, the sum, leaves over.
-        total = size * price * flat(delta).shape[1]
-        return delta - L1().bound(total).project(delta)
+
+def _stepped(
+    problem: Problem, delta: Tensor, moments: Moments, size: Tensor, price: Tensor
+) -> Tensor:
+    """The change after a step of ``size`` and what the norm takes off it, ``price`` times ``size``:
+    the proximal step.
+    """
+    budget, span, cost = problem.budget, problem.span, size * price
+    if isinstance(budget, L2):
+        delta = delta + rows(size, delta) * unit(moments.mean, order=2)
+        length = ops.maximum(budget.size(delta), SMALLEST_SIZE)
+        return delta * rows(ops.maximum(1 - cost / length, 0.0), delta)
+    mean, metric = moments.corrected(problem.step + 1)
+    delta = delta + rows(size, delta) * (mean / ops.maximum(metric, SMALLEST_SIZE))
+    if isinstance(budget, L0):
+        steep = ops.maximum(unit(metric, order=math.inf), SMALLEST_SIZE)
+        weight = 2 * rows(cost, delta) / span / steep
+        return span * two_thirds(delta / span, ops.clip(weight, 1e-12, 1e6))
+    if isinstance(budget, L1):
+        gentle = 1 - unit(metric, order=math.inf)
+        shares = sum((gentle**power for power in range(1, MAX_L1_PRICE)), start=1)
+        return ops.sign(delta) * ops.maximum(ops.abs(delta) - rows(cost, delta) * shares, 0.0)
+    # What a ball of the dual norm, the sum, leaves over.
+    total = cost * flat(delta).shape[1]
+    return delta - L1().bound(total).project(delta)

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from advex._arrays import Tensor
+from advex._settings import setting
 from advex.attacks.base import Attack, StepSize
 from advex.attacks.schedules import at
+from advex.driver.problem import Loss, Problem
 from advex.losses import cross_entropy
-from advex.problem import Loss, Problem
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,9 +36,9 @@ class PGD(Attack):
     the step is shared by 1 % of the elements).
     """
 
-    steps: int = 40
-    step_size: StepSize = 0.25
-    loss: Loss = cross_entropy
+    steps: int = setting(40, "whole")
+    step_size: StepSize = setting(0.25, "schedule", above=0)
+    loss: Loss = setting(cross_entropy, "function")
 
     def init(self, problem: Problem) -> tuple[Tensor, Any]:
         return problem.project(problem.x0 + problem.budget.sample(problem)), ()

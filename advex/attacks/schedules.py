@@ -9,8 +9,8 @@ from typing import Any
 from keras import ops
 
 from advex._settings import Settings, real_number
+from advex.driver.problem import Problem
 from advex.errors import blaming
-from advex.problem import Problem
 
 
 @dataclass(frozen=True)

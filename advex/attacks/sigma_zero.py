@@ -10,21 +10,15 @@ from typing import Any, ClassVar
 from keras import ops
 
 from advex._arrays import Tensor, flat, rows, unit
-from advex._settings import real_number
+from advex._settings import setting
+from advex.attacks._parts import Moments, adam
 from advex.attacks.base import Attack
 from advex.attacks.hyperplane import boundary
 from advex.attacks.schedules import cosine
-from advex.budgets import L0, Budget
-from advex.errors import InvalidInput
-from advex.goals import Goal
-from advex.problem import Problem
+from advex.budgets import L0
+from advex.driver.problem import Problem
 
-# Adam's; below the last, a gradient is taken for a rounding error of the largest
-FIRST, SECOND, TINY = (
-    0.9,
-    0.999,
-    1e-5,
-)
+ADAM_EPSILON = 1e-5  # a smaller slope is taken for a rounding error of the largest
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,60 +54,34 @@ class SigmaZero(Attack):
     optimization of l0-norm adversarial examples, 2024. Deviations: none known.
     """
 
+    norms: ClassVar = (L0,)
     needs_epsilon: ClassVar[bool] = False
     starts: ClassVar[bool] = True
 
-    steps: int = 1000
-    step_size: float = 1.0
-    sigma: float = 1e-3
-    threshold: float = 0.3
-    threshold_step: float = 0.01
-    patience: int | None = None
-
-    def __post_init__(self) -> None:
-        for name in ("sigma", "threshold", "threshold_step"):
-            real_number(f"SigmaZero({name}=...)", getattr(self, name), strict=True)
-
-    def check(self, goal: Goal | None, budget: Budget) -> None:
-        super().check(goal, budget)
-        if not isinstance(budget, L0):
-            raise InvalidInput(
-                f"SigmaZero works in L0 alone; received {budget!r}: use FMN or PDPGD"
-            )
+    steps: int = setting(1000, "whole")
+    step_size: float = setting(1.0, "number", above=0)
+    sigma: float = setting(1e-3, "number", above=0)
+    threshold: float = setting(0.3, "number", above=0)
+    threshold_step: float = setting(0.01, "number", above=0)
+    patience: int | None = setting(None, "whole")
 
     def init(self, problem: Problem) -> tuple[Tensor, Any]:
-        zeros = ops.zeros_like(problem.x0)
         threshold = self.threshold * ops.ones_like(problem.progress)
-        return problem.start, {"mean": zeros, "square": zeros, "threshold": threshold}
+        return problem.start, {"adam": Moments.zeros(problem.x0), "threshold": threshold}
 
     def step(self, problem: Problem, x: Tensor, memory: Any) -> tuple[Tensor, Any]:
+        x0, span, sigma, box = problem.x0, problem.span, self.sigma, problem.box
         value, gradient = problem.gradient(x, boundary)
-        crossed, span = problem.reached, problem.span
-        delta = (x - problem.x0) / span
-        count = (
-            2
-            * self.sigma
-            * delta
-            / ops.square(ops.square(delta) + self.sigma)
-            / flat(delta).shape[1]
-        )
-        descent = unit(
-            count - span * rows(ops.where(value > 0, 0.0, 1.0), x) * gradient, order=float("inf")
-        )
-        mean = FIRST * memory["mean"] + (1 - FIRST) * descent
-        square = SECOND * memory["square"] + (1 - SECOND) * ops.square(descent)
-        taken = ops.cast(problem.step + 1, "float32")
-        adam = (
-            rows(1 / (1 - FIRST**taken), x)
-            * mean
-            / (ops.sqrt(rows(1 / (1 - SECOND**taken), x) * square) + TINY)
-        )
+        delta = (x - x0) / span
+        # the gradient of mean(d^2 / (d^2 + sigma))
+        count = 2 * sigma * delta / ops.square(ops.square(delta) + sigma) / flat(delta).shape[1]
+        climb = span * rows(ops.where(value > 0, 0.0, 1.0), x) * gradient
+        descent = unit(count - climb, order=float("inf"))
+        direction, moments = adam(memory["adam"], descent, problem.step, ADAM_EPSILON)
         size = cosine(self.step_size, self.step_size / 10, problem)
-        delta = (
-            ops.clip(problem.x0 + span * (delta - rows(size, x) * adam), *problem.box) - problem.x0
-        )
-        threshold = memory["threshold"] + ops.where(crossed, 1.0, -1.0) * self.threshold_step * size
-        threshold = ops.clip(threshold, 0.0, 1.0)
+        delta = ops.clip(x0 + span * (delta - rows(size, x) * direction), *box) - x0
+        rise = ops.where(problem.reached, 1.0, -1.0) * self.threshold_step * size
+        threshold = ops.clip(memory["threshold"] + rise, 0.0, 1.0)
         kept = ops.abs(delta) >= rows(threshold, x) * span
-        ahead = ops.clip(problem.x0 + ops.where(kept, delta, 0.0), *problem.box)
-        return ahead, {"mean": mean, "square": square, "threshold": threshold}
+        ahead = ops.clip(x0 + ops.where(kept, delta, 0.0), *box)
+        return ahead, {"adam": moments, "threshold": threshold}

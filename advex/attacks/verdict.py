@@ -4,6 +4,7 @@ cost.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, NamedTuple
 
@@ -13,81 +14,223 @@ from keras import ops
 from advex._arrays import Array, Tensor, flat, rows
 from advex.attacks.autoattack import AutoAttack
 from advex.attacks.base import Attack
-from advex.attacks.wrappers import APART
+from advex.attacks.composite import Composite, set_apart
 from advex.budgets import L0, Budget, Linf
-from advex.errors import InvalidInput
+from advex.driver.ledger import Ledger
+from advex.driver.plan import Run, Wave
+from advex.driver.problem import Problem
 from advex.goals import INFINITY, Goal, Towards, leaves, others
 from advex.losses import cross_entropy, dlr
-from advex.problem import Problem
-from advex.search import Stage
 
-TINY = 1e-30
-
-# What a run climbs: towards a target RATIO, the DLR loss, and OVER, the margin; PROBE and REVIEW do
-# not climb but look.
-MARGIN, ENTROPY, RATIO, OVER, PROBE, REVIEW = range(6)
+# What a run climbs: towards a target RATIO, the DLR loss, and OVER, the margin. REVIEW does not
+# climb but looks.
+MARGIN, ENTROPY, RATIO, OVER, REVIEW = range(5)
 TARGETS = 9
-SHORT = 0.1  # of epsilon: a step this short should raise the margin by what the gradient promises
-HONEST = 0.5  # the relative gap between promise and gain above which a gradient is suspicious
-IDLE = 0.1  # the share of the promise, for the whole of epsilon, that all runs together should gain
-# of epsilon: who would need no more than this beyond the budget, by the gradient, gets more runs
-NEAR, NEAREST = (
-    0.25,
-    0.08,
-)
+SPRINT_STEPS = 10
+PROBE_LENGTH = 0.1  # of epsilon: so short a step should gain what the gradient promises
+HONEST_GAP = 0.5  # between promise and gain, relatively: above it a gradient is suspicious
+IDLE_SHARE = 0.1  # of the promise, for the whole of epsilon: what all runs together should gain
+# Of epsilon: who would need no more than this beyond the budget, by the gradient, gets more runs.
+NEAR, NEAREST = 0.25, 0.08
 MOMENTUM = 0.5
-DETOUR = 0.6  # of a wide run: while its ball shrinks to epsilon
+DETOUR_SHARE = 0.6  # of the steps of a wide run: while its ball shrinks to epsilon
+SMALLEST_SLOPE = 1e-30
 
 
-class Run(NamedTuple):
-    """One ascent: what it climbs, towards which class (by rank), for how many steps, the first of
-    which size, how wide.
+class Climb(NamedTuple):
+    """One ascent: what it climbs, for how many steps, the first of which size (of epsilon), towards
+    which class (by rank), and whether it begins in a wider ball.
     """
 
     loss: int
-    target: int = 0
-    steps: int = 1
-    size: float = 0.0
+    steps: int
+    size: float
+    rank: int = 0
     wide: bool = False
 
+    def numbers(self, begin: int) -> dict[str, float]:
+        """The numbers of its run, which begins with this step."""
+        detour = round(DETOUR_SHARE * self.steps) if self.wide else 0
+        return {
+            "begin": begin,
+            "loss": self.loss,
+            "steps": self.steps,
+            "size": self.size,
+            "rank": self.rank,
+            "detour": detour,
+        }
 
-SPRINT = Run(MARGIN, 0, 10, 1.0)
+
+SPRINT = [Climb(MARGIN, SPRINT_STEPS, 1.0)]  # and one short step more, the probe
 ALL = [
-    Run(ENTROPY, 0, 15, 4.0),
-    *(Run(RATIO, target, 15, 4.0) for target in range(3)),
-    *(Run(OVER, target, 20, 2.0, wide=True) for target in range(5)),
+    Climb(ENTROPY, 15, 4.0),
+    *(Climb(RATIO, 15, 4.0, rank) for rank in range(3)),
+    *(Climb(OVER, 20, 2.0, rank, wide=True) for rank in range(5)),
 ]
+LOOK_BACK = [Climb(REVIEW, 1, 0.0)]
 CLOSE = [
-    Run(ENTROPY, 0, 30, 4.0),
-    *(Run(OVER, target, 50, 2.0) for target in range(2)),
-    *(Run(RATIO, target, 30, 4.0) for target in range(5)),
-    *(Run(OVER, target, 30, 2.0, wide=True) for target in range(5)),
+    Climb(ENTROPY, 30, 4.0),
+    *(Climb(OVER, 50, 2.0, rank) for rank in range(2)),
+    *(Climb(RATIO, 30, 4.0, rank) for rank in range(5)),
+    *(Climb(OVER, 30, 2.0, rank, wide=True) for rank in range(5)),
 ]
 CLOSEST = [
-    *(Run(OVER, target, 100, 2.0) for target in range(2)),
-    *(Run(RATIO, target, 100, 4.0) for target in range(2)),
-    Run(ENTROPY, 0, 30, 2.0),
-    *(Run(OVER, target, 40, 2.0, wide=True) for target in range(TARGETS)),
+    *(Climb(OVER, 100, 2.0, rank) for rank in range(2)),
+    *(Climb(RATIO, 100, 4.0, rank) for rank in range(2)),
+    Climb(ENTROPY, 30, 2.0),
+    *(Climb(OVER, 40, 2.0, rank, wide=True) for rank in range(TARGETS)),
 ]
-GROUPS = [[SPRINT, Run(PROBE)], ALL, [Run(REVIEW)], CLOSE, CLOSEST]
-RUNS = [run for group in GROUPS for run in group]
-BEGINS = np.cumsum([0, *(run.steps for run in RUNS)]).tolist()
-PLAN = [(run, place) for run in RUNS for place in range(run.steps)]
-LOSSES = np.array([run.loss for run, _ in PLAN], "int32")
-RANKS = np.array([run.target for run, _ in PLAN], "int32")
-SIZES = np.array([run.size * (1 - place / run.steps) for run, place in PLAN], "float32")
-DETOURS = np.array(
-    [run.wide * max(0.0, 1 - place / (DETOUR * run.steps)) for run, place in PLAN], "float32"
-)
-INSIDE = np.array(
-    [place == 0 or not run.wide or place - 1 >= DETOUR * run.steps for run, place in PLAN]
-)
-FIRST = np.array([place == 0 for _, place in PLAN])
 
 
-def widest(budget: Budget) -> float:
+def near(ledger: Ledger) -> Array:
+    """Who gets the longer runs."""
+    return ledger.notes["gap"] <= NEAR
+
+
+def nearest(ledger: Ledger) -> Array:
+    """Who gets the longest runs."""
+    return ledger.notes["gap"] <= NEAREST
+
+
+def doubtful(ledger: Ledger) -> Array:
+    """Whose gradients look as if they hid the way."""
+    return ledger.doubt
+
+
+WAVES = [(SPRINT, None), (ALL, None), (LOOK_BACK, None), (CLOSE, near), (CLOSEST, nearest)]
+STEPS = 1 + sum(run.steps for runs, _ in WAVES for run in runs)
+
+
+@dataclass(frozen=True)
+class Cascade(Attack):
+    """The gradient part of ``Verdict``. Its runs go on one where the other has ended, and hand on
+    what they have learnt of a row.
+    """
+
+    steps: ClassVar[int] = STEPS  # type: ignore[misc]
+    notes: ClassVar[Mapping[str, np.ufunc | None]] = {
+        "order": None,
+        "start": None,
+        "steep": None,
+        "best": np.maximum,
+        "gap": np.minimum,
+    }
+
+    def plan(self, budget: Budget | None = None) -> list[Wave]:
+        waves, begin = [], 0
+        for climbs, who in WAVES:
+            runs = []
+            for climb in climbs:
+                steps = climb.steps + (climbs is SPRINT)  # with the probe
+                runs.append(Run(self, begin=begin, steps=steps, numbers=climb.numbers(begin)))
+                begin += steps
+            waves.append(Wave(tuple(runs), who))
+        return waves
+
+    def init(self, problem: Problem, /) -> tuple[Tensor, Any]:
+        x0, zeros = problem.x0, ops.zeros_like(problem.progress)
+        ranks = np.arange(min(TARGETS, problem.classes - 1), dtype="int32")[None]
+        random = problem.project(x0 + problem.budget.sample(problem))
+        x = ops.where(rows(ops.equal(problem.step, 0), x0), x0, random)
+        return x, {
+            "last": x,
+            "slope": ops.zeros_like(x),  # gradient of the margin at x0
+            "steep": zeros,  # its size
+            "start": zeros,  # margin there
+            "best": zeros - INFINITY,
+            "gap": zeros + INFINITY,  # by how much epsilon is too small, by the most hopeful slope
+            "order": ops.zeros_like(ops.expand_dims(problem.step, 1))
+            + ops.convert_to_tensor(ranks),  # wrong classes, the likeliest first
+        }
+
+    def step(self, problem: Problem, x: Tensor, memory: Any, /) -> tuple[Tensor, Any]:
+        step, numbers, budget = problem.step, problem.numbers, problem.budget
+        loss, place = numbers["loss"], step - numbers["begin"]
+        rank = ops.minimum(numbers["rank"], memory["order"].shape[1] - 1)
+        target = ops.take_along_axis(memory["order"], ops.expand_dims(rank, 1), axis=1)[:, 0]
+        value, gradient = problem.gradient(
+            x, lambda logits, goal: _climbed(logits, goal, loss, target)
+        )
+        before, memory = memory["last"], self._learnt(problem, x, value, gradient, memory)
+
+        wide = 1 + (_widest(budget) - 1) * _falling(place, numbers["detour"])
+        size = numbers["size"] * _falling(place, numbers["steps"])
+        stride = rows(size * wide * problem.epsilon, x)
+        aim = problem.project(x + stride * budget.steepest(gradient), wide)
+        first = ops.logical_or(ops.equal(place, 0), ops.equal(step, SPRINT_STEPS))
+        drift = ops.where(rows(first, x), aim - x, x - before)
+        ahead = problem.project(x + MOMENTUM * (aim - x) + (1 - MOMENTUM) * drift, wide)
+        sprinted = ops.equal(step + 1, SPRINT_STEPS)
+
+        def probed() -> Tensor:
+            short = PROBE_LENGTH * problem.epsilon * budget.steepest(memory["slope"])
+            return ops.where(rows(sprinted, x), problem.project(problem.x0 + short), ahead)
+
+        return ops.cond(ops.any(sprinted), probed, lambda: ahead), memory
+
+    def _learnt(
+        self, problem: Problem, x: Tensor, value: Tensor, gradient: Tensor, memory: Any
+    ) -> dict[str, Tensor]:
+        """The memory with what this look has shown; examples whose gradient lies are marked."""
+        step, numbers, budget = problem.step, problem.numbers, problem.budget
+        loss, place = numbers["loss"], step - numbers["begin"]
+        margin = problem.goal.margin(problem.answer)
+        begin, steep = ops.equal(step, 0), budget.dual(gradient)
+        short = -value / ops.maximum(steep * problem.epsilon, SMALLEST_SLOPE)
+        # An estimate counts where the point is inside the ball, and the loss says how far it is.
+        inside = ops.logical_or(ops.equal(place, 0), place > numbers["detour"])
+        tells = ops.logical_or(ops.equal(loss, RATIO), ops.equal(loss, OVER))
+        better = ops.logical_and(step < SPRINT_STEPS, margin > memory["best"])
+        order = memory["order"]
+        memory = {
+            "last": x,
+            "slope": ops.cond(
+                ops.any(begin),
+                lambda: ops.where(rows(begin, x), gradient, memory["slope"]),
+                lambda: memory["slope"],
+            ),
+            "steep": ops.where(begin, steep, memory["steep"]),
+            "start": ops.where(begin, margin, memory["start"]),
+            "best": ops.maximum(margin, memory["best"]),
+            "gap": ops.where(
+                ops.logical_and(inside, tells),
+                ops.minimum(short, memory["gap"]),
+                memory["gap"],
+            ),
+            "order": ops.where(ops.expand_dims(better, 1), _order(problem, order.shape[1]), order),
+        }
+        self._suspect(problem, x, margin, memory)
+        return memory
+
+    def _suspect(self, problem: Problem, x: Tensor, margin: Tensor, memory: Any) -> None:
+        """Mark the examples where the gradient at x0 promises what a short step, or all runs so
+        far, do not keep.
+        """
+        steep, gain = memory["steep"], margin - memory["start"]
+        change = problem.shown(x) - problem.x0
+        promise = ops.sum(flat(memory["slope"] * change), axis=1)
+        unkept = ops.abs(gain - promise) > HONEST_GAP * (ops.abs(gain) + ops.abs(promise))
+        # 8-bit inputs may be too coarse for a short step.
+        moved = ops.any(flat(ops.not_equal(change, 0)), axis=1)
+        lied = ops.logical_or(ops.equal(steep, 0), ops.logical_and(moved, unkept))
+        idle = memory["best"] - memory["start"] < IDLE_SHARE * problem.epsilon * steep
+        probing = ops.equal(problem.step, SPRINT_STEPS)
+        reviewing = ops.equal(problem.numbers["loss"], REVIEW)
+        suspicious = ops.logical_or(
+            ops.logical_and(probing, lied), ops.logical_and(reviewing, idle)
+        )
+        problem.suspect(ops.logical_and(suspicious, problem.epsilon > 0))
+
+
+def _widest(budget: Budget) -> float:
     """How many times epsilon the ball of a wide run is at first."""
     return 3.0 if isinstance(budget, Linf) else 8.0
+
+
+def _falling(place: Tensor, steps: Tensor) -> Tensor:
+    """From 1 at place 0 to 0 at ``steps``, and there on: (batch,) float32."""
+    left = ops.cast(ops.maximum(steps - place, 0), "float32")
+    return left / ops.cast(ops.maximum(steps, 1), "float32")
 
 
 def _climbed(logits: Tensor, goal: Goal, loss: Tensor, target: Tensor) -> Tensor:
@@ -104,137 +247,6 @@ def _climbed(logits: Tensor, goal: Goal, loss: Tensor, target: Tensor) -> Tensor
     return value
 
 
-def near(carried: dict[str, Array]) -> Array:
-    """Who gets the longer runs."""
-    return carried["gap"] <= NEAR
-
-
-def nearest(carried: dict[str, Array]) -> Array:
-    """Who gets the longest runs."""
-    return carried["gap"] <= NEAREST
-
-
-@dataclass(frozen=True)
-class Cascade(Attack):
-    """The gradient part of ``Verdict``: a sprint, a round of short runs for all, two longer ones
-    for those near the boundary.
-    """
-
-    steps: ClassVar[int] = len(PLAN)
-    carries: ClassVar[dict[str, np.ufunc | None]] = {
-        "order": None,
-        "start": None,
-        "steep": None,
-        "best": np.maximum,
-        "gap": np.minimum,
-    }
-
-    def stages(self, budget: Budget | None = None) -> list[Stage]:
-        """A part for each run, but for the probe, which goes with the sprint."""
-        parts, number = [Stage(self, end=BEGINS[2])], 2
-        for group, (runs, only) in enumerate(
-            zip(GROUPS[1:], (None, None, near, nearest), strict=True), 1
-        ):
-            for _ in runs:
-                parts.append(
-                    Stage(
-                        self, begin=BEGINS[number], end=BEGINS[number + 1], group=group, only=only
-                    )
-                )
-                number += 1
-        return parts
-
-    def init(self, problem: Problem) -> tuple[Tensor, Any]:
-        x0, zeros = problem.x0, ops.zeros_like(problem.progress)
-        ranks = np.arange(min(TARGETS, problem.classes - 1), dtype="int32")[None]
-        random = problem.project(x0 + problem.budget.sample(problem))
-        x = ops.where(rows(ops.equal(problem.step, 0), x0), x0, random)
-        return x, {
-            "last": x,
-            "slope": ops.zeros_like(x),  # gradient of the margin at x0
-            "steep": zeros,  # its size
-            "start": zeros,  # margin there
-            "best": zeros - INFINITY,
-            "gap": zeros
-            + INFINITY,  # by how much epsilon is too small, by the most hopeful gradient
-            "order": ops.zeros_like(ops.expand_dims(problem.step, 1))
-            + ops.convert_to_tensor(ranks),  # wrong classes, the likeliest first
-        }
-
-    def step(self, problem: Problem, x: Tensor, memory: Any) -> tuple[Tensor, Any]:
-        step, before = problem.step, memory["last"]
-        loss, rank, size, detour, inside, first = (
-            ops.take(ops.convert_to_tensor(table), step, axis=0)
-            for table in (LOSSES, RANKS, SIZES, DETOURS, INSIDE, FIRST)
-        )
-        wide = 1 + (widest(problem.budget) - 1) * detour
-        rank = ops.minimum(rank, memory["order"].shape[1] - 1)
-        target = ops.take_along_axis(memory["order"], ops.expand_dims(rank, 1), axis=1)[:, 0]
-        value, gradient = problem.gradient(
-            x, lambda logits, goal: _climbed(logits, goal, loss, target)
-        )
-        margin = problem.goal.margin(problem.answer)
-
-        begin = ops.equal(step, 0)
-        steep = problem.budget.dual(gradient)
-        short = -value / ops.maximum(steep * problem.epsilon, TINY)
-        aims = ops.logical_and(
-            inside, ops.logical_or(ops.equal(loss, RATIO), ops.equal(loss, OVER))
-        )
-        better = ops.logical_and(step < SPRINT.steps, margin > memory["best"])
-        memory = {
-            "last": x,
-            "slope": ops.cond(
-                ops.any(begin),
-                lambda: ops.where(rows(begin, x), gradient, memory["slope"]),
-                lambda: memory["slope"],
-            ),
-            "steep": ops.where(begin, steep, memory["steep"]),
-            "start": ops.where(begin, margin, memory["start"]),
-            "best": ops.maximum(margin, memory["best"]),
-            "gap": ops.where(aims, ops.minimum(short, memory["gap"]), memory["gap"]),
-            "order": ops.where(
-                ops.expand_dims(better, 1),
-                _order(problem, memory["order"].shape[1]),
-                memory["order"],
-            ),
-        }
-        self._suspect(problem, x, margin, loss, memory)
-
-        aim = problem.project(
-            x + rows(size * wide * problem.epsilon, x) * problem.budget.steepest(gradient), wide
-        )
-        drift = ops.where(rows(first, x), aim - x, x - before)
-        ahead = problem.project(x + MOMENTUM * (aim - x) + (1 - MOMENTUM) * drift, wide)
-        sprinted = ops.equal(step + 1, SPRINT.steps)
-
-        def probed() -> Tensor:
-            probe = problem.x0 + SHORT * problem.epsilon * problem.budget.steepest(memory["slope"])
-            return ops.where(rows(sprinted, x), problem.project(probe), ahead)
-
-        return ops.cond(ops.any(sprinted), probed, lambda: ahead), memory
-
-    def _suspect(
-        self, problem: Problem, x: Tensor, margin: Tensor, loss: Tensor, memory: Any
-    ) -> None:
-        """Mark the examples where the gradient at x0 promises what a short step, or all runs so
-        far, do not keep.
-        """
-        steep, gain = memory["steep"], margin - memory["start"]
-        change = problem.shown(x) - problem.x0
-        promise = ops.sum(flat(memory["slope"] * change), axis=1)
-        unkept = ops.abs(gain - promise) > HONEST * (ops.abs(gain) + ops.abs(promise))
-        # 8-bit inputs may be too coarse for a short step
-        moved = ops.any(flat(ops.not_equal(change, 0)), axis=1)
-        lied = ops.logical_or(ops.equal(steep, 0), ops.logical_and(moved, unkept))
-        idle = memory["best"] - memory["start"] < IDLE * problem.epsilon * steep
-        suspicious = ops.logical_or(
-            ops.logical_and(ops.equal(loss, PROBE), lied),
-            ops.logical_and(ops.equal(loss, REVIEW), idle),
-        )
-        problem.suspect(ops.logical_and(suspicious, problem.epsilon > 0))
-
-
 def _order(problem: Problem, count: int) -> Tensor:
     """The likeliest wrong classes by the last logits, (batch, count) int32."""
     logits = problem.answer
@@ -245,7 +257,7 @@ def _order(problem: Problem, count: int) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Verdict(Attack):
+class Verdict(Composite):
     """AutoAttack's verdict for a fraction of its passes.
 
     AutoAttack spends nearly everything on examples that it will not break. ``Verdict`` makes many
@@ -277,22 +289,11 @@ class Verdict(Attack):
     where it differs, is in ``docs/how_far_does_it_hold.md``.
     """
 
-    steps: ClassVar[int] = 1  # those of the parts count
+    lacks: ClassVar[tuple[type[Budget], ...]] = (L0,)
 
-    def check(self, goal: Goal | None, budget: Budget) -> None:
-        super().check(goal, budget)
-        if isinstance(budget, L0):
-            raise InvalidInput("Verdict has no L0 form; use Linf, L2 or L1")
-
-    def stages(self, budget: Budget | None = None) -> list[Stage]:
-        everything = AutoAttack().stages(budget)
+    def plan(self, budget: Budget | None = None) -> list[Wave]:
+        thorough = AutoAttack().plan(budget)
         return [
-            *Cascade().stages(budget),
-            *(replace(stage, doubtful=True, salt=stage.salt + APART) for stage in everything),
+            *Cascade().plan(budget),
+            *(replace(wave.each(set_apart, 1), who=doubtful) for wave in thorough),
         ]
-
-    def init(self, problem: Problem) -> tuple[Tensor, Any]:
-        return Cascade().init(problem)
-
-    def step(self, problem: Problem, x: Tensor, memory: Any) -> tuple[Tensor, Any]:
-        return Cascade().step(problem, x, memory)

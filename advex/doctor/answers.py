@@ -6,7 +6,7 @@ import numpy as np
 
 from advex.doctor.checks import Outcome, check, flag, flag_if, noted, ok
 from advex.doctor.examination import Examination
-from advex.judging import CHECKED
+from advex.driver.judging import CHECKED
 
 REPEATS = 5  # of one batch
 RANDOM_TOLERANCE = 1e-4  # between normalised logits; in D5 relative to the largest logit

@@ -7,9 +7,9 @@ from typing import NamedTuple
 import numpy as np
 
 from advex._arrays import Array
+from advex.attacks.composite import Restarts
 from advex.attacks.fgsm import FGSM
 from advex.attacks.pgd import PGD
-from advex.attacks.wrappers import Restarts
 from advex.budgets import Budget, Linf
 from advex.doctor.answers import constant
 from advex.doctor.checks import (

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 
 from advex._settings import helpful, shown, whole_number
-from advex.attacks.base import checked_inputs
+from advex.attacks.inputs import checked_inputs
 from advex.budgets import Budget
 from advex.classifier import Classifier
 from advex.doctor import answers, attacks, gradients, successes

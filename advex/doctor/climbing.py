@@ -15,10 +15,10 @@ from advex._arrays import Array, Tensor, rows
 from advex._grid import Grid
 from advex.budgets import Budget
 from advex.doctor.examination import Examination
+from advex.driver.problem import NO_GRADIENT
 from advex.errors import GradientUnavailable
 from advex.goals import Goal, Untargeted
 from advex.losses import cross_entropy
-from advex.problem import NO_GRADIENT
 
 CLIMB_SEED = 2  # added to that of the call
 

@@ -11,14 +11,15 @@ import numpy as np
 from advex import _backend
 from advex._arrays import Array, Tensor
 from advex._grid import Grid
-from advex.attacks.base import Attack
+from advex.attacks.call import Attackable
 from advex.budgets import L0, L1, L2, Budget, Linf
 from advex.classifier import Classifier
 from advex.doctor.diagnosis import Finding
+from advex.driver.honesty import stale
+from advex.driver.judging import CHECKED, Judge
+from advex.driver.shapes import default_batch, power_of_two
 from advex.goals import Untargeted
-from advex.judging import CHECKED, Judge, stale
 from advex.result import Result
-from advex.search import default_batch, power_of_two
 
 EXAMPLES = 128  # correctly classified ones that are looked at
 USUAL_RADII: dict[type[Budget], float] = {Linf: 8 / 255, L2: 0.5, L1: 10.0, L0: 20}
@@ -149,7 +150,7 @@ class Examination:
             yield np.concatenate([part, np.repeat(part[:1], padding)]), len(part)
 
     def attack(
-        self, attack: Attack, chosen: Array, budget: Budget | None = None, seed: int = 0
+        self, attack: Attackable, chosen: Array, budget: Budget | None = None, seed: int = 0
     ) -> Array:
         """Which examples the attack breaks.
 

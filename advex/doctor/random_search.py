@@ -7,11 +7,12 @@ from typing import Any, ClassVar
 
 from advex._arrays import Tensor
 from advex.attacks.base import Attack
+from advex.attacks.call import Attackable
+from advex.attacks.composite import Ensemble
 from advex.attacks.square import SquareAttack
-from advex.attacks.wrappers import Ensemble
 from advex.budgets import Budget
+from advex.driver.problem import Problem
 from advex.errors import InvalidInput
-from advex.problem import Problem
 
 SQUARE_QUERIES = 500
 CORNERS = 100
@@ -46,7 +47,7 @@ class Corners(Attack):
         return problem.budget.extreme(slope, problem.x0, problem.lower, problem.upper)
 
 
-def random_search(budget: Budget, shape: tuple[int, ...]) -> Attack:
+def random_search(budget: Budget, shape: tuple[int, ...]) -> Attackable:
     """The search for inputs of a shape; corners alone where SquareAttack has no form for the norm
     or the inputs.
     """

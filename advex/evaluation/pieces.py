@@ -17,14 +17,15 @@ from advex import _backend
 from advex._arrays import Array
 from advex._grid import Grid
 from advex.attacks import Attack
-from advex.attacks.base import checked_inputs
+from advex.attacks.call import attacked_by, checked_call
+from advex.attacks.inputs import checked_inputs
 from advex.budgets import Budget
 from advex.classifier import Classifier
+from advex.driver.judging import Judge
 from advex.errors import ModelWarning
 from advex.evaluation.source import Block
 from advex.evaluation.store import Store, packed, seal
 from advex.goals import Untargeted
-from advex.judging import Judge, even
 
 SIZES = 16  # that batches may have
 PICTURES = 4  # kept of each attack at each end
@@ -88,12 +89,11 @@ def clean(plan: Plan, x: Array, labels: Any) -> Clean:
     forward = plan.classifier.forward(sample)
     goal = Untargeted(labels).check(len(x), forward.classes)
     batch = plan.batch if _backend.RAGGED else min(plan.batch, len(x))
-    judge = Judge(plan.classifier, grid, batch, sample)
-    with even(max(1, plan.batch // SIZES)):
-        before = judge(x, goal)
-        if plan.classifier.symbolic and plan.classifier.renewed(sample, before["logits"]):
-            judge = Judge(plan.classifier, grid, batch, sample)
-            forward, before = judge.forward, judge(x, goal)
+    judge = Judge(plan.classifier, grid, batch, sample, max(1, plan.batch // SIZES))
+    before = judge(x, goal)
+    if plan.classifier.symbolic and plan.classifier.renewed(sample, before["logits"]):
+        judge = judge.renewed(plan.classifier)
+        forward, before = judge.forward, judge(x, goal)
     status = np.where(before["broken"], "invalid", np.where(before["reached"], "wrong", "correct"))
     confidence = np.where(before["broken"], np.nan, before["confidence"])
     # a few rows per process, to look at the head: a run that was stopped must not look dearer
@@ -113,16 +113,14 @@ def attacked(
     """One attack on the rows of a block that were classified correctly."""
     rows = np.flatnonzero(before.status == "correct")
     began = time.monotonic()
-    with warnings.catch_warnings(), even(max(1, plan.batch // SIZES)):
+    attack = plan.attacks[name]
+    labels = before.labels[rows]
+    call = checked_call(attack, plan.classifier, x[rows], labels, plan.budget, plan.seed)
+    multiple = max(1, plan.batch // SIZES)
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore", ModelWarning)  # kept with the block, and said once
-        result = plan.attacks[name](
-            plan.classifier,
-            x[rows],
-            before.labels[rows],
-            plan.budget,
-            seed=plan.seed,
-            batch_size=plan.batch,
-            progress=progress,
+        result = attacked_by(
+            attack, call._replace(batch_size=plan.batch, progress=progress, multiple=multiple)
         )
     status = np.full(len(rows), "held", "<U7")
     status[result.info["fragile"]] = "fragile"

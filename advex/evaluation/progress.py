@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from advex.search import Progress
+from advex.driver.progress import Progress
 
 
 class Report:

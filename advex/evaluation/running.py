@@ -26,11 +26,14 @@ from advex._grid import Grid
 from advex._settings import helpful, shown, switch, whole_number
 from advex._version import VERSION
 from advex.attacks import Attack
-from advex.attacks.base import checked_inputs
+from advex.attacks.inputs import checked_inputs
 from advex.budgets import Budget
 from advex.classifier import Classifier
 from advex.doctor import EXAMPLES, Diagnosis
 from advex.doctor import diagnose as look
+from advex.driver.judging import Judge
+from advex.driver.progress import Progress
+from advex.driver.shapes import default_batch
 from advex.errors import (
     AdvexError,
     AdvexWarning,
@@ -56,8 +59,6 @@ from advex.evaluation.progress import Report
 from advex.evaluation.source import Block, Source
 from advex.evaluation.store import Store, checked_path
 from advex.goals import Untargeted
-from advex.judging import Judge
-from advex.search import Progress, default_batch
 
 BATCHES = 4  # of a block: rows can leave and others take their places
 SAMPLE_STEPS = 100  # of the attack that says how far a few examples are from the boundary
@@ -139,12 +140,12 @@ def evaluate(
     budget = _checked_budget(budget)
     named = named_attacks(attacks, classifier, budget)
     for attack in named.values():
-        whole_number(f"{type(attack).__name__}.steps", getattr(attack, "steps", None))
+        attack.check_settings()
         attack.check(Untargeted(np.zeros(0, "int32")), budget)
-        for stage in attack.stages(budget):
-            if stage.attack.needs_gradient and not classifier.symbolic:
+        for each in (run for wave in attack.plan(budget) for run in wave.runs):
+            if each.attack.needs_gradient and not classifier.symbolic:
                 raise GradientUnavailable(
-                    f"{stage.label} needs gradients, and {classifier!r} has none: use an attack"
+                    f"{each.label} needs gradients, and {classifier!r} has none: use an attack"
                     f" that looks at scores alone,"
                     " such as advex.SquareAttack()"
                 )
@@ -627,8 +628,8 @@ def _examined(
         return []
     x = checked_inputs(classifier, first.x)
     for attack in attacks.values():
-        for stage in attack.stages():
-            stage.attack.check_inputs(x.shape[1:])
+        for wave in attack.plan():
+            wave.attack.check_inputs(x.shape[1:])
     classes = classifier.known_classes
     Untargeted(first.labels).check(len(first), classes)
     # builds the model, too

@@ -1,10 +1,8 @@
-"""Judging: what the model itself answers, and whether it answers honestly."""
+"""Judging: what the model itself answers. Nothing that was compiled takes part."""
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterator
-from contextvars import ContextVar
+from collections.abc import Callable
 
 import numpy as np
 from keras import ops
@@ -17,49 +15,6 @@ from advex.goals import Goal
 from advex.losses import SATURATED, log_odds
 
 CHECKED = 16  # rows used for the checks of the model's honesty
-ALONE = 2  # of them, and of the successes, that are asked about one by one
-
-EVEN: ContextVar[int] = ContextVar("advex_even", default=1)
-"""Batches are filled up to a multiple of so many rows. Kernels remember something for every size
-they have seen: long evaluations keep the number of sizes small. What fills a batch up is computed,
-and counted by nobody."""
-
-STALE = "stale"  # of ``honesty``: what was compiled answers otherwise than the model itself
-RANDOM = (
-    "The model answers differently to the same input: it is random at inference. Successes"
-    " may be luck."
-)
-NEIGHBOURS = (
-    "The model's answer to an input depends on the rest of its batch, or on the place in it. Every"
-    " input was judged alone; the"
-    " attack searched in batches, and may have missed successes."
-)
-
-
-@contextlib.contextmanager
-def even(rows: int) -> Iterator[None]:
-    """Fill batches up to multiples of ``rows`` meanwhile."""
-    token = EVEN.set(rows)
-    try:
-        yield
-    finally:
-        EVEN.reset(token)
-
-
-def spread(count: int, most: int) -> Array:
-    """At most ``most`` of the numbers below ``count``, evenly spread."""
-    return np.unique(np.linspace(0, max(0, count - 1), min(count, most)).round().astype("int64"))[
-        :count
-    ]
-
-
-def telling(count: int, most: int, size: int) -> Array:
-    """The same, with both sides of the border between the first two batches of ``size``: the place
-    there may be special.
-    """
-    if count <= max(most, size):
-        return spread(count, most)
-    return np.unique(np.concatenate([spread(count, most - 2), [size - 1, size]]))
 
 
 class Judge:
@@ -70,14 +25,20 @@ class Judge:
         singly: whether each input is asked about in a batch of its own.
     """
 
-    def __init__(self, classifier: Classifier, grid: Grid, batch: int, sample: Array) -> None:
-        self.grid, self.symbolic, self.shape = grid, classifier.symbolic, sample.shape[1:]
+    def __init__(
+        self, classifier: Classifier, grid: Grid, batch: int, sample: Array, multiple: int = 1
+    ) -> None:
+        self.grid, self.symbolic, self.sample = grid, classifier.symbolic, sample
         self.fixed, self.batch = classifier.symbolic and not _backend.RAGGED, batch
         self.forward = classifier.forward(sample)
         self.run = classifier.judge(sample)
-        self.singly = False
+        self.singly, self.multiple = False, multiple
         self.spent, self._scale = 0, 0.0
         self._compiled: Callable[[Tensor], Tensor] | None = None
+
+    def renewed(self, classifier: Classifier) -> Judge:
+        """One that knows nothing of what this one knows."""
+        return Judge(classifier, self.grid, self.batch, self.sample, self.multiple)
 
     def differs(self, one: Array, other: Array) -> bool:
         """Whether two answers to the same inputs differ by more than rounding errors.
@@ -89,7 +50,7 @@ class Judge:
             return False
         if not self._scale:
             low, high = (0, 255) if self.grid.levels else self.grid.box
-            shape = (CHECKED, *self.shape)
+            shape = (CHECKED, *self.sample.shape[1:])
             noise = np.random.default_rng(0).uniform(low, high, shape).astype(self.grid.dtype)
             logits = self.logits(noise)
             self.spent += CHECKED
@@ -106,7 +67,7 @@ class Judge:
         """``points`` with copies of the first one, up to a number that is welcome."""
         if not self.symbolic:
             return points
-        missing = size - len(points) if self.fixed else -len(points) % EVEN.get()
+        missing = size - len(points) if self.fixed else -len(points) % self.multiple
         return np.concatenate([points, np.repeat(points[:1], missing, axis=0)])
 
     def logits(self, x: Array) -> Array:
@@ -190,76 +151,3 @@ class Judge:
                 "int32"
             ),
         }
-
-
-def honesty(
-    classifier: Classifier, judge: Judge, x: Array, together: Array, whole: bool
-) -> tuple[str, int]:
-    """Does the model answer alike twice, alone, and in another place with other neighbours?
-
-    Where a compiled function takes any number of rows, most of it is asked of that, which is
-    quicker, and tells at the same time whether the function is stale. Only what then looks odd is
-    asked of the model itself.
-
-    Args:
-        classifier: the model.
-        judge: as it has judged so far.
-        x: a few inputs.
-        together: the logits that it has for them, from a batch with others.
-        whole: whether there are no other inputs: then only parts of them are other company.
-
-    Returns:
-        What is wrong, a sentence or nothing (``STALE`` is no sentence); queries spent.
-    """
-    every, few = np.arange(len(x)), spread(len(x), ALONE + 1)[-ALONE:]
-    halves = [every[1::2][::-1], every[::2][::-1]]
-
-    def odd(ask: Callable[[Array], Array]) -> bool:
-        elsewhere = np.empty_like(together)
-        for others in halves if whole else [np.concatenate(halves)]:
-            if len(others):
-                elsewhere[others] = ask(x[others])
-        alone = np.concatenate([ask(x[row : row + 1]) for row in few])
-        return judge.differs(elsewhere, together) or judge.differs(alone, together[few])
-
-    def itself(part: Array) -> Array:
-        return judge.alone(part) if len(part) == 1 else judge.logits(part)
-
-    spent = len(x) + len(few)
-    if _backend.TRACED and _backend.RAGGED:
-        middle = few[len(few) // 2 :][:1]
-        spent += 1
-        if not (
-            odd(lambda part: judge.compiled_logits(classifier, part))
-            or judge.differs(itself(x[middle]), together[middle])
-        ):
-            return "", spent
-        spent += len(x) + len(few)
-        if not odd(itself):
-            return STALE, spent
-    elif not odd(itself):
-        return "", spent
-    random = judge.differs(judge.logits(x), judge.logits(x))
-    return RANDOM if random else NEIGHBOURS, spent + 2 * len(x)
-
-
-def alike(classifier: Classifier, judge: Judge, x: Array, together: Array) -> tuple[bool, int]:
-    """Whether a few more inputs are answered alone as they were ``together`` with others; queries
-    spent.
-    """
-    few = telling(len(x), ALONE, judge.size(len(x)))
-    if _backend.TRACED and _backend.RAGGED:  # quicker; the model itself has the last word
-        quick = np.concatenate([judge.compiled_logits(classifier, x[row : row + 1]) for row in few])
-        if not judge.differs(quick, together[few]):
-            return True, len(few)
-        return not judge.differs(judge.alone(x[few]), together[few]), 2 * len(few)
-    return not judge.differs(judge.alone(x[few]), together[few]), len(few)
-
-
-def stale(classifier: Classifier, judge: Judge, x: Array, true: Array) -> tuple[bool, int]:
-    """Does what was compiled for the model answer otherwise than the model itself, whose logits are
-    ``true``? Queries spent.
-    """
-    if not _backend.TRACED:
-        return False, 0
-    return judge.differs(judge.compiled_logits(classifier, x), true), len(x)

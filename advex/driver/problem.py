@@ -15,10 +15,11 @@ from advex._arrays import Tensor, axes, flat, rows
 from advex._grid import Grid
 from advex.budgets import Budget
 from advex.classifier import Forward
+from advex.driver import draws
+from advex.driver.rows import Common, Rows
 from advex.errors import AttackError, GradientUnavailable, blaming
 from advex.goals import Goal, Towards
 
-State: TypeAlias = dict[str, Any]
 Loss: TypeAlias = Callable[[Tensor, Goal], Tensor]
 
 NO_GRADIENT = (
@@ -28,18 +29,7 @@ NO_GRADIENT = (
     " gradient passes straight through"
 )
 
-LITTLE = 1e-3  # a smaller gain is none
-
-
-def _scrambled(value: Tensor) -> Tensor:
-    """A well-mixed 32-bit integer for each entry (the finaliser of a hash; wrapping int32
-    arithmetic on every backend).
-    """
-    for shift, factor in ((16, 0x7FEB352D), (15, 0x846CA68B - 2**32), (16, None)):
-        shifted = ops.bitwise_and(ops.right_shift(value, shift), (1 << (32 - shift)) - 1)
-        value = ops.bitwise_xor(value, shifted)
-        value = value if factor is None else value * ops.convert_to_tensor(factor, "int32")
-    return value
+SMALLEST_GAIN = 1e-3  # of the size: what counts as an improvement
 
 
 class Problem:
@@ -53,6 +43,7 @@ class Problem:
         epsilon: the same number: a scalar tensor (for ``L0`` a number of elements).
         step: how many steps each example has behind it, (batch,) int32.
         run: which of its repetitions by ``Restarts`` this is, 0 for the first: (batch,) int32.
+        numbers: the numbers of each example's run, by name: (batch,) each.
         found: whether each example has a success already, (batch,) bool.
         best: the best point seen of each example; ``x0`` where there is none.
         start: where each example is to begin: ``x0``, or points that were given or found before.
@@ -72,43 +63,46 @@ class Problem:
         goal: Goal,
         budget: Budget,
         steps: int,
-        state: State,
-        shared: State,
+        rows: Rows,
+        common: Common,
     ) -> None:
         self._forward, self._grid, self._steps = forward, grid, steps
-        self._state, self._shared = dict(state), shared
+        self._rows, self._common = rows, common
         self._minimise = not budget.limited
         self._draws = 0
-        self.x0 = state["x0"]
-        self.start = state.get("start", self.x0)
-        self._judge = goal.bound(state["goal"])
-        self.goal = Towards(state["aim"], self._judge.labels) if "aim" in state else self._judge  # type: ignore[attr-defined]
-        self.epsilon: Tensor = shared["epsilon"]
+        self.x0 = rows.x0
+        self.start = rows.x0 if _absent(rows.start) else rows.start
+        self._judge = goal.bound(rows.goal)
+        self.goal = self._judge
+        if not _absent(rows.target):
+            self.goal = Towards(rows.target, self._judge.labels)  # type: ignore[attr-defined]
+        self.epsilon: Tensor = common.epsilon
         self.budget = budget.bound(self.epsilon) if budget.limited else budget
-        self.span: Tensor = shared["span"]
-        self.step: Tensor = state["step"]
-        self.run: Tensor = state["run"]
-        self.lower: Tensor = state["bounds"]["lower"] if state["bounds"] else shared["lower"]
-        self.upper: Tensor = state["bounds"]["upper"] if state["bounds"] else shared["upper"]
-        self.box: tuple[Tensor, Tensor] = (shared["lower"], shared["upper"])
+        self.span: Tensor = common.span
+        self.step: Tensor = rows.step
+        self.run: Tensor = rows.repetition
+        self.numbers: dict[str, Tensor] = rows.numbers
+        self.box: tuple[Tensor, Tensor] = (common.lower, common.upper)
+        self.lower, self.upper = rows.bounds or self.box
         self.classes = forward.classes
-        self.reached: Tensor = ops.zeros_like(state["found"])
-        running = ops.logical_not(state["invalid"])
+        self.reached: Tensor = ops.zeros_like(rows.found)
+        # The rows whose points count: those of live seats that are not settled.
+        running = ops.logical_and(rows.live, ops.logical_not(rows.nan))
         if not self._minimise:
-            running = ops.logical_and(running, ops.logical_not(state["found"]))
-        self._live = running
+            running = ops.logical_and(running, ops.logical_not(rows.found))
+        self._running = running
 
     @property
     def found(self) -> Tensor:
-        return self._state["found"]
+        return self._rows.found
 
     @property
     def idle(self) -> Tensor:
-        return self._state["idle"]
+        return self._rows.idle
 
     @property
     def best(self) -> Tensor:
-        return self._state["best"]
+        return self._rows.best
 
     @property
     def answer(self) -> Tensor:
@@ -123,7 +117,7 @@ class Problem:
     def logits(self, x: Tensor) -> Tensor:
         """Logits of the points (batch, classes); one query each."""
         seen = self._seen(x)
-        logits = self._forward(seen, self._live)
+        logits = self._forward(seen, self._running)
         self._record(seen, logits)
         return logits
 
@@ -214,7 +208,7 @@ class Problem:
         """Mark examples, (batch,) of bool, whose gradients look as if they hid the way: later
         stages may look at those alone.
         """
-        self._state["doubt"] = ops.logical_or(self._state["doubt"], examples)
+        self._rows = self._rows._replace(doubt=ops.logical_or(self._rows.doubt, examples))
 
     def move(self, x: Tensor, direction: Tensor, length: Tensor | float) -> Tensor:
         """A step of ``length`` (in units of epsilon; a number or one per example) along the
@@ -244,22 +238,14 @@ class Problem:
         """-1 or 1 with equal chances, shape (batch, *shape), drawn like ``uniform``."""
         return ops.where(self._bits(shape) >= 2**23, 1.0, -1.0)
 
-    def outcome(self) -> State:
+    def outcome(self) -> Rows:
         """The state with all that was recorded."""
-        return self._state
+        return self._rows
 
     def _bits(self, shape: tuple[int, ...]) -> Tensor:
         """24 random bits per entry."""
         self._draws += 1
-        key, salt = self._state["key"], self._state["salt"]
-        stream = _scrambled(key[:, 0] + self.step * 0x632BE5AB + self._draws * 0x1B873593)
-        stream = _scrambled(ops.bitwise_xor(stream, key[:, 1]) + salt)
-        count = int(np.prod(shape))
-        index = (np.arange(count, dtype="int64") * 0x9E3779B1).astype("uint32").view("int32")
-        mixed = _scrambled(ops.expand_dims(stream, 1) + ops.convert_to_tensor(index[None], "int32"))
-        mixed = _scrambled(mixed + ops.expand_dims(key[:, 0], 1))
-        bits = ops.bitwise_and(ops.right_shift(mixed, 8), 2**24 - 1)
-        return ops.reshape(bits, (-1, *shape))
+        return draws.bits(self._rows.key, self.step, self._rows.salt, self._draws, shape)
 
     def _seen(self, x: Tensor) -> Tensor:
         if tuple(x.shape[1:]) != tuple(self.x0.shape[1:]):
@@ -267,9 +253,7 @@ class Problem:
                 f"the attack asked for points of shape {tuple(x.shape)}; its examples have"
                 f" {tuple(self.x0.shape)}"
             )
-        return self._grid.snapped(
-            x, self.x0, self.budget, self.lower, self.upper, self._shared["top"]
-        )
+        return self._grid.snapped(x, self.x0, self.budget, self.lower, self.upper, self._common.top)
 
     def _inside(self, seen: Tensor) -> Tensor:
         legal = ops.all(flat(ops.logical_and(seen >= self.lower, seen <= self.upper)), axis=1)
@@ -294,34 +278,47 @@ class Problem:
             )
 
         flat_now = ops.cond(ops.any(first), dead, lambda: ops.zeros_like(first))
-        self._state["flat"] = ops.logical_or(self._state["flat"], flat_now)
-        self._state["gradients"] = self._state["gradients"] + count * ops.cast(self._live, "int32")
+        self._rows = self._rows._replace(
+            flat=ops.logical_or(self._rows.flat, flat_now),
+            gradients=self._rows.gradients + count * ops.cast(self._running, "int32"),
+        )
 
     def _record(self, seen: Tensor, logits: Tensor | None) -> None:
         """Count one query; unless ``logits`` is None, keep what was found."""
-        state = self._state
+        rows_now, running = self._rows, self._running
         self._answer = logits
-        state["queries"] = state["queries"] + ops.cast(self._live, "int32")
+        queries = rows_now.queries + ops.cast(running, "int32")
         if logits is None:
+            self._rows = rows_now._replace(queries=queries)
             return
         self.reached = self._judge.reached(logits, self._forward.caution * self._forward.slack)
-        reached = ops.logical_and(self.reached, self._live)
-        size = self.budget.size(seen - self.x0) if self._minimise else state["size"]
-        new = ops.logical_not(state["found"])
-        reached = ops.logical_and(
-            reached, ops.logical_or(new, size < state["size"]) if self._minimise else new
-        )
+        reached = ops.logical_and(self.reached, running)
+        size = self.budget.size(seen - self.x0) if self._minimise else rows_now.size
+        new = ops.logical_not(rows_now.found)
+        if self._minimise:
+            new = ops.logical_or(new, size < rows_now.size)
+        reached = ops.logical_and(reached, new)
 
         def kept() -> tuple[Tensor, Tensor]:
             better = ops.logical_and(reached, self._inside(seen))
-            return better, ops.where(rows(better, seen), seen, state["best"])
+            return better, ops.where(rows(better, seen), seen, rows_now.best)
 
         # In most steps no row crosses: then the passes over whole images are spared.
-        better, state["best"] = ops.cond(ops.any(reached), kept, lambda: (reached, state["best"]))
+        better, best = ops.cond(ops.any(reached), kept, lambda: (reached, rows_now.best))
+        idle, smallest = rows_now.idle, rows_now.size
         if self._minimise:
-            gained = ops.logical_and(better, size < (1 - LITTLE) * state["size"])
-            state["idle"] = ops.where(gained, 0, state["idle"])
-            state["size"] = ops.where(better, size, state["size"])
-        state["found"] = ops.logical_or(state["found"], better)
+            gained = ops.logical_and(better, size < (1 - SMALLEST_GAIN) * smallest)
+            idle, smallest = ops.where(gained, 0, idle), ops.where(better, size, smallest)
         broken = ops.any(ops.isnan(logits), axis=1)
-        state["invalid"] = ops.logical_or(state["invalid"], ops.logical_and(broken, self._live))
+        self._rows = rows_now._replace(
+            best=best,
+            found=ops.logical_or(rows_now.found, better),
+            size=smallest,
+            idle=idle,
+            nan=ops.logical_or(rows_now.nan, ops.logical_and(broken, running)),
+            queries=queries,
+        )
+
+
+def _absent(field: Any) -> bool:
+    return isinstance(field, tuple)

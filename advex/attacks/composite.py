@@ -1,30 +1,41 @@
-"""Features as attacks around attacks."""
+"""Attacks made of attacks: repeated, sent to one class after another, one after the other."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import Any
 
 from advex._arrays import Tensor
-from advex._settings import shown
+from advex._settings import setting, shown
 from advex.attacks.base import Attack
+from advex.attacks.call import Attackable
 from advex.budgets import Budget
+from advex.driver.plan import Leaf, Run, Wave, gathered
+from advex.driver.problem import Loss, Problem
 from advex.errors import InvalidInput, InvalidType, blaming
 from advex.goals import Goal
-from advex.problem import Loss, Problem
-from advex.search import Stage
 
 APART = 1_000_003  # between the random numbers of the members of an ensemble
 
 
+def set_apart(run: Run, number: int) -> Run:
+    """The run as that of one member of several: it draws other random numbers than the others."""
+    return replace(run, salt=run.salt + number * APART)
+
+
+class Composite(Attackable):
+    """Attacks that consist of others: they have a plan, and take no step themselves."""
+
+
+Attack.register(Composite)  # type: ignore[type-abstract]  # whoever asks for an attack means one of either kind
+
+
 @dataclass(frozen=True)
-class Wrapper(Attack):
-    """What wrappers of one attack have in common: they are that attack, but for its stages."""
+class Wrapper(Composite):
+    """What wrappers of one attack have in common: they are that attack, but for its plan."""
 
-    steps: ClassVar[int] = 1  # those of the attack count, run by run
-
-    attack: Attack
+    attack: Attackable
 
     def __post_init__(self) -> None:
         if not isinstance(self.attack, Attack):
@@ -35,18 +46,6 @@ class Wrapper(Attack):
 
     def check(self, goal: Goal | None, budget: Budget) -> None:
         self.attack.check(goal, budget)
-
-    def stages(self, budget: Budget | None = None) -> list[Stage]:
-        return self.attack.stages(budget)
-
-    def init(self, problem: Problem) -> tuple[Tensor, Any]:
-        return self.attack.init(problem)
-
-    def step(self, problem: Problem, x: Tensor, memory: Any) -> tuple[Tensor, Any]:
-        return self.attack.step(problem, x, memory)
-
-    def done(self, problem: Problem, x: Tensor, memory: Any) -> Tensor | None:
-        return self.attack.done(problem, x, memory)
 
 
 @dataclass(frozen=True)
@@ -66,17 +65,19 @@ class Restarts(Wrapper):
         Restarts(attack=PGD(steps=5, step_size=0.25, loss=cross_entropy), restarts=3)
     """
 
-    restarts: int = 5
+    restarts: int = setting(5, "whole")
 
-    def stages(self, budget: Budget | None = None) -> list[Stage]:
-        inner = self.attack.stages(budget)
-        return [
-            replace(
-                stage, salt=stage.salt * self.restarts + run, run=stage.run * self.restarts + run
+    def plan(self, budget: Budget | None = None) -> list[Wave]:
+        def again(run: Run, number: int) -> Run:
+            salt, repetition = (
+                each * self.restarts + number for each in (run.salt, run.repetition)
             )
-            for run in range(self.restarts)
-            for stage in inner
-        ]
+            return replace(run, salt=salt, repetition=repetition)
+
+        inner = self.attack.plan(budget)
+        return gathered(
+            wave.each(again, number) for number in range(self.restarts) for wave in inner
+        )
 
 
 @dataclass(frozen=True)
@@ -101,26 +102,26 @@ class EveryTarget(Wrapper):
         EveryTarget(attack=PGD(steps=5, step_size=0.25, loss=cross_entropy), classes=3)
     """
 
-    classes: int = 9
+    classes: int = setting(9, "whole")
 
     def check(self, goal: Goal | None, budget: Budget) -> None:
         super().check(goal, budget)
         if goal is not None and not hasattr(goal, "labels"):
             raise InvalidInput(f"EveryTarget needs true labels; {type(goal).__name__} has none")
 
-    def stages(self, budget: Budget | None = None) -> list[Stage]:
-        inner = self.attack.stages(budget)
-        if any(stage.aim is not None for stage in inner):
+    def plan(self, budget: Budget | None = None) -> list[Wave]:
+        inner = self.attack.plan(budget)
+        if any(wave.aimed for wave in inner):
             raise InvalidInput("EveryTarget around EveryTarget: the targets are chosen already")
-        return [
-            replace(stage, aim=aim, salt=stage.salt * self.classes + aim)
-            for aim in range(self.classes)
-            for stage in inner
-        ]
+
+        def sent(run: Run, rank: int) -> Run:
+            return replace(run, rank=rank, salt=run.salt * self.classes + rank)
+
+        return gathered(wave.each(sent, rank) for rank in range(self.classes) for wave in inner)
 
 
 @dataclass(frozen=True, init=False)
-class Ensemble(Attack):
+class Ensemble(Composite):
     """Several attacks, one after the other, each on the examples that still stand.
 
     Args:
@@ -132,11 +133,9 @@ class Ensemble(Attack):
         Ensemble(FGSM(loss=cross_entropy), PGD(steps=5, step_size=0.25, loss=cross_entropy))
     """
 
-    steps: ClassVar[int] = 1  # those of the members count
+    attacks: tuple[Attackable, ...]
 
-    attacks: tuple[Attack, ...]
-
-    def __init__(self, *attacks: Attack) -> None:
+    def __init__(self, *attacks: Attackable) -> None:
         wrong = [attack for attack in attacks if not isinstance(attack, Attack)]
         if wrong or not attacks:
             raise InvalidType(
@@ -149,56 +148,18 @@ class Ensemble(Attack):
         for attack in self.attacks:
             attack.check(goal, budget)
 
-    def stages(self, budget: Budget | None = None) -> list[Stage]:
-        return [
-            replace(stage, salt=stage.salt + number * APART)
+    def plan(self, budget: Budget | None = None) -> list[Wave]:
+        return gathered(
+            wave.each(set_apart, number)
             for number, attack in enumerate(self.attacks)
-            for stage in attack.stages(budget)
-        ]
-
-    def init(self, problem: Problem) -> tuple[Tensor, Any]:
-        return self.attacks[0].init(problem)
-
-    def step(self, problem: Problem, x: Tensor, memory: Any) -> tuple[Tensor, Any]:
-        return self.attacks[0].step(problem, x, memory)
+            for wave in attack.plan(budget)
+        )
 
     def __repr__(self) -> str:
         return f"Ensemble({', '.join(map(repr, self.attacks))})"
 
 
 Transform = Callable[[Problem, Tensor], Tensor]
-
-
-def _transformed(transform: Transform, problem: Problem, x: Tensor) -> Tensor:
-    with blaming(f"the transform {getattr(transform, '__name__', type(transform).__name__)}"):
-        return transform(problem, x)
-
-
-class _Averaged:
-    """A problem whose gradient is a mean; everything else is that of the problem within."""
-
-    def __init__(self, problem: Problem, transforms: tuple[Transform, ...], samples: int) -> None:
-        self._problem, self._transforms, self._samples = problem, transforms, samples
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._problem, name)
-
-    def gradient(self, x: Tensor, loss: Loss) -> tuple[Tensor, Tensor]:
-        values, gradients = [], []
-        for number in range(self._samples):
-            through = None
-            if self._transforms:
-                transform = self._transforms[number % len(self._transforms)]
-                through = lambda point, transform=transform: _transformed(  # noqa: E731
-                    transform, self._problem, point
-                )
-            value, gradient = self._problem.gradient(x, loss, through)
-            values.append(value)
-            gradients.append(gradient)
-        # what the transforms show to the model is no answer; the point itself is looked at once
-        if self._transforms:
-            self._problem.logits(x)
-        return sum(values) / self._samples, sum(gradients) / self._samples
 
 
 @dataclass(frozen=True)
@@ -224,7 +185,7 @@ class AveragedGradient(Wrapper):
     """
 
     transforms: Transform | tuple[Transform, ...] | None = None
-    samples: int = 16
+    samples: int = setting(16, "whole")
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -242,16 +203,19 @@ class AveragedGradient(Wrapper):
             else (self.transforms,)
         )
 
-    def stages(self, budget: Budget | None = None) -> list[Stage]:
-        return [
-            replace(stage, attack=_Averaging(stage.attack, self._all(), self.samples))
-            for stage in self.attack.stages(budget)
-        ]
+    def plan(self, budget: Budget | None = None) -> list[Wave]:
+        made: dict[int, Leaf] = {}  # one for each attack: runs of one attack may go side by side
+
+        def averaging(run: Run) -> Run:
+            new = _Averaging(run.attack, self._all(), self.samples)
+            return replace(run, attack=made.setdefault(id(run.attack), new))
+
+        return [wave.each(averaging) for wave in self.attack.plan(budget)]
 
 
 @dataclass(frozen=True)
 class _Averaging:
-    """One stage's attack with averaged gradients."""
+    """A leaf with averaged gradients; everything else is that of the attack within."""
 
     attack: Any
     transforms: tuple[Transform, ...]
@@ -262,14 +226,42 @@ class _Averaging:
             raise AttributeError(name)
         return getattr(self.attack, name)
 
-    def _problem(self, problem: Problem) -> Any:
-        return _Averaged(problem, self.transforms, self.samples)
-
     def init(self, problem: Problem) -> Any:
-        return self.attack.init(self._problem(problem))
+        return self.attack.init(self._averaged(problem))
 
     def step(self, problem: Problem, x: Tensor, memory: Any) -> Any:
-        return self.attack.step(self._problem(problem), x, memory)
+        return self.attack.step(self._averaged(problem), x, memory)
 
     def done(self, problem: Problem, x: Tensor, memory: Any) -> Tensor | None:
-        return self.attack.done(self._problem(problem), x, memory)
+        return self.attack.done(problem, x, memory)
+
+    def _averaged(self, problem: Problem) -> Problem:
+        """The problem, which lasts for this step, with a gradient that is a mean."""
+        one = problem.gradient
+
+        def gradient(x: Tensor, loss: Loss) -> tuple[Tensor, Tensor]:
+            values, gradients = [], []
+            for number in range(self.samples):
+                through = self._through(problem, number)
+                value, gradient = one(x, loss, through)
+                values.append(value)
+                gradients.append(gradient)
+            if self.transforms:
+                # What transforms show to the model is no answer: the point itself is looked at.
+                problem.logits(x)
+            return sum(values) / self.samples, sum(gradients) / self.samples
+
+        problem.gradient = gradient  # type: ignore[method-assign, assignment]
+        return problem
+
+    def _through(self, problem: Problem, number: int) -> Callable[[Tensor], Tensor] | None:
+        if not self.transforms:
+            return None
+        transform = self.transforms[number % len(self.transforms)]
+        name = getattr(transform, "__name__", type(transform).__name__)
+
+        def through(point: Tensor) -> Tensor:
+            with blaming(f"the transform {name}"):
+                return transform(problem, point)
+
+        return through

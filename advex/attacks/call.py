@@ -1,0 +1,272 @@
+"""What can be called to attack a model: the checks of a call, and the way into the driver."""
+
+from __future__ import annotations
+
+import hashlib
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import keras
+import numpy as np
+
+from advex import _backend
+from advex._arrays import Array
+from advex._grid import Grid
+from advex._settings import Settings, helpful, shown, whole_number
+from advex.attacks.inputs import checked_inputs
+from advex.attacks.whole_inputs import demand_fractions
+from advex.budgets import L0, L1, L2, Budget, Linf
+from advex.classifier import Classifier
+from advex.driver.call import Call, attacked
+from advex.driver.plan import Wave
+from advex.driver.progress import Progress
+from advex.errors import AttackError, GradientUnavailable, InvalidInput, InvalidType
+from advex.goals import Goal, Untargeted, axes_of
+from advex.result import Result
+
+OTHERWISE = "Give other numbers as x.astype('float32')."
+ONE_HOT_OR_SEVERAL = (
+    "The model has a sigmoid for each class and every row of the labels has a single 1: they were"
+    " taken for one class number"
+    " each. Several labels for one example (multi-label) are not supported yet."
+)
+
+
+class Attackable(Settings):
+    """What leaves and composites have in common: they are called, and answer with a plan."""
+
+    needs_epsilon: ClassVar[bool] = True
+    """Whether the attack is only defined for a limited budget."""
+    targets: ClassVar[bool] = True
+    """Whether the attack can pursue a ``Targeted`` goal."""
+    starts: ClassVar[bool] = False
+    """Whether the attack can begin at points that are given, ``start=``."""
+    norms: ClassVar[tuple[type[Budget], ...]] = ()
+    """The only norms it is defined in. Empty: every norm, one of your own too, but ``lacks``."""
+    lacks: ClassVar[tuple[type[Budget], ...]] = ()
+    """The norms in which it has no form."""
+
+    @property
+    def default_budget(self) -> Budget | None:
+        """The budget of a call that names none. None: there must be one."""
+        return None
+
+    @abstractmethod
+    def plan(self, budget: Budget | None = None) -> list[Wave]:
+        """What runs, wave after wave. ``budget`` None stands for any."""
+
+    def check_settings(self) -> None:
+        """Raise an error if a setting cannot be worked with."""
+
+    def check(self, goal: Goal | None, budget: Budget) -> None:
+        """Raise an error if this attack cannot pursue ``goal`` within ``budget``."""
+        name = type(self).__name__
+        if self.needs_epsilon and not budget.limited:
+            raise InvalidInput(
+                f"{name} needs a limit: {type(budget).__name__}(epsilon), such as advex.Linf(8/255)"
+            )
+        if goal is not None and goal.targeted and not self.targets:
+            raise InvalidInput(
+                f"{name} has no targeted form; use another attack, or labels instead of Targeted"
+            )
+        if self.norms and not isinstance(budget, self.norms):
+            raise InvalidInput(
+                f"{name} supports only {listed(self.norms, 'and')}; received {budget!r}: use an"
+                f" attack that takes every norm, such as advex.FMN()"
+            )
+        if isinstance(budget, self.lacks):
+            others = [norm for norm in (Linf, L2, L1, L0) if norm not in self.lacks]
+            raise InvalidInput(
+                f"{name} has no {listed(self.lacks, 'or')} form; use {listed(others, 'or')}"
+            )
+
+    @helpful
+    def __call__(
+        self,
+        model: keras.Model | Classifier,
+        x: Any,
+        goal: Any = None,
+        budget: Budget | None = None,
+        *,
+        seed: int = 0,
+        batch_size: int | None = None,
+        progress: Progress = None,
+        start: Any = None,
+    ) -> Result:
+        """Attack ``x``.
+
+        Args:
+            model: a ``keras.Model`` on [0, 1], a ``Classifier`` that says what its domain is, or a
+                ``BlackBox``.
+            x: the inputs, (n, ...): uint8 images, or floats in the box of the model. Float64 is cut
+                to float32 first.
+            goal: true labels (n,), a ``Goal`` such as ``Targeted(859)``, or None: the model's own
+                predictions are left.
+            budget: how far each input may be moved, such as ``Linf(8/255)``.
+            seed: decides all random numbers, together with each input's content.
+            batch_size: examples per step, the memory's limit; no result depends on it.
+            progress: True or False for a bar, None for a bar if it takes long and somebody watches,
+                or a function ``progress(done, total, found)``.
+            start: where to begin, for attacks that look for the smallest perturbation: the
+                ``Result`` of another attack on ``x``, or points of the shape of ``x``.
+
+        Returns:
+            A ``Result``, one row per input.
+
+        Raises:
+            InvalidInput: a value that cannot be worked with. InvalidType: an argument of the wrong
+            kind. GradientUnavailable: the model has no gradient. AttackError: the attack broke its
+            contract.
+        """
+        if batch_size is not None:
+            batch_size = whole_number("batch_size", batch_size)
+        if not (progress is None or isinstance(progress, bool) or callable(progress)):
+            raise InvalidType(
+                f"progress must be True, False, None or a function; received {shown(progress)}"
+            )
+        call = checked_call(self, model, x, goal, budget, seed)
+        return attacked_by(
+            self,
+            call._replace(
+                batch_size=batch_size,
+                progress=progress,
+                start=None if start is None else self._checked_start(call, start),
+            ),
+        )
+
+    def _checked_start(self, call: Call, start: Any) -> Array:
+        if not self.starts:
+            raise InvalidInput(
+                f"{type(self).__name__} begins where it chooses: it has no use for start="
+            )
+        start = checked_inputs(call.classifier, start.x if isinstance(start, Result) else start)
+        x = call.x
+        if start.shape != x.shape or start.dtype != x.dtype:
+            raise InvalidInput(
+                f"start must be points for each of x, {x.dtype} of shape {x.shape}; received"
+                f" {start.dtype} of shape {start.shape}"
+            )
+        return start
+
+
+def listed(norms: Sequence[type[Budget]], word: str) -> str:
+    """Their names, as in "Linf, L2 or L1"; ``word`` goes before the last one."""
+    *first, last = (norm.__name__ for norm in norms)
+    return f"{', '.join(first)} {word} {last}" if first else last
+
+
+def checked_call(attack: Any, model: Any, x: Any, goal: Any, budget: Any, seed: Any) -> Call:
+    """What ``attack`` is called with, or an error that says what is wrong with it."""
+    name = type(attack).__name__
+    classifier = Classifier.of(model)
+    if isinstance(goal, Budget):
+        raise InvalidType(
+            f"the third argument is the goal (labels), the budget comes after it: budget={goal!r}"
+        )
+    budget = attack.default_budget if budget is None else budget
+    if budget is None:
+        raise InvalidInput(f"{name} needs a budget, such as advex.Linf(8/255)")
+    if not isinstance(budget, Budget):
+        raise InvalidType(f"budget must be such as advex.Linf(8/255); received {shown(budget)}")
+    if isinstance(seed, bool) or not isinstance(seed, int | np.integer):
+        raise InvalidType(f"seed must be a whole number; received {shown(seed)}")
+    if not -(2**63) <= seed < 2**64:
+        raise InvalidInput(
+            f"seed must be a whole number of at most 64 bits; received {shown(seed)}"
+        )
+    attack.check_settings()
+    if goal is not None and not isinstance(goal, Goal):
+        goal = _labelled(goal, classifier, x)
+    attack.check(goal, budget)
+    x = checked_inputs(classifier, x)
+    goal = goal and goal.check(len(x), classifier.known_classes)
+    return Call(classifier, x, goal, budget, int(seed))
+
+
+def attacked_by(attack: Attackable, call: Call) -> Result:
+    """The result of a call that was checked."""
+    waves = attack.plan(call.budget)
+    for run in (run for wave in waves for run in wave.runs):
+        run.attack.check_inputs(call.x.shape[1:])
+        if run.attack.needs_gradient and not call.classifier.symbolic:
+            raise GradientUnavailable(
+                f"{run.label} needs gradients, and {call.classifier!r} has none: use an attack that"
+                " looks at scores alone, such as advex.SquareAttack()"
+            )
+        demand_fractions(call.classifier, run.label, run.attack.needs_gradient, call.x)
+    foreign = call.classifier.symbolic and any(
+        type(wave.attack).__module__.split(".")[0] != "advex" for wave in waves
+    )
+    before = fingerprint(call.classifier.model) if foreign else {}
+    result = attacked(call, attack, waves)
+    if foreign:
+        _demand_untouched(attack, call.classifier, before, call.x)
+    if result.info["head"] in ("sigmoid", "probabilities, one per class") and any(
+        "One-hot" in note for note in result.goal.notes
+    ):
+        result.info["notes"].append(ONE_HOT_OR_SEVERAL)
+    result.info["notes"] += _about_levels(call.x)
+    return result
+
+
+def fingerprint(model: keras.Model) -> dict[str, bytes]:
+    """A hash of each weight of the model."""
+    return {
+        w.path: hashlib.blake2b(np.ascontiguousarray(_backend.to_numpy(w.value)).tobytes()).digest()
+        for w in model.weights
+    }
+
+
+def _demand_untouched(
+    attack: Attackable, classifier: Classifier, before: dict[str, bytes], x: Array
+) -> None:
+    """Raise if weights have changed, but for those that the model changes by itself whenever it is
+    called.
+    """
+    now = fingerprint(classifier.model)
+    changed = {path for path in before if now.get(path) != before[path]}
+    if not changed:
+        return
+    sample = Grid(x.dtype, classifier.box).working(x[:1])
+    classifier.forward(sample).raw(keras.ops.convert_to_tensor(sample))
+    again = fingerprint(classifier.model)
+    if guilty := sorted(path for path in changed if again[path] == now[path]):
+        raise AttackError(
+            f"{type(attack).__name__} changed the weights of the model: {', '.join(guilty[:3])}"
+        )
+
+
+def _labelled(labels: Any, classifier: Classifier, x: Any) -> Goal:
+    """Labels as a goal; one number for all is that of one example, which has perhaps no batch axis
+    either.
+    """
+    if (
+        axes_of(labels) == 0
+        and isinstance(labels, int | float | np.number | np.ndarray)
+        and not isinstance(labels, bool)
+    ):
+        checked_inputs(classifier, x, "; and its label as a list, [label]")
+        raise InvalidInput(
+            f"labels must have shape (n,), one for each example; received one number:"
+            f" [{shown(labels, 20)}] for one example. The"
+            f" first axis of x, {np.shape(x)}, counts the examples: x[None] if that is one alone"
+        )
+    return Untargeted(labels)
+
+
+def _about_levels(x: Array) -> list[str]:
+    """What uint8 was taken for, where it may have been meant otherwise."""
+    if x.dtype != np.uint8 or not len(x):
+        return []
+    if x.ndim == 2:
+        return [
+            f"x is a table of uint8: its values were taken for 8-bit grey levels of 255."
+            f" {OTHERWISE}"
+        ]
+    if x.max() == 1:
+        return [
+            f"x holds nothing but 0 and 1 as uint8: they were taken for the lowest of 255 grey"
+            f" levels. {OTHERWISE}"
+        ]
+    return []

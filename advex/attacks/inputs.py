@@ -1,0 +1,298 @@
+"""What is wrong with ``x``, and what to do about it."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import keras
+import numpy as np
+
+from advex import _backend
+from advex._arrays import Array
+from advex._grid import ACCEPTED, HALVES
+from advex._settings import shown
+from advex.classifier import HOLD, Classifier
+from advex.errors import AdvexWarning, InvalidInput, InvalidType
+
+SEVERAL = (
+    "a model of several inputs is attacked with all but one fixed, such as other of shape (1,"
+    " ...): image ="
+    f" keras.Input(image_shape); {HOLD.format('image')}; model = keras.Model(image, model([image,"
+    f" hold(other)]))"
+)
+OTHERWISE = "Give other numbers as x.astype('float32')."
+
+
+def checked_inputs(classifier: Classifier, values: Any, rest: str = "") -> Array:
+    """``x`` as an array that the search can work with, or an error that says what is wrong with it.
+
+    ``rest`` is what else to say where the first axis is missing.
+    """
+    x = values if isinstance(values, np.ndarray) else _as_array(values, classifier.input_shape)
+    if x.dtype.kind in "fiu" and not x.dtype.isnative:
+        x = x.astype(x.dtype.newbyteorder("="))
+    if x.dtype not in ACCEPTED:
+        raise InvalidType(
+            _of_another_dtype(x, "x" if hasattr(values, "astype") else "np.asarray(x)")
+        )
+    low, high = classifier.box
+    _check_shape(
+        x, classifier.input_shape, "x" if hasattr(values, "shape") else "np.asarray(x)", rest
+    )
+    if math.prod(x.shape[1:]) == 0:
+        raise InvalidInput(
+            f"x must have at least one value for each example; received shape {x.shape}"
+        )
+    if len(x) and x.dtype == np.uint8 and x.ndim == 2 and x.max() <= 1:
+        raise InvalidInput(
+            f"x is a table, {x.shape}, of 0 and 1 as uint8, which stands for 8-bit grey levels, 0"
+            f" to 255: x.astype('float32')"
+        )
+    if not len(x) or x.dtype == np.uint8:
+        return np.ascontiguousarray(x)
+    with np.errstate(over="ignore"):
+        finite = np.isfinite(x.astype("float32"))
+    if not finite.all():
+        bad = np.unique(np.nonzero(~finite)[0])
+        raise InvalidInput(
+            f"x has {int((~finite).sum())} values that are NaN or infinite, in rows"
+            f" {bad[:5].tolist()}"
+        )
+    exact = x.dtype if x.dtype in HALVES else np.dtype("float32")
+    seen_low, seen_high = float(x.astype(exact).min()), float(x.astype(exact).max())
+    if seen_low < float(np.asarray(low, exact)) or seen_high > float(np.asarray(high, exact)):
+        seen = f"x reaches from {seen_low:g} to {seen_high:g}, outside the box ({low:g}, {high:g})"
+        if seen_low >= 0 and 1 < seen_high <= 255 and (low, high) == (0, 1):
+            raise InvalidInput(f"{seen}: advex.Classifier(model, box=(0, 255)) or divide by 255?")
+        if seen_low < low:
+            raise InvalidInput(
+                f"{seen}: if it is normalised already, pass it before the normalisation and put"
+                f" that into"
+                " Classifier(model, preprocess=...): advex.Classifier(model,"
+                " preprocess=keras.layers.Normalization(mean=mean, variance=std**2))"
+            )
+        end = math.ceil(seen_high) if seen_high > 2 else seen_high
+        raise InvalidInput(
+            f"{seen}: advex.Classifier(model, box=({low:g}, {end})) if that is the model's domain"
+        )
+    if x.dtype in HALVES:
+        spacing = float(np.spacing(np.asarray(max(abs(low), abs(high)), "float32"))) * (
+            2**13 if HALVES[x.dtype] == "float16" else 2**16
+        )
+        if spacing > (high - low) / 255:
+            import warnings
+
+            warnings.warn(
+                f"{x.dtype} values near the end of the box are {spacing:g} apart, more than a grey"
+                f" level: use float32 or uint8",
+                AdvexWarning,
+                stacklevel=4,
+            )
+    return np.ascontiguousarray(x)
+
+
+def _of_another_dtype(x: Array, name: str) -> str:
+    """The error about a dtype that is none of those worked with, with the way to one that is."""
+    start = (
+        f"x has dtype {x.dtype}; give 8-bit images as uint8 (0 to 255), everything else as float32"
+    )
+    number = f"{name}.astype('float32')"
+    if (
+        x.dtype.kind in "iu"
+        and x.dtype.itemsize > 1
+        and x.size
+        and x.min() >= 0
+        and 1 < x.max() <= 255
+    ):
+        return f"{start}: {name}.astype('uint8') for images of 0 to 255, {number} for other numbers"
+    if x.dtype == np.uint16:
+        return f"{start}: {number} / 65535 for 16-bit images and a model on [0, 1]"
+    if x.dtype.kind == "c":
+        return (
+            f"{start}; the model has no complex input: {name}.real.astype('float32') if"
+            f" that is what it takes"
+        )
+    if x.dtype.kind in "mM":
+        return (
+            f"{start}; times must become the numbers that the model takes:"
+            f" {name}.astype('int64').astype('float32')"
+        )
+    if x.dtype.kind in "SUTOV":
+        return (
+            f"{start}: texts and records are no inputs; encode them as the model was"
+            f" trained, as numbers"
+        )
+    return f"{start}: {number}"
+
+
+def _as_array(values: Any, shape: tuple[int | None, ...] | None) -> Array:
+    """Whatever holds numbers as one array; ``shape`` is that of the model's input, where it is
+    known.
+    """
+    kind = type(values).__name__
+    if isinstance(values, dict):
+        names = sorted(map(str, values))
+        several = f"; {SEVERAL}" if len(names) > 1 else ""
+        first = next(iter(values), "name")
+        raise InvalidInput(
+            f"x must be one array; received a dict with {names}: pass x[...], one of them,"
+            f" x[{first!r}]{several}"
+        )
+    if isinstance(values, str | bytes | os.PathLike):
+        raise InvalidType(
+            f"x must be an array of numbers, shape (n, ...); received {shown(values)}: x ="
+            f" advex.images.read(path).pixels[None]"
+            " for the image in a file"
+        )
+    if _is_data(values):
+        raise InvalidType(
+            f"x must be an array, shape (n, ...), and labels another; received {kind}. A data set,"
+            f" batches (x, labels), belongs"
+            " to advex.evaluate(model, data, advex.PGD(), advex.Linf(8/255))"
+        )
+    if (
+        isinstance(values, list | tuple)
+        and len(values)
+        and all(np.ndim(entry) > 1 for entry in _arrays(values))
+    ):
+        parts = [np.shape(entry) for entry in values]
+        stacked = (len(parts), *parts[0])
+        known = shape is not None and _fits(stacked[1:], shape[1:])
+        if len(set(parts)) == 1 and not known and (shape is None or len(shape) == len(parts[0])):
+            raise InvalidInput(
+                f"x must be one array; received a {kind} of {len(parts)} arrays of shape"
+                f" {parts[0]}: np.stack(x) if each is one"
+                f" example, np.concatenate(x) if each is a batch; {SEVERAL}"
+            )
+    try:
+        x = np.asarray(_backend.to_numpy(values))
+    except Exception:  # what an object that is no array raises here may be anything
+        entries = values if isinstance(values, list | tuple) else []
+        shapes = [_shape_of(entry) for entry in entries][:5]
+        if not shapes:
+            raise InvalidType(
+                f"x must be an array of numbers, shape (n, ...); received {kind}"
+            ) from None
+        several = (
+            f": {SEVERAL}" if len(entries) < 5 and all(len(each) > 1 for each in shapes) else ""
+        )
+        raise InvalidInput(
+            f"x must be one array; received a {kind} of shapes {shapes}{several}"
+        ) from None
+    if x.dtype == object:
+        if hasattr(values, "to_numpy"):  # a table of pandas with columns of several kinds
+            raise InvalidType(
+                f"x must be an array of numbers, shape (n, ...); received {kind} with columns of"
+                f" several kinds:"
+                " x.to_numpy('float32') once all are numbers"
+            )
+        raise InvalidType(f"x must be an array of numbers, shape (n, ...); received {kind}")
+    return x
+
+
+def _arrays(values: list[Any] | tuple[Any, ...]) -> list[Any]:
+    """The entries of a list if they are arrays or tensors; nothing otherwise: nested lists of
+    numbers are one array.
+    """
+    return [entry if hasattr(entry, "shape") else 0 for entry in values]
+
+
+def _shape_of(entry: Any) -> tuple[int, ...]:
+    try:
+        return tuple(np.shape(entry))
+    except Exception:  # ragged within
+        return (len(entry),) if hasattr(entry, "__len__") else ()
+
+
+def _is_data(values: Any) -> bool:
+    """Whether this gives batches, one after the other, and is no array."""
+    if isinstance(values, keras.utils.PyDataset | Iterator):
+        return True
+    if isinstance(values, list | tuple):  # (x, labels), or a list of such pairs
+        pairs = [entry for entry in values[:3] if isinstance(entry, tuple)]
+        arrays = all(hasattr(part, "shape") for part in (pairs[0] if pairs else values[:3]))
+        short = (
+            len(values) == 2
+            and arrays
+            and not pairs
+            and np.ndim(values[0]) > 1 == np.ndim(values[1])
+        )
+        return short or (
+            len(pairs) == len(values[:3]) > 0
+            and all(len(pair) in (2, 3) for pair in pairs)
+            and arrays
+        )
+    if (
+        hasattr(values, "shape")
+        or hasattr(values, "__array__")
+        or hasattr(values, "__array_interface__")
+    ):
+        return False
+    return hasattr(values, "element_spec") or (
+        hasattr(values, "dataset") and hasattr(values, "__iter__")
+    )
+
+
+def _fits(have: tuple[int, ...], want: tuple[int | None, ...]) -> bool:
+    """Whether an example of shape ``have`` is what a model takes whose input, without the batch
+    axis, is ``want``.
+    """
+    return len(have) == len(want) and all(w in (None, h) for w, h in zip(want, have, strict=True))
+
+
+def _check_shape(x: Array, shape: tuple[int | None, ...] | None, name: str, rest: str) -> None:
+    """Raise if ``x`` cannot be a batch for a model whose input has ``shape`` (batch axis
+    included).
+    """
+    if x.ndim < 2:
+        raise InvalidInput(
+            f"x must be a batch, shape (n, ...); received shape {x.shape}: {name}[None] makes one"
+            f" example a batch{rest}"
+            if x.ndim
+            else f"x must be a batch, shape (n, ...); received one number, {x[()]}"
+        )
+    if shape is None:
+        return
+    want = shape[1:]
+
+    def fits(have: tuple[int, ...]) -> bool:
+        return _fits(have, want)
+
+    if fits(x.shape[1:]):
+        return
+    wanted = f"(n, {', '.join('any' if size is None else str(size) for size in want)})"
+    message = f"the model takes x of shape {wanted}; received {x.shape}"
+    if fits(x.shape):
+        raise InvalidInput(f"{message}, one example without a batch axis: pass {name}[None]{rest}")
+    if x.ndim == len(shape) == 4:
+        moved = (x.shape[2], x.shape[3], x.shape[1])
+        if fits(moved):
+            raise InvalidInput(
+                f"{message}, which is channels first for a channels-last model: np.moveaxis(x, 1,"
+                f" -1)"
+            )
+        if fits((x.shape[3], x.shape[1], x.shape[2])):
+            raise InvalidInput(
+                f"{message}, which is channels last for a channels-first model: np.moveaxis(x, -1,"
+                f" 1)"
+            )
+        if x.shape[3] == 1 and want[-1] == 3:
+            raise InvalidInput(
+                f"{message}, grey images (one channel) for a colour model (three): np.repeat(x, 3,"
+                f" axis=-1)"
+            )
+        if x.shape[3] == 3 and want[-1] == 1:
+            raise InvalidInput(
+                f"{message}, colour images (three channels) for a model of grey ones (one channel)"
+            )
+    if fits((*x.shape[1:], 1)):
+        raise InvalidInput(f"{message}, without a channel axis: pass {name}[..., None]")
+    if fits((*x.shape, 1)):
+        raise InvalidInput(
+            f"{message}, one example without batch and channel axes: pass {name}[None, ...,"
+            f" None]{rest}"
+        )
+    raise InvalidInput(message)

@@ -1,0 +1,183 @@
+"""The loop: rows take seats, step, leave when they are finished, and make room for others."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+from keras import ops
+
+from advex import _backend
+from advex._arrays import Array
+from advex._grid import Grid
+from advex.budgets import Budget
+from advex.driver.batch import Batch
+from advex.driver.draws import row_keys
+from advex.driver.ledger import Jobs, Ledger
+from advex.driver.plan import Run, Wave
+from advex.driver.programs import Programs
+from advex.driver.rows import Rows, blank
+from advex.driver.shapes import Shapes
+from advex.goals import Goal
+
+BURST = 3  # steps between two looks at the rows, on an accelerator
+
+
+class Stepping(Protocol):
+    """What the loop needs of an attack's programs, see ``programs.Program``."""
+
+    def init(self, rows: Rows, /) -> Rows: ...
+    def step(self, rows: Rows, /) -> Rows: ...
+    def finish(self, rows: Rows, /) -> Rows: ...
+
+
+class Scene(NamedTuple):
+    """What all waves of a call have in common."""
+
+    grid: Grid
+    x: Array
+    goal: Goal
+    budget: Budget
+    seed: int
+    start: Array | None = None
+    """Where to begin, if that was given."""
+
+    def rows(self, wave: Wave, jobs: Jobs, count: int, ledger: Ledger) -> Rows:
+        """The rows of ``jobs``, filled up to ``count`` with copies of the first."""
+        row, run = (np.concatenate([part, np.full(count - len(part), part[0])]) for part in jobs)
+        x = self.x[row]
+        x0 = self.grid.working(x)
+        lower, upper = self.grid.bounds(x, self.budget)
+        start: Any = ()
+        target: Any = ()
+        if self.start is not None or wave.warm:
+            first = x if self.start is None else self.start[row]
+            known = (ledger.found[row] & wave.warm).reshape((-1,) + (1,) * (x.ndim - 1))
+            start = self.grid.working(np.where(known, ledger.points[row], first))
+        if wave.aimed:
+            target = ledger.ranking[row, np.array([each.rank for each in wave.runs])[run]]
+        made = Rows(
+            x0=x0,
+            bounds=(lower, upper) if np.ndim(lower) else (),
+            goal={name: values[row] for name, values in self.goal.rows().items()},
+            key=row_keys(x0, self.seed),
+            salt=np.array([each.salt for each in wave.runs], "int32")[run],
+            repetition=np.array([each.repetition for each in wave.runs], "int32")[run],
+            numbers=_numbers(wave, run),
+            target=target,
+            start=start,
+            live=np.arange(count) < len(jobs),
+            step=np.array([each.begin for each in wave.runs], "int32")[run],
+            best=x0,
+            **blank(count),
+        )
+        return made.map(ops.convert_to_tensor)
+
+
+def _numbers(wave: Wave, run: Array) -> dict[str, Array]:
+    """The attack's own numbers of each row's run."""
+    kinds = {int: "int32", float: "float32", bool: "bool"}
+    return {
+        name: np.array([each.numbers[name] for each in wave.runs], kinds[type(value)])[run]
+        for name, value in wave.runs[0].numbers.items()
+    }
+
+
+def run_wave(
+    wave: Wave,
+    ledger: Ledger,
+    program: Stepping,
+    shapes: Shapes,
+    scene: Scene,
+    report: Callable[[int, int], None],
+) -> None:
+    """The runs of a wave over all rows that still need them, side by side as far as there is room.
+
+    Of the jobs, those of the first run enter first, so that a full batch does no more than one run
+    after the other. A row for which an earlier run has succeeded leaves the later ones. So what is
+    found, and by which run, is what the runs would find one by one.
+
+    Args:
+        wave: what runs.
+        ledger: what is known, and is written down.
+        program: the compiled steps of the wave's attack.
+        shapes: of the batches.
+        scene: inputs, goal and budget.
+        report: told after every round how many rows are done, and how many have a success.
+    """
+    began, limited = time.monotonic(), scene.budget.limited
+    waiting, batch = ledger.open(wave), Batch(shapes)
+    ends = np.array([run.end for run in wave.runs])
+    burst = BURST if _backend.accelerated() else 1
+    while True:
+        joined = len(waiting) > 0 and shapes.joins(batch.room)
+        if joined:
+            count = shapes.fresh(batch.room)
+            fresh, waiting = waiting.of(slice(count)), waiting.of(slice(count, None))
+            rows = scene.rows(wave, fresh, shapes.filled(len(fresh), batch.room), ledger)
+            batch.seat(fresh, _gone_on(wave, ledger, fresh, program.init(rows)))
+        if not batch.taken.any():
+            break
+        # Rows that an evaluation inside init has finished already take no step.
+        ended, over = batch.ended(ends, limited) if joined else (np.zeros(0, bool),) * 2
+        if not ended.any():
+            for _ in range(min(burst, batch.steps_left(ends)) if burst > 1 else 1):
+                batch.rows = program.step(batch.rows)
+            ended, over = batch.ended(ends, limited)
+        if ended.any():
+            if over.any():
+                batch.judge(over, program.finish)
+            leaving = ledger.record(batch.jobs, batch.outcome(wave.attack.notes), ended)
+            waiting = waiting.of(~ledger.overtaken(waiting))
+            batch.leave(leaving, len(waiting))
+        left = len(waiting) + int(batch.taken.sum())
+        report(len(scene.x) - -(-left // len(wave.runs)), int(ledger.found.sum()))
+    ledger.close(time.monotonic() - began)
+
+
+def _gone_on(wave: Wave, ledger: Ledger, jobs: Jobs, rows: Rows) -> Rows:
+    """``rows`` after ``init``; those of a run that goes on have the notes of the runs before."""
+    if not wave.goes_on:
+        return rows
+    row = np.concatenate([jobs.row, np.full(rows.seats - len(jobs), jobs.row[0])])
+    notes = {name: ops.convert_to_tensor(ledger.notes[name][row]) for name in wave.attack.notes}
+    return rows._replace(memory={**rows.memory, **notes})
+
+
+class Seen(NamedTuple):
+    """An attack after ``init`` or after a step, as ``by_hand`` gives it."""
+
+    points: Array
+    """(n, ...), in the model's units."""
+    found: Array
+    """Which rows had a success at a point that the attack has looked at so far, (n,) of bool."""
+    rows: Rows
+
+
+def by_hand(run: Run, programs: Programs, scene: Scene) -> Iterator[Seen]:
+    """A run step by step, over all rows at once: nothing leaves, and nothing is compiled.
+
+    The last that it gives has looked at the last point as well.
+    """
+    wave, count = Wave((run,)), len(scene.x)
+    ledger = Ledger(scene.x, scene.budget.limited, lambda points, _: points)
+    jobs = Jobs(np.arange(count), np.zeros(count, "int64"))
+    rows = scene.rows(wave, jobs, count, ledger)
+    problem = programs.problem(run.attack, rows)
+    x, memory = run.attack.init(problem)
+    rows = problem.outcome()._replace(x=x, memory=memory)
+    for _ in range(run.begin, run.end):
+        yield _seen(rows)
+        problem = programs.problem(run.attack, rows)
+        x, memory = run.attack.step(problem, rows.x, rows.memory)
+        seen = problem.outcome()
+        rows = seen._replace(x=x, memory=memory, step=rows.step + 1, idle=seen.idle + 1)
+    problem = programs.problem(run.attack, rows)
+    problem.logits(rows.x)
+    yield _seen(problem.outcome())
+
+
+def _seen(rows: Rows) -> Seen:
+    return Seen(np.array(_backend.to_numpy(rows.x)), np.array(_backend.to_numpy(rows.found)), rows)

@@ -1,0 +1,173 @@
+"""What runs: an attack answers ``plan(budget)`` with waves of runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from advex._arrays import Array, Tensor
+from advex.goals import Goal, leaves
+
+if TYPE_CHECKING:
+    from advex.driver.ledger import Ledger
+    from advex.driver.problem import Problem
+
+
+class Leaf(Protocol):
+    """What the driver needs of an attack."""
+
+    @property
+    def rounds(self) -> int:
+        """How many steps it takes at most."""
+
+    @property
+    def needs_gradient(self) -> bool:
+        """Whether it differentiates the model."""
+
+    @property
+    def notes(self) -> Mapping[str, np.ufunc | None]:
+        """What of its memory a run hands on to the runs that go on from it, and how the notes of
+        several become one (None: any of them).
+        """
+
+    def check_inputs(self, shape: tuple[int, ...]) -> None:
+        """Raise an error if it cannot work on inputs of ``shape``."""
+
+    def init(self, problem: Problem, /) -> tuple[Tensor, Any]:
+        """First points and memory."""
+
+    def step(self, problem: Problem, x: Tensor, memory: Any, /) -> tuple[Tensor, Any]:
+        """Next points and memory."""
+
+    def done(self, problem: Problem, x: Tensor, memory: Any, /) -> Tensor | None:
+        """Which examples need no further step, or None."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One attack over one example, and the numbers that tell it from its siblings.
+
+    Args:
+        attack: a leaf.
+        salt: tells apart the random numbers of runs of one attack.
+        repetition: which repetition this is, 0 for the first: ``problem.run``.
+        rank: pursue one class only, 0 for the likeliest wrong class of the clean input, 1 for the
+            next. None: the goal's own.
+        begin: its first step. A run that does not begin with step 0 goes on where the attack's runs
+            before it ended: with their notes, and with their line in the account.
+        steps: how many steps it takes at most. None: as many as the attack.
+        numbers: the attack's own, ``problem.numbers``.
+    """
+
+    attack: Leaf
+    salt: int = 0
+    repetition: int = 0
+    rank: int | None = None
+    begin: int = 0
+    steps: int | None = None
+    numbers: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def end(self) -> int:
+        """The step that it no longer takes."""
+        return self.begin + (self.attack.rounds if self.steps is None else self.steps)
+
+    @property
+    def label(self) -> str:
+        """Name, loss and target, for reports."""
+        loss = getattr(getattr(self.attack, "loss", None), "__name__", "")
+        target = "" if self.rank is None else f"target {self.rank + 1}"
+        inner = ", ".join(filter(None, [loss, target]))
+        return type(self.attack).__name__ + (f"({inner})" if inner else "")
+
+
+Who = Callable[["Ledger"], Array]
+
+
+@dataclass(frozen=True)
+class Wave:
+    """Runs of one attack that may go side by side. Waves go one after the other, each over the
+    examples that still stand.
+
+    Args:
+        runs: at least one, all of the same attack.
+        who: which examples take part, (n,) of bool by what the ledger knows. None: all that stand.
+        warm: begin at the best points of the waves before, where there are any.
+    """
+
+    runs: tuple[Run, ...]
+    who: Who | None = None
+    warm: bool = False
+
+    @property
+    def attack(self) -> Leaf:
+        return self.runs[0].attack
+
+    @property
+    def aimed(self) -> bool:
+        """Whether each run pursues one class."""
+        return self.runs[0].rank is not None
+
+    @property
+    def goes_on(self) -> bool:
+        return self.runs[0].begin > 0
+
+    def each(self, change: Callable[..., Run], *given: Any) -> Wave:
+        """The same wave with ``change(run, *given)`` in place of each run."""
+        return replace(self, runs=tuple(change(run, *given) for run in self.runs))
+
+
+def gathered(waves: Iterable[Wave]) -> list[Wave]:
+    """Neighbouring waves of one attack as one wave, so that their runs may go side by side.
+
+    The first wave of an attack stays alone: it tells hard rows from easy ones.
+    """
+    made: list[Wave] = []
+    for wave in waves:
+        hard = len(made) > 1 and made[-2].attack is wave.attack
+        if hard and _alike(made[-1], wave):
+            made[-1] = replace(made[-1], runs=made[-1].runs + wave.runs)
+        else:
+            made.append(wave)
+    return made
+
+
+def _alike(one: Wave, other: Wave) -> bool:
+    apart = one.warm or other.warm or one.goes_on or other.goes_on
+    same = one.attack is other.attack and one.who is other.who and one.aimed == other.aimed
+    return same and not apart
+
+
+def one_by_one(waves: Iterable[Wave]) -> list[Wave]:
+    """The same runs, each in a wave of its own: no run is begun that an earlier success makes
+    needless.
+    """
+    return [replace(wave, runs=(run,)) for wave in waves for run in wave.runs]
+
+
+def sensible(waves: list[Wave], goal: Goal, ranked: int, notes: list[str]) -> list[Wave]:
+    """The runs that make sense for the goal and the number of wrong classes, ``ranked``; what was
+    left out is said in ``notes``.
+    """
+    runs = [run for wave in waves for run in wave.runs]
+    if leaves(goal):
+
+        def kept(run: Run) -> bool:
+            return run.rank is None or run.rank < ranked
+
+        if not all(map(kept, runs)):
+            notes.append(
+                f"The model has only {ranked} wrong classes: each of them was tried as a target."
+            )
+        chosen = [replace(wave, runs=tuple(filter(kept, wave.runs))) for wave in waves]
+        return [wave for wave in chosen if wave.runs]
+    if not goal.targeted and any(run.rank for run in runs):
+        notes.append(
+            f"{type(goal).__name__} has a margin of its own: it was pursued in place of one class"
+            " after another."
+        )
+    chosen = [replace(wave, runs=tuple(run for run in wave.runs if not run.rank)) for wave in waves]
+    return [wave.each(lambda run: replace(run, rank=None)) for wave in chosen if wave.runs]

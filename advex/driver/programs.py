@@ -1,0 +1,270 @@
+"""What is compiled: ``init``, ``step`` and ``finish`` of an attack as functions of rows.
+
+Each is compiled once per model, attack, settings and structure. In front of a black box it is taken
+in parts: up to the first question, once more with the answer up to the next, and so on. So all but
+the questions is compiled, and what is compiled never calls the function.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any, cast
+
+import keras
+import numpy as np
+from keras import ops, tree
+
+from advex import _backend
+from advex._arrays import Tensor
+from advex._grid import Grid
+from advex.blackbox import NO_GRADIENT
+from advex.budgets import Budget
+from advex.classifier import Classifier, Forward
+from advex.driver.plan import Leaf
+from advex.driver.problem import Problem
+from advex.driver.rows import Common, Rows
+from advex.errors import AttackError, GradientUnavailable, blaming
+from advex.goals import Goal
+
+Part = Callable[[Problem, Rows], Rows]
+
+
+class Programs:
+    """The programs of a call, whatever attacks run in it."""
+
+    def __init__(
+        self, classifier: Classifier, forward: Forward, grid: Grid, goal: Goal, budget: Budget
+    ) -> None:
+        self.classifier, self.forward, self.grid = classifier, forward, grid
+        self.limit = budget.bound(0.0 if budget.limited else None)
+        # Without the labels, for functions that outlive this call.
+        self.goal = goal.bound(dict.fromkeys(goal.rows()))
+        self.common = _common(classifier, grid, budget)
+        self._fixed = [ops.convert_to_tensor(value) for value in self.common]
+        fields = dataclasses.fields(goal)  # type: ignore[arg-type]
+        settings = tuple((field.name, getattr(self.goal, field.name)) for field in fields)
+        kind = type(goal), settings, goal.independent, budget.bound(None), budget.limited
+        self._key: tuple[Hashable, ...] = (forward.folded, kind, grid.key())
+        self._made: dict[Hashable, Callable[..., Any]] = {}
+
+    def problem(
+        self, attack: Leaf, rows: Rows, common: Common | None = None, forward: Any = None
+    ) -> Problem:
+        """What the attack sees of ``rows``; by default with the numbers of this call."""
+        common = common or Common(*self._fixed)
+        asked = self.forward if forward is None else forward
+        return Problem(asked, self.grid, self.goal, self.limit, attack.rounds, rows, common)
+
+    def of(self, attack: Leaf) -> Program:
+        """The programs of one attack."""
+        return Program(attack, self)
+
+    def compiled(self, name: str, attack: Leaf, rows: Rows, part: Part) -> Callable[[Rows], Rows]:
+        """``part`` as a function of rows like these."""
+        if self.classifier.symbolic:
+            return self._traced(name, attack, rows, part)
+        parts: list[Callable[..., Any]] = []
+
+        def call(rows: Rows) -> Rows:
+            answers: list[Tensor] = []
+            while True:
+                if len(parts) == len(answers):
+                    parts.append(self._traced(name, attack, rows, part, len(answers)))
+                outcome = parts[len(answers)](rows, *answers)
+                if isinstance(outcome, Rows):
+                    return outcome
+                answers.append(self.forward(*outcome))
+
+        return call
+
+    def _traced(
+        self, name: str, attack: Leaf, rows: Rows, part: Part, answers: int = 0
+    ) -> Callable[..., Any]:
+        """``part``, compiled, with the answers to so many questions given beforehand."""
+        structure = tree.map_structure(lambda _: 0, rows)
+        leaves = [
+            ((None, *map(int, leaf.shape[1:])), keras.backend.standardize_dtype(leaf.dtype))
+            for leaf in tree.flatten(rows)
+        ]
+        told: Hashable = (repr(structure), tuple(leaves), answers)
+        mine: Hashable = (name, id(attack), told)
+        if mine not in self._made:
+            signature = [*leaves, *(((), str(value.dtype)) for value in self.common)]
+            signature += [((None, self.forward.classes), "float32")] * answers
+            run = self._flattened(attack, part, structure, len(leaves))
+            compiled = self.classifier.compiled(
+                (name, cast(Hashable, attack), *self._key, told),
+                lambda: _backend.compiled(run, signature, self.forward.variables),
+            )
+            self._made[mine] = lambda rows, *answers: compiled(
+                *tree.flatten(rows), *self._fixed, *answers
+            )
+        return self._made[mine]
+
+    def _flattened(
+        self, attack: Leaf, part: Part, structure: Any, count: int
+    ) -> Callable[..., Any]:
+        """``part`` as a function of tensors alone. It outlives this call, and keeps none of it."""
+        forward, grid, goal, limit = self.forward, self.grid, self.goal, self.limit
+        symbolic, numbers = self.classifier.symbolic, len(self.common)
+
+        def run(*tensors: Tensor) -> Any:
+            rows: Rows = tree.pack_sequence_as(structure, list(tensors[:count]))
+            common, given = tensors[count:][:numbers], tensors[count + numbers :]
+            asked: Any = forward if symbolic else Given(forward.classes, given)
+            problem = Problem(asked, grid, goal, limit, attack.rounds, rows, Common(*common))
+            try:
+                return part(problem, rows)
+            except Question as question:
+                return question.point, question.live
+
+        return run
+
+
+class Program:
+    """``init``, ``step`` and ``finish`` of one attack, each a function of a batch of rows."""
+
+    def __init__(self, attack: Leaf, programs: Programs) -> None:
+        self.attack, self._programs = attack, programs
+        self._step: Callable[[Rows], Rows] | None = None
+        self._finish: Callable[[Rows], Rows] | None = None
+
+    def init(self, rows: Rows) -> Rows:
+        """First points and memory."""
+        attack = self.attack
+
+        def init(problem: Problem, _: Rows) -> Rows:
+            with _blaming(attack, "init"):
+                x, memory = attack.init(problem)
+            memory = tree.map_structure(ops.convert_to_tensor, _ordered(memory))
+            return problem.outcome()._replace(x=_alike(attack, "x", x, problem.x0), memory=memory)
+
+        return _whole(attack, self._programs.compiled("init", attack, rows, init)(rows), rows.seats)
+
+    def step(self, rows: Rows) -> Rows:
+        """One step of every row."""
+        if self._step is None:
+            self._step = self._programs.compiled("step", self.attack, rows, self._stepped)
+        return _whole(self.attack, self._step(rows), rows.seats)
+
+    def _stepped(self, problem: Problem, rows: Rows) -> Rows:
+        attack = self.attack
+        with _blaming(attack, "step"):
+            x, memory = attack.step(problem, rows.x, rows.memory)
+        x, memory = _alike(attack, "x", x, rows.x), _same_memory(attack, memory, rows.memory)
+        with _blaming(attack, "done"):
+            done = attack.done(problem, x, memory)
+        seen = problem.outcome()
+        return seen._replace(
+            x=x,
+            memory=memory,
+            step=rows.step + 1,
+            idle=seen.idle + 1,
+            done=rows.done if done is None else _alike(attack, "done", done, rows.done),
+        )
+
+    def finish(self, rows: Rows) -> Rows:
+        """The last points, looked at like all others."""
+
+        def finish(problem: Problem, rows: Rows) -> Rows:
+            problem.logits(rows.x)
+            return problem.outcome()
+
+        if self._finish is None:
+            self._finish = self._programs.compiled("finish", self.attack, rows, finish)
+        return self._finish(rows)
+
+
+class Question(BaseException):  # no error: nothing that catches errors may stop it
+    """What a program needs to know before it can go on: the scores of the ``live`` rows, (batch,)
+    of bool, of ``point``.
+    """
+
+    def __init__(self, point: Tensor, live: Tensor) -> None:
+        super().__init__("a black box can only be asked between the parts of a step")
+        self.point, self.live = point, live
+
+
+class Given:
+    """Answers that were fetched beforehand, in the order of the questions. One question more is
+    raised.
+    """
+
+    slack, caution = 1.0, 2.0
+
+    def __init__(self, classes: int, answers: Sequence[Tensor]) -> None:
+        self._left, self.classes = list(answers), classes
+
+    def __call__(self, x: Tensor, live: Tensor | None = None) -> Tensor:
+        if live is None:
+            raise GradientUnavailable(NO_GRADIENT)
+        if not self._left:
+            raise Question(x, live)
+        return self._left.pop(0)
+
+
+def _common(classifier: Classifier, grid: Grid, budget: Budget) -> Common:
+    ends = classifier.box if grid.levels else np.asarray(classifier.box, grid.exact)
+    epsilon = float(budget.limit(grid.span)) if budget.limited else np.inf
+    numbers = epsilon, float(grid.span), ends[0], ends[1], 255
+    return Common(*map(np.float32, numbers))
+
+
+def _alike(attack: Leaf, name: str, value: Tensor, like: Tensor) -> Tensor:
+    value = ops.convert_to_tensor(value)
+    have = (tuple(value.shape[1:]), keras.backend.standardize_dtype(value.dtype))
+    want = (tuple(like.shape[1:]), keras.backend.standardize_dtype(like.dtype))
+    if len(value.shape) != len(like.shape) or have != want:
+        raise AttackError(
+            f"{type(attack).__name__} returned {name} of shape (batch,"
+            f" {', '.join(map(str, have[0]))}) and dtype {have[1]};"
+            f" expected shape (batch, {', '.join(map(str, want[0]))}) and dtype {want[1]}"
+        )
+    return value
+
+
+def _same_memory(attack: Leaf, memory: Any, before: Any) -> Any:
+    memory = _ordered(memory)
+    try:
+        tree.assert_same_structure(memory, before)
+    except (ValueError, TypeError):
+        raise AttackError(
+            f"{type(attack).__name__}: step returned a memory of another structure than init (or"
+            " than it received)"
+        ) from None
+    return tree.map_structure(lambda new, old: _alike(attack, "memory", new, old), memory, before)
+
+
+def _ordered(memory: Any) -> Any:
+    """``memory`` with its dicts in the order of their keys: not every backend's tree functions look
+    at keys. None is no memory.
+    """
+    if memory is None:
+        return ()
+    if isinstance(memory, dict):
+        return {key: _ordered(memory[key]) for key in sorted(memory)}
+    if type(memory) in (list, tuple):
+        return type(memory)(map(_ordered, memory))
+    return memory
+
+
+def _whole(attack: Leaf, rows: Rows, count: int) -> Rows:
+    """``rows``, if the first axis of all that the attack returned is the batch."""
+    for name, part in (("x", rows.x), ("memory", rows.memory)):
+        for leaf in tree.flatten(part):
+            if len(leaf.shape) == 0 or int(leaf.shape[0]) != count:
+                raise AttackError(
+                    f"{type(attack).__name__} returned {name} of shape {tuple(leaf.shape)} for a"
+                    f" batch of {count}: the first axis must be the batch, so that rows can leave"
+                    " and join (a number common to all rows is a setting)"
+                )
+    return rows
+
+
+def _blaming(attack: Leaf, part: str) -> contextlib.AbstractContextManager[None]:
+    """Name the part of an attack that fails, if the attack is the user's own."""
+    kind = type(getattr(attack, "attack", attack))
+    own = kind.__module__.split(".")[0] == "advex"
+    return contextlib.nullcontext() if own else blaming(f"{kind.__name__}.{part}")

@@ -1,0 +1,44 @@
+"""Tells the outside how far a call is: a bar, a function, or nobody."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import keras
+
+Progress = bool | Callable[[int, int, int], Any] | None
+
+PATIENCE = 2.0  # seconds before a bar appears by itself
+
+
+class Report:
+    """Called after every round of the loop.
+
+    Args:
+        progress: True, False, None (a bar if it lasts and somebody watches), or ``progress(done,
+            total, found)``.
+        total: the number of rows.
+    """
+
+    def __init__(self, progress: Progress, total: int) -> None:
+        self._total = total
+        self._bar: Any = None
+        self._began = time.monotonic()
+        self._call = progress if callable(progress) else None
+        self._wanted = progress is True
+        watched = sys.stdout.isatty() or "ipykernel" in sys.modules
+        self._allowed = progress is None and watched
+
+    def __call__(self, done: int, found: int) -> None:
+        if self._call is not None:
+            self._call(done, self._total, found)
+        late = time.monotonic() - self._began > PATIENCE
+        if self._bar is None and (self._wanted or (self._allowed and late)):
+            self._bar = keras.utils.Progbar(
+                self._total, unit_name="example", stateful_metrics=["fooled"]
+            )
+        if self._bar is not None:
+            self._bar.update(done, [("fooled", found)], finalize=done == self._total)

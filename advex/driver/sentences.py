@@ -1,0 +1,102 @@
+"""What a call says beside its result: what is doubtful, and what was done."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from advex._grid import Grid
+from advex.budgets import Budget
+from advex.classifier import Classifier
+from advex.driver.honesty import Look
+from advex.driver.ledger import Ledger
+from advex.driver.plan import Wave
+from advex.goals import Goal, Untargeted
+from advex.losses import cross_entropy, dlr
+from advex.losses import spread as needed_classes
+
+if TYPE_CHECKING:
+    from advex.driver.call import Word
+
+TELLING = 10  # labels of which an accuracy below chance says something
+
+
+def before(look: Look, goal: Goal, own: bool, budget: Budget, grid: Grid) -> list[str]:
+    """What is doubtful before the attack."""
+    forward, prediction = look.judge.forward, look.before["prediction"]
+    said = [look.odd] if look.odd else []
+    if isinstance(goal, Untargeted) and not own and len(prediction) >= TELLING:
+        accuracy = (prediction == goal.labels).mean()
+        if accuracy < 1 / forward.classes:
+            said.append(
+                f"The model gets {accuracy:.1%} of these inputs right before any attack, less than"
+                " chance: do labels, box and preprocessing belong to this model?"
+            )
+    if grid.levels and budget.limited and budget.epsilon > 0 and budget.levels() == 0:
+        said.append(f"{budget!r} is less than one grey level: 8-bit inputs cannot move at all.")
+    return said + ([forward.note] if forward.doubtful else [])
+
+
+def notes_before(look: Look, classifier: Classifier, goal: Goal, own: bool) -> list[str]:
+    """What was taken for what."""
+    forward, reached = look.judge.forward, look.before["reached"]
+    notes = [forward.note] if forward.note and not forward.doubtful else []
+    notes += goal.notes
+    if not classifier.symbolic:
+        notes.append(
+            "A black box is asked for nothing beyond the attack: the checks of its honesty were"
+            " left out."
+        )
+    if own:
+        notes.append(
+            "No labels were given: the model's own predictions are attacked, right or wrong."
+        )
+    if goal.targeted and reached.any():
+        notes.append(
+            f"{int(reached.sum())} of {len(reached)} targets are what the model predicts already."
+        )
+    return notes
+
+
+def notes_after(waves: list[Wave], goal: Goal, classes: int) -> list[str]:
+    """What was done otherwise than asked."""
+    runs = [run for wave in waves for run in wave.runs if _loss(run.attack) is dlr]
+    needed = max((4 if run.rank is not None else needed_classes(goal) for run in runs), default=0)
+    if classes >= needed:
+        return []
+    return [
+        f"The DLR loss needs {needed} classes and the model has {classes}: the margin took its"
+        " place."
+    ]
+
+
+def after(waves: list[Wave], word: Word, ledger: Ledger) -> list[str]:
+    """What is doubtful after the attack."""
+    said = []
+    saturated = int(word.before["saturated"].sum())
+    if saturated and any(_loss(wave.attack) is cross_entropy for wave in waves):
+        said.append(
+            f"The cross-entropy of {saturated} inputs is saturated, its gradient underflows;"
+            " the margin was used for them."
+        )
+    invalid = ledger.nan & ~word.success
+    flat = ledger.flat & ~invalid
+    if flat.any():
+        said.append(
+            f"The gradient was exactly zero at the start for {int(flat.sum())} of {len(flat)}"
+            " inputs: gradient attacks cannot say how far the model holds there."
+        )
+    if invalid.any():
+        said.append(
+            f"The model answered NaN during the search for {int(invalid.sum())} inputs; they count"
+            " as failed."
+        )
+    if word.fragile.any():
+        said.append(
+            f"{int(word.fragile.sum())} successes did not survive the final judgement (outside the"
+            " budget, or a margin within rounding errors); they count as failed."
+        )
+    return said
+
+
+def _loss(attack: Any) -> Any:
+    return getattr(attack, "loss", None)
