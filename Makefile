@@ -1,5 +1,11 @@
 # make demo         sets up .venv, attacks the 32 images that ship with advex and writes a report
+# make quick        lint, types and the quick tests on one backend: a minute and a half, between two edits
 # make test         sets up .venv and runs every check
+# make coverage     the tests of TensorFlow once more, with the share of lines and branches that they run
+# make reference    verdicts and diagnoses of the networks in ../shared beside those of the reference implementation;
+#                   make test has them where ../shared is there
+# make durations    measures all tests of one backend (half an hour), and so which of them are quick
+# make release-check   builds the wheel, tries it in an environment of its own, compares the tag with the version
 # make bench        what a step costs beside the bare gradient, and beside other libraries where they can be installed;
 #                   AutoAttack and Verdict beside the reference implementation (half an hour); memory of an evaluation
 # make check-peers  FGSM and BIM against Foolbox's, example by example
@@ -13,10 +19,11 @@ BIN := $(VENV)/bin
 WORKERS ?= 2
 # Each worker keeps to its half of the files, with their fixtures, until the other has nothing left.
 PARALLEL := -n $(WORKERS) --dist worksteal
+COVERAGE ?= 80
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: demo test lint types bench check-peers formulas matrix clean
+.PHONY: demo quick test coverage reference durations lint types bench check-peers formulas matrix release-check clean
 
 # The small environment: what a user installs who wants a report.
 $(VENV)/user: pyproject.toml
@@ -37,12 +44,31 @@ test: lint types $(VENV)/developer
 	KERAS_BACKEND=jax $(BIN)/python -m pytest tests -m backends $(PARALLEL)
 	KERAS_BACKEND=torch $(BIN)/python -m pytest tests -m backends $(PARALLEL)
 
+quick: lint types $(VENV)/developer
+	KERAS_BACKEND=tensorflow $(BIN)/python -m pytest tests -m "not slow" $(PARALLEL)
+
+# The floor is a little below what was measured: raise it when it grows.
+coverage: $(VENV)/developer
+	KERAS_BACKEND=tensorflow $(BIN)/python -m pytest tests $(PARALLEL) --cov --cov-report=term:skip-covered \
+	  --cov-fail-under=$(COVERAGE)
+
+reference: $(VENV)/developer
+	test -d ../shared/models
+	KERAS_BACKEND=tensorflow $(BIN)/python -m pytest tests -m reference $(PARALLEL)
+
+durations: $(VENV)/developer
+	KERAS_BACKEND=tensorflow $(BIN)/python -m pytest tests --durations-to tests/durations.json
+
+release-check: $(VENV)/developer
+	$(BIN)/python tests/release_check.py
+
 lint: $(VENV)/developer
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
 types: $(VENV)/developer
 	$(BIN)/mypy
+	$(BIN)/pyright
 
 bench: $(VENV)/user
 	$(BIN)/python benchmarks/step_cost.py --with-peers

@@ -1,10 +1,12 @@
-"""What the tests share: data where it is there, and the small networks."""
+"""What the tests share: data, the small networks, and which tests run where."""
 
 import atexit
+import json
 import os
 import shutil
 import tempfile
 import warnings
+from collections import Counter
 from importlib.resources import files
 from pathlib import Path
 
@@ -27,7 +29,8 @@ from keras import ops
 import advex
 from advex.testing import check_attack, inside, small_network
 
-SHARED = Path(__file__).parents[2] / "shared"
+HERE = Path(__file__).parent
+SHARED = HERE.parents[1] / "shared"  # larger networks, beside this checkout or not there
 
 
 def pytest_configure(config):
@@ -52,13 +55,52 @@ LONG_ON_JAX = {
 }
 
 
+SPENT = Counter()  # seconds of each test function, with all its cases
+SLOW = 1.0  # CPU seconds from which a test function is left out of ``make quick``
+
+
+def pytest_addoption(parser):
+    parser.addoption("--durations-to", help="write how long each test function takes (a file)")
+
+
 def pytest_collection_modifyitems(config, items):
-    if keras.backend.backend() != "jax" or os.environ.get("ADVEX_MATRIX") == "all":
-        return
-    left = [item for item in items if getattr(item, "originalname", "") in LONG_ON_JAX]
+    """Tests are quick if ``make durations`` has measured that they are."""
+    known = json.loads((HERE / "durations.json").read_text(encoding="utf-8"))
+    for item in items:
+        if known.get(function_of(item), SLOW) >= SLOW:
+            item.add_marker(pytest.mark.slow)
+    left = [item for item in items if not wanted(item)]
     if left:
         config.hook.pytest_deselected(items=left)
         items[:] = [item for item in items if item not in left]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item, nextitem):
+    """CPU seconds of the test, its fixtures and the processes that it starts."""
+    before = sum(os.times()[:4])
+    done = yield
+    SPENT[function_of(item)] += sum(os.times()[:4]) - before
+    return done
+
+
+def pytest_sessionfinish(session):
+    if path := session.config.getoption("durations_to"):
+        spent = {name: round(seconds, 1) for name, seconds in sorted(SPENT.items())}
+        Path(path).write_text(json.dumps(spent, indent=0) + "\n", encoding="utf-8")
+
+
+def function_of(item):
+    """The test function without its parameters, or the name of what is no function."""
+    return getattr(item, "originalname", None) or item.name
+
+
+def wanted(item):
+    """Whether the test runs here at all."""
+    if item.get_closest_marker("reference") and not (SHARED / "models").exists():
+        return False
+    long = keras.backend.backend() == "jax" and os.environ.get("ADVEX_MATRIX") != "all"
+    return not (long and function_of(item) in LONG_ON_JAX)
 
 
 @pytest.fixture(scope="session")
@@ -73,11 +115,8 @@ def embedded():
 @pytest.fixture(scope="session")
 def fashion():
     """The first 500 test images of Fashion-MNIST (uint8) and their labels."""
-    path = SHARED / "data" / "fashion_mnist.npz"
-    if not path.exists():
-        pytest.skip("Fashion-MNIST is not beside this checkout (../shared/data/fashion_mnist.npz)")
-    with np.load(path) as data:
-        return data["x_test"][:500, ..., None], data["y_test"][:500].astype("int64")
+    with np.load(HERE / "data" / "fashion_mnist_500.npz") as data:
+        return data["x_test"][..., None], data["y_test"].astype("int64")
 
 
 @pytest.fixture(scope="session")

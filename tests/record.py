@@ -30,7 +30,7 @@ def shifted(problem, x):
 
 
 def stairs(model):
-    """A model whose gradient is next to nothing at every grey level, and tells nothing elsewhere."""
+    """A model whose gradient is next to nothing at every grey level."""
     image = keras.Input(model.input_shape[1:])
     steep = 2 * np.pi * 255
     return keras.Model(image, model(image - ops.sin(steep * image) / steep))

@@ -21,6 +21,7 @@ LAYERS = [
     {"judging", "blackbox"},
     {"search"},
     {"attacks"},
+    {"doctor"},
     {
         "zoo",
         "testing",

@@ -2,8 +2,8 @@
 them, accuracy over radii.
 """
 
+from advex.doctor import Diagnosis, Finding, diagnose
 from advex.evaluation.curves import Curve, curve
-from advex.evaluation.doctor import Diagnosis, Finding, diagnose
 from advex.evaluation.evaluation import AttackSummary, ClassSummary, Evaluation, Pair
 from advex.evaluation.running import evaluate
 

@@ -16,9 +16,9 @@ import numpy as np
 
 from advex._arrays import Array
 from advex._settings import helpful, shown
+from advex.doctor import Diagnosis, Finding
 from advex.errors import InvalidInput
 from advex.evaluation.curves import Curve
-from advex.evaluation.doctor import Diagnosis, Finding
 from advex.evaluation.pieces import PICTURES
 from advex.evaluation.store import Store, checked_path, seal, unpacked
 from advex.images import replacing

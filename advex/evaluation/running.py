@@ -28,6 +28,8 @@ from advex._version import VERSION
 from advex.attacks import Attack
 from advex.attacks.inputs import checked_inputs
 from advex.budgets import Budget
+from advex.doctor import EXAMPLES, Diagnosis
+from advex.doctor import diagnose as look
 from advex.driver.judging import Judge
 from advex.driver.progress import Progress
 from advex.driver.shapes import default_batch
@@ -40,8 +42,6 @@ from advex.errors import (
     InvalidType,
     ModelWarning,
 )
-from advex.evaluation.doctor import EXAMPLES, Diagnosis
-from advex.evaluation.doctor import diagnose as look
 from advex.evaluation.evaluation import Evaluation
 from advex.evaluation.identity import About, about, backend_version, budget_text, demand_same
 from advex.evaluation.pieces import (

@@ -1,0 +1,59 @@
+"""The blind search of D8: random corners of ball and box, then SquareAttack where it has a form."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from advex._arrays import Tensor
+from advex.attacks.base import Attack
+from advex.attacks.call import Attackable
+from advex.attacks.composite import Ensemble
+from advex.attacks.square import SquareAttack
+from advex.budgets import Budget
+from advex.driver.problem import Problem
+from advex.errors import InvalidInput
+
+SQUARE_QUERIES = 500
+CORNERS = 100
+
+
+@dataclass(frozen=True, kw_only=True)
+class Corners(Attack):
+    """Random corners of ball and box: the extreme points of random linear functions.
+
+    Args:
+        steps: how many.
+    """
+
+    steps: int = CORNERS
+
+    needs_gradient: ClassVar[bool] = False
+
+    @property
+    def rounds(self) -> int:
+        """The driver looks at the last point by itself."""
+        return self.steps - 1
+
+    def init(self, problem: Problem) -> tuple[Tensor, Any]:
+        return self._corner(problem), ()
+
+    def step(self, problem: Problem, x: Tensor, memory: Any) -> tuple[Tensor, Any]:
+        problem.logits(x)
+        return self._corner(problem), memory
+
+    def _corner(self, problem: Problem) -> Tensor:
+        slope = 2 * problem.uniform(tuple(problem.x0.shape[1:])) - 1
+        return problem.budget.extreme(slope, problem.x0, problem.lower, problem.upper)
+
+
+def random_search(budget: Budget, shape: tuple[int, ...]) -> Attackable:
+    """The search for inputs of a shape; corners alone where SquareAttack has no form for the norm
+    or the inputs.
+    """
+    try:
+        SquareAttack().check(None, budget)
+        SquareAttack().check_inputs(shape)
+    except InvalidInput:
+        return Ensemble(Corners(steps=SQUARE_QUERIES + CORNERS))
+    return Ensemble(Corners(), SquareAttack(steps=SQUARE_QUERIES))
