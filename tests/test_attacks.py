@@ -1,6 +1,10 @@
 """Every attack keeps the contract, and tests that notice when it does not."""
 
-from dataclasses import dataclass, replace
+import copy
+import pickle
+import re
+from dataclasses import dataclass, fields, replace
+from typing import ClassVar
 
 import keras
 import numpy as np
@@ -8,7 +12,8 @@ import pytest
 from keras import ops
 
 import advex
-from advex.errors import AttackError
+from advex._settings import setting
+from advex.errors import AttackError, InvalidInput, InvalidType
 from advex.testing import check_attack, linear_data, linear_model, small_network, walk
 
 pytestmark = pytest.mark.backends
@@ -232,6 +237,128 @@ def test_settings():
     assert replace(attack, steps=3).steps == 3
     assert repr(attack) == "PGD(steps=7, step_size=0.25, loss=dlr)"
     assert hash(attack) == hash(advex.PGD(steps=7, loss=advex.losses.dlr))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Own(advex.Attack):
+    """Settings of other kinds than those of the same name in shipped attacks."""
+
+    steps: int = 10
+    patience: int | None = None
+    decay: object = 1.0
+    loss: str = "mine"
+    classes: tuple = (1, 2)
+    step_size: object = None
+    restarts: str = "never"
+
+    def init(self, problem):
+        return problem.x0, ()
+
+    def step(self, problem, x, memory):
+        problem.logits(x)
+        return x, memory
+
+
+def test_settings_of_a_users_attack_are_its_own():
+    def half(progress):
+        return progress / 2
+
+    attack = Own(decay=half, loss="yours", classes=(3, 4), step_size=[1, 2], restarts="always")
+    assert (attack.decay, attack.classes, attack.step_size) == (half, (3, 4), [1, 2])
+
+    @dataclass(frozen=True, kw_only=True)
+    class Fading(advex.MomentumIterative):
+        decay: object = None  # declared anew: no longer the number of the base
+
+    assert Fading(decay=half).decay is half
+    with pytest.raises(InvalidInput, match=r"Fading\(step_size=\.\.\.\) must be"):
+        Fading(step_size=0)
+
+
+@pytest.mark.parametrize(
+    ("word", "value", "error"),
+    [
+        ("steps", 0, InvalidInput),
+        ("steps", "ten", InvalidType),
+        ("steps", None, InvalidType),
+        ("patience", 0, InvalidInput),
+        ("patience", "long", InvalidType),
+    ],
+)
+def test_the_words_of_the_driver_are_checked_in_every_attack(word, value, error):
+    with pytest.raises(error, match=rf"Own\({word}=\.\.\.\) must be a whole number"):
+        Own(**{word: value})
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: advex.PGD(step_size="big"), "PGD(step_size=...) must be a number"),
+        (lambda: advex.PGD(loss="margin"), "PGD(loss=...) must be a function (logits, goal)"),
+        (lambda: advex.EveryTarget(advex.PGD(), 0), "EveryTarget(classes=...) must be a whole"),
+        (lambda: advex.AveragedGradient(advex.PGD(), None, 0), "AveragedGradient(samples=...)"),
+        (lambda: advex.DDN(gamma=1), "DDN(gamma=...) is a share, below 1; received 1"),
+        (lambda: advex.SquareAttack(p=1.5), "SquareAttack(p=...) is a share of the image, at most"),
+        (lambda: advex.JSMA(candidates=1), "must be a whole number of at least 2; received 1"),
+        (lambda: advex.DDN(step_size=abs), "DDN(step_size=...) must be a number"),
+        (lambda: advex.APGD(rho=-1), "APGD(rho=...) must be a finite number of at least 0"),
+    ],
+)
+def test_what_is_said_of_settings(make, message):
+    with pytest.raises((InvalidInput, InvalidType), match=re.escape(message)):
+        make()
+
+
+def test_a_setting_is_one_of_its_choices():
+    @dataclass(frozen=True, kw_only=True)
+    class Chosen(Own):
+        way: str = setting("up", "choice", among=("up", "down"))
+
+    assert Chosen().way == "up" and Chosen(way="down").way == "down"
+    for wrong in ("left", None):
+        with pytest.raises(InvalidInput, match=r"Chosen\(way=\.\.\.\) must be one of 'up', 'down'"):
+            Chosen(way=wrong)
+
+
+def test_settings_survive_a_copy():
+    attack = advex.DDN(steps=5, gamma=0.2)
+    for twin in (replace(attack), copy.deepcopy(attack), pickle.loads(pickle.dumps(attack))):
+        assert twin == attack
+    pickle.dumps([field.metadata["advex"] for field in fields(advex.DDN)])  # for workers
+    with pytest.raises(InvalidInput, match="gamma"):
+        replace(attack, gamma=2)
+
+
+def test_norms_are_refused_in_one_way():
+    labels = advex.Untargeted([0])
+
+    @dataclass(frozen=True, kw_only=True)
+    class Round(Own):
+        norms: ClassVar = (advex.L2, advex.L1)
+
+    for attack, budget, message in (
+        (advex.DDN(), advex.Linf(), "DDN supports only L2; received Linf()"),
+        (advex.CarliniWagner(), advex.L0(), "CarliniWagner supports only L2 and Linf; received L0"),
+        (advex.JSMA(), advex.L2(), "JSMA supports only L0; received L2()"),
+        (advex.APGD(), advex.L0(2), "APGD has no L0 form; use Linf, L2 or L1"),
+        (advex.DeepFool(), advex.L0(), "DeepFool has no L0 form; use Linf, L2 or L1"),
+        (Round(), advex.L0(2), "Round supports only L2 and L1; received L0(2)"),
+    ):
+        with pytest.raises(InvalidInput, match=re.escape(message)):
+            attack.check(labels, budget)
+    Round().check(labels, advex.L1(2.0))
+
+
+def test_a_norm_of_ones_own_is_refused_where_an_attack_is_made_for_one_norm_alone():
+    class Weighted(advex.L2.__base__):
+        size = nearest = steepest = extreme = sample = project = measure = None
+
+    Weighted.__abstractmethods__ = frozenset()
+    goal, budget = advex.Untargeted([0]), Weighted(0.1)
+    for attack in (advex.APGD(), advex.FAB(), advex.SquareAttack(), advex.PGD(), advex.FMN()):
+        attack.check(goal, budget)
+    with pytest.raises(InvalidInput, match="PDGD supports only L2"):
+        advex.PDGD().check(goal, budget)
 
 
 @pytest.mark.parametrize(

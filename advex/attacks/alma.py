@@ -66,7 +66,7 @@ class ALMA(Attack):
         steps: number of steps, one query and one gradient each.
         first_step: how far the first step goes at most, in the norm of the budget and in units of
             the box's range. None: 0.1 in L2, 0.5 in L1.
-        patience: an example leaves after so many steps that made its perturbation no smaller. None:
+        patience: an example leaves after this many steps without a smaller perturbation. None:
             never.
         loss: f, what is climbed; zero on the boundary: ``(logits, goal) -> (batch,)``. Starts
             (``start=``) that are so far across it that the label comes third need

@@ -24,7 +24,7 @@ class CarliniWagner(Attack):
     c falls to the middle of its bracket after a round with a success and grows tenfold (to the
     middle, where it was successful before) after one without. Each example has its own c, its own
     round and its own count of steps: a round ends early when the loss stops falling, the example
-        then goes on with its next c, and leaves after the last.
+    then goes on with its next c, and leaves after the last.
 
     In the maximum norm the size is sum(max(|d| - t, 0)). A round ends at the first success whose
     largest change is t; after it t shrinks to 0.9 of that at least, half of the way to what was too

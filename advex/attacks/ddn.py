@@ -32,7 +32,7 @@ class DDN(Attack):
         gamma: by what share the radius changes from step to step, above 0 and below 1.
         radius: the first radius, in units of the box's range. With ``start=``: that of the start.
         step_size: length of the first step, in units of the box's range.
-        patience: an example leaves after so many steps that made its perturbation no smaller. None:
+        patience: an example leaves after this many steps without a smaller perturbation. None:
             never.
         loss: what is climbed: ``(logits, goal) -> (batch,)``.
 

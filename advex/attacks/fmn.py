@@ -29,14 +29,13 @@ class FMN(Attack):
     After a success the radius becomes that of the smallest success, less the share gamma. Otherwise
     it grows by gamma; as long as there has been no success, it is the distance at which the
     linearised boundary lies: size + |f| / |grad f|_dual. In L0 it changes by one element at least.
-    Step and gamma fall along a cosine, to a hundredth of
-    ``step_size`` and to 0.001.
+    Step and gamma fall along a cosine, to a hundredth of ``step_size`` and to 0.001.
 
     Args:
         steps: number of steps, one query and one gradient each.
         step_size: Euclidean length of the first step, in units of the box's range.
         gamma: by what share the radius changes at first, above 0 and below 1.
-        patience: an example leaves after so many steps that made its perturbation no smaller. None:
+        patience: an example leaves after this many steps without a smaller perturbation. None:
             never.
         loss: what is climbed; zero on the boundary: ``(logits, goal) -> (batch,)``.
 

@@ -35,8 +35,7 @@ class MomentumIterative(Attack):
         (32,)
 
     Reference: Dong et al., Boosting adversarial attacks with momentum, 2018. Deviation: the default
-    step is epsilon / 4 (the
-    paper: ``step_size=1/steps``); every norm.
+    step is epsilon / 4 (the paper: ``step_size=1/steps``); every norm.
     """
 
     steps: int = setting(10, "whole")

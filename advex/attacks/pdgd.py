@@ -31,8 +31,8 @@ class PDGD(Attack):
 
     The price of length grows after a success and falls otherwise; w follows it slowly. The step
     falls exponentially to a hundredth of ``step_size``. It is taken element by element, so that the
-    search begins far outside the boundary, and comes
-    back to it from there: it finds changes that attacks along the boundary do not.
+    search begins far outside the boundary and comes back to it from there: it finds changes that
+    attacks along the boundary do not.
 
     Args:
         steps: number of steps, one query and one gradient each.
@@ -40,7 +40,7 @@ class PDGD(Attack):
         price_step: by how much the logarithm of the price changes at first; at the end a tenth of
             that.
         price: the first price.
-        patience: an example leaves after so many steps that made its perturbation no smaller. None:
+        patience: an example leaves after this many steps without a smaller perturbation. None:
             never.
         loss: f, what is climbed; zero on the boundary: ``(logits, goal) -> (batch,)``.
 

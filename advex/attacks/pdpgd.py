@@ -53,20 +53,18 @@ class PDPGD(Attack):
     takes off, t times as much.
 
     t, the price of a change, grows after a success and falls otherwise, both by the factor
-    exp(``price_step``). What the norm
-    takes off: in L1 from every element the same, by a metric in which elements with small gradients
-        pay more; in L0 likewise,
-    with the sum of the powers 2/3 for the norm; in L2 from the length; in Linf from the largest
-    elements, until they are the same. Both steps fall along a cosine to a thousandth. While the
-    price is low the search is far outside the boundary, where gradients lead back even if the
-    ground around the input is flat.
+    exp(``price_step``). What the norm takes off: in L1 the same from every element, by a metric in
+    which elements with small gradients pay more; in L0 likewise, with the sum of the powers 2/3 for
+    the norm; in L2 from the length; in Linf from the largest elements, until they are equal. Both
+    steps fall along a cosine to a thousandth. While the price is low the search is far outside the
+    boundary, where gradients lead back even if the ground around the input is flat.
 
     Args:
         steps: number of steps, one query and one gradient each.
         step_size: the first step of one element (in L2: of the whole), in units of the box's range.
         price_step: by how much the logarithm of t changes at first.
         price: the first t.
-        patience: an example leaves after so many steps that made its perturbation no smaller. None:
+        patience: an example leaves after this many steps without a smaller perturbation. None:
             never.
         loss: what is climbed; zero on the boundary: ``(logits, goal) -> (batch,)``.
 
@@ -82,11 +80,11 @@ class PDPGD(Attack):
 
     Reference: Matyasko and Chau, PDPGD: Primal-dual proximal gradient descent adversarial attack,
     2021. Deviations: the weight of the margin is 1 / t, and only whether the boundary is crossed
-          changes it; besides, a step after a success costs up to four
-    times as much as one after none, which damps the swing of the price; Adam's metric in L1 and L0
-    alone, its direction in Linf too; a step is at most half of the largest change of a success (in
-    L1 and L0 in the second half alone); the proximal step in Adam's metric is in closed form, in L1
-    what five of the iterations would do that stand for it elsewhere.
+    changes it; besides, a step after a success costs up to four times as much as one after none,
+    which damps the swing of the price; Adam's metric in L1 and L0 alone, its direction in Linf too;
+    a step is at most half of the largest change of a success (in L1 and L0 in the second half
+    alone); the proximal step in Adam's metric is in closed form, in L1 what five of the iterations
+    would do that stand for it elsewhere.
     """
 
     needs_epsilon: ClassVar[bool] = False

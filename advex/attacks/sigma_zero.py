@@ -36,7 +36,7 @@ class SigmaZero(Attack):
         sigma: how sharply small changes are told from none.
         threshold: the first threshold.
         threshold_step: by how much it changes from step to step, times the step size.
-        patience: an example leaves after so many steps that made its perturbation no smaller. None:
+        patience: an example leaves after this many steps without a smaller perturbation. None:
             never.
 
     Raises:
