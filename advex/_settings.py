@@ -40,11 +40,13 @@ def helpful(function: Callable[P, R]) -> Callable[P, R]:
         for name, parameter in inspect.signature(function).parameters.items()
         if name != "self" and parameter.kind is not parameter.POSITIONAL_ONLY
     ]
-    owner = function.__qualname__.removesuffix(".__call__").removesuffix(".__init__") + "()"
+    whole = function.__qualname__.removesuffix(".__init__") + "()"
     signature = inspect.signature(function)
 
     @functools.wraps(function)
     def checked(*args: P.args, **kwargs: P.kwargs) -> R:
+        called = function.__name__ == "__call__" and args
+        owner = f"the call of {type(args[0]).__name__}()" if called else whole
         for word in kwargs:
             if word not in known:
                 raise unknown_keyword(owner, word, known)

@@ -929,7 +929,7 @@ def test_whatever_a_call_is_given_is_answered_by_advex():
         (lambda: advex.Budget(0.1), ["base class"]),
         (lambda: advex.Restarts(), ["Restarts()", "missing", "attack"]),
         (lambda: advex.Classifier(), ["Classifier()", "missing", "model"]),
-        (lambda: advex.PGD()(linear_model()), ["Attack()", "missing", "x"]),
+        (lambda: advex.PGD()(linear_model()), ["the call of PGD()", "missing", "x"]),
         (
             lambda: advex.Classifier(linear_model(), box=(0, 10**400)),
             ["each end of box must be a finite number"],
@@ -1006,7 +1006,7 @@ def test_walk_takes_labels_as_a_call_does():
         with pytest.raises(kind, match="labels"):
             advex.testing.walk(ATTACK, linear_model(), x, goal, BUDGET)
     with pytest.raises(
-        InvalidInput, match=r"one attack without stages.*attack\.stages\(\)\[0\]\.attack"
+        InvalidInput, match=r"an attack of a single run.*attack\.plan\(\)\[0\]\.attack"
     ):
         advex.testing.walk(advex.Restarts(advex.PGD(), 2), linear_model(), x, labels, BUDGET)
     with pytest.raises(InvalidType, match="walk needs an attack"):

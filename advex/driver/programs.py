@@ -50,13 +50,10 @@ class Programs:
         self._key: tuple[Hashable, ...] = (forward.folded, kind, grid.key())
         self._made: dict[Hashable, Callable[..., Any]] = {}
 
-    def problem(
-        self, attack: Leaf, rows: Rows, common: Common | None = None, forward: Asked | None = None
-    ) -> Problem:
-        """What the attack sees of ``rows``; by default with the numbers of this call."""
-        common = common or Common(*self._fixed)
-        asked = self.forward if forward is None else forward
-        return Problem(asked, self.grid, self.goal, self.limit, attack.rounds, rows, common)
+    def problem(self, attack: Leaf, rows: Rows) -> Problem:
+        """What the attack sees of ``rows``."""
+        common, steps = Common(*self._fixed), attack.rounds
+        return Problem(self.forward, self.grid, self.goal, self.limit, steps, rows, common)
 
     def of(self, attack: Leaf) -> Program:
         """The programs of one attack."""
