@@ -25,7 +25,7 @@ from advex.driver.progress import Progress, Report
 from advex.driver.shapes import Shapes
 from advex.errors import InvalidInput, ModelWarning
 from advex.goals import Goal, Untargeted
-from advex.result import Result
+from advex.result import Result, statuses
 
 
 class Call(NamedTuple):
@@ -228,5 +228,6 @@ def _result(
         before=before["prediction"],
         before_confidence=before["confidence"].astype("float64"),
         broken_by=ledger.broken_by.astype(str),
+        status=statuses(word.clean, word.success, word.fragile, ledger.nan & ~word.success),
         info=info,
     )

@@ -122,13 +122,9 @@ def attacked(
         result = attacked_by(
             attack, call._replace(batch_size=plan.batch, progress=progress, multiple=multiple)
         )
-    status = np.full(len(rows), "held", "<U7")
-    status[result.info["fragile"]] = "fragile"
-    status[result.info["invalid"]] = "invalid"
-    status[result.success] = "broken"
     return Verdicts(
         rows,
-        status,
+        np.where(result.success, "broken", result.status),
         result.distance,
         result.prediction,
         result.confidence,
