@@ -9,7 +9,7 @@ import time
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -21,11 +21,11 @@ from advex.attacks.call import attacked_by, checked_call
 from advex.attacks.inputs import checked_inputs
 from advex.budgets import Budget
 from advex.classifier import Classifier
-from advex.driver.judging import Judge
+from advex.driver.judging import CHECKED, Judge
 from advex.errors import ModelWarning
 from advex.evaluation.source import Block
 from advex.evaluation.store import Store, packed, seal
-from advex.goals import Untargeted
+from advex.goals import Goal, Untargeted
 
 SIZES = 16  # that batches may have
 PICTURES = 4  # kept of each attack at each end
@@ -80,27 +80,58 @@ class Verdicts:
     warnings: list[str]
 
 
+class Judgement(NamedTuple):
+    """What the model says to inputs as they are: one entry per row."""
+
+    goal: Goal | None
+    prediction: Array
+    confidence: Array
+    reached: Array
+    """Whether the goal is reached already; False where the model answers NaN."""
+    silent: Array
+    """Whether the model answers NaN."""
+
+
+def judged(
+    classifier: Classifier, x: Array, goal: Goal | None, batch: int, multiple: int = 1
+) -> Judgement:
+    """Ask the model itself about inputs before any attack; ``goal`` None is reached by no row.
+
+    An attack refuses inputs to which the model answers NaN; this says which they are.
+
+    Args:
+        classifier: the model.
+        x: inputs of the user's kind, checked.
+        goal: checked here against the number of rows and classes.
+        batch: rows per question at most.
+        multiple: batches are filled up to multiples of so many rows.
+    """
+    grid = Grid(x.dtype, classifier.box)
+    sample, most = grid.working(x[:CHECKED]), batch if _backend.RAGGED else min(batch, len(x))
+    judge = Judge(classifier, grid, most, sample, multiple)
+    goal = None if goal is None else goal.check(len(x), judge.forward.classes)
+    found = judge(x, goal)
+    if classifier.symbolic and classifier.renewed(sample, found["logits"]):
+        judge = judge.renewed(classifier)
+        found = judge(x, goal)
+    # a few rows per process, to look at the head: a run that was stopped must not look dearer
+    judge.forward.spent = 0
+    return Judgement(
+        goal, found["prediction"], found["confidence"], found["reached"], found["broken"]
+    )
+
+
 def clean(plan: Plan, x: Array, labels: Any) -> Clean:
     """The first look at a block."""
     began = time.monotonic()
     x = checked_inputs(plan.classifier, x)
-    grid = Grid(x.dtype, plan.classifier.box)
-    sample = grid.working(x[:16])
-    forward = plan.classifier.forward(sample)
-    goal = Untargeted(labels).check(len(x), forward.classes)
-    batch = plan.batch if _backend.RAGGED else min(plan.batch, len(x))
-    judge = Judge(plan.classifier, grid, batch, sample, max(1, plan.batch // SIZES))
-    before = judge(x, goal)
-    if plan.classifier.symbolic and plan.classifier.renewed(sample, before["logits"]):
-        judge = judge.renewed(plan.classifier)
-        forward, before = judge.forward, judge(x, goal)
-    status = np.where(before["broken"], "invalid", np.where(before["reached"], "wrong", "correct"))
-    confidence = np.where(before["broken"], np.nan, before["confidence"])
-    # a few rows per process, to look at the head: a run that was stopped must not look dearer
-    forward.spent = 0
-    return Clean(
-        goal.labels, before["prediction"], confidence, status, len(x), time.monotonic() - began
-    )
+    goal, multiple = Untargeted(labels), max(1, plan.batch // SIZES)
+    said = judged(plan.classifier, x, goal, plan.batch, multiple)
+    assert isinstance(said.goal, Untargeted)
+    status = np.where(said.silent, "invalid", np.where(said.reached, "wrong", "correct"))
+    confidence = np.where(said.silent, np.nan, said.confidence)
+    seconds = time.monotonic() - began
+    return Clean(said.goal.labels, said.prediction, confidence, status, len(x), seconds)
 
 
 def attacked(
