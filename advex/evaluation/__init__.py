@@ -2,10 +2,11 @@
 them, accuracy over radii.
 """
 
+from advex.evaluation.call import evaluate
 from advex.evaluation.curves import Curve, curve
 from advex.evaluation.doctor import Diagnosis, Finding, diagnose
-from advex.evaluation.evaluation import AttackSummary, ClassSummary, Evaluation, Pair
-from advex.evaluation.running import evaluate
+from advex.evaluation.evaluation import Evaluation
+from advex.evaluation.summaries import AttackSummary, ClassSummary, Pair
 
 __all__ = [
     "AttackSummary",

@@ -18,7 +18,14 @@ from advex.attacks import Attack
 from advex.budgets import Budget
 from advex.classifier import Classifier
 from advex.errors import InvalidInput
-from advex.evaluation.contents import changed, combined, is_own, model_parts, parts, weights_hash
+from advex.evaluation.contents import (
+    changed,
+    combined,
+    is_own,
+    model_parts,
+    parts,
+    weights_hash,
+)
 
 MEANT = {  # what the message calls a part, and what can be done
     "advex": "the version of advex: install the one of the run to go on",
