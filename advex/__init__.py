@@ -167,16 +167,18 @@ _HOMES = {
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
 
-def __getattr__(name: str) -> Any:
-    """Names are imported when they are first used: ``advex --help`` need not wait for Keras."""
-    if name in _HOME:
-        value = getattr(import_module(f"advex.{_HOME[name]}"), name)
-    elif name in __all__:
-        value = import_module(f"advex.{name}")
-    else:
-        raise import_module("advex._others").unknown("advex", name, __all__)
-    globals()[name] = value
-    return value
+if not TYPE_CHECKING:  # a misspelt name is an error for type checkers, too
+
+    def __getattr__(name: str) -> Any:
+        """Names are imported when they are first used: ``advex --help`` need not wait for Keras."""
+        if name in _HOME:
+            value = getattr(import_module(f"advex.{_HOME[name]}"), name)
+        elif name in __all__:
+            value = import_module(f"advex.{name}")
+        else:
+            raise import_module("advex._others").unknown("advex", name, __all__)
+        globals()[name] = value
+        return value
 
 
 def __dir__() -> list[str]:

@@ -80,6 +80,10 @@ class Result:
         before, before_confidence: prediction and probability for the original.
         broken_by: what broke each row, (n,) str: "clean" where the input was wrong already, ""
             where nothing did.
+        status: what became of each row, (n,) str, one word: "clean" where the goal was reached
+            before any attack, "broken" where the attack reached it, "held" where it did not,
+            "fragile" where a success did not survive the final judgement, "invalid" where the
+            model answered NaN during the search. A row that is both is "invalid".
         original, goal, budget, classifier: what was given.
         info: what was done and noticed: ``head``, ``goal``, ``budget``, ``attack``, ``seed``,
             ``backend``, ``versions``, ``warnings``, ``notes``, ``fragile``, ``invalid``,
@@ -100,6 +104,7 @@ class Result:
     before: Array
     before_confidence: Array
     broken_by: Array
+    status: Array
     info: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
@@ -123,6 +128,7 @@ class Result:
             before=whole,
             before_confidence=real,
             broken_by=np.zeros(0, str),
+            status=statuses(*np.zeros((4, 0), bool)),
             info=info,
         )
 
@@ -402,6 +408,16 @@ class Result:
             return f"{text}, {self.gradients.mean():.1f} gradients each)"
         # a black box, or an attack that only asks
         return f"{text}, {self.queries.mean():.1f} queries each)"
+
+
+def statuses(clean: Array, success: Array, fragile: Array, invalid: Array) -> Array:
+    """One word for each row from masks, (n,) each: ``Result.status``."""
+    words = np.full(len(success), "held", "<U7")
+    words[fragile] = "fragile"
+    words[invalid] = "invalid"
+    words[success] = "broken"
+    words[clean] = "clean"
+    return words
 
 
 def _demand_folder(folder: Any) -> None:

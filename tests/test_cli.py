@@ -15,7 +15,9 @@ import pytest
 from PIL import Image
 
 import advex
-from advex import cli, demo, images, zoo
+from advex import cli, images, zoo
+from advex.cli import attack, demo
+from advex.cli.classes import class_names, class_number
 from advex.errors import InvalidInput
 
 HOUSE = Path(advex.__file__).parents[1]
@@ -134,7 +136,7 @@ def test_demo_holds_its_claims_and_runs_twice(shown, capsys):
         assert len(files) == entry["fooled"] == entry["files"] == entry["verified"]
         found = np.stack(list(files.values()))
         rows = [int(name[:2]) for name in files]
-        assert np.abs(found.astype(int) - x[rows]).max() <= round(demo.BUDGET.epsilon * 255)
+        assert np.abs(found.astype(int) - x[rows]).max() <= round(demo.EPSILON * 255)
         answers = keras.ops.convert_to_numpy(
             classifier.model(found.astype("float32") / 255, training=False)
         ).argmax(1)
@@ -352,7 +354,7 @@ def test_the_shipped_model_is_the_default(place, tmp_path, monkeypatch, capsys):
     )
     said = capsys.readouterr().out
     assert "2 of 2 images fooled as Sneaker by PGD" in said
-    assert cli.SHIPPED in said
+    assert attack.SHIPPED in said
 
 
 def test_pictures_of_any_size_for_a_model_of_any_size(tmp_path, monkeypatch, capsys):
@@ -400,7 +402,7 @@ def test_warnings_are_lines_and_are_in_the_document(here, place, capsys):
     said = capsys.readouterr()
     (warning,) = json.loads(said.out)["warnings"]
     assert f"warning: {warning}" in said.err.splitlines()
-    assert "cli.py" not in said.err
+    assert "advex/cli" not in said.err
 
 
 # Wrong usage: one line, exit code 2, nothing done.
@@ -533,11 +535,11 @@ def test_class_names_from_json(tmp_path):
     path = tmp_path / "n.json"
     for listed in (["a", "b"], {"1": "b", "0": "a"}, {"0": ["n1", "a"], "1": ["n2", "b"]}):
         path.write_text(json.dumps(listed))
-        assert cli.class_names(path) == ["a", "b"]
+        assert class_names(path) == ["a", "b"]
     for wrong in ("{", "[]", '{"1": "a"}', "[1, 2]", '"ab"', '["a", ""]'):
         path.write_text(wrong)
         with pytest.raises(InvalidInput, match=r"n\.json"):
-            cli.class_names(path)
+            class_names(path)
 
 
 @pytest.mark.parametrize(
@@ -570,7 +572,7 @@ def test_files_of_names_that_are_none(content, part, tmp_path, capsys, monkeypat
 def test_names_with_a_mark_of_their_encoding(tmp_path):
     path = tmp_path / "n.json"
     path.write_bytes(b"\xef\xbb\xbf" + json.dumps(["a", "b"]).encode())
-    assert cli.class_names(path) == ["a", "b"]
+    assert class_names(path) == ["a", "b"]
 
 
 @pytest.mark.parametrize(
@@ -650,9 +652,7 @@ def test_the_number_of_names_must_fit(here, place, capsys, tmp_path):
 )
 def test_a_class_by_name_synonym_or_index(word, index):
     assert (
-        cli.class_number(
-            word, ["tabby, tabby cat", "Egyptian_cat", "dog, hound", "cat", "lion, cat"]
-        )
+        class_number(word, ["tabby, tabby cat", "Egyptian_cat", "dog, hound", "cat", "lion, cat"])
         == index
     )
 
@@ -663,11 +663,11 @@ def test_a_class_by_name_synonym_or_index(word, index):
 )
 def test_a_class_that_is_not_clear(word, names):
     with pytest.raises(InvalidInput, match=r"ambiguous|not known"):
-        cli.class_number(word, names)
+        class_number(word, names)
 
 
 def test_an_index_without_names():
-    assert cli.class_number("859", None) == 859
+    assert class_number("859", None) == 859
 
 
 # Model files and models by name.

@@ -10,10 +10,10 @@ import pytest
 
 import advex
 from advex.errors import InvalidInput
-from advex.evaluation import cluster
+from advex.evaluation.block_files import name_of, read_part, write_part
 from advex.evaluation.pieces import Plan, attacked, clean
 from advex.evaluation.source import Block
-from advex.evaluation.store import packed
+from advex.evaluation.values import packed
 
 SCRIPT = """
 import json, os, signal, subprocess, sys, threading, time
@@ -82,9 +82,9 @@ def piece(embedded):
 def test_a_part_comes_back_as_it_was(piece, tmp_path):
     pytest.importorskip("pyarrow")
     plan, block, before, found = piece
-    path = tmp_path / cluster.name_of(3)
-    cluster.write_part(path, plan, block, before, found, "mark")
-    again, verdicts = cluster.read_part(path, plan, block, "mark")
+    path = tmp_path / name_of(3)
+    write_part(path, plan, block, before, found, "mark")
+    again, verdicts = read_part(path, plan, block, "mark")
     for name in ("labels", "prediction", "confidence", "status", "queries"):
         assert np.array_equal(getattr(again, name), getattr(before, name)), name
     for now, was in zip(verdicts, found, strict=True):
@@ -103,10 +103,10 @@ def test_a_part_comes_back_as_it_was(piece, tmp_path):
         assert 4 <= len(kept) <= 8
         assert all(packed(now.x[place]) == packed(was.x[place]) for place in kept)
     with pytest.raises(InvalidInput, match="belongs to another run"):
-        cluster.read_part(path, plan, block, "other")
+        read_part(path, plan, block, "other")
     moved = Block(3, 96, 255 - block.x, block.labels)
     with pytest.raises(InvalidInput, match="belongs to another run"):
-        cluster.read_part(path, plan, moved, "mark")
+        read_part(path, plan, moved, "mark")
     assert [entry.name for entry in Path(tmp_path).iterdir()] == [path.name]
 
 

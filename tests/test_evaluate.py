@@ -22,8 +22,9 @@ from keras import ops
 import advex
 from advex.attacks.call import attacked_by, checked_call
 from advex.errors import Interrupted, InvalidInput, InvalidType, ModelWarning
-from advex.evaluation import Evaluation, running
-from advex.evaluation.store import Store, packed, unpacked
+from advex.evaluation import Evaluation, runner
+from advex.evaluation.store import Store
+from advex.evaluation.values import packed, unpacked
 
 BUDGET = advex.Linf(0.1)
 ATTACKS = {"steps": advex.PGD(steps=5), "one": advex.FGSM()}
@@ -227,14 +228,14 @@ def test_inputs_that_the_model_answers_with_nan_are_counted_apart(case):
 
 
 def test_a_success_within_rounding_errors_is_in_neither_count(case, monkeypatch):
-    real = running.attacked
+    real = runner.attacked
 
     def doubtful(*args):
         found = real(*args)
         found.status[found.status == "held"] = "fragile"
         return found
 
-    monkeypatch.setattr(running, "attacked", doubtful)
+    monkeypatch.setattr(runner, "attacked", doubtful)
     found = evaluated(case)
     assert found.robust_accuracy == 0 and found.undecided > 0
     assert found.clean_accuracy == evaluated(case).clean_accuracy == found.curve.at(0)
@@ -328,7 +329,7 @@ def test_nothing_of_the_data_is_touched(case):
 
 def test_a_finished_run_is_read_not_made_again(case, tmp_path, monkeypatch):
     first = evaluated(case, tmp_path / "run.advex")
-    monkeypatch.setattr(running, "attacked", None)
+    monkeypatch.setattr(runner, "attacked", None)
     assert (
         figures(evaluated(case, tmp_path / "run.advex"))
         == figures(first)
@@ -340,14 +341,14 @@ def test_a_finished_run_is_read_not_made_again(case, tmp_path, monkeypatch):
 def counted(monkeypatch):
     """How often each example was given to each attack."""
     counts = {}
-    real = running.attacked
+    real = runner.attacked
 
     def count(plan, name, x, before, *rest):
         for row in x[before.status == "correct"]:
             counts[name, row.tobytes()] = counts.get((name, row.tobytes()), 0) + 1
         return real(plan, name, x, before, *rest)
 
-    monkeypatch.setattr(running, "attacked", count)
+    monkeypatch.setattr(runner, "attacked", count)
     return counts
 
 
@@ -482,7 +483,7 @@ def test_a_transaction_is_kept_as_a_whole_or_not_at_all(case, tmp_path, monkeypa
         raise RuntimeError("between two tables")
 
     with monkeypatch.context() as patch:
-        patch.setattr("advex.evaluation.pieces._write_pictures", fail)
+        patch.setattr("advex.evaluation.records._write_pictures", fail)
         with pytest.raises(RuntimeError, match="between two tables"):
             evaluated(case, tmp_path / "run.advex")
     with contextlib.closing(sqlite3.connect(tmp_path / "run.advex")) as database:

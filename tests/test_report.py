@@ -18,11 +18,11 @@ import pytest
 import advex
 from advex import report, zoo
 from advex.doctor import CHECKS
-from advex.doctor.checks import Outcome
 from advex.errors import InvalidInput
-from advex.evaluation import Diagnosis, Evaluation
-from advex.evaluation.store import Store, packed
-from advex.report import charts, content, pictures, repeat
+from advex.evaluation import Diagnosis, Evaluation, Finding, page
+from advex.evaluation.page import curve_chart, numbers, pictures, repeat
+from advex.evaluation.store import Store
+from advex.evaluation.values import packed
 
 VOID = {"meta", "link", "br", "img", "hr", "input", "col"}
 HEADINGS = {"h1", "h2", "h3", "h4", "h5", "h6"}
@@ -137,7 +137,9 @@ def run(case):
 
 
 def finding(name="D3", status="flag", found="7 of 12 lie"):
-    return CHECKS[name].finding(Outcome(status, found, {}))
+    title, means, advice = CHECKS[name]
+    said = status in ("flag", "noted")
+    return Finding(name, title, status, found, means if said else "", advice if said else "", {})
 
 
 def diagnosis(**status):
@@ -148,7 +150,7 @@ def diagnosis(**status):
 
 def told(evaluation, **facts):
     """The same run with other entries in its table of facts."""
-    changed = Evaluation(evaluation.path, evaluation._store)
+    changed = Evaluation(evaluation.path, evaluation._file.store)
     changed.facts = evaluation.facts | facts
     return changed
 
@@ -263,10 +265,10 @@ def made(
 
 def test_a_real_run(run, case):
     page = checked(run)
-    share = content.percent(run.robust_accuracy)
+    share = numbers.percent(run.robust_accuracy)
     assert f"{share} not broken by PGD, SquareAttack within Linf(4/255)" in page.text
     assert (
-        f"95 % interval {content.percent(run.interval[0])} to {content.percent(run.interval[1])}"
+        f"95 % interval {numbers.percent(run.interval[0])} to {numbers.percent(run.interval[1])}"
         in page.text
     )
     assert (
@@ -361,14 +363,14 @@ def test_flags_stand_beside_the_headline(run):
     )
     assert "Not run: D10 not converged." in top and "D15" not in top
     rest = page.text.partition("What the doctor found")[2]
-    assert all(f"{name} {CHECKS[name].name}" in rest for name in CHECKS)
+    assert all(f"{name} {CHECKS[name][0]}" in rest for name in CHECKS)
     for words in (
         "▲ flag",
         "✓ ok",
-        f"{content.NONE} not run",
+        f"{numbers.NONE} not run",
         "• noted",
-        CHECKS["D3"].means,
-        CHECKS["D8"].advice,
+        CHECKS["D3"][1],
+        CHECKS["D8"][2],
     ):
         assert words in rest
     few = Page(report.fragment(found)).text
@@ -428,11 +430,11 @@ def test_a_run_that_has_just_begun():
 
 def test_undecided_and_invalid_examples_are_named():
     run = made(status=lambda attack, example: "fragile" if example < 2 else "held")
-    with run._store.transaction():
-        run._store.database.execute(
+    with run._file.store.transaction():
+        run._file.store.database.execute(
             "UPDATE examples SET status = 'invalid', confidence = NULL WHERE id > 26"
         )
-        run._store.database.execute("DELETE FROM verdicts WHERE example > 26")
+        run._file.store.database.execute("DELETE FROM verdicts WHERE example > 26")
     page = checked(run)
     assert re.search(r"undecided\s*2\s*invalid\s*3\b", page.text) and "In no figure." in page.text
 
@@ -485,7 +487,7 @@ def test_nothing_is_rounded_to_all_or_nothing():
 def test_a_long_curve_is_a_short_line():
     distances = np.sort(np.random.default_rng(0).random(50_000)) * 0.2
     curve = advex.evaluation.Curve(distances, "Linf")
-    x, y = charts._points(curve, 0.25)
+    x, y = curve_chart._points(curve, 0.25)
     assert len(x) < 400 and (np.diff(y) <= 0).all() and y[0] == 100 and y[-1] == 0
     assert (
         max(abs(share - 100 * curve.at(radius)) for radius, share in zip(x, y, strict=True)) < 1e-9
@@ -495,7 +497,7 @@ def test_a_long_curve_is_a_short_line():
 @pytest.mark.parametrize("end", [1e-9, 1 / 255, 0.03, 8 / 255, 0.1, 1.0, 3.0, 17.5, 784.0])
 def test_marks_are_few_and_inside(end):
     for levels, whole in ((False, False), (True, False), (False, True)):
-        found = charts.marks(end, levels=levels, whole=whole)
+        found = curve_chart.marks(end, levels=levels, whole=whole)
         assert (
             1 <= len(found) <= 8
             and found[0] == 0
@@ -572,7 +574,7 @@ def test_the_file_is_whole_or_absent(tmp_path, monkeypatch):
     path.write_text("old")
     run.report(path, overwrite=True)
     assert path.read_text("utf-8").startswith("<!DOCTYPE html>")
-    monkeypatch.setattr(report, "html", lambda _: 1 / 0)
+    monkeypatch.setattr(page, "html", lambda _: 1 / 0)
     other = tmp_path / "other.html"
     with pytest.raises(ZeroDivisionError):
         report.write(run, other)

@@ -17,7 +17,8 @@ from keras import ops
 from PIL import Image
 
 import advex
-from advex.result import Result
+from advex._grid import Grid
+from advex.result import Result, statuses
 from advex.testing import linear_data, linear_model, small_network
 
 EPSILON = advex.Linf(24 / 255)
@@ -149,6 +150,66 @@ def test_empty(model):
     assert result.budget == EPSILON
     assert "<img" not in result._repr_html_()
     assert isinstance(result.show(), Image.Image)
+    assert result.status.shape == (0,)
+    assert result.status.dtype.kind == "U"
+    assert not (result.status == "held").any()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Upwards(advex.Attack):
+    """Adds half of epsilon to each element; where the first one is low, NaN."""
+
+    steps: int = 1
+
+    def init(self, problem):
+        return problem.x0, ()
+
+    def step(self, problem, x, memory):
+        return ops.where(x[:, :1] < 0.2, np.nan, 1.0) * (problem.x0 + problem.epsilon / 2), memory
+
+
+def summed(*means):
+    """A model that answers 1 where twelve elements add up to more than 6; inputs of these
+    means.
+    """
+    x = np.repeat(np.asarray(means, "float32")[:, None], 12, axis=1)
+    return linear_model(np.stack([np.zeros(12), np.ones(12)], 1), [0.0, -6.0]), x
+
+
+@pytest.mark.backends
+def test_status_has_a_word_for_each_row():
+    model, x = summed(0.6, 0.47, 0.3, 0.1, 0.48)
+    with pytest.warns(advex.errors.ModelWarning, match="NaN during the search"):
+        result = Upwards()(model, x, np.zeros(5, int), advex.Linf(0.1))
+    words = ["clean", "broken", "held", "invalid", "broken"]
+    assert result.status.shape == (5,)
+    assert result.status.tolist() == words
+    assert [result.status[row] for row in (0, -1)] == ["clean", "broken"]
+    assert result.x[result.status == "broken"].shape == (2, 12)
+    assert (np.isin(result.status, ["clean", "broken"]) == result.success).all()
+    assert (result.broken_by[result.status == "clean"] == "clean").all()
+    assert np.flatnonzero(result.status == "invalid").tolist() == result.info["invalid"]
+
+
+def test_status_of_a_success_that_did_not_survive_the_final_judgement(monkeypatch):
+    model, x = summed(0.47, 0.6)
+    monkeypatch.setattr(
+        Grid, "settled", lambda self, x, x0, budget: np.minimum(x0 + np.float32(0.2), 1)
+    )
+    with pytest.warns(advex.errors.ModelWarning, match="did not survive the final judgement"):
+        result = Upwards()(model, x, np.zeros(2, int), advex.Linf(0.1))
+    assert result.status.tolist() == ["fragile", "clean"]
+    assert result.info["fragile"] == [0]
+
+
+def test_status_says_the_weightiest_word():
+    masks = np.array(list(itertools.product([False, True], repeat=4))).T  # clean, success, ...
+    found = dict(zip(map(tuple, masks.T.tolist()), statuses(*masks).tolist(), strict=True))
+    assert found[False, False, False, False] == "held"
+    assert found[False, False, True, False] == "fragile"
+    assert found[False, False, True, True] == "invalid"
+    assert found[False, True, True, True] == "broken"
+    assert found[True, True, True, True] == "clean"
 
 
 def test_empty_saves_nothing(model, tmp_path):

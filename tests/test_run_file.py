@@ -26,11 +26,13 @@ from keras import ops
 
 import advex
 from advex.errors import AdvexError, GradientUnavailable, InvalidInput, InvalidType
-from advex.evaluation import Evaluation, running, source
+from advex.evaluation import Evaluation, block_files, runner, source
+from advex.evaluation.asked import named_attacks
 from advex.evaluation.contents import changed, combined, model_parts, parts
 from advex.evaluation.identity import budget_text, without_addresses
+from advex.evaluation.schema import seal
 from advex.evaluation.source import Source
-from advex.evaluation.store import Store, seal
+from advex.evaluation.store import Store
 
 BUDGET = advex.Linf(0.05)
 FLIPS = int(os.environ.get("ADVEX_FLIPS", "40"))  # 1000 for the promise
@@ -847,7 +849,6 @@ def test_checksums_are_the_same_everywhere():
 
 def test_a_part_of_a_worker_that_is_damaged(tmp_path):
     pytest.importorskip("pyarrow")
-    from advex.evaluation import cluster
     from advex.evaluation.pieces import Plan, attacked, clean
     from advex.evaluation.source import Block
 
@@ -861,11 +862,11 @@ def test_a_part_of_a_worker_that_is_damaged(tmp_path):
         24,
         "success",
     )
-    block, path = Block(0, 0, x, labels), tmp_path / cluster.name_of(0)
+    block, path = Block(0, 0, x, labels), tmp_path / block_files.name_of(0)
     before = clean(plan, x, labels)
-    cluster.write_part(path, plan, block, before, [attacked(plan, "one", x, before)], "mark")
+    block_files.write_part(path, plan, block, before, [attacked(plan, "one", x, before)], "mark")
     content = path.read_bytes()
-    expected = repr(cluster._checked_part(path))
+    expected = repr(block_files._checked_part(path))
     random = np.random.default_rng(0)
     told = collections.Counter()
     for number in range(80):
@@ -873,12 +874,12 @@ def test_a_part_of_a_worker_that_is_damaged(tmp_path):
         damaged[int(random.integers(len(content)))] ^= 1 << int(random.integers(8))
         path.write_bytes(damaged if number % 4 else content[: int(random.integers(len(content)))])
         try:
-            told["same" if repr(cluster._checked_part(path)) == expected else "other"] += 1
-        except cluster.Damaged:
+            told["same" if repr(block_files._checked_part(path)) == expected else "other"] += 1
+        except block_files.Damaged:
             told["refused"] += 1
     assert set(told) <= {"same", "refused"} and told["refused"] > 40, told
     with pytest.raises(InvalidInput, match=r"belongs to another run|is damaged"):
-        cluster.read_part(path, plan, block, "other")
+        block_files.read_part(path, plan, block, "other")
 
 
 # Refused, and nothing is left.
@@ -1060,7 +1061,7 @@ def test_of_arrays_too_large_to_be_copied_a_change_is_found(tmp_path, monkeypatc
 
 def test_an_attack_that_scribbles_is_no_danger(monkeypatch):
     x, labels = data()
-    real = running.attacked
+    real = runner.attacked
 
     def scribble(plan, name, points, before, *rest):
         x[:] = 0.25
@@ -1068,7 +1069,7 @@ def test_an_attack_that_scribbles_is_no_danger(monkeypatch):
         return real(plan, name, points, before, *rest)
 
     expected = evaluated()
-    monkeypatch.setattr(running, "attacked", scribble)
+    monkeypatch.setattr(runner, "attacked", scribble)
     found = evaluated(data=(x, labels))
     assert (found.matrix == expected.matrix).all() and (found.label == expected.label).all()
     assert found.hashes == expected.hashes
@@ -1095,9 +1096,9 @@ def test_a_stream_that_uses_one_buffer():
 
 
 def test_a_black_box_gets_a_thousand_queries(monkeypatch):
-    named = running.named_attacks(None, advex.BlackBox(lambda x: x[:, :2], classes=2), BUDGET)
+    named = named_attacks(None, advex.BlackBox(lambda x: x[:, :2], classes=2), BUDGET)
     assert named == {"SquareAttack": advex.SquareAttack(steps=1000)}
-    model = running.named_attacks(None, advex.Classifier(advex.testing.linear_model()), BUDGET)
+    model = named_attacks(None, advex.Classifier(advex.testing.linear_model()), BUDGET)
     assert model["SquareAttack"] == advex.SquareAttack(steps=1000)
 
 

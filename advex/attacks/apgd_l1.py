@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from keras import ops
 
 from advex._arrays import Tensor, flat, rows, unit
 from advex.attacks._phases import Phases, among, best_so_far
 from advex.budgets import L2
-from advex.driver.problem import Problem
-
-if TYPE_CHECKING:
-    from advex.attacks.apgd import APGD
+from advex.driver.problem import Loss, Problem
 
 FIRST_SHARE = 0.2  # of the elements that the first step moves
 SPARSITY_FACTOR = 1.5  # a step moves so many times fewer elements than the best point has changed
@@ -23,7 +20,18 @@ MIN_SIZE = 0.1  # of a step, in units of epsilon
 LOOK_EVERY = 0.04  # of the steps of a phase
 
 
-def init_l1(problem: Problem, settings: APGD) -> tuple[Tensor, Any]:
+class Settings(Protocol):
+    """Those of ``APGD`` that the sparse form needs."""
+
+    @property
+    def steps(self) -> int: ...
+    @property
+    def loss(self) -> Loss: ...
+    @property
+    def radii(self) -> tuple[float, ...]: ...
+
+
+def init_l1(problem: Problem, settings: Settings) -> tuple[Tensor, Any]:
     """Noise over the whole box, projected onto ball and box."""
     x0, zeros = problem.x0, ops.zeros_like(problem.progress)
     # so that each element is about a standard normal number
@@ -40,7 +48,7 @@ def init_l1(problem: Problem, settings: APGD) -> tuple[Tensor, Any]:
     }
 
 
-def step_l1(problem: Problem, x: Tensor, memory: Any, settings: APGD) -> tuple[Tensor, Any]:
+def step_l1(problem: Problem, x: Tensor, memory: Any, settings: Settings) -> tuple[Tensor, Any]:
     """A step along the signs of the largest gradients; at a look, from the best point if that has
     become sparser.
     """

@@ -4,7 +4,7 @@ search for c.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from keras import ops
 
@@ -13,15 +13,27 @@ from advex.attacks._parts import Bracket, Moments, adam, replaced
 from advex.attacks.hyperplane import boundary
 from advex.driver.problem import Problem
 
-if TYPE_CHECKING:
-    from advex.attacks.carlini_wagner import CarliniWagner
-
 SMALLEST_FALL = 1e-4  # a loss that falls by a smaller share between two looks has stopped falling
 LOOKS = 10  # at the loss, in a round
 LONGEST_STEP = 0.1  # as a share of the largest change of a success
 
 
-def init_l2(problem: Problem, settings: CarliniWagner) -> tuple[Tensor, Any]:
+class Settings(Protocol):
+    """Those of ``CarliniWagner``."""
+
+    @property
+    def steps(self) -> int: ...
+    @property
+    def rounds_of(self) -> int: ...
+    @property
+    def step_size(self) -> float: ...
+    @property
+    def c(self) -> float: ...
+    @property
+    def searches(self) -> int: ...
+
+
+def init_l2(problem: Problem, settings: Settings) -> tuple[Tensor, Any]:
     """The start of the first round."""
     one, none = ops.ones_like(problem.progress), ops.zeros_like(problem.step)
     return problem.start, {
@@ -35,9 +47,7 @@ def init_l2(problem: Problem, settings: CarliniWagner) -> tuple[Tensor, Any]:
     }
 
 
-def step_l2(
-    problem: Problem, x: Tensor, memory: Any, settings: CarliniWagner
-) -> tuple[Tensor, Any]:
+def step_l2(problem: Problem, x: Tensor, memory: Any, settings: Settings) -> tuple[Tensor, Any]:
     """One step of Adam on |d|^2 + c max(-f, 0); at the end of a round the next c."""
     x0, span, c, taken = problem.x0, problem.span, memory["bracket"].c, memory["taken"]
     value, gradient = problem.gradient(x, boundary)
@@ -77,7 +87,7 @@ def smallest_success(problem: Problem, delta: Tensor, before: Tensor) -> Tensor:
     return ops.where(problem.reached, ops.minimum(before, largest), before)
 
 
-def step_length(reach: Tensor, taken: Tensor, settings: CarliniWagner) -> Tensor:
+def step_length(reach: Tensor, taken: Tensor, settings: Settings) -> Tensor:
     """Adam's step falls to 0 in every round, and is short where the change is small: (batch,)."""
     left = 1 - ops.cast(taken, "float32") / settings.rounds_of
     return ops.minimum(settings.step_size, LONGEST_STEP * reach) * left

@@ -4,23 +4,20 @@ margin lacks; the bound shrinks with every success.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from keras import ops
 
 from advex._arrays import Tensor, flat, rows
 from advex.attacks._parts import MAX_C, Moments, adam, replaced
-from advex.attacks.carlini_wagner_l2 import smallest_success, step_length
+from advex.attacks.carlini_wagner_l2 import Settings, smallest_success, step_length
 from advex.attacks.hyperplane import boundary
 from advex.driver.problem import Problem
-
-if TYPE_CHECKING:
-    from advex.attacks.carlini_wagner import CarliniWagner
 
 SHRINK = 0.9  # the first bound, and the next one as a share of the largest change of a success
 
 
-def init_linf(problem: Problem, settings: CarliniWagner) -> tuple[Tensor, Any]:
+def init_linf(problem: Problem, settings: Settings) -> tuple[Tensor, Any]:
     """The start of the first round."""
     one, none = ops.ones_like(problem.progress), ops.zeros_like(problem.step)
     return problem.start, {
@@ -35,9 +32,7 @@ def init_linf(problem: Problem, settings: CarliniWagner) -> tuple[Tensor, Any]:
     }
 
 
-def step_linf(
-    problem: Problem, x: Tensor, memory: Any, settings: CarliniWagner
-) -> tuple[Tensor, Any]:
+def step_linf(problem: Problem, x: Tensor, memory: Any, settings: Settings) -> tuple[Tensor, Any]:
     """One step of Adam on sum(max(|d| - t, 0)) + c max(-f, 0); at the end of a round the next t."""
     x0, span, c, taken = problem.x0, problem.span, memory["c"], memory["taken"]
     value, gradient = problem.gradient(x, boundary)

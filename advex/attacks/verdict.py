@@ -16,8 +16,7 @@ from advex.attacks.autoattack import AutoAttack
 from advex.attacks.base import Attack
 from advex.attacks.composite import Composite, set_apart
 from advex.budgets import L0, Budget, Linf
-from advex.driver.ledger import Ledger
-from advex.driver.plan import Run, Wave
+from advex.driver.plan import Known, Run, Wave
 from advex.driver.problem import Problem
 from advex.goals import INFINITY, Goal, Towards, leaves, others
 from advex.losses import cross_entropy, dlr
@@ -82,17 +81,17 @@ CLOSEST = [
 ]
 
 
-def near(ledger: Ledger) -> Array:
+def near(ledger: Known) -> Array:
     """Who gets the longer runs."""
     return ledger.notes["gap"] <= NEAR
 
 
-def nearest(ledger: Ledger) -> Array:
+def nearest(ledger: Known) -> Array:
     """Who gets the longest runs."""
     return ledger.notes["gap"] <= NEAREST
 
 
-def doubtful(ledger: Ledger) -> Array:
+def doubtful(ledger: Known) -> Array:
     """Whose gradients look as if they hid the way."""
     return ledger.doubt
 

@@ -80,7 +80,7 @@ class Examination:
         sample = self.grid.working(x[:CHECKED])
         Untargeted(labels).check(len(x), self.classifier.forward(sample).classes)
         self.judge = Judge(self.classifier, self.grid, self.batch, sample)
-        if self.classifier.differentiable:
+        if not self.classifier.metered:
             self._forget_what_is_stale(x[:CHECKED], sample)
         chosen: list[int] = []
         for start in range(0, len(x), self.batch):

@@ -14,8 +14,9 @@ from advex._grid import Grid
 from advex._version import VERSION
 from advex.budgets import Budget
 from advex.driver import sentences
-from advex.driver.honesty import NEIGHBOURS, RANDOM, Look, alike, first_look, unseeded
+from advex.driver.honesty import first_look, unseeded
 from advex.driver.judging import CHECKED, Judge
+from advex.driver.last_word import Word, last_word
 from advex.driver.ledger import Ledger
 from advex.driver.loop import Scene, run_wave
 from advex.driver.plan import Wave, one_by_one, sensible
@@ -25,7 +26,7 @@ from advex.driver.shapes import Shapes
 from advex.errors import InvalidInput, ModelWarning
 from advex.goals import Goal, Untargeted
 from advex.model.protocol import Model
-from advex.result import Result
+from advex.result import Result, statuses
 
 
 class Call(NamedTuple):
@@ -106,60 +107,6 @@ def attacked(call: Call, attack: Any, waves: list[Wave]) -> Result:
     return _result(call, goal, ledger, word, grid, info)
 
 
-class Word(NamedTuple):
-    """The last word: what holds on the very array that is returned, by the model itself."""
-
-    before: dict[str, Array]
-    """What the judge says about the clean inputs."""
-    clean: Array
-    success: Array
-    fragile: Array
-    """What the search took for a success and is none."""
-    prediction: Array
-    confidence: Array
-    spent: int
-    said: list[str]
-
-
-def last_word(look: Look, classifier: Model, ledger: Ledger, scene: Scene, ranked: int) -> Word:
-    """Judge every success once more; those that do not hold get their originals back."""
-    judge, before, odd, spent = look
-    x, goal, grid, points = scene.x, scene.goal, scene.grid, ledger.points
-    clean, success, fragile = before["reached"], ledger.found.copy(), np.zeros(len(x), bool)
-    said: list[str] = []
-    moved = np.flatnonzero(success & ~clean)
-    ledger.queries[moved] += 1
-    after = judge(points[moved], _part(goal, moved)) if len(moved) else None
-    if after is not None and not classifier.metered and odd not in (NEIGHBOURS, RANDOM):
-        same, more = alike(classifier, judge, points[moved], after["logits"])
-        spent += more
-        if not same:  # it shows beside the boundary only
-            judge.singly, spent = True, spent + len(x) + len(moved)
-            said.append(NEIGHBOURS)
-            before = judge(x, goal, ranked)
-            after = judge(points[moved], _part(goal, moved))
-            fragile |= clean & ~before["reached"]  # never attacked
-            clean, success = before["reached"], (success & ~clean) | before["reached"]
-    prediction, confidence = before["prediction"].copy(), before["confidence"].copy()
-    if after is not None:
-        inside = grid.within(points[moved], x[moved], scene.budget)
-        holds = after["reached"] & inside & ~clean[moved]
-        success[moved] = holds | clean[moved]
-        fragile[moved] = ~(holds | clean[moved])
-        prediction[moved[holds]] = after["prediction"][holds]
-        confidence[moved[holds]] = after["confidence"][holds]
-        points[moved[~holds]] = x[moved[~holds]]
-    ledger.broken_by[~success] = ""
-    ledger.broken_by[clean] = "clean"
-    spent, judge.forward.spent = spent + judge.spent + judge.forward.spent, 0
-    return Word(before, clean, success, fragile, prediction, confidence, spent, said)
-
-
-def _part(goal: Goal, rows: Array) -> Goal:
-    """The goal of some of its examples."""
-    return goal.bound({name: values[rows] for name, values in goal.rows().items()})
-
-
 def _demand_answers(before: dict[str, Array]) -> None:
     """Raise if the model answers NaN before anything has been attacked."""
     count = len(before["broken"])
@@ -224,5 +171,6 @@ def _result(
         before=before["prediction"],
         before_confidence=before["confidence"].astype("float64"),
         broken_by=ledger.broken_by.astype(str),
+        status=statuses(word.clean, word.success, word.fragile, ledger.nan & ~word.success),
         info=info,
     )

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
 from advex._arrays import Array, Tensor
+from advex.driver.problem import Problem
 from advex.goals import Goal, leaves
-
-if TYPE_CHECKING:
-    from advex.driver.ledger import Ledger
-    from advex.driver.problem import Problem
 
 
 class Leaf(Protocol):
@@ -84,7 +81,15 @@ class Run:
         return type(self.attack).__name__ + (f"({inner})" if inner else "")
 
 
-Who = Callable[["Ledger"], Array]
+class Known(Protocol):
+    """What a plan may ask of the ledger, row by row."""
+
+    found: Array
+    doubt: Array
+    notes: dict[str, Array]
+
+
+Who = Callable[[Known], Array]
 
 
 @dataclass(frozen=True)

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from advex._grid import Grid
 from advex.budgets import Budget
 from advex.driver.honesty import Look
+from advex.driver.last_word import Word
 from advex.driver.ledger import Ledger
 from advex.driver.plan import Wave
 from advex.goals import Goal, Untargeted
 from advex.losses import cross_entropy, dlr
 from advex.losses import spread as needed_classes
 from advex.model.protocol import Model
-
-if TYPE_CHECKING:
-    from advex.driver.call import Word
 
 TELLING = 10  # labels of which an accuracy below chance says something
 

@@ -3,9 +3,10 @@ them, accuracy over radii.
 """
 
 from advex.doctor import Diagnosis, Finding, diagnose
+from advex.evaluation.call import evaluate
 from advex.evaluation.curves import Curve, curve
-from advex.evaluation.evaluation import AttackSummary, ClassSummary, Evaluation, Pair
-from advex.evaluation.running import evaluate
+from advex.evaluation.evaluation import Evaluation
+from advex.evaluation.summaries import AttackSummary, ClassSummary, Pair
 
 __all__ = [
     "AttackSummary",

@@ -17,7 +17,14 @@ from advex._version import VERSION
 from advex.attacks import Attack
 from advex.budgets import Budget
 from advex.errors import InvalidInput
-from advex.evaluation.contents import changed, combined, is_own, model_parts, parts, weights_hash
+from advex.evaluation.contents import (
+    changed,
+    combined,
+    is_own,
+    model_parts,
+    parts,
+    weights_hash,
+)
 from advex.model.protocol import Model
 
 MEANT = {  # what the message calls a part, and what can be done

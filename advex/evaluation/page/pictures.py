@@ -10,7 +10,9 @@ import numpy as np
 
 from advex import images
 from advex._arrays import Array
-from advex.evaluation import Evaluation, Pair
+from advex.evaluation.figures import Figures
+from advex.evaluation.page.numbers import distance
+from advex.evaluation.summaries import Pair
 
 LARGEST = 448  # pixels of the longer side; larger ones are shown smaller
 SMALL = 128  # below it pixels stay squares
@@ -20,7 +22,7 @@ USUAL = 10.0
 VISIBLE = 8.0  # grey levels that the largest change must have to be seen
 
 
-def galleries(evaluation: Evaluation) -> dict[str, Any]:
+def galleries(evaluation: Figures) -> dict[str, Any]:
     """Both ends of what was kept, or a sentence where there is nothing to be seen."""
     ends = {place: evaluation.pairs(place) for place in ("nearest", "farthest")}
     if not ends["nearest"]:
@@ -53,7 +55,7 @@ def _pictures(pair: Pair) -> bool:
     return images.is_image(pair.before[None])
 
 
-def _listed(evaluation: Evaluation, ends: dict[str, list[Pair]]) -> list[dict[str, Any]]:
+def _listed(evaluation: Figures, ends: dict[str, list[Pair]]) -> list[dict[str, Any]]:
     """Inputs that are not pictures, in words."""
     norm = evaluation.facts["norm"]
     made = {pair.example: _words(pair, norm) for pairs in ends.values() for pair in pairs}
@@ -61,8 +63,6 @@ def _listed(evaluation: Evaluation, ends: dict[str, list[Pair]]) -> list[dict[st
 
 
 def _words(pair: Pair, norm: str) -> dict[str, Any]:
-    from advex.report.content import distance
-
     return {
         "example": pair.example,
         "attack": pair.attack,

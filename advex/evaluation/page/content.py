@@ -7,10 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from advex.evaluation import AttackSummary, Diagnosis, Evaluation, Finding
-from advex.report import pictures, repeat
+from advex.doctor import Diagnosis, Finding
+from advex.evaluation.figures import Figures
+from advex.evaluation.page import class_chart, curve_chart, pictures, repeat
+from advex.evaluation.page.numbers import NONE, count, distance, percent
+from advex.evaluation.summaries import AttackSummary
 
-NONE = "\u2013"
 SIGNS = {
     "flag": ("▲", "flag"),
     "ok": ("✓", "ok"),
@@ -19,7 +21,7 @@ SIGNS = {
 }
 
 
-def summary(evaluation: Evaluation) -> dict[str, Any]:
+def summary(evaluation: Figures) -> dict[str, Any]:
     """What a notebook shows: headline, flags, attacks."""
     return {
         "result": _result(evaluation),
@@ -29,13 +31,11 @@ def summary(evaluation: Evaluation) -> dict[str, Any]:
     }
 
 
-def page(evaluation: Evaluation) -> dict[str, Any]:
+def page(evaluation: Figures) -> dict[str, Any]:
     """All of the page."""
-    from advex.report import charts
-
     return summary(evaluation) | {
-        "curves": charts.curves(evaluation),
-        "classes": charts.classes(evaluation.per_class),
+        "curves": curve_chart.curves(evaluation),
+        "classes": class_chart.classes(evaluation.per_class),
         "overlap": _overlap(evaluation),
         "pictures": pictures.galleries(evaluation),
         "costs": _costs(evaluation),
@@ -45,56 +45,7 @@ def page(evaluation: Evaluation) -> dict[str, Any]:
     }
 
 
-# Numbers as text.
-
-
-def percent(share: float | None) -> str:
-    """A share; only what is exactly none or all is called so.
-
-    Example:
-        >>> percent(0.5), percent(0.9999), percent(1.0)
-        ('50.0%', '>99.9%', '100.0%')
-    """
-    if share is None:
-        return NONE
-    text = f"{share:.1%}"
-    if text == "100.0%" and share < 1:
-        return ">99.9%"
-    return "<0.1%" if text == "0.0%" and share > 0 else text
-
-
-def count(value: int) -> str:
-    """A whole number, its thousands set off."""
-    return f"{value:,}"
-
-
-def cost(value: float) -> str:
-    """Passes or seconds: one decimal while they are few, more where that would be none."""
-    if 0 < value < 0.1:
-        return f"{value:.2g}" if value >= 1e-4 else "<0.0001"
-    return f"{value:,.1f}" if value < 100 else f"{value:,.0f}"
-
-
-def distance(value: float | None, norm: str) -> str:
-    """How far an input was moved, in the budget's units; grey levels where it is a whole number of
-    them.
-
-    Example:
-        >>> distance(8 / 255, "Linf"), distance(0.12345, "L2"), distance(3.0, "L0")
-        ('8/255', '0.123', '3')
-    """
-    if value is None or not math.isfinite(value):
-        return NONE
-    levels = value * 255
-    if norm == "Linf" and levels > 0.5 and abs(levels - round(levels)) < 1e-6:
-        return f"{round(levels)}/255"
-    return f"{value:.3g}"
-
-
-# The parts.
-
-
-def _result(evaluation: Evaluation) -> dict[str, Any]:
+def _result(evaluation: Figures) -> dict[str, Any]:
     budget, limited = evaluation.budget, evaluation.facts["epsilon"] is not None
     interval = evaluation.interval
     nearest = evaluation.curve.median if evaluation.examples and not limited else math.inf
@@ -145,7 +96,7 @@ def _finding(finding: Finding) -> dict[str, Any]:
     }
 
 
-def _attacks(evaluation: Evaluation) -> dict[str, Any]:
+def _attacks(evaluation: Figures) -> dict[str, Any]:
     norm = evaluation.facts["norm"]
     rows = [_attack(attack, norm) for attack in evaluation.attacks]
     right = round((evaluation.clean_accuracy or 0.0) * evaluation.examples)
@@ -175,7 +126,7 @@ def _attack(attack: AttackSummary, norm: str) -> dict[str, Any]:
     }
 
 
-def _overlap(evaluation: Evaluation) -> dict[str, Any] | None:
+def _overlap(evaluation: Figures) -> dict[str, Any] | None:
     """Of the examples that one attack broke, how many each other one broke too; None for a single
     attack.
     """
@@ -195,7 +146,7 @@ def _overlap(evaluation: Evaluation) -> dict[str, Any] | None:
     return {"names": names, "rows": rows}
 
 
-def _costs(evaluation: Evaluation) -> list[tuple[str, int | float, float | None]]:
+def _costs(evaluation: Figures) -> list[tuple[str, int | float, float | None]]:
     """What was spent: (what, in total, per example)."""
     passes, seconds = evaluation.passes, evaluation.seconds
 
@@ -214,7 +165,7 @@ def _costs(evaluation: Evaluation) -> list[tuple[str, int | float, float | None]
     return [*rows, row("Seconds of the attacks and the first look", seconds)]
 
 
-def _record(evaluation: Evaluation) -> list[tuple[str, str]]:
+def _record(evaluation: Figures) -> list[tuple[str, str]]:
     """What decides the result: (what, as text)."""
     facts = evaluation.facts
     about = facts["identity"]
@@ -249,7 +200,7 @@ def _record(evaluation: Evaluation) -> list[tuple[str, str]]:
     return [(what, str(text)) for what, text in rows]
 
 
-def _citation(evaluation: Evaluation) -> str:
+def _citation(evaluation: Figures) -> str:
     """The result in a few sentences that can stand in a paper."""
     result = _result(evaluation)
     if not evaluation.examples:

@@ -7,29 +7,37 @@ import inspect
 import re
 from typing import Any
 
-import advex
-from advex.evaluation import Evaluation
+from advex import attacks, budgets, goals, losses
+from advex.evaluation.figures import Figures
 
-NAMES = 20  # of classes that are written out
+CLASS_NAMES = 20  # that are written out
+GOALS = ("Goal", "Targeted", "Untargeted")
+PUBLIC: dict[str, tuple[str, Any]] = {
+    **{name: ("advex.losses.", getattr(losses, name)) for name in losses.__all__},
+    **{name: ("advex.", getattr(goals, name)) for name in GOALS},
+    **{name: ("advex.", getattr(budgets, name)) for name in budgets.__all__},
+    **{name: ("advex.", getattr(attacks, name)) for name in attacks.__all__},
+}
+"""What the settings of a run may name: its place, and what it is."""
 
 
-def model_name(evaluation: Evaluation) -> str:
+def model_name(evaluation: Figures) -> str:
     """What the model calls itself."""
     found = re.match(r"""Classifier\((['"])(.*?)\1, box=""", evaluation.facts["model"])
     return found.group(2) if found else str(evaluation.facts["model"]).partition("(")[0]
 
 
-def snippet(evaluation: Evaluation) -> str:
+def snippet(evaluation: Figures) -> str:
     """A script that makes the same run again."""
     about, facts = evaluation.facts["identity"], evaluation.facts
-    attacks = [f"    {attack.name!r}: {_code(attack.settings)}," for attack in evaluation.attacks]
+    listed = [f"    {attack.name!r}: {_code(attack.settings)}," for attack in evaluation.attacks]
     settings = {name: about[name] for name in ("seed", "batch_size", "block", "keep")}
     if evaluation.finished and evaluation.diagnosis is None:
         settings["diagnose"] = False
     lines = [
         "import advex",
         "",
-        *_yours("\n".join(attacks)),
+        *_yours("\n".join(listed)),
         f"# {_line(', '.join(f'{name} {version}' for name, version in evaluation.versions.items()))}",  # noqa: E501
         f"model = ...  # {_line(facts['model'])}, weights {about['weights'] or 'not known'}",
         f"x, labels = ..., ...  # {_line(facts['inputs'] or 'no inputs')}, {len(evaluation.label)}"
@@ -37,7 +45,7 @@ def snippet(evaluation: Evaluation) -> str:
         "",
         *_classifier(about, facts["model"]),
         "attacks = {",
-        *attacks,
+        *listed,
         "}",
         f"budget = {_code(evaluation.budget)}",
         f"found = advex.evaluate(classifier, (x, labels), attacks, budget, {_keywords(settings)})",
@@ -55,7 +63,7 @@ def _classifier(about: dict[str, Any], model: str) -> list[str]:
     if about["preprocess"]:
         parts.append("preprocess=...")
         notes.append(f"preprocessing: {_line(about['preprocess'])}")
-    if 0 < len(names) <= NAMES:
+    if 0 < len(names) <= CLASS_NAMES:
         parts.append(f"classes={names!r}")
     elif names:
         parts.append("classes=...")
@@ -97,7 +105,8 @@ class _Public(ast.NodeTransformer):
 
     def visit_Call(self, node: ast.Call) -> ast.AST:
         """A call without the keywords whose value is a default that has no public name."""
-        owner = getattr(advex, node.func.id, None) if isinstance(node.func, ast.Name) else None
+        name = node.func.id if isinstance(node.func, ast.Name) else ""
+        _, owner = PUBLIC.get(name, ("", None))
         if inspect.isclass(owner):
             usual = {
                 name: getattr(part.default, "__name__", "")
@@ -118,11 +127,4 @@ def _private(part: ast.keyword, usual: dict[str, str]) -> bool:
 
 def _home(name: str) -> str | None:
     """Where a name is found, from ``advex`` on; None outside."""
-    for place, module in (
-        ("advex.", advex),
-        ("advex.losses.", advex.losses),
-        ("advex.attacks.", advex.attacks),
-    ):
-        if name in getattr(module, "__all__", ()):
-            return place
-    return None
+    return PUBLIC[name][0] if name in PUBLIC else None

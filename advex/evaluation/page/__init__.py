@@ -9,9 +9,10 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from advex.evaluation import Evaluation
+from advex.evaluation.figures import Figures
+from advex.evaluation.page import content, numbers
+from advex.evaluation.text import described
 from advex.images import replacing
-from advex.report import content
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["fragment", "html", "write"]
 
 
-def write(evaluation: Evaluation, path: Path, *, overwrite: bool = False) -> Path:
+def write(evaluation: Figures, path: Path, *, overwrite: bool = False) -> Path:
     """Write the page; the file is whole or absent.
 
     Args:
@@ -40,7 +41,7 @@ def write(evaluation: Evaluation, path: Path, *, overwrite: bool = False) -> Pat
     return path
 
 
-def html(evaluation: Evaluation) -> str:
+def html(evaluation: Figures) -> str:
     """The page as text.
 
     Raises:
@@ -57,14 +58,14 @@ def html(evaluation: Evaluation) -> str:
     return _environment().get_template("page.html").render(content.page(evaluation))
 
 
-def fragment(evaluation: Evaluation) -> str:
+def fragment(evaluation: Figures) -> str:
     """The headline, the flags and the table of attacks, for a notebook; plain text in HTML where
     Jinja2 is missing.
     """
     try:
         environment = _environment()
     except ImportError:
-        return f"<pre>{codes.escape(str(evaluation))}</pre>"
+        return f"<pre>{codes.escape(described(evaluation))}</pre>"
     return environment.get_template("fragment.html").render(content.summary(evaluation))
 
 
@@ -76,11 +77,11 @@ def _environment() -> Environment:
         raise ImportError(
             "reports are made by Jinja2 and matplotlib: pip install 'advex[report]'"
         ) from None
-    here = resources.files("advex.report")
+    here = resources.files("advex.evaluation.page")
     filters: dict[str, Any] = {
-        "percent": content.percent,
-        "count": content.count,
-        "cost": content.cost,
+        "percent": numbers.percent,
+        "count": numbers.count,
+        "cost": numbers.cost,
     }
     environment = jinja2.Environment(
         loader=jinja2.FunctionLoader(lambda name: here.joinpath(name).read_text("utf-8")),

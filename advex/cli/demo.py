@@ -1,0 +1,299 @@
+"""``advex demo``: the images that ship with advex, attacked in four ways, and a page about it."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import time
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from advex.cli.files import SHEET, check_folder
+from advex.cli.screen import console, plural, say, table, yes_or_no
+from advex.cli.words import add_options, option
+
+if TYPE_CHECKING:
+    from advex._arrays import Array
+    from advex.attacks import Attack
+    from advex.budgets import Budget
+    from advex.goals import Goal
+    from advex.model.protocol import Model
+    from advex.result import Result, SavedImage
+
+EPSILON = 8 / 255
+SMALLER_EPSILON = 4 / 255  # within which some of the images hold
+RUN, PAGE = "evaluation.advex", "report.html"
+
+OPTIONS = (
+    option(
+        "--out",
+        type=Path,
+        default=Path("advex-out"),
+        metavar="DIR",
+        help="where the pictures go (advex-out)",
+    ),
+    option("--json", action="store_true", help="print one JSON document instead of tables"),
+)
+
+
+class Shipped(NamedTuple):
+    """The images and the model that ship with advex."""
+
+    classifier: Model
+    x: Array
+    labels: Array
+    names: list[str]
+    """A file name for each image."""
+
+
+class Attacked(NamedTuple):
+    """One attack on all images, and the files that it left, by row."""
+
+    result: Result
+    files: dict[int, SavedImage]
+
+
+def add(commands: Any) -> None:
+    """The parser of this command."""
+    add_options(
+        commands.add_parser(
+            "demo", help="attack the 32 images and the small classifier that ship with advex"
+        ),
+        OPTIONS,
+    )
+
+
+def run(options: argparse.Namespace) -> dict[str, Any]:
+    """Attack, save and judge; files of an earlier demo are replaced.
+
+    Returns:
+        The settings, one entry per attack, one per image for PGD, and the paths.
+    """
+    import advex
+    from advex import images
+
+    began = time.monotonic()
+    out, shipped = options.out, _shipped()
+    check_folder(out, [SHEET, RUN, PAGE], overwrite=True)
+    budget = advex.Linf(EPSILON)
+    targets = (shipped.labels + 1) % len(shipped.classifier.names or ())
+    goals: dict[str, Any] = {"untargeted": shipped.labels, "targeted": advex.Targeted(targets)}
+    found: dict[str, Attacked] = {}
+    entries = []
+    for word, attack in {"fgsm": advex.FGSM(), "pgd": advex.PGD()}.items():
+        for wanted, goal in goals.items():
+            folder = out / (f"{word}-targeted" if wanted == "targeted" else word)
+            one = _attacked(shipped, attack, goal, budget, folder)
+            found[folder.name] = one
+            entries.append({**_about(attack, wanted, one), "folder": str(folder)})
+    originals = out / "original"
+    check_folder(originals, shipped.names, overwrite=True)
+    originals.mkdir(parents=True, exist_ok=True)
+    for name, pixels in zip(shipped.names, shipped.x, strict=True):
+        images.write(originals / name, pixels, overwrite=True)
+    images.save(out / SHEET, _sheet(shipped, found), overwrite=True)
+    return {
+        "command": "demo",
+        "success": all(entry["files"] == entry["verified"] for entry in entries),
+        "budget": repr(budget),
+        "classified_correctly": int((found["pgd"].result.before == shipped.labels).sum()),
+        "total": len(shipped.x),
+        "attacks": entries,
+        "images": [_image(shipped, found["pgd"], row) for row in range(len(shipped.x))],
+        "originals": str(originals),
+        "contact_sheet": str(out / SHEET),
+        "evaluation": _evaluation(out, shipped),
+        "seconds": time.monotonic() - began,
+    }
+
+
+def _shipped() -> Shipped:
+    from advex import zoo
+
+    classifier = zoo.fashion_mnist()
+    x, labels = zoo.fashion_images()
+    words = [re.sub(r"[\W_]", "-", classifier.caption(int(label)).lower()) for label in labels]
+    names = [f"{row:02d}-{word}.png" for row, word in enumerate(words)]
+    return Shipped(classifier, x, labels, names)
+
+
+def _attacked(
+    shipped: Shipped, attack: Attack, goal: Array | Goal, budget: Budget, folder: Path
+) -> Attacked:
+    """Attack all images and save the successes."""
+    import numpy as np
+
+    check_folder(folder, shipped.names, overwrite=True)
+    result = attack(shipped.classifier, shipped.x, goal, budget, seed=0, progress=False)
+    files = result.save(folder, shipped.names, overwrite=True)
+    for row in np.flatnonzero(~result.success).tolist():  # an earlier demo may have left one
+        (folder / shipped.names[row]).unlink(missing_ok=True)
+    return Attacked(result, {file.index: file for file in files})
+
+
+def _about(attack: Attack, wanted: str, found: Attacked) -> dict[str, Any]:
+    """One attack in numbers."""
+    import numpy as np
+
+    result, files = found.result, list(found.files.values())
+    changes = np.abs(result.perturbation[result.success])
+    return {
+        "attack": repr(attack),
+        "name": type(attack).__name__,
+        "goal": wanted,
+        "fooled": int(result.success.sum()),
+        "images": len(result),
+        "largest_levels": max((file.levels for file in files), default=None),
+        "mean_levels": float(changes.mean()) if files else None,
+        "gradients": float(result.gradients.mean()),
+        "files": len(files),
+        "verified": sum(file.verified for file in files),
+    }
+
+
+def _image(shipped: Shipped, found: Attacked, row: int) -> dict[str, Any]:
+    """One image before and after."""
+    result, file = found.result, found.files.get(row)
+    return {
+        "file": shipped.names[row],
+        "before": shipped.classifier.caption(int(result.before[row])),
+        "before_confidence": float(result.before_confidence[row]),
+        "after": file and file.after,
+        "confidence": file and file.confidence,
+        "levels": file and file.levels,
+        "gradients": int(result.gradients[row]),
+        "verified": file and file.verified,
+    }
+
+
+def _evaluation(out: Path, shipped: Shipped) -> dict[str, Any]:
+    """How many images hold, checked by the doctor, as a page if Jinja2 and matplotlib are there."""
+    import advex
+    from advex.errors import ModelWarning
+
+    (out / RUN).unlink(missing_ok=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ModelWarning)  # they are on the page
+        found = advex.evaluate(
+            shipped.classifier,
+            (shipped.x, shipped.labels),
+            (advex.PGD(), advex.SquareAttack(steps=500)),
+            advex.Linf(SMALLER_EPSILON),
+            run=out / RUN,
+            progress=False,
+        )
+    try:
+        page = str(found.report(out / PAGE, overwrite=True))
+    except ImportError:
+        (out / PAGE).unlink(missing_ok=True)
+        page = None
+    flags = [f"{flag.id}, {flag.name}: {flag.found}" for flag in found.flags]
+    return {"headline": found.headline(), "flags": flags, "run": str(out / RUN), "page": page}
+
+
+def _sheet(shipped: Shipped, found: dict[str, Attacked]) -> Any:
+    """One line per image: original, the three successes, and what PGD has changed."""
+    import numpy as np
+
+    from advex import images
+
+    caption, pgd = shipped.classifier.caption, found["pgd"].result
+    lines = []
+    for row, x in enumerate(shipped.x):
+        label = caption(int(shipped.labels[row]))
+        line = [(x, f"{label}\n{pgd.before_confidence[row]:.0%}")]
+        for name in ("fgsm", "pgd", "pgd-targeted"):
+            result = found[name].result
+            after = f"{caption(int(result.prediction[row]))}\n{result.confidence[row]:.0%}"
+            line.append((result.x[row], after if result.success[row] else "not fooled"))
+        levels = int(np.abs(pgd.perturbation[row]).max())
+        line.append((images.enlarged(x, pgd.x[row]), f"max {plural(levels, 'level')}"))
+        lines.append(line)
+    return images.sheet(
+        lines, ("original", "FGSM", "PGD", "PGD, targeted", "change x10"), side=84, across=2
+    )
+
+
+# What is printed.
+
+IMAGE_COLUMNS = ("image", "before", "after", "grey\nlevels", "gradients", "verified")
+ATTACK_COLUMNS = (
+    "attack",
+    "goal",
+    "fooled",
+    "largest\nchange",
+    "mean\nchange",
+    "gradients\neach",
+    "PNGs\nverified",
+)
+NUMBERS = ("grey\nlevels", "gradients", *ATTACK_COLUMNS[2:])
+
+
+def show(report: dict[str, Any]) -> None:
+    """Print the tables and say where the pictures are."""
+    screen, budget = console(), report["budget"]
+    say(
+        screen,
+        f"{report['total']} test images of Fashion-MNIST, {report['classified_correctly']} of them"
+        f" classified correctly by the",
+    )
+    say(screen, f"model that ships with advex; each pixel may move by {budget}.")
+    say(screen, "Untargeted: any other class will do. Targeted: the class after the true one.")
+    say(screen)
+    say(screen, "PGD, untargeted, image by image:")
+    screen.print(table(IMAGE_COLUMNS, map(_image_cells, report["images"]), NUMBERS))
+    say(screen, "All attacks, changes in grey levels; each PNG was read back and judged again:")
+    screen.print(table(ATTACK_COLUMNS, map(_attack_cells, report["attacks"]), NUMBERS))
+    for entry in report["attacks"]:
+        if held := entry["images"] - entry["fooled"]:
+            say(screen, f"{held} not broken by {entry['name']}, {entry['goal']}, within {budget}")
+    say(screen)
+    for line in _places(report):
+        say(screen, line)
+
+
+def _image_cells(entry: dict[str, Any]) -> list[str]:
+    return [
+        Path(entry["file"]).stem,
+        f"{entry['before']} {entry['before_confidence']:.0%}",
+        f"{entry['after']} {entry['confidence']:.0%}" if entry["after"] else "not broken",
+        "" if entry["levels"] is None else str(entry["levels"]),
+        str(entry["gradients"]),
+        yes_or_no(entry["verified"]),
+    ]
+
+
+def _attack_cells(entry: dict[str, Any]) -> list[str]:
+    return [
+        entry["name"],
+        entry["goal"],
+        f"{entry['fooled']} of {entry['images']}",
+        "" if entry["largest_levels"] is None else str(entry["largest_levels"]),
+        "" if entry["mean_levels"] is None else f"{entry['mean_levels']:.1f}",
+        f"{entry['gradients']:.1f}",
+        f"{entry['verified']} of {entry['files']}",
+    ]
+
+
+def _places(report: dict[str, Any]) -> list[str]:
+    """Where the pictures are, what the evaluation found, and what to try next."""
+    originals, evaluation = Path(report["originals"]), report["evaluation"]
+    folders = ", ".join(Path(entry["folder"]).name for entry in report["attacks"])
+    if evaluation["page"]:
+        page = f"Report: {evaluation['page']}"
+    else:
+        page = (
+            f"For a page: pip install 'advex[report]', then advex report {evaluation['run']} --out"
+            f" report.html"
+        )
+    return [
+        f"Pictures: {originals.parent}, in {originals.name}, {folders}",
+        f"Side by side: {report['contact_sheet']}",
+        "",
+        "The same model evaluated, as one would show it to somebody:",
+        evaluation["headline"],
+        *(f"FLAG {flag}" for flag in evaluation["flags"]),
+        page,
+        f"Your turn: advex attack {report['originals']} --target Bag --epsilon 8/255",
+    ]

@@ -1,0 +1,194 @@
+"""``advex evaluate``: how far a model holds on a data set."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from advex.cli import words
+from advex.cli.classes import class_names
+from advex.cli.data import data_of
+from advex.cli.models import chosen_model
+from advex.cli.screen import console, printable, say
+from advex.cli.summary import summarise
+from advex.cli.words import BOX, CLASSES, NORM, SEED, add_options, number, option, whole
+from advex.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from advex.attacks import Attack
+    from advex.budgets import Budget
+
+ATTACKS = {
+    "verdict": "Verdict",
+    "autoattack": "AutoAttack",
+    "square": "SquareAttack",
+    "apgd": "APGD",
+    "fab": "FAB",
+    "minimum-norm": "MinimumNorm",
+    **{
+        name: kind
+        for name, kind in words.ATTACKS.items()
+        if name not in ("fine", "gradient-ascent")
+    },
+}
+WITHOUT_STEPS = ("fgsm", "verdict", "autoattack", "minimum-norm")
+EPILOG = """\
+exit codes: 0 evaluated, whatever was found; 1 some image files could not be read;
+  2 wrong usage; 130 interrupted
+
+examples:
+  advex evaluate --model mine.keras --data test.npz --epsilon 8/255 --run mine.advex
+  advex evaluate --model MobileNetV2 --data photos --epsilon 2/255 --attack pgd \\
+    --attack square --run photos.advex
+  advex report mine.advex --out mine.html --csv mine.csv
+
+The same call goes on with a run that was stopped. A folder holds one folder of images
+for each class.
+"""
+
+OPTIONS = (
+    option(
+        "--model",
+        metavar="FILE.keras|NAME",
+        help="as for attack; without it the small classifier of clothes",
+    ),
+    option(
+        "--data",
+        type=Path,
+        required=True,
+        metavar="FOLDER|FILE.npz",
+        help="a folder for each class, or arrays x and labels",
+    ),
+    BOX,
+    CLASSES,
+    option(
+        "--attack",
+        action="append",
+        metavar="NAME",
+        help=f"{', '.join(ATTACKS)} (verdict and square); may be repeated",
+    ),
+    NORM,
+    option(
+        "--epsilon",
+        type=number,
+        required=True,
+        metavar="E",
+        help="largest change: 8/255, or inf with --attack minimum-norm",
+    ),
+    option(
+        "--steps",
+        type=whole,
+        metavar="N",
+        help="number of steps of every attack (their own defaults)",
+    ),
+    option("--count", type=whole, metavar="N", help="only the first N examples"),
+    option("--batch-size", type=whole, metavar="N", help="examples per step"),
+    option(
+        "--keep",
+        choices=("none", "success"),
+        default="none",
+        help="success keeps every adversarial input in the run file (none)",
+    ),
+    SEED,
+    option(
+        "--workers",
+        type=whole,
+        metavar="N",
+        help="processes, by Ray; data from an npz file only (this process alone)",
+    ),
+    option(
+        "--no-doctor",
+        action="store_true",
+        help="leave out the checks of whether the figures can be trusted",
+    ),
+    option(
+        "--run",
+        type=Path,
+        metavar="FILE",
+        help="keeps what was found; a run in it goes on (nothing is kept)",
+    ),
+    option("--json", action="store_true", help="print one JSON document instead of a table"),
+)
+
+
+def add(commands: Any) -> None:
+    """The parser of this command."""
+    add_options(
+        commands.add_parser(
+            "evaluate",
+            help="how far a model holds on a data set",
+            epilog=EPILOG,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        ),
+        OPTIONS,
+    )
+
+
+def run(options: argparse.Namespace) -> dict[str, Any]:
+    """Evaluate the model on the data; the report as plain values and an ``Evaluation``."""
+    import advex
+
+    attacks, budget = _attacks(options), _budget(options)
+    names = class_names(options.classes) if options.classes is not None else None
+    classifier = chosen_model(options, names)
+    data = data_of(options.data, classifier, options.count)
+    found = advex.evaluate(
+        classifier,
+        data,
+        attacks,
+        budget,
+        run=options.run,
+        seed=options.seed,
+        batch_size=options.batch_size,
+        keep=options.keep,
+        diagnose=not options.no_doctor,
+        engine="local" if options.workers is None else "ray",
+        workers=options.workers or 1,
+    )
+    unread = getattr(data, "unread", {})
+    for reason in unread.values():
+        print(f"advex: left out {printable(reason)}", file=sys.stderr)
+    return {
+        "command": "evaluate",
+        "success": not unread,
+        "evaluation": found,
+        "unread": sorted(map(str, unread)),
+        "run": options.run and str(options.run),
+    }
+
+
+def show(outcome: dict[str, Any]) -> None:
+    """The tables, and how to get a page."""
+    screen, file = console(), outcome["run"]
+    summarise(screen, outcome["evaluation"])
+    if file:
+        say(screen, f"Kept in {file}. As a page: advex report {file} --out report.html")
+
+
+def _attacks(options: argparse.Namespace) -> list[Attack] | None:
+    """The attacks of ``--attack``; None for the default ones."""
+    import advex
+
+    if options.attack is None:
+        if options.steps is not None:
+            raise InvalidInput("--steps belongs to an attack: --attack pgd --steps 40")
+        return None
+    made: list[Attack] = []
+    for given in options.attack:
+        name = given.lower().replace("_", "-")
+        words.demand_attack(name, ATTACKS, given)
+        fixed = options.steps is None or name in WITHOUT_STEPS
+        made.append(getattr(advex, ATTACKS[name])(**({} if fixed else {"steps": options.steps})))
+    return made
+
+
+def _budget(options: argparse.Namespace) -> Budget:
+    import advex
+
+    if math.isinf(options.epsilon):
+        unlimited: Budget = getattr(advex, words.NORMS[options.norm])()
+        return unlimited
+    return words.budget_of(options.norm, options.epsilon)

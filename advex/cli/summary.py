@@ -1,0 +1,62 @@
+"""The figures of an evaluation as a table, with what the doctor and the attacks warn of."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from advex.cli.screen import plural, say, table
+
+if TYPE_CHECKING:
+    from advex.evaluation import AttackSummary, Evaluation
+
+COLUMNS = (
+    "attack",
+    "attacked",
+    "broken",
+    "by it\nalone",
+    "not\nbroken",
+    "gradients\neach",
+    "queries\neach",
+    "seconds",
+)
+
+
+def summarise(screen: Any, found: Evaluation) -> None:
+    """Print headline, table, flags and warnings."""
+    say(screen, found.headline())
+    if found.interval is not None:
+        low, high = found.interval
+        say(
+            screen,
+            f"With 95 % confidence {low:.1%} to {high:.1%}; an upper bound: a better attack may"
+            f" find less.",
+        )
+    screen.print(table(COLUMNS, map(_cells, found.attacks), COLUMNS[1:]))
+    for flag in found.flags:
+        say(screen, f"FLAG {flag.id}, {flag.name}: {flag.found} {flag.advice}")
+    if found.diagnosis is None:
+        say(screen, "The doctor has not looked.")
+    elif not found.flags:
+        say(screen, "The doctor found nothing to warn of.")
+    for count, what in (
+        (found.invalid, "answered with NaN: in no figure"),
+        (found.undecided, "undecided"),
+    ):
+        if count:
+            say(screen, f"{plural(count, 'example')} {what}")
+    for sentence in found.warnings:
+        say(screen, sentence)
+
+
+def _cells(attack: AttackSummary) -> list[str]:
+    each = max(1, attack.attacked)
+    return [
+        attack.name,
+        str(attack.attacked),
+        str(attack.broken),
+        str(attack.alone),
+        "" if attack.accuracy is None else f"{attack.accuracy:.1%}",
+        f"{attack.gradients / each:.1f}",
+        f"{attack.queries / each:.1f}",
+        f"{attack.seconds:.1f}",
+    ]

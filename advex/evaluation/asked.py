@@ -1,0 +1,196 @@
+"""What ``evaluate`` is asked to do: its arguments, checked before there is a file."""
+
+from __future__ import annotations
+
+import itertools
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from advex import attacks as shipped
+from advex._grid import Grid
+from advex._settings import shown
+from advex.attacks import Attack
+from advex.attacks.inputs import checked_inputs
+from advex.budgets import Budget
+from advex.driver.shapes import default_batch
+from advex.errors import AdvexWarning, GradientUnavailable, InvalidInput, InvalidType
+from advex.evaluation.identity import budget_text
+from advex.evaluation.pieces import Plan
+from advex.evaluation.schema import checked_path
+from advex.evaluation.source import Block, Source
+from advex.goals import Untargeted
+from advex.model.protocol import Model
+
+SAMPLE = 16  # rows that are used to build the model
+
+BATCHES = 4  # of a block: rows can leave and others take their places
+
+Attacks = Attack | Sequence[Attack] | Mapping[str, Attack] | None
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is asked for, but for the data."""
+
+    classifier: Model
+    attacks: dict[str, Attack]
+    budget: Budget
+    seed: int
+    batch_size: int | None
+    block: int | None
+    keep: str
+    diagnose: bool
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What must be the same when a run goes on, besides model and attacks."""
+        return {
+            "budget": budget_text(self.budget),
+            "seed": self.seed,
+            "batch_size": self.batch_size,
+            "block": self.block,
+            "keep": self.keep,
+        }
+
+    def plan(self, example: tuple[int, ...], attacks: dict[str, Attack]) -> Plan:
+        """What is done to each block of inputs of this shape; ``attacks`` in their order."""
+        batch = self.batch_size or default_batch(example)
+        size = self.block or BATCHES * batch
+        return Plan(
+            self.classifier, attacks, self.budget, self.seed, size, min(batch, size), self.keep
+        )
+
+    def blocks(self, source: Source) -> Iterator[Block]:
+        """The blocks; their size follows from the batch size, or from the first inputs, where
+        nobody has said it.
+        """
+        if self.block is not None or self.batch_size is not None:
+            yield from source.blocks(self.block or BATCHES * (self.batch_size or 1))
+            return
+        batches = source.batches()
+        first = next(batches, None)
+        if first is None:
+            return
+        yield from Source(itertools.chain([first], batches)).blocks(
+            BATCHES * default_batch(first[0].shape[1:])
+        )
+
+
+def checked_budget(budget: Any) -> Budget:
+    """The budget, or an error that says what is wrong with it."""
+    if budget is None:
+        raise InvalidInput("evaluate needs a budget, such as advex.Linf(8/255)")
+    if not isinstance(budget, Budget):
+        raise InvalidType(f"budget must be such as advex.Linf(8/255); received {shown(budget)}")
+    return budget
+
+
+def checked_run(run: Any) -> Path | None:
+    """The path of the run file; its folder exists."""
+    if run is None:
+        return None
+    path = checked_path(run)
+    if not path.parent.is_dir():
+        raise InvalidInput(f"run={str(run)!r}: there is no folder {path.parent}")
+    return path
+
+
+def checked_seed(seed: Any) -> int:
+    """The seed as a whole number of at most 64 bits."""
+    if isinstance(seed, bool) or not isinstance(seed, int | np.integer):
+        raise InvalidType(f"seed must be a whole number; received {shown(seed)}")
+    if not -(2**63) <= seed < 2**64:
+        raise InvalidInput(
+            f"seed must be a whole number of at most 64 bits; received {shown(seed)}"
+        )
+    return int(seed)
+
+
+def named_attacks(attacks: Any, classifier: Model, budget: Budget) -> dict[str, Attack]:
+    """The attacks with a name each: those given, their types, or the default ones."""
+    if attacks is None:
+        if not budget.limited:
+            attacks = [shipped.MinimumNorm()]
+        elif classifier.differentiable:
+            attacks = [shipped.Verdict(), shipped.SquareAttack(steps=1000)]
+        else:
+            attacks = [shipped.SquareAttack(steps=1000)]
+    if isinstance(attacks, Attack):
+        attacks = [attacks]
+    if isinstance(attacks, Mapping):
+        if odd := [name for name in attacks if not isinstance(name, str) or not name.isprintable()]:
+            raise InvalidType(
+                f"the names of attacks must be text, such as 'PGD'; received {shown(odd[0])}"
+            )
+        named = dict(attacks)
+    elif isinstance(attacks, list | tuple):
+        named = {}
+        for attack in attacks:
+            name = type(attack).__name__
+            same = sum(known == name or known.startswith(f"{name} ") for known in named)
+            named[f"{name} {same + 1}" if same else name] = attack
+    else:
+        raise InvalidType(
+            f"attacks must be one attack, a list of them, or names and attacks; received"
+            f" {shown(attacks)}"
+        )
+    wrong = [attack for attack in named.values() if not isinstance(attack, Attack)]
+    if wrong or not named:
+        hint = (
+            f": {wrong[0].__name__}() with its brackets"
+            if wrong and isinstance(wrong[0], type)
+            else ""
+        )
+        raise InvalidType(
+            f"attacks must be attacks, such as advex.PGD(); received"
+            f" {shown(wrong[0] if wrong else 'none')}{hint}"
+        )
+    return named
+
+
+def demand_suitable(attacks: Mapping[str, Attack], classifier: Model, budget: Budget) -> None:
+    """Raise unless every attack can pursue labels within the budget, with what the model tells."""
+    for attack in attacks.values():
+        attack.check_settings()
+        attack.check(Untargeted(np.zeros(0, "int32")), budget)
+        for run in (run for wave in attack.plan(budget) for run in wave.runs):
+            if run.attack.needs_gradient and not classifier.differentiable:
+                raise GradientUnavailable(
+                    f"{run.label} needs gradients, and {classifier!r} has none: use an attack"
+                    f" that looks at scores alone,"
+                    " such as advex.SquareAttack()"
+                )
+
+
+def examined(
+    classifier: Model, attacks: Mapping[str, Attack], source: Source, first: Block | None
+) -> list[str]:
+    """Raise what can be said against the data before anything is written; of arrays too large to be
+    copied the digests.
+
+    Of data that come as a stream only the first block can be looked at.
+    """
+    if first is None:
+        return []
+    x = checked_inputs(classifier, first.x)
+    for attack in attacks.values():
+        for wave in attack.plan():
+            wave.attack.check_inputs(x.shape[1:])
+    classes = classifier.known_classes
+    Untargeted(first.labels).check(len(first), classes)
+    # builds the model, too
+    forward = classifier.forward(Grid(x.dtype, classifier.box).working(x[:SAMPLE]))
+    digests = []
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", AdvexWarning)  # the calls that follow say the same
+        for block in [first] if source.arrays is None else source.blocks(len(first)):
+            checked_inputs(classifier, block.x)
+            Untargeted(block.labels).check(len(block), forward.classes)
+            if source.arrays is not None and not source.copied:
+                digests.append(block.digest)
+    return digests

@@ -1,0 +1,50 @@
+"""What a run file says of its run before the first row is attacked."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import keras
+import numpy as np
+
+from advex import _backend
+from advex._version import VERSION
+from advex.evaluation.asked import Asked
+from advex.evaluation.identity import About, backend_version
+from advex.evaluation.pieces import Plan
+
+MOST_PARTS = 10_000  # of functions and objects: more are not written down one by one
+
+
+def first_facts(asked: Asked, what: About, plan: Plan | None, inputs: str | None) -> dict[str, Any]:
+    """Name -> value, all of them JSON.
+
+    Args:
+        asked: what is asked for.
+        what: all that decides what the run finds.
+        plan: what is done to each block; None where no rows came.
+        inputs: dtype and shape of one input; None likewise.
+    """
+    parts, budget = what.parts, asked.budget
+    return {
+        "identity": what.identity(),
+        "parts": parts if sum(map(len, parts.values())) <= MOST_PARTS else {},
+        "state": [],
+        "inputs": inputs,
+        "block": plan.block if plan else None,
+        "batch": plan.batch if plan else None,
+        "doctor": asked.diagnose,
+        "norm": type(budget).__name__,
+        "epsilon": float(budget.epsilon) if budget.limited else None,
+        "model": repr(asked.classifier),
+        "classes": asked.classifier.names,
+        "versions": {
+            "advex": VERSION,
+            "keras": keras.__version__,
+            _backend.NAME: backend_version(),
+            "numpy": np.__version__,
+        },
+        "began": time.strftime("%Y-%m-%d %H:%M:%S %Z"),
+        "finished": False,
+    }

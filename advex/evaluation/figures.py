@@ -1,0 +1,302 @@
+"""The figures of an evaluation, read from its run file."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from advex._arrays import Array
+from advex._settings import shown
+from advex.doctor import Diagnosis, Finding
+from advex.errors import InvalidInput
+from advex.evaluation import summaries
+from advex.evaluation.curves import Curve
+from advex.evaluation.reading import RunFile, read_input, read_pairs, read_rows
+from advex.evaluation.schema import PICTURES
+from advex.evaluation.store import Store
+from advex.evaluation.summaries import AttackSummary, ClassSummary, Pair
+from advex.evaluation.table import Table, read_matrix, read_table, share, wilson
+
+
+class Figures:
+    """All that a run file says about a model: shares, distances, passes, single examples.
+
+    Attributes:
+        path: the run file; None for a run that was not kept.
+    """
+
+    def __init__(self, path: Path | None, store: Store | None = None) -> None:
+        self.path = path
+        self._file = RunFile(path, store)
+
+    @functools.cached_property
+    def facts(self) -> dict[str, Any]:
+        """What was written down about the run: versions, budget, classes and so on."""
+        with self._file.open() as store:
+            return {
+                name: json.loads(value)
+                for name, value in store.rows("SELECT name, value FROM facts")
+            }
+
+    @functools.cached_property
+    def names(self) -> list[str]:
+        """The names of the attacks."""
+        with self._file.open() as store:
+            return [name for (name,) in store.rows("SELECT name FROM attacks ORDER BY id")]
+
+    @functools.cached_property
+    def _table(self) -> Table:
+        count = len(self.names)  # before: one question at a time
+        with self._file.open() as store:
+            return read_table(store, count)
+
+    @property
+    def finished(self) -> bool:
+        """Whether the run came to its end."""
+        return bool(self.facts.get("finished"))
+
+    @property
+    def examples(self) -> int:
+        """How many examples the figures are of."""
+        return int(self._table.counted.sum())
+
+    @property
+    def invalid(self) -> int:
+        """How many examples the model answers with NaN: they are in no figure."""
+        return int(self._table.are("invalid").sum())
+
+    @property
+    def undecided(self) -> int:
+        """How many examples no attack broke and at least one attack came to no clear end on."""
+        return int(self._table.are("undecided").sum())
+
+    @property
+    def clean_accuracy(self) -> float | None:
+        """The share of examples that are classified correctly without any attack; None without
+        examples.
+        """
+        return share(self._table.are("held", "broken", "undecided"), self._table.counted)
+
+    @property
+    def robust_accuracy(self) -> float | None:
+        """The share of examples that are classified correctly and that no attack broke; None
+        without examples.
+        """
+        return share(self._table.are("held"), self._table.counted)
+
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """Where ``robust_accuracy`` lies for more data of the same kind, with 95 % confidence
+        (Wilson's interval).
+        """
+        return wilson(int(self._table.are("held").sum()), self.examples)
+
+    @property
+    def label(self) -> Array:
+        """The true class of each example, (n,) int."""
+        return self._table.label
+
+    @property
+    def prediction(self) -> Array:
+        """The class predicted for each example as it is, (n,) int."""
+        return self._table.prediction
+
+    @property
+    def distance(self) -> Array:
+        """The smallest change that any attack found for each example, (n,) float64: 0 where it was
+        wrong, inf where none did.
+        """
+        return self._table.distance
+
+    @property
+    def broken(self) -> Array:
+        """Whether an attack broke each example, (n,) bool; False where it was wrong before."""
+        return self._table.are("broken")
+
+    @functools.cached_property
+    def matrix(self) -> Array:
+        """Which attack broke which example, (attacks, n) bool, in the order of ``attacks``."""
+        table, count = self._table, len(self.names)
+        with self._file.open() as store:
+            return read_matrix(store, table, count)
+
+    @functools.cached_property
+    def attacks(self) -> list[AttackSummary]:
+        """What each attack did."""
+        table, matrix = self._table, self.matrix
+        with self._file.open() as store:
+            return summaries.per_attack(store, table, matrix)
+
+    @property
+    def per_class(self) -> list[ClassSummary]:
+        """Accuracies of the examples of each class."""
+        return summaries.per_class(self._table, self.facts["classes"])
+
+    @property
+    def curve(self) -> Curve:
+        """Accuracy over radii, an upper bound: attacks within a limit look for any success inside,
+        not for the nearest one.
+        """
+        epsilon = self.facts["epsilon"]
+        limit = math.inf if epsilon is None else epsilon
+        distances = np.where(self._table.are("undecided"), limit, self.distance)[
+            self._table.counted
+        ]
+        return Curve(distances, self.facts["norm"], limit)
+
+    @property
+    def sample_curve(self) -> Curve | None:
+        """Accuracy over all radii, of the few examples that were classified correctly and that the
+        doctor looked at, by ``FMN``.
+
+        None without the doctor, without gradients, or where the budget has no limit: then ``curve``
+        says it of all.
+        """
+        sample = self.facts.get("sample")
+        if sample is None:
+            return None
+        return Curve(
+            np.asarray([math.inf if value is None else value for value in sample["distances"]]),
+            self.facts["norm"],
+        )
+
+    @property
+    def passes(self) -> dict[str, int]:
+        """Forward passes (``queries``) and backward passes (``gradients``) of the attacks;
+        ``clean`` and ``checks`` beside.
+        """
+        with self._file.open() as store:
+            clean = store.one("SELECT coalesce(sum(queries), 0) FROM blocks")[0]
+            checks = store.one("SELECT coalesce(sum(checks), 0) FROM work")[0]
+        gradients, queries = (
+            sum(getattr(attack, name) for attack in self.attacks)
+            for name in ("gradients", "queries")
+        )
+        return {"gradients": gradients, "queries": queries, "clean": clean, "checks": checks}
+
+    @property
+    def seconds(self) -> float:
+        """Seconds spent on all blocks, in whatever process."""
+        with self._file.open() as store:
+            clean = store.one("SELECT coalesce(sum(seconds), 0) FROM blocks")[0]
+        return float(clean + sum(attack.seconds for attack in self.attacks))
+
+    @property
+    def diagnosis(self) -> Diagnosis | None:
+        """What the doctor said; None where it was not asked, or has not looked yet."""
+        kept = self.facts.get("diagnosis")
+        return None if kept is None else Diagnosis.from_dict(kept)
+
+    @property
+    def flags(self) -> tuple[Finding, ...]:
+        """What the doctor warns of."""
+        return self.diagnosis.flags if self.diagnosis is not None else ()
+
+    @property
+    def warnings(self) -> list[str]:
+        """What the attacks warned of, each kind once, with the number of blocks if it was said of
+        several.
+        """
+        kinds: dict[str, list[str]] = {}
+        with self._file.open() as store:
+            rows = store.rows(
+                "SELECT a.name, w.warnings FROM work w JOIN attacks a ON a.id ="
+                " w.attack WHERE w.warnings != '[]'"
+                " ORDER BY w.attack, w.block"
+            )
+        for name, code in rows:
+            for sentence in json.loads(code):
+                kind = name + "".join(letter for letter in sentence if not letter.isdigit())
+                kinds.setdefault(kind, []).append(f"{name}: {sentence}")
+        return [
+            said[0] + (f" (and {len(said) - 1} more blocks)" if said[1:] else "")
+            for said in kinds.values()
+        ]
+
+    @property
+    def seed(self) -> int:
+        """What decided all random numbers, together with each input's content."""
+        return int(self.facts["identity"]["seed"])
+
+    @property
+    def budget(self) -> str:
+        """How far each input might be moved."""
+        return str(self.facts["identity"]["budget"])
+
+    @property
+    def versions(self) -> dict[str, str]:
+        """Of advex, Keras, the backend and NumPy."""
+        return dict(self.facts["versions"])
+
+    @functools.cached_property
+    def hashes(self) -> dict[str, str]:
+        """Of the weights, and of the data: of each block's hash in order."""
+        made = hashlib.blake2b(digest_size=16)
+        with self._file.open() as store:
+            for (digest,) in store.stream("SELECT digest FROM blocks ORDER BY id"):
+                made.update(digest.encode())
+        return {"weights": self.facts["identity"]["weights"], "data": made.hexdigest()}
+
+    def caption(self, label: int) -> str:
+        """The name of a class, or its number."""
+        return summaries.caption(self.facts["classes"], label)
+
+    # The examples.
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """One dict per example: label, prediction, verdict, and of each attack status, distance,
+        label, confidence, passes.
+        """
+        table, names = self._table, self.names
+        with self._file.open() as store:
+            yield from read_rows(store, table, names)
+
+    def adversarial(self, example: int, attack: str | int = 0) -> Array | None:
+        """The adversarial input that was kept of one example, dtype and shape of the data's; None
+        where there is none.
+
+        Raises:
+            InvalidInput: nothing was kept (``keep="success"``), or no such attack.
+        """
+        if self.facts["identity"]["keep"] != "success":
+            raise InvalidInput(
+                "this run did not keep adversarial inputs: evaluate(..., keep='success')"
+            )
+        number, shape = self._number(attack), self._shape
+        with self._file.open() as store:
+            return read_input(store, int(example), number, shape)
+
+    @property
+    def _shape(self) -> list[int]:
+        shape: list[int] = json.loads((self.facts["inputs"] or "none []").partition(" ")[2])
+        return shape
+
+    def _number(self, attack: str | int) -> int:
+        if isinstance(attack, str) and attack in self.names:
+            return self.names.index(attack)
+        if (
+            isinstance(attack, int)
+            and not isinstance(attack, bool)
+            and 0 <= attack < len(self.names)
+        ):
+            return attack
+        raise InvalidInput(
+            f"there is no attack {shown(attack)} in this run; it has {', '.join(self.names)}"
+        )
+
+    def pairs(self, place: str = "nearest") -> list[Pair]:
+        """The broken examples that are nearest to the boundary, or farthest from it: at most four,
+        no example twice.
+        """
+        if place not in ("nearest", "farthest"):
+            raise InvalidInput(f"place must be 'nearest' or 'farthest'; received {shown(place)}")
+        about = self.names, self.label, self.facts["classes"], self._shape
+        with self._file.open() as store:
+            return read_pairs(store, place, PICTURES, *about)

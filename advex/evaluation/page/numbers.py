@@ -1,0 +1,50 @@
+"""Numbers as text, in one way on the whole page."""
+
+from __future__ import annotations
+
+import math
+
+NONE = "\u2013"
+
+
+def percent(share: float | None) -> str:
+    """A share; only what is exactly none or all is called so.
+
+    Example:
+        >>> percent(0.5), percent(0.9999), percent(1.0)
+        ('50.0%', '>99.9%', '100.0%')
+    """
+    if share is None:
+        return NONE
+    text = f"{share:.1%}"
+    if text == "100.0%" and share < 1:
+        return ">99.9%"
+    return "<0.1%" if text == "0.0%" and share > 0 else text
+
+
+def count(value: int) -> str:
+    """A whole number, its thousands set off."""
+    return f"{value:,}"
+
+
+def cost(value: float) -> str:
+    """Passes or seconds: one decimal while they are few, more where that would be none."""
+    if 0 < value < 0.1:
+        return f"{value:.2g}" if value >= 1e-4 else "<0.0001"
+    return f"{value:,.1f}" if value < 100 else f"{value:,.0f}"
+
+
+def distance(value: float | None, norm: str) -> str:
+    """How far an input was moved, in the budget's units; grey levels where it is a whole number of
+    them.
+
+    Example:
+        >>> distance(8 / 255, "Linf"), distance(0.12345, "L2"), distance(3.0, "L0")
+        ('8/255', '0.123', '3')
+    """
+    if value is None or not math.isfinite(value):
+        return NONE
+    levels = value * 255
+    if norm == "Linf" and levels > 0.5 and abs(levels - round(levels)) < 1e-6:
+        return f"{round(levels)}/255"
+    return f"{value:.3g}"

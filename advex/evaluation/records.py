@@ -1,0 +1,130 @@
+"""The pieces of an evaluation in its run file: written, and read again."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+
+from advex.evaluation.pieces import Clean, Plan, Verdicts
+from advex.evaluation.schema import PICTURES, seal
+from advex.evaluation.source import Block
+from advex.evaluation.store import Store
+from advex.evaluation.values import packed
+
+
+def write_clean(store: Store, block: Block, before: Clean) -> None:
+    """Record the first look at a block; within a transaction."""
+    store.insert(
+        "blocks",
+        [(block.number, block.first, len(block), block.digest, before.queries, before.seconds)],
+    )
+    numbers = range(block.first, block.first + len(block))
+    store.insert(
+        "examples",
+        zip(
+            numbers, before.labels, before.prediction, before.confidence, before.status, strict=True
+        ),
+    )
+    store.seals.write_look(block.number)
+
+
+def write_verdicts(store: Store, plan: Plan, block: Block, attack: int, found: Verdicts) -> None:
+    """Record what one attack did to a block; within a transaction."""
+    kept = found.status == "broken" if plan.keep == "success" else np.zeros(len(found.rows), bool)
+    passes = found.gradients + found.queries
+    share = found.seconds * passes / max(1, passes.sum())
+    store.insert(
+        "work", [(block.number, attack, found.checks, found.seconds, json.dumps(found.warnings))]
+    )
+    inputs = [packed(x) if keep else None for x, keep in zip(found.x, kept, strict=True)]
+    for row, code in zip(found.rows, inputs, strict=True):
+        if code is not None:
+            store.seals.write("input", attack, block.first + int(row), seal(code))
+    store.insert(
+        "verdicts",
+        (
+            (
+                attack,
+                block.first + int(row),
+                found.status[place],
+                found.distance[place],
+                found.prediction[place],
+                found.confidence[place],
+                found.gradients[place],
+                found.queries[place],
+                share[place],
+                found.broken_by[place],
+                inputs[place],
+            )
+            for place, row in enumerate(found.rows)
+        ),
+    )
+    store.seals.write_work(attack, block.number)
+    _write_pictures(store, block, attack, found)
+
+
+def _write_pictures(store: Store, block: Block, attack: int, found: Verdicts) -> None:
+    """Keep the few successes of this attack that are nearest to the boundary, and the farthest."""
+    broken = np.flatnonzero(found.status == "broken")
+    for place, order in (
+        ("nearest", found.distance[broken]),
+        ("farthest", -found.distance[broken]),
+    ):
+        few = broken[np.argsort(order, kind="stable")[:PICTURES]]
+        rows = [
+            (
+                place,
+                attack,
+                block.first + int(found.rows[row]),
+                found.distance[row],
+                packed(block.x[found.rows[row]]),
+                packed(found.x[row]),
+            )
+            for row in few
+        ]
+        store.insert("pictures", rows)
+        sign = "" if place == "nearest" else "-"
+        ranked = (
+            f"SELECT example FROM pictures WHERE place = ? AND attack = ? ORDER BY"  # noqa: S608
+            f" {sign}distance, example"
+        )
+        examples = [example for (example,) in store.rows(ranked, (place, attack))]
+        for _, _, example, distance, before, after in rows:
+            store.seals.write(place, attack, example, seal(float(distance), before, after))
+        for example in examples[PICTURES:]:
+            store.database.execute(
+                "DELETE FROM pictures WHERE place = ? AND attack = ? AND example = ?",
+                (place, attack, example),
+            )
+            store.seals.write(place, attack, example, None)
+
+
+def recalled(store: Store, block: Block) -> Clean:
+    """The first look at a block that is recorded."""
+    rows = store.rows(
+        "SELECT label, prediction, confidence, status FROM examples WHERE id BETWEEN ? AND ? ORDER"
+        " BY id",
+        (block.first, block.first + len(block) - 1),
+    )
+    labels, prediction, confidence, status = zip(*rows, strict=True)
+    return Clean(
+        np.asarray(labels, "int32"),
+        np.asarray(prediction, "int64"),
+        np.asarray([np.nan if value is None else value for value in confidence]),
+        np.asarray(status),
+        0,
+        0.0,
+    )
+
+
+def held(store: Store, block: Block, attacks: int) -> int:
+    """How many rows of a block no attack has broken."""
+    last = block.first + len(block) - 1
+    found: int = store.one(
+        "SELECT count(*) FROM (SELECT example FROM verdicts WHERE example BETWEEN ? AND ? AND"
+        " attack < ? GROUP BY example"
+        " HAVING sum(status = 'held') = ?)",
+        (block.first, last, attacks, attacks),
+    )[0]
+    return found

@@ -1,0 +1,135 @@
+"""Figures of one attack and of one class, and an input that was kept for the page."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from advex._arrays import Array
+from advex.evaluation.store import Store
+from advex.evaluation.table import Table, share
+
+
+@dataclass(frozen=True)
+class AttackSummary:
+    """What one attack did: counts of the examples that were classified correctly, passes,
+    seconds.
+    """
+
+    name: str
+    settings: str
+    attacked: int
+    broken: int
+    held: int
+    fragile: int
+    """Successes that rounding errors could undo; in neither count."""
+    invalid: int
+    """The model answered NaN during the search; in neither count."""
+    alone: int
+    """Broken by this attack and by no other."""
+    accuracy: float | None
+    """The share of all examples, the wrong ones included, that are right and not broken by this
+    attack.
+    """
+    median_distance: float | None
+    """Of those it broke."""
+    gradients: int
+    queries: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class ClassSummary:
+    """The examples of one class."""
+
+    label: int
+    name: str
+    examples: int
+    clean_accuracy: float | None
+    robust_accuracy: float | None
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One adversarial input that was kept for the report."""
+
+    example: int
+    attack: str
+    distance: float
+    label: str
+    """The true class."""
+    prediction: str
+    """What the model takes the changed input for."""
+    confidence: float
+    before: Array
+    after: Array
+
+
+def per_attack(store: Store, table: Table, matrix: Array) -> list[AttackSummary]:
+    """What each attack did; ``matrix`` says which of them broke which example."""
+    alone = (matrix & (matrix.sum(axis=0) == 1)).sum(axis=1)
+    wrong = int(table.are("wrong").sum())
+    # none of a block that not all attacks have seen is in a figure
+    whole = "".join(f" AND NOT example BETWEEN {first} AND {last}" for first, last in table.partial)
+    return [
+        _per_attack(store, number, name, settings, whole, int(alone[number]), wrong)
+        for number, name, settings in store.rows(
+            "SELECT id, name, settings FROM attacks ORDER BY id"
+        )
+    ]
+
+
+def _per_attack(
+    store: Store, number: int, name: str, settings: str, whole: str, alone: int, wrong: int
+) -> AttackSummary:
+    counts: dict[str, int] = {}
+    gradients = queries = 0
+    passes = (
+        "SELECT status, count(*), sum(gradients), sum(queries) FROM verdicts"  # noqa: S608
+        f" WHERE attack = ?{whole} GROUP BY status"
+    )
+    for status, count, backward, forward in store.rows(passes, (number,)):
+        counts[status] = count
+        gradients, queries = gradients + backward, queries + forward
+    broken = f"SELECT distance FROM verdicts WHERE attack = ? AND status = 'broken'{whole}"  # noqa: S608
+    distances = [distance for (distance,) in store.stream(broken, (number,))]
+    spent = "SELECT coalesce(sum(seconds), 0) FROM work WHERE attack = ?"
+    total = sum(counts.values())
+    return AttackSummary(
+        name=name,
+        settings=settings,
+        attacked=total,
+        broken=counts.get("broken", 0),
+        held=counts.get("held", 0),
+        fragile=counts.get("fragile", 0),
+        invalid=counts.get("invalid", 0),
+        alone=alone,
+        accuracy=counts.get("held", 0) / (total + wrong) if total + wrong else None,
+        median_distance=float(np.median(distances)) if distances else None,
+        gradients=int(gradients),
+        queries=int(queries),
+        seconds=float(store.one(spent, (number,))[0]),
+    )
+
+
+def per_class(table: Table, names: list[str] | None) -> list[ClassSummary]:
+    """Accuracies of the examples of each class."""
+    right, held = table.are("held", "broken", "undecided"), table.are("held")
+    made = []
+    for label in np.unique(table.label[table.counted]):
+        own = table.counted & (table.label == label)
+        summary = ClassSummary(
+            int(label),
+            caption(names, int(label)),
+            int(own.sum()),
+            share(right, own),
+            share(held, own),
+        )
+        made.append(summary)
+    return made
+
+
+def caption(names: list[str] | None, label: int) -> str:
+    """The name of a class, or its number."""
+    return names[label] if names and 0 <= label < len(names) else str(label)

@@ -1,0 +1,53 @@
+"""The figures of an evaluation as text."""
+
+from __future__ import annotations
+
+from advex.evaluation.figures import Figures
+from advex.evaluation.summaries import AttackSummary
+
+
+def headline(figures: Figures) -> str:
+    """The result in one sentence."""
+    if not figures.examples:
+        return "no examples"
+    names = ", ".join(figures.names)
+    state = "" if figures.finished else "unfinished: "
+    sentence = (
+        f"{state}{figures.robust_accuracy:.1%} of {figures.examples} examples not broken by"
+        f" {names} within {figures.budget}"
+    )
+    return f"{sentence}, {figures.clean_accuracy:.1%} right without attack"
+
+
+def described(figures: Figures) -> str:
+    """Headline, interval, table of attacks, flags and warnings."""
+    lines = [headline(figures)]
+    if figures.interval is not None:
+        low, high = figures.interval
+        lines.append(
+            f"95 % interval {low:.1%} to {high:.1%}; an upper bound: a better attack may find less"
+        )
+    lines += _table_of(figures.attacks, max((len(name) for name in figures.names), default=6))
+    lines += [f"FLAG {flag.id} {flag.name}: {flag.found}" for flag in figures.flags]
+    if figures.diagnosis is None:
+        lines.append("The doctor has not looked (diagnose=False).")
+    for count, what in ((figures.invalid, "invalid"), (figures.undecided, "undecided")):
+        if count:
+            lines.append(f"{count} {what}")
+    return "\n".join(lines + figures.warnings)
+
+
+def _table_of(attacks: list[AttackSummary], width: int) -> list[str]:
+    """A line of headings and one line per attack."""
+    lines = [
+        f"{'attack':<{width}}  attacked  broken  alone  not broken  gradients  queries  seconds"
+    ]
+    for attack in attacks:
+        count = max(1, attack.attacked)
+        accuracy = "" if attack.accuracy is None else f"{attack.accuracy:.1%}"
+        lines.append(
+            f"{attack.name:<{width}}  {attack.attacked:8}  {attack.broken:6}  {attack.alone:5}"
+            f"  {accuracy:>10}  {attack.gradients / count:9.1f}  {attack.queries / count:7.1f}"
+            f"  {attack.seconds:7.1f}"
+        )
+    return lines
