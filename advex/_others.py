@@ -5,7 +5,8 @@ that are not there yet.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import Any
 
 from advex.errors import UnknownName, nearest
 
@@ -98,6 +99,17 @@ def _forms(name: str) -> list[str]:
             ]
         )
     )
+
+
+def face(module: str, public: list[str]) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
+    """``__getattr__`` and ``__dir__`` of a module: completion offers what is public, and a misspelt
+    name is answered with the nearest one.
+    """
+
+    def missing(name: str) -> Any:
+        raise unknown(module, name, public)
+
+    return missing, lambda: sorted(public)
 
 
 def unknown(module: str, name: str, known: Iterable[str]) -> AttributeError:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
 
 from advex._arrays import Array, Tensor
+from advex._others import face
 from advex._settings import helpful, shown, whole_number
 from advex.attacks import Attack
 from advex.attacks.inputs import checked_inputs
@@ -110,3 +111,7 @@ class RobustAccuracy(keras.callbacks.Callback):
                 progress=False,
             )
         return float(1 - (result.status != "held").mean())
+
+
+if not TYPE_CHECKING:
+    __getattr__, __dir__ = face(__name__, __all__)

@@ -119,3 +119,7 @@ def nearest(word: str, known: Iterable[str], count: int = 1) -> list[str]:
     lower = {entry.lower(): entry for entry in known}
     close = difflib.get_close_matches(word.lower(), lower, n=count, cutoff=0.5)
     return [lower[entry] for entry in close]
+
+
+def __dir__() -> list[str]:
+    return __all__

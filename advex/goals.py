@@ -15,7 +15,7 @@ from keras import ops
 
 from advex import _backend
 from advex._arrays import Array, Tensor
-from advex._others import unknown
+from advex._others import face
 from advex._settings import Settings, shown
 from advex.errors import InvalidInput, InvalidType, blaming
 
@@ -23,6 +23,8 @@ FRAGILE = 1e-6
 """A margin below this fraction of the largest logit may differ from machine to machine: it never
 counts as crossed.
 """
+
+__all__ = ["Goal", "Targeted", "Untargeted"]
 
 INFINITY = float("inf")
 LARGEST = 3e38  # what float32 holds
@@ -426,6 +428,4 @@ class Targeted(_Labelled):
 
 
 if not TYPE_CHECKING:
-
-    def __getattr__(name: str) -> Any:
-        raise unknown(__name__, name, ("Goal", "Targeted", "Untargeted"))
+    __getattr__, __dir__ = face(__name__, __all__)

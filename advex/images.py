@@ -13,12 +13,15 @@ import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
 from advex._arrays import Array
+from advex._others import face
 from advex.errors import ImageError, InvalidInput
+
+__all__ = ["Picture", "read", "save", "sheet", "write"]
 
 LARGEST = 64_000_000  # pixels; more is taken for a decompression bomb
 
@@ -460,3 +463,7 @@ def _broken(line: str, width: int, draw: Any, font: Any) -> list[str]:
             piece = piece[:-1]
             pieces[number] = f"{piece}…"
     return pieces
+
+
+if not TYPE_CHECKING:
+    __getattr__, __dir__ = face(__name__, __all__)

@@ -4,12 +4,12 @@ to success.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from keras import ops
 
 from advex._arrays import Tensor
-from advex._others import unknown
+from advex._others import face
 from advex.errors import InvalidType
 from advex.goals import Goal, others, picked
 
@@ -101,6 +101,4 @@ def dlr(logits: Tensor, goal: Goal) -> Tensor:
 
 
 if not TYPE_CHECKING:
-
-    def __getattr__(name: str) -> Any:
-        raise unknown(__name__, name, __all__)
+    __getattr__, __dir__ = face(__name__, __all__)

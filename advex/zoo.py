@@ -10,14 +10,17 @@ from dataclasses import dataclass
 from importlib import import_module, resources
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
 
 from advex._arrays import Array, Tensor
+from advex._others import face
 from advex.errors import InvalidInput, nearest
 from advex.model.classifier import Classifier
+
+__all__ = ["application", "fashion_images", "fashion_mnist", "load", "names"]
 
 WEIGHTS = "imagenet"  # tests put None here: no download
 
@@ -211,3 +214,7 @@ def _short(problem: Exception) -> str:
     """An exception in one line."""
     text = " ".join(str(problem).split())
     return f"{type(problem).__name__}: {text if len(text) <= 300 else text[:300] + '…'}"
+
+
+if not TYPE_CHECKING:
+    __getattr__, __dir__ = face(__name__, __all__)

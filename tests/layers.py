@@ -46,6 +46,9 @@ FLOORS = {  # inside a room, where the order tells something
         ddn deepfool fmn jsma alma pdgd pdpgd sigma_zero
         composite autoattack minimum_norm verdict __init__
     """),
+    "testing": words("""
+        models exact walk contract __init__
+    """),
     "doctor": words("""
         diagnosis examination climbing checks random_search answers gradients attacks successes
         call __init__

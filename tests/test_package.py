@@ -1,6 +1,7 @@
 """The house: who imports whom, what is public, what an import costs."""
 
 import ast
+import importlib
 import inspect
 import subprocess
 import sys
@@ -105,3 +106,42 @@ def test_every_package_is_installed():
         for path in PACKAGE.rglob("__init__.py")
     }
     assert there | {"advex.data"} == listed
+
+
+FACES = [
+    "attacks",
+    "budgets",
+    "callbacks",
+    "errors",
+    "evaluation",
+    "goals",
+    "images",
+    "losses",
+    "testing",
+    "zoo",
+]
+
+
+@pytest.mark.parametrize("name", FACES)
+def test_completion_offers_what_is_public(name):
+    module = importlib.import_module(f"advex.{name}")
+    assert dir(module) == sorted(module.__all__)
+    assert all(getattr(module, entry) is not None for entry in module.__all__)
+
+
+@pytest.mark.parametrize(
+    ("misspelt", "meant"),
+    [
+        ("advex.PDG", "advex.PGD"),
+        ("losses.crossentropy", "losses.cross_entropy"),
+        ("zoo.fashion_mnits", "zoo.fashion_mnist"),
+        ("testing.check_atack", "testing.check_attack"),
+        ("evaluation.diagnos", "evaluation.diagnose"),
+        ("images.raed", "images.read"),
+    ],
+)
+def test_misspelt_names_are_answered(misspelt, meant):
+    home, name = misspelt.split(".")
+    module = advex if home == "advex" else importlib.import_module(f"advex.{home}")
+    with pytest.raises(AttributeError, match=meant.split(".")[1]):
+        getattr(module, name)

@@ -1,8 +1,8 @@
 """Attacks: one algorithm per file, each ``init`` and ``step``."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from advex._others import unknown
+from advex._others import face
 from advex.attacks.alma import ALMA
 from advex.attacks.apgd import APGD
 from advex.attacks.autoattack import AutoAttack
@@ -63,6 +63,4 @@ __all__ = [
 
 
 if not TYPE_CHECKING:
-
-    def __getattr__(name: str) -> Any:
-        raise unknown(__name__, name, __all__)
+    __getattr__, __dir__ = face(__name__, __all__)

@@ -1,8 +1,8 @@
 """Norm balls: how far an input may be moved, each with its own geometry."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from advex._others import unknown
+from advex._others import face
 from advex.budgets.base import Budget
 from advex.budgets.l0 import L0
 from advex.budgets.l1 import L1
@@ -13,6 +13,4 @@ __all__ = ["L0", "L1", "L2", "Budget", "Linf"]
 
 
 if not TYPE_CHECKING:
-
-    def __getattr__(name: str) -> Any:
-        raise unknown(__name__, name, __all__)
+    __getattr__, __dir__ = face(__name__, __all__)

@@ -2,6 +2,9 @@
 them, accuracy over radii.
 """
 
+from typing import TYPE_CHECKING
+
+from advex._others import face
 from advex.doctor import Diagnosis, Finding, diagnose
 from advex.evaluation.call import evaluate
 from advex.evaluation.curves import Curve, curve
@@ -20,3 +23,6 @@ __all__ = [
     "diagnose",
     "evaluate",
 ]
+
+if not TYPE_CHECKING:
+    __getattr__, __dir__ = face(__name__, __all__)

@@ -1,13 +1,11 @@
-"""Models with known answers, and ``check_attack``: does an attack keep its contract?"""
+"""``check_attack``: does an attack keep its contract?"""
 
 from __future__ import annotations
 
 import itertools
 import pickle
 import warnings
-from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
-from fractions import Fraction
 from typing import Any
 
 import keras
@@ -16,169 +14,17 @@ from keras import ops
 
 from advex import _backend
 from advex._arrays import Array
-from advex._grid import Grid
 from advex._settings import shown
 from advex.attacks.base import Attack
-from advex.attacks.call import checked_call
 from advex.budgets import L0, L1, L2, Budget, Linf
-from advex.driver.judging import CHECKED
-from advex.driver.loop import Scene, Seen, by_hand
 from advex.driver.plan import Run, Wave
-from advex.driver.programs import Programs
 from advex.errors import AdvexWarning, InvalidInput, InvalidType
 from advex.goals import Targeted, Untargeted
 from advex.model.classifier import Classifier
-from advex.model.protocol import Model
 from advex.result import Result
-
-__all__ = [
-    "check_attack",
-    "linear_data",
-    "linear_extreme",
-    "linear_model",
-    "small_network",
-    "stepwise",
-    "walk",
-]
-
-FEATURES = 12
-
-
-def linear_model(weights: Any = None, bias: Any = None, head: str = "logits") -> keras.Model:
-    """A linear classifier on (n, features): logits = x @ weights + bias, whose adversarial optima
-    are formulas.
-
-    Args:
-        weights: shape (features, classes); by default a fixed choice for 12 features and two
-            classes.
-        bias: shape (classes,); default 0, or for the default weights the middle of the box on the
-            boundary.
-        head: ``"logits"``, ``"softmax"``, or ``"sigmoid"`` (two classes in one unit).
-
-    Returns:
-        A built, uncompiled ``keras.Sequential``.
-
-    Example:
-        >>> linear_model([[1.0, -1.0], [0.0, 2.0]]).output_shape
-        (None, 2)
-    """
-    if weights is None:
-        direction = np.sin(np.arange(1, FEATURES + 1)).astype("float32")
-        weights = np.stack([-direction, direction], axis=1)
-        bias = -weights.sum(axis=0) / 2 if bias is None else bias
-    weights = np.asarray(weights, "float32")
-    bias = np.zeros(weights.shape[1], "float32") if bias is None else np.asarray(bias, "float32")
-    if head == "sigmoid":
-        weights, bias = weights[:, 1:] - weights[:, :1], bias[1:] - bias[:1]
-    activation = {"logits": "linear", "softmax": "softmax", "sigmoid": "sigmoid"}[head]
-    dense = keras.layers.Dense(weights.shape[1], activation=activation)
-    model = keras.Sequential([keras.Input((weights.shape[0],)), dense])
-    dense.set_weights([weights, bias])
-    return model
-
-
-def linear_data(
-    count: int = 32, features: int = FEATURES, seed: int = 0, model: keras.Model | None = None
-) -> tuple[Array, Array]:
-    """Random inputs in [0, 1], float32, and the classes that ``linear_model()`` (or ``model``)
-    gives to them.
-
-    Example:
-        >>> x, labels = linear_data(4)
-        >>> x.shape, labels.shape
-        ((4, 12), (4,))
-    """
-    x = np.random.default_rng(seed).uniform(size=(count, features)).astype("float32")
-    layer = (model or linear_model()).layers[-1]
-    weights, bias = (np.asarray(values, "float64") for values in layer.get_weights())
-    return x, (x @ weights + bias).argmax(axis=1)
-
-
-def linear_extreme(
-    gradient: Any, x0: Any, budget: Budget, box: tuple[float, float] = (0.0, 1.0)
-) -> float:
-    """The largest value of ``gradient . (x - x0)`` over budget and box, in float64, for one
-    example.
-
-    On a two-class linear model with ``gradient = w_other - w_label`` an input can be broken exactly
-    where its margin plus this number is above zero. Written independently of ``Budget.extreme``,
-    element by element.
-
-    Args:
-        gradient: shape (features,).
-        x0: shape (features,).
-        budget: a limited ``Linf``, ``L2``, ``L1`` or ``L0``.
-        box: the box; epsilon is in units of its range.
-
-    Example:
-        >>> linear_extreme([3.0, -4.0], [0.5, 0.5], L2(0.5))
-        2.5
-    """
-    g, start = np.asarray(gradient, "float64").ravel(), np.asarray(x0, "float64").ravel()
-    span = box[1] - box[0]
-    room = np.where(g > 0, box[1] - start, start - box[0])
-    g = np.abs(g)
-    if isinstance(budget, Linf):
-        return float(np.sum(g * np.minimum(room, budget.epsilon * span)))
-    if isinstance(budget, L0):
-        return float(np.sum(np.sort(g * room)[::-1][: int(budget.epsilon)]))
-    left = budget.epsilon * span
-    if isinstance(budget, L1):
-        gain = 0.0
-        for index in np.argsort(-g, kind="stable"):
-            spent = min(left, room[index])
-            gain, left = gain + g[index] * spent, left - spent
-        return float(gain)
-    if not isinstance(budget, L2):
-        raise InvalidInput(f"no formula for {budget!r}")
-    # min(s g, room) has length epsilon: the elements that saturate first are those with the
-    # smallest room / g.
-    with np.errstate(divide="ignore", invalid="ignore"):
-        order = np.argsort(np.where(g > 0, room / g, np.inf))
-    saturated = 0.0
-    for place, index in enumerate(order):
-        free = order[place:]
-        slope = np.sum(g[free] ** 2)
-        if slope == 0 or saturated >= left**2:
-            break
-        s = np.sqrt((left**2 - saturated) / slope)
-        if s * g[index] <= room[index]:
-            moved = room.copy()
-            moved[free] = s * g[free]
-            return float(np.sum(g * np.where(g > 0, moved, 0)))
-        saturated += room[index] ** 2
-    return float(np.sum(g * room))
-
-
-def small_network(
-    shape: tuple[int, ...] = (6, 6, 3), classes: int = 4, seed: int = 0
-) -> keras.Model:
-    """A small smooth convolutional network with fixed random weights, for tests: (n, height, width,
-    channels) -> logits.
-
-    Example:
-        >>> small_network().output_shape
-        (None, 4)
-    """
-    generator = np.random.default_rng(seed)
-    layers = [
-        keras.layers.Conv2D(8, 3, padding="same", activation="tanh"),
-        keras.layers.Flatten(),
-        keras.layers.Dense(classes),
-    ]
-    model = keras.Sequential([keras.Input(shape), *layers])
-    for layer in model.layers:
-        values = [
-            generator.normal(size=w.shape) * (2.0 / max(1, np.prod(w.shape[:-1]))) ** 0.5
-            for w in layer.get_weights()
-        ]
-        layer.set_weights([value.astype("float32") for value in values])
-    # No class is favoured: the mean logits of random inputs are taken off.
-    sample = ops.convert_to_tensor(generator.uniform(size=(64, *shape)).astype("float32"))
-    logits = np.asarray(_backend.to_numpy(model(sample, training=False)))
-    kernel, bias = layers[-1].get_weights()
-    layers[-1].set_weights([kernel, bias - logits.mean(axis=0)])
-    return model
+from advex.testing.exact import inside
+from advex.testing.models import linear_data, linear_model, small_network
+from advex.testing.walk import walk
 
 
 class _BrokenPromiseError(AssertionError):
@@ -188,43 +34,6 @@ class _BrokenPromiseError(AssertionError):
 def _demand(holds: Any, promise: str) -> None:
     if not holds:
         raise _BrokenPromiseError(promise)
-
-
-def inside(x: Array, x0: Array, budget: Budget, box: tuple[float, float] = (0.0, 1.0)) -> bool:
-    """Whether every row of ``x`` is inside budget and box, in rational arithmetic against the
-    epsilon that was typed.
-    """
-    for row, row0 in zip(x.reshape(len(x), -1), x0.reshape(len(x0), -1), strict=True):
-        if x.dtype == np.uint8:
-            delta = [Fraction(abs(int(a) - int(b))) for a, b in zip(row, row0, strict=True)]
-            limit = (
-                Fraction(budget.epsilon)
-                * (255 if budget.homogeneous else 1)
-                * (1 + Fraction(1, 2**52))
-            )
-        else:
-            kind = np.float32 if x.dtype == np.float64 else x.dtype
-            low, high = (float(np.asarray(end, kind)) for end in box)
-            if not all(low <= float(a) <= high for a in row):
-                return False
-            delta = [
-                abs(Fraction(float(a)) - Fraction(float(np.asarray(b, kind))))
-                for a, b in zip(row, row0, strict=True)
-            ]
-            limit = Fraction(budget.epsilon) * (
-                Fraction(box[1]) - Fraction(box[0]) if budget.homogeneous else 1
-            )
-        if isinstance(budget, Linf):
-            fits = max(delta, default=Fraction(0)) <= limit
-        elif isinstance(budget, L2):
-            fits = sum((d * d for d in delta), Fraction(0)) <= limit * limit
-        elif isinstance(budget, L1):
-            fits = sum(delta, Fraction(0)) <= limit
-        else:
-            fits = sum(d != 0 for d in delta) <= limit
-        if not fits:
-            return False
-    return True
 
 
 def _snapshot(model: keras.Model) -> list[bytes]:
@@ -245,112 +54,6 @@ class _Unscaled:
 
 class _SpoiledError(Exception):
     """Raised by a progress function on purpose."""
-
-
-def walk(
-    attack: Any, model: keras.Model | Model, x: Any, goal: Any, budget: Budget, seed: int = 0
-) -> Walk:
-    """The attack by a plain loop: all rows to the last step, nothing leaves, nothing is compiled.
-
-    What the driver must agree with, and a way to look at an attack step by step.
-
-    Args:
-        attack: one that is a single run (not ``Restarts``).
-        model: as in a call of the attack.
-        x: as in a call of the attack, at least one.
-        goal: true labels (n,), a ``Goal``, or None: the model's own predictions are left.
-        budget: as in a call of the attack.
-        seed: as in a call of the attack.
-
-    Returns:
-        A ``Walk``: the points after ``init`` and after every step, and which rows had a success.
-
-    Raises:
-        InvalidInput, InvalidType, GradientUnavailable: as in a call of the attack.
-
-    Example:
-        >>> import advex
-        >>> x, labels = linear_data(4)
-        >>> len(walk(advex.BIM(steps=5), linear_model(), x, labels, advex.Linf(0.1)).points)
-        6
-    """
-    run, call = _one_run(attack), _checked(attack, model, x, goal, budget, seed)
-    seen = list(by_hand(run, *call))
-    return Walk([each.points for each in seen], seen[-1].found)
-
-
-def stepwise(
-    attack: Any, model: keras.Model | Model, x: Any, goal: Any, budget: Budget, seed: int = 0
-) -> Iterator[Seen]:
-    """The same step by step: after ``init``, and after every step, the points so far.
-
-    Args:
-        attack: as for ``walk``.
-        model: as for ``walk``.
-        x: as for ``walk``.
-        goal: as for ``walk``.
-        budget: as for ``walk``.
-        seed: as for ``walk``.
-
-    Yields:
-        ``Seen``: ``points``, (n, ...) in the model's units, ``found``, (n,) of bool, and ``rows``,
-        all that the driver holds of a batch, with ``memory`` and ``gradients`` among it.
-
-    Raises:
-        InvalidInput, InvalidType, GradientUnavailable: as in a call of the attack.
-
-    Example:
-        >>> import advex
-        >>> x, labels = linear_data(4)
-        >>> seen = stepwise(advex.BIM(steps=3), linear_model(), x, labels, advex.Linf(0.1))
-        >>> [bool(each.found.any()) for each in seen]
-        [False, True, True, True]
-    """
-    return by_hand(_one_run(attack), *_checked(attack, model, x, goal, budget, seed))
-
-
-def _one_run(attack: Any) -> Run:
-    """The only run of an attack, or of what a wrapper makes of one."""
-    if isinstance(attack, Attack):
-        runs = [run for wave in attack.plan() for run in wave.runs]
-        if len(runs) == 1:
-            return runs[0]
-        raise InvalidInput(
-            f"walk needs an attack of a single run; received {attack!r}, which has {len(runs)}:"
-            " attack.plan()[0].attack"
-        )
-    if not hasattr(type(attack), "step"):  # what a wrapper makes of an attack is no Attack
-        raise InvalidType(f"walk needs an attack, such as advex.PGD(); received {shown(attack)}")
-    return Run(attack)
-
-
-def _checked(
-    attack: Any, model: Any, x: Any, goal: Any, budget: Any, seed: int
-) -> tuple[Programs, Scene]:
-    call = checked_call(attack, model, x, goal, budget, seed)
-    classifier, x = call.classifier, call.x
-    if not len(x) or not classifier.differentiable:
-        raise InvalidInput(
-            f"walk needs a model and at least one input; received {classifier!r} and {len(x)}"
-            f" inputs"
-        )
-    grid = Grid(x.dtype, classifier.box)
-    forward = classifier.forward(grid.working(x[:CHECKED]))
-    made = call.goal
-    if made is None:
-        logits = _backend.to_numpy(forward(ops.convert_to_tensor(grid.working(x))))
-        made = Untargeted(logits.argmax(axis=1))
-    made = made.check(len(x), forward.classes).of(forward.head.independent)
-    programs = Programs(classifier, forward, grid, made, call.budget)
-    return programs, Scene(grid, x, made, call.budget, call.seed)
-
-
-@dataclass(frozen=True)
-class Walk:
-    """The points of an attack, ``init`` first, and the rows that had a success at any of them."""
-
-    points: list[Array]
-    found: Array
 
 
 def check_attack(attack: Any, budgets: tuple[Budget, ...] | None = None, seed: int = 0) -> None:
