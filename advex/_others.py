@@ -17,8 +17,7 @@ HERE = {
     "CarliniWagner": "cw carlini carliniwagner candw",
     "Classifier": (
         "kerasclassifier tensorflowclassifier tensorflowv2classifier pytorchclassifier model"
-        " tensorflowmodel pytorchmodel"
-        " jaxmodel kerasmodel kerasmodelwrapper"
+        " tensorflowmodel pytorchmodel jaxmodel kerasmodel kerasmodelwrapper"
     ),
     "BlackBox": "blackboxclassifier blackboxmodel",
     "DDN": "decoupleddirectionandnorm decoupleddirectionnorm",
@@ -56,8 +55,7 @@ LATER = {
     "attacks that see class numbers alone (decision-based) are not there yet; advex.SquareAttack()"
     " looks at scores": (
         "hopskipjump hsja hsj boundary boundaryattack geoda surfree rays cgba pointwise signopt"
-        " opt signflip qeba evolutionary"
-        " triangle label labelonly decisionbased"
+        " opt signflip qeba evolutionary triangle label labelonly decisionbased"
     ),
     "this attack on scores is not there yet; advex.SquareAttack() looks at scores, too": (
         "nes spsa simba sparsers zoo bandits onepixel pixle parsimonious rgf zosignsgd bayes"

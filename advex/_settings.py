@@ -22,10 +22,9 @@ CHECK = "advex"  # the key of a check in the metadata of its field
 
 PER_FEATURE = (
     "a value for each feature is not possible yet. Scale each feature to [0, 1], x = (x - low) /"
-    " (high - low), and undo it in"
-    " the model, advex.Classifier(model, preprocess=keras.layers.Rescaling(high - low,"
-    " offset=low)); there one epsilon is a"
-    " fraction of each feature's range"
+    " (high - low), and undo it in the model, advex.Classifier(model,"
+    " preprocess=keras.layers.Rescaling(high - low, offset=low)); there one epsilon is a fraction"
+    " of each feature's range"
 )
 
 P = ParamSpec("P")

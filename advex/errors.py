@@ -72,8 +72,7 @@ class ModelWarning(AdvexWarning):
 
 COMPILED = (
     "It is called with tensors and compiled: write it with keras.ops, without NumPy, float(),"
-    " .numpy(), or an if that asks a"
-    " tensor"
+    " .numpy(), or an if that asks a tensor"
 )
 
 

@@ -187,8 +187,7 @@ def class_numbers(name: str, values: Any) -> tuple[Array, tuple[str, ...]]:
     if array.dtype == bool or array.dtype.kind not in "iuf":
         raise InvalidType(
             f"{name} must be class numbers, shape (n,); received {type(values).__name__} of dtype"
-            f" {array.dtype}"
-            f"{_numbers_from(name, array)}"
+            f" {array.dtype}{_numbers_from(name, array)}"
         )
     notes: tuple[str, ...] = ()
     if array.ndim == 2 and array.shape[1] == 1:
@@ -242,14 +241,12 @@ def _what_rows_are(name: str, array: Array) -> str:
     if ((array == 0) | (array == 1)).all():
         return (
             ": rows with no 1 or with several are several labels for one example (multi-label),"
-            " which is not supported yet;"
-            " one class number for each example is needed, shape (n,)"
+            " which is not supported yet; one class number for each example is needed, shape (n,)"
         )
     if ((array >= 0) & (array <= 1)).all():
         return (
             f", but soft labels or scores: np.asarray({name}).argmax(1) if each row stands for its"
-            f" largest; several labels for"
-            " one example (multi-label) are not supported yet"
+            " largest; several labels for one example (multi-label) are not supported yet"
         )
     return ": one class number for each example is needed, shape (n,)"
 
@@ -275,8 +272,8 @@ class _Labelled(Goal):
         return (
             *own,
             f"{type(self).__name__} has a reached() of its own and the margin() of"
-            f" {margin.__name__}, which is what attacks"
-            " climb: give it a margin that is positive where it is reached.",
+            f" {margin.__name__}, which is what attacks climb: give it a margin that is positive"
+            " where it is reached.",
         )
 
     def check(self, count: int, classes: int | None) -> Self:
@@ -299,8 +296,7 @@ class _Labelled(Goal):
                 )
             raise InvalidInput(
                 f"the model has {classes} classes, 0 to {classes - 1}, but {outside.sum()} labels"
-                f" are outside,"
-                f" such as {self.labels[outside][0]}{hint}"
+                f" are outside, such as {self.labels[outside][0]}{hint}"
             )
         return tidy
 

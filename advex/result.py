@@ -158,8 +158,8 @@ class Result:
         """Write PNG files, read each back and judge it again.
 
         Float inputs are rounded to 8 bits towards the original, and kept inside the budget where
-        that can be done. A file
-        counts as verified only if it is itself within epsilon of the input that was given, in exact
+        that can be done. A file counts as verified only if it is itself within epsilon of the input
+        that was given, in exact
             arithmetic: what rounding
         the input costs is part of the distance. Where that alone is more than epsilon (small
         budgets in ``L1`` and ``L2``; ``L0``, as soon as more elements than it allows lie between

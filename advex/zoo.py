@@ -129,8 +129,7 @@ def check_keras(version: str | None = None) -> None:
     if numbers < (3, 15) and not (3, 12, 3) <= numbers < (3, 13):
         raise InvalidInput(
             f"Keras {version} does not guard well enough against model files that run code: update"
-            f" it to 3.15.0 (or 3.12.3),"
-            " or load the model yourself and attack it from Python"
+            " it to 3.15.0 (or 3.12.3), or load the model yourself and attack it from Python"
         )
 
 
@@ -162,8 +161,7 @@ def load(
         )
         raise InvalidInput(
             f"{path} is {kind}; only .keras files are loaded, others may run code or lack the"
-            f" network:"
-            " load it where you trust it and model.save('model.keras')"
+            " network: load it where you trust it and model.save('model.keras')"
         )
     check_keras()
     try:

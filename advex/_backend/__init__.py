@@ -19,8 +19,8 @@ Each backend module offers the same names:
     are known before. One pass, however many groups; may be nested.
 ``program(compute, settle, signature)``
     ``compute(*tensors)`` returns (answer, rest), then ``settle(rest)`` assigns variables: compiled
-    as one. Layers' state is
-    kept: what they assign while ``compute`` runs is assigned after it. Returns answer, a list.
+    as one. Layers' state is kept: what they assign while ``compute`` runs is assigned after it.
+    Returns answer, a list.
 ``compiled(function, signature, variables)``
     ``function(*tensors)`` compiled; ``signature`` is a list of (shape with None, dtype);
     ``variables`` are the ``keras.Variable`` objects that the function reads.

@@ -81,8 +81,7 @@ class APGD(Attack):
         ):
             raise InvalidInput(
                 "radii must be a tuple of numbers of at least 1 that ends with 1, such as (3, 2,"
-                " 1);"
-                f" received {shown(self.radii)}"
+                f" 1); received {shown(self.radii)}"
             )
 
     def init(self, problem: Problem) -> tuple[Tensor, Any]:

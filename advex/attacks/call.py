@@ -29,8 +29,8 @@ from advex.result import Result
 OTHERWISE = "Give other numbers as x.astype('float32')."
 ONE_HOT_OR_SEVERAL = (
     "The model has a sigmoid for each class and every row of the labels has a single 1: they were"
-    " taken for one class number"
-    " each. Several labels for one example (multi-label) are not supported yet."
+    " taken for one class number each. Several labels for one example (multi-label) are not"
+    " supported yet."
 )
 
 
@@ -249,9 +249,9 @@ def _labelled(labels: Any, classifier: Model, x: Any) -> Goal:
     ):
         checked_inputs(classifier, x, "; and its label as a list, [label]")
         raise InvalidInput(
-            f"labels must have shape (n,), one for each example; received one number:"
-            f" [{shown(labels, 20)}] for one example. The"
-            f" first axis of x, {np.shape(x)}, counts the examples: x[None] if that is one alone"
+            "labels must have shape (n,), one for each example; received one number:"
+            f" [{shown(labels, 20)}] for one example. The first axis of x, {np.shape(x)}, counts"
+            " the examples: x[None] if that is one alone"
         )
     return Untargeted(labels)
 

@@ -20,9 +20,8 @@ from advex.model.refusals import HOLD_RECIPE
 
 SEVERAL = (
     "a model of several inputs is attacked with all but one fixed, such as other of shape (1,"
-    " ...): image ="
-    f" keras.Input(image_shape); {HOLD_RECIPE.format('image')}; model = keras.Model(image,"
-    " model([image, hold(other)]))"
+    f" ...): image = keras.Input(image_shape); {HOLD_RECIPE.format('image')}; model ="
+    " keras.Model(image, model([image, hold(other)]))"
 )
 OTHERWISE = "Give other numbers as x.astype('float32')."
 
@@ -71,8 +70,7 @@ def checked_inputs(classifier: Model, values: Any, rest: str = "") -> Array:
         if seen_low < low:
             raise InvalidInput(
                 f"{seen}: if it is normalised already, pass it before the normalisation and put"
-                f" that into"
-                " Classifier(model, preprocess=...): advex.Classifier(model,"
+                " that into Classifier(model, preprocess=...): advex.Classifier(model,"
                 " preprocess=keras.layers.Normalization(mean=mean, variance=std**2))"
             )
         end = math.ceil(seen_high) if seen_high > 2 else seen_high
@@ -145,14 +143,13 @@ def _as_array(values: Any, shape: tuple[int | None, ...] | None) -> Array:
     if isinstance(values, str | bytes | os.PathLike):
         raise InvalidType(
             f"x must be an array of numbers, shape (n, ...); received {shown(values)}: x ="
-            f" advex.images.read(path).pixels[None]"
-            " for the image in a file"
+            " advex.images.read(path).pixels[None] for the image in a file"
         )
     if _is_data(values):
         raise InvalidType(
             f"x must be an array, shape (n, ...), and labels another; received {kind}. A data set,"
-            f" batches (x, labels), belongs"
-            " to advex.evaluate(model, data, advex.PGD(), advex.Linf(8/255))"
+            " batches (x, labels), belongs to advex.evaluate(model, data, advex.PGD(),"
+            " advex.Linf(8/255))"
         )
     if (
         isinstance(values, list | tuple)
@@ -165,8 +162,8 @@ def _as_array(values: Any, shape: tuple[int | None, ...] | None) -> Array:
         if len(set(parts)) == 1 and not known and (shape is None or len(shape) == len(parts[0])):
             raise InvalidInput(
                 f"x must be one array; received a {kind} of {len(parts)} arrays of shape"
-                f" {parts[0]}: np.stack(x) if each is one"
-                f" example, np.concatenate(x) if each is a batch; {SEVERAL}"
+                f" {parts[0]}: np.stack(x) if each is one example, np.concatenate(x) if each is a"
+                f" batch; {SEVERAL}"
             )
     try:
         x = np.asarray(_backend.to_numpy(values))
@@ -187,8 +184,7 @@ def _as_array(values: Any, shape: tuple[int | None, ...] | None) -> Array:
         if hasattr(values, "to_numpy"):  # a table of pandas with columns of several kinds
             raise InvalidType(
                 f"x must be an array of numbers, shape (n, ...); received {kind} with columns of"
-                f" several kinds:"
-                " x.to_numpy('float32') once all are numbers"
+                " several kinds: x.to_numpy('float32') once all are numbers"
             )
         raise InvalidType(f"x must be an array of numbers, shape (n, ...); received {kind}")
     return x

@@ -88,9 +88,9 @@ class SquareAttack(Attack):
         super().check(goal, budget)
         if self.rounds < 1:
             raise InvalidInput(
-                f"SquareAttack needs at least {NO_PROPOSALS + 1} steps; received {self.steps}: each"
-                f" is a query, and {NO_PROPOSALS} of them go"
-                " to the input itself, the start and the last judgement"
+                f"SquareAttack needs at least {NO_PROPOSALS + 1} steps; received {self.steps}:"
+                f" each is a query, and {NO_PROPOSALS} of them go to the input itself, the start"
+                " and the last judgement"
             )
 
     def check_inputs(self, shape: tuple[int, ...]) -> None:

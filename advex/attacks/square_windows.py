@@ -45,8 +45,8 @@ class Frame(NamedTuple):
         if len(shape) != 3:
             raise InvalidInput(
                 "SquareAttack moves windows of an image: it needs x of shape (n, height, width,"
-                " channels), (n, height, width) or"
-                f" (n, features); received (n, {', '.join(map(str, shape))})"
+                " channels), (n, height, width) or (n, features); received (n,"
+                f" {', '.join(map(str, shape))})"
             )
         if keras.config.image_data_format() == "channels_first":
             return cls(shape[1], shape[2], shape[0], "first")

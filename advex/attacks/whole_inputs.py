@@ -17,9 +17,8 @@ CLONE = (
 )
 REBUILT = (  # the same for models in models
     "rebuilt = lambda layer: keras.models.clone_model(layer,"
-    " input_tensors=keras.Input(layer.input_shape[1:]),"
-    " clone_function=rebuilt) if isinstance(layer, keras.Sequential) or len(getattr(layer,"
-    " 'inputs', [])) == 1 else layer"
+    " input_tensors=keras.Input(layer.input_shape[1:]), clone_function=rebuilt) if"
+    " isinstance(layer, keras.Sequential) or len(getattr(layer, 'inputs', [])) == 1 else layer"
 )
 
 
@@ -47,15 +46,13 @@ def demand_fractions(classifier: Model, label: str, gradient: bool, x: Array) ->
     if not gradient:
         raise InvalidInput(
             f"{where} has dtype {dtype}, which cuts off the fractions of {x.dtype} in the box"
-            f" {classifier.box}: give images as"
-            " uint8 and advex.Classifier(model, box=(0, 255)), or give the same layers a float"
-            " input:"
-            f" {recipe}"
+            f" {classifier.box}: give images as uint8 and advex.Classifier(model, box=(0, 255)),"
+            f" or give the same layers a float input: {recipe}"
         )
     raise GradientUnavailable(
         f"{label} needs gradients, and {where} has dtype {dtype}: no gradient passes through whole"
-        f" numbers. Give the same"
-        f" layers a float input: {recipe}; token numbers have no gradient in any case"
+        f" numbers. Give the same layers a float input: {recipe}; token numbers have no gradient"
+        " in any case"
     )
 
 

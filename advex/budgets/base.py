@@ -231,8 +231,7 @@ def fraction_of_range(name: str, epsilon: float) -> float:
     if epsilon > 1:
         raise InvalidInput(
             f"{name}({epsilon:g}): epsilon is a fraction of the box's range, so it cannot be above"
-            f" 1;"
-            f" for {epsilon:g} grey levels write {name}({epsilon:g}/255)"
+            f" 1; for {epsilon:g} grey levels write {name}({epsilon:g}/255)"
         )
     if epsilon >= 0.5:
         warnings.warn(

@@ -42,8 +42,7 @@ def picture_shape(classifier: Model) -> tuple[tuple[int, int] | None, int]:
     if channels not in (1, 3):
         raise InvalidInput(
             f"the model takes x of shape {shape}; pictures are (n, height, width), or (n, height,"
-            f" width, 1 or 3):"
-            " attack it from Python"
+            " width, 1 or 3): attack it from Python"
         )
     height, width = inner[:2]
     return (None if height is None or width is None else (height, width)), channels

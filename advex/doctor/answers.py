@@ -36,8 +36,8 @@ def random_model(exam: Examination) -> Outcome:
     largest = float(spread.max(initial=0))
     return flag_if(
         bool(largest > RANDOM_TOLERANCE or flips or np.isnan(largest)),
-        f"{REPEATS} answers to {exam.n} inputs differ by up to {largest:.2g}"
-        f" (normalised logits); {flips} classes flip",
+        f"{REPEATS} answers to {exam.n} inputs differ by up to {largest:.2g} (normalised logits);"
+        f" {flips} classes flip",
         spread=largest,
         flips=flips,
         examples=exam.n,

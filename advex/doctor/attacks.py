@@ -164,8 +164,8 @@ def unbounded_fails(exam: Examination) -> Outcome:
     broken = exam.attack(PGD(steps=PGD_STEPS, loss=margin), exam.everyone, Linf(1.0))
     held = int((~broken).sum())
     found = (
-        f"with the whole range allowed, {PGD_STEPS} steps on the margin break"
-        f" {exam.n - held} of {exam.n}"
+        f"with the whole range allowed, {PGD_STEPS} steps on the margin break {exam.n - held} of"
+        f" {exam.n}"
     )
     same = held > 0 and constant(exam)
     if same:
@@ -255,8 +255,8 @@ def not_monotone(exam: Examination) -> Outcome:
     tried = int(first_of(by_cross_entropy(exam)).sum())
     return flag_if(
         many(lost, exam.n),
-        f"{lost} of {tried} examples that fall within {exam.budget!r} hold"
-        f" within {doubled(exam.budget)!r}",
+        f"{lost} of {tried} examples that fall within {exam.budget!r} hold within"
+        f" {doubled(exam.budget)!r}",
         lost=lost,
         tried=tried,
     )

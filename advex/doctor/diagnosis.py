@@ -94,8 +94,8 @@ class Diagnosis:
         left = sum(finding.status == "not run" for finding in self.findings)
         skipped = f", {left} checks not run" if left else ""
         return (
-            f"Diagnosis of {self.examples} correctly classified examples within"
-            f" {self.budget}: {flags}{skipped}"
+            f"Diagnosis of {self.examples} correctly classified examples within {self.budget}:"
+            f" {flags}{skipped}"
         )
 
     def __repr__(self) -> str:

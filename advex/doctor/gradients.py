@@ -188,8 +188,8 @@ def gradient_lies(exam: Examination) -> Outcome:
     median = float(np.median(gap))
     return flag_if(
         lies > LYING_SHARE * exam.n and many(lies, exam.n),
-        f"for {lies} of {exam.n} examples a short step misses what the gradient"
-        f" promises (median gap {median:.2g})",
+        f"for {lies} of {exam.n} examples a short step misses what the gradient promises (median"
+        f" gap {median:.2g})",
         lies=lies,
         share=lies / exam.n,
         median_gap=median,

@@ -27,9 +27,9 @@ RANDOM = (
     " may be luck."
 )
 NEIGHBOURS = (
-    "The model's answer to an input depends on the rest of its batch, or on the place in it. Every"
-    " input was judged alone; the"
-    " attack searched in batches, and may have missed successes."
+    "The model's answer to an input depends on the rest of its batch, or on the place in it."
+    " Every input was judged alone; the attack searched in batches, and may have missed"
+    " successes."
 )
 COMPILED = (
     "The compiled model answers differently from the model itself: the search, which is compiled,"

@@ -24,9 +24,8 @@ Loss: TypeAlias = Callable[[Tensor, Goal], Tensor]
 
 NO_GRADIENT = (
     "the model has no gradient with respect to its input: something in it, or in its preprocess,"
-    " is not differentiable (NumPy,"
-    " rounding, argmax, a look-up). Use a black-box attack, or replace that part by one whose"
-    " gradient passes straight through"
+    " is not differentiable (NumPy, rounding, argmax, a look-up). Use a black-box attack, or"
+    " replace that part by one whose gradient passes straight through"
 )
 
 SMALLEST_GAIN = 1e-3  # of the size: what counts as an improvement

@@ -222,8 +222,8 @@ def _alike(attack: Leaf, name: str, value: Tensor, like: Tensor) -> Tensor:
     if len(value.shape) != len(like.shape) or have != want:
         raise AttackError(
             f"{type(attack).__name__} returned {name} of shape (batch,"
-            f" {', '.join(map(str, have[0]))}) and dtype {have[1]};"
-            f" expected shape (batch, {', '.join(map(str, want[0]))}) and dtype {want[1]}"
+            f" {', '.join(map(str, have[0]))}) and dtype {have[1]}; expected shape (batch,"
+            f" {', '.join(map(str, want[0]))}) and dtype {want[1]}"
         )
     return value
 

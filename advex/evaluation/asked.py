@@ -147,7 +147,7 @@ def named_attacks(attacks: Any, classifier: Model, budget: Budget) -> dict[str, 
             else ""
         )
         raise InvalidType(
-            f"attacks must be attacks, such as advex.PGD(); received"
+            "attacks must be attacks, such as advex.PGD(); received"
             f" {shown(wrong[0] if wrong else 'none')}{hint}"
         )
     return named
@@ -161,9 +161,8 @@ def demand_suitable(attacks: Mapping[str, Attack], classifier: Model, budget: Bu
         for run in (run for wave in attack.plan(budget) for run in wave.runs):
             if run.attack.needs_gradient and not classifier.differentiable:
                 raise GradientUnavailable(
-                    f"{run.label} needs gradients, and {classifier!r} has none: use an attack"
-                    f" that looks at scores alone,"
-                    " such as advex.SquareAttack()"
+                    f"{run.label} needs gradients, and {classifier!r} has none: use an attack that"
+                    " looks at scores alone, such as advex.SquareAttack()"
                 )
 
 

@@ -40,9 +40,8 @@ def _named(problem: sqlite3.Error, path: Path | None, write: bool) -> Exception:
     if code == sqlite3.SQLITE_FULL or (code == sqlite3.SQLITE_IOERR and write):
         return OSError(
             errno.ENOSPC,
-            f"{where} could not be written ({text}): is the disk full? All that was"
-            f" recorded before stays; make room and"
-            " call again with the same run file",
+            f"{where} could not be written ({text}): is the disk full? All that was recorded"
+            " before stays; make room and call again with the same run file",
         )
     if code == sqlite3.SQLITE_IOERR:
         return OSError(errno.EIO, f"{where} could not be read ({text})")

@@ -207,9 +207,8 @@ class Figures:
         kinds: dict[str, list[str]] = {}
         with self._file.open() as store:
             rows = store.rows(
-                "SELECT a.name, w.warnings FROM work w JOIN attacks a ON a.id ="
-                " w.attack WHERE w.warnings != '[]'"
-                " ORDER BY w.attack, w.block"
+                "SELECT a.name, w.warnings FROM work w JOIN attacks a ON a.id = w.attack WHERE"
+                " w.warnings != '[]' ORDER BY w.attack, w.block"
             )
         for name, code in rows:
             for sentence in json.loads(code):

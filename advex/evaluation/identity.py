@@ -58,8 +58,8 @@ class About:
     Attributes:
         entries: name -> value, all of them JSON.
         parts: what was hashed: the name of a thing -> the paths of its parts -> their hashes. What
-            a run changes by itself, such
-            as a counter in a closure, is no setting: with its path in ``state`` it does not count.
+            a run changes by itself, such as a counter in a closure, is no setting: with its path in
+            ``state`` it does not count.
     """
 
     entries: dict[str, Any]
@@ -173,8 +173,8 @@ def demand_same(
         told += f"; what differs within: {listed}{more}" if within else ""
         raise InvalidInput(
             f"{where} was begun with something else, and rows of both would be mixed. Changed:"
-            f" {', '.join(changed)} ({told})."
-            " Give another run file, or what the run was begun with"
+            f" {', '.join(changed)} ({told}). Give another run file, or what the run was begun"
+            " with"
         )
 
 

@@ -63,9 +63,8 @@ def _state(path: Path) -> tuple[Any, ...]:
 def read_rows(store: Store, table: Table, attacks: Sequence[str]) -> Iterator[dict[str, Any]]:
     """One dict per example, see ``Figures.rows``."""
     verdicts = store.stream(
-        "SELECT example, attack, status, distance, prediction, confidence,"
-        " gradients, queries, seconds, broken_by"
-        " FROM verdicts ORDER BY example, attack"
+        "SELECT example, attack, status, distance, prediction, confidence, gradients, queries,"
+        " seconds, broken_by FROM verdicts ORDER BY example, attack"
     )
     held = next(verdicts, None)
     confidences = store.stream("SELECT confidence FROM examples ORDER BY id")
@@ -112,11 +111,9 @@ def read_pairs(
 ) -> list[Pair]:
     """The pictures kept at one end, ``most`` of them, no example twice."""
     rows = store.rows(
-        "SELECT p.example, p.attack, p.distance, p.before, p.after,"
-        " v.prediction, v.confidence FROM pictures p"
-        " JOIN verdicts v ON v.attack = p.attack AND v.example = p.example"
-        " WHERE p.place = ?"
-        " ORDER BY p.distance, p.example",
+        "SELECT p.example, p.attack, p.distance, p.before, p.after, v.prediction, v.confidence"
+        " FROM pictures p JOIN verdicts v ON v.attack = p.attack AND v.example = p.example WHERE"
+        " p.place = ? ORDER BY p.distance, p.example",
         (place,),
     )
     best: dict[int, tuple[Any, ...]] = {}

@@ -123,8 +123,7 @@ def held(store: Store, block: Block, attacks: int) -> int:
     last = block.first + len(block) - 1
     found: int = store.one(
         "SELECT count(*) FROM (SELECT example FROM verdicts WHERE example BETWEEN ? AND ? AND"
-        " attack < ? GROUP BY example"
-        " HAVING sum(status = 'held') = ?)",
+        " attack < ? GROUP BY example HAVING sum(status = 'held') = ?)",
         (block.first, last, attacks, attacks),
     )[0]
     return found

@@ -252,8 +252,7 @@ class Runner:
             last = block.first + len(block) - 1
             raise InvalidInput(
                 f"rows {block.first} to {last} of data were changed by somebody while evaluate"
-                f" ran, and arrays of this size are"
-                " not copied: give a copy that nobody writes to"
+                " ran, and arrays of this size are not copied: give a copy that nobody writes to"
             )
 
     def _say(self, name: str, sentences: list[str]) -> None:
@@ -267,8 +266,8 @@ class Runner:
     def _refuse_data(self, reason: str) -> NoReturn:
         raise InvalidInput(
             f"{self.store.path or 'the run'} was begun with something else, and rows of both would"
-            f" be mixed. Changed: data ({reason})."
-            " Give another run file, or what the run was begun with"
+            f" be mixed. Changed: data ({reason}). Give another run file, or what the run was"
+            " begun with"
         )
 
     def _told(self, block: Block, *, worked: bool) -> None:

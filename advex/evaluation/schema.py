@@ -49,14 +49,12 @@ EXAMPLES = (
 )
 WORK = (
     "SELECT w.attack, w.block, w.checks, w.seconds, w.warnings, b.first, b.rows FROM work w LEFT"
-    " JOIN blocks b ON b.id = w.block"
-    " ORDER BY w.attack, w.block"
+    " JOIN blocks b ON b.id = w.block ORDER BY w.attack, w.block"
 )
 VERDICTS = (
     "SELECT attack, example, status, distance, prediction, confidence, gradients, queries,"
-    " seconds, broken_by,"
-    " adversarial IS NULL FROM verdicts WHERE attack = ? AND example >= ? AND example < ? ORDER BY"
-    " example"
+    " seconds, broken_by, adversarial IS NULL FROM verdicts WHERE attack = ? AND example >= ? AND"
+    " example < ? ORDER BY example"
 )
 
 
@@ -86,8 +84,7 @@ def checked_path(run: Any, argument: str = "run") -> Path:
     if name == ":memory:" or name.startswith("file:"):
         raise InvalidInput(
             f"{argument} must be the name of a file, such as 'run.advex'; received {shown(name)},"
-            f" which means something to SQLite"
-            " alone: run=None keeps nothing"
+            " which means something to SQLite alone: run=None keeps nothing"
         )
     return Path(name)
 

@@ -131,9 +131,8 @@ class Seals:
             "SELECT what, attack, number FROM seals WHERE what IN ('input', 'nearest', 'farthest')"
         )
         there = (
-            "SELECT * FROM (SELECT 'input', attack, example FROM verdicts"
-            " WHERE adversarial IS NOT NULL"
-            " UNION ALL SELECT place, attack, example FROM pictures)"
+            "SELECT * FROM (SELECT 'input', attack, example FROM verdicts WHERE adversarial IS"
+            " NOT NULL UNION ALL SELECT place, attack, example FROM pictures)"
         )
         for one, other in ((sealed, there), (there, sealed)):
             for row in self.database.execute(f"{one} EXCEPT {other} LIMIT 1"):

@@ -121,8 +121,7 @@ class Source:
             if x.ndim < 2 or labels.ndim == 0:
                 raise InvalidInput(
                     f"batch {number} of data has shapes {x.shape} and {labels.shape}: batches need"
-                    f" a first axis;"
-                    " is .batch(n) missing?"
+                    " a first axis; is .batch(n) missing?"
                 )
             _demand_alike(x, labels, f"batch {number} of data")
             if len(x):

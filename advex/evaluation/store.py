@@ -97,8 +97,7 @@ class Store:
             why = "which has no checksums" if version < FORMAT else "which a newer advex wrote"
             raise InvalidInput(
                 f"{self.path} has format {version} of run files, {why}; this advex reads {FORMAT}:"
-                f" start a new run, or install"
-                " the advex that began it"
+                " start a new run, or install the advex that began it"
             )
         return fresh
 

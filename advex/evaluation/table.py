@@ -48,8 +48,8 @@ def read_table(store: Store, attacks: int) -> Table:
     """Read the verdicts of so many attacks."""
     question = (
         "SELECT e.id, e.label, e.prediction, e.status, coalesce(sum(v.status = 'broken'), 0),"
-        " coalesce(sum(v.status = 'held'), 0), count(v.status), min(v.distance)"
-        " FROM examples e LEFT JOIN verdicts v ON v.example = e.id GROUP BY e.id ORDER BY e.id"
+        " coalesce(sum(v.status = 'held'), 0), count(v.status), min(v.distance) FROM examples e"
+        " LEFT JOIN verdicts v ON v.example = e.id GROUP BY e.id ORDER BY e.id"
     )
     number, label, prediction, verdict, distance = [], [], [], [], []
     for id_, true, seen, status, broken, held, looked, near in store.stream(question):
@@ -60,9 +60,8 @@ def read_table(store: Store, attacks: int) -> Table:
         verdict.append(VERDICTS.index(worst))
         distance.append(0.0 if worst == "wrong" else math.inf if near is None else near)
     partial = store.rows(
-        "SELECT first, first + rows - 1 FROM blocks b WHERE (SELECT count(*)"
-        " FROM work w WHERE w.block = b.id) < ?"
-        " ORDER BY first",
+        "SELECT first, first + rows - 1 FROM blocks b WHERE (SELECT count(*) FROM work w WHERE"
+        " w.block = b.id) < ? ORDER BY first",
         (attacks,),
     )
     numbers, verdicts = np.asarray(number, "int64"), np.asarray(verdict, "int8")

@@ -170,11 +170,10 @@ def _cut(tensors: list[KerasTensor], weights: list[keras.Variable]) -> list[int]
 def _demand_loss(loss: Any) -> None:
     if not isinstance(loss, KerasTensor):
         raise InvalidType(
-            f"loss must be a symbolic tensor computed from a model's inputs (keras.KerasTensor);"
-            f" received {type(loss).__name__}."
-            " For plain arrays use the framework's own automatic differentiation; an expression of"
-            " weights alone is an array"
-            " already: write it with advex.symbol(weight)"
+            "loss must be a symbolic tensor computed from a model's inputs (keras.KerasTensor);"
+            f" received {type(loss).__name__}. For plain arrays use the framework's own automatic"
+            " differentiation; an expression of weights alone is an array already: write it with"
+            " advex.symbol(weight)"
         )
     if not keras.backend.is_float_dtype(loss.dtype):
         raise InvalidInput(
@@ -194,9 +193,9 @@ def _symbol(thing: Any) -> Symbol:
         )
     if not isinstance(thing, KerasTensor | keras.Variable):
         raise InvalidType(
-            f"variables must be keras.KerasTensor or keras.Variable; received"
-            f" {type(thing).__name__}: a model's input is"
-            " model.input, a layer's weight is layer.kernel"
+            "variables must be keras.KerasTensor or keras.Variable; received"
+            f" {type(thing).__name__}: a model's input is model.input, a layer's weight is"
+            " layer.kernel"
         )
     if not keras.backend.is_float_dtype(thing.dtype):
         raise InvalidInput(

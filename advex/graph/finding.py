@@ -33,9 +33,8 @@ def way(models: Sequence[Opened], tensor: KerasTensor) -> list[Opened]:
             if sum(model.graph is other.graph for other in models) > 1:
                 raise InvalidInput(
                     f"the model {model.node.operation.name!r} is called more than once, so that"
-                    f" {name(tensor)} inside of it"
-                    " stands for more than one value: call its layers one by one on the input that"
-                    " you mean"
+                    f" {name(tensor)} inside of it stands for more than one value: call its layers"
+                    " one by one on the input that you mean"
                 )
             return [model, *further]
     return []
@@ -111,12 +110,10 @@ def where(tensor: KerasTensor) -> str:
     if node is None or node.is_input:
         return (
             "It is an input: of what is asked for, if it was forgotten; or of another graph, and"
-            " model.input of the model at hand"
-            " is meant"
+            " model.input of the model at hand is meant"
         )
     return (
         f"{node.operation.name!r} was called on another input there, perhaps inside a nested"
-        f" model, which has tensors of its own:"
-        " take the output of the call that the loss comes from, or call the nested model's layers"
-        " one by one"
+        " model, which has tensors of its own: take the output of the call that the loss comes"
+        " from, or call the nested model's layers one by one"
     )

@@ -43,14 +43,12 @@ def demand_live(graph: Graph, what: str, variables: Iterable[keras.Variable]) ->
             if _suspicious(array, shapes, id(array) in compared) or _added(step, array):
                 raise InvalidInput(
                     f"{what} holds an array of shape {tuple(array.shape)}, given to"
-                    f" {step.node.operation.name!r}: its values were"
-                    f" computed when that line ran and would never change"
-                    f" ({shown(_backend.to_numpy(array).tolist(), 60)})."
-                    " If it comes from variables, give it as a function, advex.symbol(lambda:"
-                    " sum(model.losses)), or make symbols"
-                    " of the variables, keras.ops.sum(advex.symbol(layer.kernel) ** 2). If it is"
-                    " random, draw it in a layer. If"
-                    " it is meant to be constant, give it as a NumPy array:"
+                    f" {step.node.operation.name!r}: its values were computed when that line ran"
+                    f" and would never change ({shown(_backend.to_numpy(array).tolist(), 60)}). If"
+                    " it comes from variables, give it as a function, advex.symbol(lambda:"
+                    " sum(model.losses)), or make symbols of the variables,"
+                    " keras.ops.sum(advex.symbol(layer.kernel) ** 2). If it is random, draw it in"
+                    " a layer. If it is meant to be constant, give it as a NumPy array:"
                     " keras.ops.convert_to_numpy(array)"
                 )
 

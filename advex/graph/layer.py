@@ -124,10 +124,9 @@ class Gradients(keras.layers.Layer):
         if self.plan.opened or None in self.places:
             raise InvalidInput(
                 f"the model cannot be saved or cloned: the layer {self.name!r} differentiates by a"
-                f" tensor inside a nested model,"
-                " or by a variable that no layer owns. Call the nested model's layers one by one,"
-                " or save the model without"
-                " gradients and add them again after loading"
+                " tensor inside a nested model, or by a variable that no layer owns. Call the"
+                " nested model's layers one by one, or save the model without gradients and add"
+                " them again after loading"
             )
         return {
             **super().get_config(),

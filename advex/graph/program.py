@@ -127,9 +127,8 @@ class Program:
             elif unconnected == "error":
                 raise GradientUnavailable(
                     f"the loss has no gradient with respect to {name(symbol)}: either the loss"
-                    f" does not change with it, or"
-                    " something between them is not differentiable (rounding, argmax, a look-up, a"
-                    " cast to integers)."
+                    " does not change with it, or something between them is not differentiable"
+                    " (rounding, argmax, a look-up, a cast to integers)."
                     ' gradients(..., unconnected="zero") gives zeros for it, unconnected="none"'
                     " gives None"
                 )

@@ -77,8 +77,8 @@ def function(
             of the variables; then all are assigned, those of ``advex.updates`` last.
         training: whether layers run as in training: with dropout, noise, and statistics of the
             batch. What was said when a layer was called, ``layer(x, training=True)``, comes first.
-            (But not ``training=False`` for dropout and noise, whose default
-            it is: Keras keeps no record of who said it.)
+            (But not ``training=False`` for dropout and noise, whose default it is: Keras keeps no
+            record of who said it.)
 
     Returns:
         A function: ``run([array, ...])`` with arrays in the structure of ``inputs`` (a dict of
@@ -197,9 +197,8 @@ def _change(variable: keras.Variable, new: Any) -> Change:
     if is_array(new):
         raise InvalidType(
             f"the new value of {variable.path!r} is an array: it was computed when that line ran,"
-            f" and would be the same at each"
-            f" run. Write it as a function of the old value, ({variable.name}, lambda old: old +"
-            f" 1), or with symbols,"
+            " and would be the same at each run. Write it as a function of the old value,"
+            f" ({variable.name}, lambda old: old + 1), or with symbols,"
             f" advex.symbol({variable.name}) + 1; give a constant as a number or NumPy array"
         )
     live = callable(new) and not isinstance(new, KerasTensor | keras.Variable)
@@ -288,8 +287,7 @@ def updates(optimizer: Any, loss: Any, weights: Any) -> list[Any]:
     if strangers := [weight for weight in owned if id(weight) not in known]:
         raise InvalidInput(
             f"the optimizer was built for other variables, without {name(strangers[0])}: make one"
-            f" of its own for these,"
-            f" type(optimizer).from_config(optimizer.get_config())"
+            " of its own for these, type(optimizer).from_config(optimizer.get_config())"
         )
     losses = [
         optimizer.scale_loss(one) for one in leaves([symbols_of(one) for one in listed(loss)])

@@ -16,9 +16,8 @@ from advex.errors import InvalidInput, InvalidType
 from advex.graph.walk import is_array, name
 
 PHASE = (
-    "The learning phase is no longer an input: advex.function(inputs, outputs, training=True) runs"
-    " layers as in training,"
-    " training=False (the default) as in inference"
+    "The learning phase is no longer an input: advex.function(inputs, outputs, training=True)"
+    " runs layers as in training, training=False (the default) as in inference"
 )
 
 
@@ -37,8 +36,7 @@ def symbols_of(thing: Any) -> Any:
     if not made:
         raise InvalidInput(
             f"{thing.name!r} has no symbolic output, as every subclassed model, and a Sequential"
-            f" one that has not been built:"
-            " call it on an input, model(keras.Input(shape))"
+            " one that has not been built: call it on an input, model(keras.Input(shape))"
         )
     return made[0] if len(made) == 1 else made
 
@@ -108,8 +106,8 @@ def _frozen(thing: Any) -> str:
         return ""
     return (
         ", an array: it was computed when that line ran and would never change. Begin it with a"
-        " symbol: advex.symbol(variable)"
-        " instead of variable, model(model.input) instead of model(array)"
+        " symbol: advex.symbol(variable) instead of variable, model(model.input) instead of"
+        " model(array)"
     )
 
 

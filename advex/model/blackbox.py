@@ -22,8 +22,8 @@ from advex.model.head import LARGEST_PROBABILITY, SMALLEST_PROBABILITY, Head
 from advex.model.protocol import Forward, Model
 
 NO_GRADIENT = (
-    "a BlackBox has no gradient: an attack on it may call problem.logits and"
-    " problem.margin, nothing else"
+    "a BlackBox has no gradient: an attack on it may call problem.logits and problem.margin,"
+    " nothing else"
 )
 NO_CHECKS = (
     "A black box is asked for nothing beyond the attack: the checks of its honesty were left out."
@@ -81,9 +81,9 @@ class Answers(Forward):
             numbers_only = scores.dtype.kind in "iu" and scores.shape == (len(points),)
             raise InvalidInput(
                 "predict must return scores (logits or probabilities), shape"
-                f" {(len(points), self.classes)} for these {len(points)} inputs and"
-                f" {self.classes} classes; it returned shape {scores.shape}"
-                f"{': class numbers are not enough' if numbers_only else ''}"
+                f" {(len(points), self.classes)} for these {len(points)} inputs and {self.classes}"
+                " classes; it returned shape"
+                f" {scores.shape}{': class numbers are not enough' if numbers_only else ''}"
             )
         with np.errstate(over="ignore"):
             return scores.astype("float32")

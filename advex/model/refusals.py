@@ -39,9 +39,8 @@ def demand_rows(asked: int, shape: tuple[Any, ...]) -> None:
     if not shape or shape[0] != asked:
         raise InvalidInput(
             f"the model must answer with one row for each input; for {asked} inputs it answered"
-            f" with shape {tuple(shape)}. If an"
-            " input has several parts, such as the frames of a clip, let the model end in their"
-            " mean"
+            f" with shape {tuple(shape)}. If an input has several parts, such as the frames of a"
+            " clip, let the model end in their mean"
         )
 
 
@@ -72,8 +71,8 @@ def way_in(model: Any) -> str:
     if isinstance(getattr(model, "signatures", None), Mapping) and not callable(model):
         return (
             ", a SavedModel without a call: keras.layers.TFSMLayer(folder,"
-            " call_endpoint='serving_default') is a layer;"
-            " model = keras.Sequential([keras.Input(x.shape[1:]), layer])"
+            " call_endpoint='serving_default') is a layer; model ="
+            " keras.Sequential([keras.Input(x.shape[1:]), layer])"
         )
     if callable(model):
         return (
@@ -102,8 +101,8 @@ def _from_torch() -> str:
         return f", a module of PyTorch: model = {wrapped}"
     return (
         f", a module of PyTorch: set KERAS_BACKEND=torch and model = {wrapped}; or without"
-        " gradients"
-        " advex.BlackBox(lambda x: model(torch.from_numpy(x)).detach().numpy(), classes=10)"
+        " gradients advex.BlackBox(lambda x: model(torch.from_numpy(x)).detach().numpy(),"
+        " classes=10)"
     )
 
 
@@ -129,8 +128,8 @@ def several_inputs(model: keras.Model) -> str:
         f"the model has {len(inputs)} inputs, {', '.join(given)}; fix all but one:"
         f" {' and '.join(others)}, the same for every row (other values in each row are not"
         f" possible yet): {names[chosen]} = keras.Input({tuple(inputs[chosen].shape[1:])});"
-        f" {HOLD_RECIPE.format(names[chosen])};"
-        f" model = keras.Model({names[chosen]}, model({_passed(model, held)}))"
+        f" {HOLD_RECIPE.format(names[chosen])}; model = keras.Model({names[chosen]},"
+        f" model({_passed(model, held)}))"
     )
 
 
@@ -186,9 +185,8 @@ def no_scores(shape: tuple[int | None, ...]) -> InvalidInput:
     if len(shape) > 3:
         return InvalidInput(
             f"{answer}: a class for each pixel (segmentation) is not supported yet; if these are"
-            f" the feature maps of a network"
-            " without its top (include_top=False), give the whole model, with the layers that"
-            " classify"
+            " the feature maps of a network without its top (include_top=False), give the whole"
+            " model, with the layers that classify"
         )
     return InvalidInput(f"{answer}, which has no classes")
 

@@ -212,10 +212,8 @@ def _citation(evaluation: Figures) -> str:
     low, high = result["interval"]
     return (
         f"{'Unfinished: ' if not evaluation.finished else ''}{result['share']} of"
-        f" {count(evaluation.examples)} examples"
-        f" (95 % interval {low} to {high}) not broken by {result['attacks']} within"
-        f" {evaluation.budget};"
-        f" {result['clean']} right without attack. advex {evaluation.versions['advex']},"
-        f" {evaluation.facts['identity']['backend']}, seed {evaluation.seed}, doctor: {doctor},"
-        f" begun {evaluation.facts['began']}."
+        f" {count(evaluation.examples)} examples (95 % interval {low} to {high}) not broken by"
+        f" {result['attacks']} within {evaluation.budget}; {result['clean']} right without attack."
+        f" advex {evaluation.versions['advex']}, {evaluation.facts['identity']['backend']}, seed"
+        f" {evaluation.seed}, doctor: {doctor}, begun {evaluation.facts['began']}."
     )
