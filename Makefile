@@ -82,7 +82,7 @@ check-peers: $(VENV)/user
 	.venv-peers/foolbox/bin/python benchmarks/agreement.py
 
 formulas: $(VENV)/developer
-	ADVEX_CASES=1000 $(BIN)/python -m pytest tests/test_minimum.py -k formula $(PARALLEL)
+	ADVEX_CASES=1000 $(BIN)/python -m pytest tests/attacks/test_minimum.py -k formula $(PARALLEL)
 
 matrix: $(VENV)/developer
 	ADVEX_MATRIX=all KERAS_BACKEND=tensorflow $(BIN)/python -m pytest tests -k "matrix or defaults or contract" $(PARALLEL)

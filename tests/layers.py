@@ -1,8 +1,7 @@
 """The floors of the house, and who imports whom. ``tests/test_package.py`` compares the two.
 
-An import only goes down: to a room further up in a list below. Imports inside functions and those
-for type checkers count as any other. Nor do modules import each other in a circle; there those for
-type checkers do not count, since they run nothing.
+An import only goes down: to a room further up in a list below. Nor do modules import each other in
+a circle. Imports inside functions and those for type checkers count as any other.
 """
 
 import ast
@@ -98,26 +97,10 @@ def named(module, name):
     return f"{module}.{name}" if f"{module}.{name}" in MODULES else module
 
 
-def for_type_checkers(tree):
-    """The nodes that nothing runs: those below ``if TYPE_CHECKING:``."""
-    return {
-        inner
-        for node in ast.walk(tree)
-        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
-        for statement in node.body
-        for inner in ast.walk(statement)
-    }
-
-
-def imports(module, *, running=False):
-    """(imported module, line) of every import in a module's file; with ``running`` of those that
-    run.
-    """
+def imports(module):
+    """(imported module, line) of every import in a module's file."""
     tree = ast.parse(MODULES[module].read_text(encoding="utf-8"))
-    left_out = for_type_checkers(tree) if running else set()
     for node in ast.walk(tree):
-        if node in left_out:
-            continue
         if isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{module}:{node.lineno} is a relative import"
             root, _, rest = str(node.module).partition(".")
@@ -147,11 +130,11 @@ def within(package, module):
     return not package or f"{module}.".startswith(f"{package}.")
 
 
-def arrows(*, running=False):
+def arrows():
     """{(importing module, imported module): line}."""
     found = {}
     for module in MODULES:
-        for imported, line in imports(module, running=running):
+        for imported, line in imports(module):
             for each in runs(module, imported):
                 found.setdefault((module, each), line)
     return found
@@ -185,7 +168,7 @@ def upward(package):
 def circle():
     """Modules that import each other in a circle; empty where there is none."""
     below = {module: set() for module in MODULES}
-    for module, imported in arrows(running=True):
+    for module, imported in arrows():
         below[module].add(imported)
     done, path = set(), []
 

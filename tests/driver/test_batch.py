@@ -3,12 +3,11 @@
 import numpy as np
 import pytest
 from keras import ops
+from toy import Toy, scene, wave_of
 
 from advex.driver.batch import Batch
 from advex.driver.ledger import Jobs
 from advex.driver.shapes import Shapes, power_of_two
-
-from .toy import Toy, scene, wave_of
 
 ANY, FIXED = Shapes(8, ragged=True), Shapes(8, ragged=False)
 WAVE = wave_of(Toy([[9] * 32]), [0])

@@ -6,12 +6,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from toy import Toy, ledger_of, scene, wave_of
 
 from advex.driver.loop import run_wave
 from advex.driver.plan import Wave, one_by_one
 from advex.driver.shapes import Shapes
-
-from .toy import Toy, ledger_of, scene, wave_of
 
 NEVER = 99
 
