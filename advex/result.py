@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypedDict
 
 import numpy as np
 from keras import ops
@@ -63,6 +63,45 @@ class SavedImage:
         return iter([entry.name for entry in fields(self)])
 
 
+class StageInfo(TypedDict):
+    """What one run of an attack did; runs that go on from each other have one line."""
+
+    attack: str
+    seconds: float
+    examples: int
+    broken: int
+    gradients: int
+    queries: int
+
+
+class Info(TypedDict, total=False):
+    """What was done and noticed in a call."""
+
+    head: str | None
+    """What the model's outputs are, such as "softmax"."""
+    goal: str
+    budget: str
+    attack: str
+    seed: int
+    backend: str
+    versions: dict[str, str]
+    warnings: list[str]
+    """Sentences about what is doubtful."""
+    notes: list[str]
+    """Sentences about what was done, and what was taken for what."""
+    fragile: list[int]
+    """Rows whose success did not survive the final judgement."""
+    invalid: list[int]
+    """Rows for which the model answered NaN during the search."""
+    suspicious: list[int]
+    """Rows whose gradients look as if they hid the way."""
+    clean_wrong: int
+    """Rows whose goal was reached before any attack."""
+    checks: dict[str, int]
+    """Queries of the checks of the model's honesty."""
+    stages: list[StageInfo]
+
+
 @dataclass(frozen=True, repr=False, eq=False)
 class Result:
     """The outcome of an attack on n inputs; every array has n rows.
@@ -85,9 +124,7 @@ class Result:
             "fragile" where a success did not survive the final judgement, "invalid" where the
             model answered NaN during the search. A row that is both is "invalid".
         original, goal, budget, classifier: what was given.
-        info: what was done and noticed: ``head``, ``goal``, ``budget``, ``attack``, ``seed``,
-            ``backend``, ``versions``, ``warnings``, ``notes``, ``fragile``, ``invalid``,
-            ``checks``, ``stages``.
+        info: what was done and noticed, see ``Info``.
     """
 
     classifier: Model
@@ -105,12 +142,10 @@ class Result:
     before_confidence: Array
     broken_by: Array
     status: Array
-    info: dict[str, Any] = field(default_factory=dict)
+    info: Info = field(default_factory=lambda: Info())
 
     @classmethod
-    def empty(
-        cls, classifier: Model, x: Array, goal: Goal, budget: Budget, info: dict[str, Any]
-    ) -> Result:
+    def empty(cls, classifier: Model, x: Array, goal: Goal, budget: Budget, info: Info) -> Result:
         """The result of no inputs."""
         whole, real = np.zeros(0, "int64"), np.zeros(0, "float64")
         return cls(

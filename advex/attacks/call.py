@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 import keras
 import numpy as np
+from numpy.typing import ArrayLike
 
 from advex import _backend
 from advex._arrays import Array
@@ -86,8 +87,8 @@ class Attackable(Settings):
     def __call__(
         self,
         model: keras.Model | Model,
-        x: Any,
-        goal: Any = None,
+        x: ArrayLike,
+        goal: Goal | ArrayLike | None = None,
         budget: Budget | None = None,
         *,
         seed: int = 0,

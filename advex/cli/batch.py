@@ -123,7 +123,7 @@ def attacked(job: Job, images: Sequence[Image]) -> tuple[list[Line], dict[str, A
     for row, image in enumerate(some):
         _fill(image.record, result, row, saved.get(row))
         lines.append(_line(image.record, result, row))
-    return lines, result.info
+    return lines, dict(result.info)
 
 
 def _open_rows(

@@ -26,7 +26,7 @@ from advex.driver.shapes import Shapes
 from advex.errors import InvalidInput, ModelWarning
 from advex.goals import Goal, Untargeted
 from advex.model.protocol import Model
-from advex.result import Result, statuses
+from advex.result import Info, Result, statuses
 
 
 class Call(NamedTuple):
@@ -90,7 +90,8 @@ def attacked(call: Call, attack: Any, waves: list[Wave]) -> Result:
     notes += sentences.notes_after(waves, goal, forward.classes)
     said = word.said + said + sentences.after(waves, word, ledger)
     invalid = ledger.nan & ~word.success
-    info = _info(call, attack) | {
+    info = _info(call, attack)
+    seen: Info = {
         "head": forward.head.name,
         "goal": repr(goal) + (" (the model's own predictions)" if own else ""),
         "notes": notes,
@@ -102,6 +103,7 @@ def attacked(call: Call, attack: Any, waves: list[Wave]) -> Result:
         "checks": {"queries": word.spent},
         "stages": ledger.account,
     }
+    info.update(seen)
     for sentence in said:
         warnings.warn(sentence, ModelWarning, stacklevel=5)
     return _result(call, goal, ledger, word, grid, info)
@@ -119,7 +121,7 @@ def _demand_answers(before: dict[str, Array]) -> None:
         )
 
 
-def _info(call: Call, attack: Any) -> dict[str, Any]:
+def _info(call: Call, attack: Any) -> Info:
     """What is known of a call before it begins."""
     return {
         "attack": repr(attack),
@@ -133,7 +135,8 @@ def _info(call: Call, attack: Any) -> dict[str, Any]:
 def _nothing(call: Call, attack: Any) -> Result:
     """The result for no inputs."""
     goal = call.goal or Untargeted(np.zeros(0, "int32"))
-    info = _info(call, attack) | {
+    info = _info(call, attack)
+    nothing: Info = {
         "warnings": [],
         "notes": [],
         "head": None,
@@ -144,12 +147,11 @@ def _nothing(call: Call, attack: Any) -> Result:
         "checks": {"queries": 0},
         "stages": [],
     }
+    info.update(nothing)
     return Result.empty(call.classifier, call.x, goal, call.budget, info)
 
 
-def _result(
-    call: Call, goal: Goal, ledger: Ledger, word: Word, grid: Grid, info: dict[str, Any]
-) -> Result:
+def _result(call: Call, goal: Goal, ledger: Ledger, word: Word, grid: Grid, info: Info) -> Result:
     x, budget, before = call.x, call.budget, word.before
     distance = np.where(word.success, 0.0, np.inf)
     changed = np.flatnonzero(word.success & ~word.clean)

@@ -6,12 +6,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from advex._arrays import Array
 from advex.driver.plan import Wave
+from advex.result import StageInfo
 
 Settle = Callable[[Array, Array], Array]  # points of the search and their rows -> final points
 
@@ -80,7 +81,7 @@ class Ledger:
         self.ranking = np.zeros((count, 0), "int32")
         """The wrong classes of each clean input, the likeliest first."""
         self.notes: dict[str, Array] = {}
-        self.account: list[dict[str, Any]] = []
+        self.account: list[StageInfo] = []
         """What each run did."""
         self._wave = Wave(())
         self._tally = np.zeros((0, 3), "int64")  # examples, gradients, queries of each run
@@ -181,7 +182,8 @@ class Ledger:
         ):
             broken = self.found & ~self._before & (self._settled_by == place)
             share = float(passes[place] / total) if total else 1 / len(self._wave.runs)
-            line = {
+            line: StageInfo = {
+                "attack": run.label,
                 "seconds": seconds * share,
                 "examples": counts[0],
                 "broken": int(broken.sum()),
@@ -190,6 +192,9 @@ class Ledger:
             }
             if run.begin:
                 last = self.account[-1]
-                last |= {name: last[name] + line[name] for name in line if name != "examples"}
+                last["seconds"] += line["seconds"]
+                last["broken"] += line["broken"]
+                last["gradients"] += line["gradients"]
+                last["queries"] += line["queries"]
             else:
-                self.account.append({"attack": run.label} | line)
+                self.account.append(line)
