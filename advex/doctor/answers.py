@@ -88,7 +88,7 @@ def batch_dependent(exam: Examination) -> Outcome:
 )
 def not_logits(exam: Examination) -> Outcome:
     """What the model's head is, and how often its answer is saturated."""
-    head = exam.forward.head
+    head = exam.forward.head.name
     logits = exam.logits(exam.x)
     odds = np.exp(logits - logits.max(axis=1, keepdims=True)).astype("float32")
     sure = float((odds.sum(axis=1, dtype="float32") == 1).mean())

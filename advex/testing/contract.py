@@ -266,22 +266,22 @@ def _last_point(attack: Attack, budgets: tuple[Budget, ...]) -> None:
     inner: Any = first.attack
     if "steps" in {field.name for field in fields(inner)}:
         inner = replace(inner, steps=2 + inner.steps - inner.rounds)
-    walked = walk(inner, model, x, Untargeted(labels), budget, seed=0) if not first.steps else None
+    walked = None  # a part of an attack never runs alone
+    if not first.steps:
+        walked = walk(inner, model, x, Untargeted(labels), budget, seed=0)
+        moved = np.abs(walked.points[-1] - walked.points[-2]).max()
+        # by itself, as soon as the boundary is crossed, for instance
+        stops = type(inner).done is not Attack.done
+        _demand(moved > 0 or (stops and walked.found.all()), f"{attack!r}: the last step moves")
     result = attack(model, x, labels, budget)
     _demand(
         result.success.any(),
         f"{attack!r}: some of {len(x)} inputs of a linear model are broken within {budget!r}",
     )
-    if walked is None:  # a part of an attack, which never runs alone
-        return
-    moved = np.abs(walked.points[-1] - walked.points[-2]).max()
-    # by itself, as soon as the boundary is crossed, for instance
-    stops = type(inner).done is not Attack.done
-    _demand(moved > 0 or (stops and walked.found.all()), f"{attack!r}: the last step moves")
-    same = attack.plan() == [Wave((Run(attack),))] and inner == attack
-    _demand(
-        not same or (result.success == walked.found).all(), f"{attack!r}: the last point is judged"
-    )
+    alone = attack.plan() == [Wave((Run(attack),))] and inner == attack
+    if walked is not None and alone:
+        same = (result.success == walked.found).all()
+        _demand(same, f"{attack!r}: the last point is judged")
 
 
 def _untouched(
