@@ -85,8 +85,8 @@ formulas: $(VENV)/developer
 	ADVEX_CASES=1000 $(BIN)/python -m pytest tests/attacks/test_minimum.py -k formula $(PARALLEL)
 
 matrix: $(VENV)/developer
-	ADVEX_MATRIX=all KERAS_BACKEND=tensorflow $(BIN)/python -m pytest tests -k "matrix or defaults or contract" $(PARALLEL)
-	ADVEX_MATRIX=all KERAS_BACKEND=torch $(BIN)/python -m pytest tests/test_matrix.py $(PARALLEL)
+	ADVEX_MATRIX=all KERAS_BACKEND=tensorflow $(BIN)/python -m pytest tests $(PARALLEL)
+	ADVEX_MATRIX=all KERAS_BACKEND=torch $(BIN)/python -m pytest tests -m backends $(PARALLEL)
 	ADVEX_MATRIX=all KERAS_BACKEND=jax $(BIN)/python -m pytest tests -m backends $(PARALLEL)
 
 clean:

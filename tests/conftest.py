@@ -41,6 +41,8 @@ def pytest_configure(config):
     )
 
 
+MATRIX = os.environ.get("ADVEX_MATRIX") == "all"  # make matrix: every test with every case
+
 # On JAX these are minutes of compiling, and on torch and TensorFlow they run: there in ``make
 # matrix`` only.
 LONG_ON_JAX = {
@@ -52,6 +54,28 @@ LONG_ON_JAX = {
     "test_no_gradient_is_taken",
     "test_momentum_and_nesterov_are_what_their_papers_say",
     "test_ten_thousand_cases_and_none_below_the_certified_radius",
+}
+
+# Of these, each of whose cases takes many seconds, ``make test`` has a covering part; the others
+# differ from it in one attack, norm or model, which other tests have.
+COVERING = {
+    "test_8_bit_results_lie_on_the_grid_and_cost_little": {"CarliniWagner", "FMN"},
+    "test_many_cases_within_one_per_cent_of_the_formula_and_none_below": {
+        "MinimumNorm-linf",
+        "MinimumNorm-l2",
+        "MinimumNorm-l1",
+        "MinimumNorm-l0",
+        "CarliniWagner-l2",
+        "FAB-linf",
+    },
+    "test_few_classes_and_constant_models": {"two-AutoAttack", "constant-Verdict"},
+    "test_fgsm_succeeds_exactly_where_the_formula_says": {
+        "True-linf",
+        "False-l2",
+        "True-l1",
+        "False-l0",
+    },
+    "test_a_model_without_gradient_gives_no_success_and_no_nan": {"2"},
 }
 
 
@@ -99,8 +123,15 @@ def wanted(item):
     """Whether the test runs here at all."""
     if item.get_closest_marker("reference") and not (SHARED / "models").exists():
         return False
-    long = keras.backend.backend() == "jax" and os.environ.get("ADVEX_MATRIX") != "all"
-    return not (long and function_of(item) in LONG_ON_JAX)
+    if MATRIX:
+        return True
+    name = function_of(item)
+    if item.get_closest_marker("matrix"):
+        return False
+    if keras.backend.backend() == "jax" and name in LONG_ON_JAX:
+        return False
+    case = item.name.removeprefix(name)[1:-1]
+    return name not in COVERING or case in COVERING[name]
 
 
 @pytest.fixture(scope="session")
@@ -121,25 +152,24 @@ def fashion():
 
 @pytest.fixture(scope="session")
 def contract():
-    """``check_attack`` on TensorFlow; on JAX and torch the same promises of one call, unless
-    ``whole`` is set.
-
-    The driver is the same code everywhere and whole for some attacks on every backend: there are
-    the programs of a single shape to compile here, not those of ten. All norms of the others on
-    TensorFlow are in ``make matrix``.
+    """``check_attack`` for some attacks, on every backend if ``whole``; for the others the same
+    promises of one call. The driver is the same code for all of them. ``make matrix`` has the whole
+    for every attack in all norms.
     """
 
     def check(attack, budgets, whole=False):
-        if whole or keras.backend.backend() == "tensorflow":
-            check_attack(
-                attack, budgets if whole or os.environ.get("ADVEX_MATRIX") == "all" else budgets[:1]
-            )
+        on_tensorflow = keras.backend.backend() == "tensorflow"
+        if whole or MATRIX or (on_tensorflow and isinstance(attack, WHOLE)):
+            check_attack(attack, budgets if whole or MATRIX else budgets[:1])
         else:
             with warnings.catch_warnings():  # as check_attack does
                 warnings.simplefilter("ignore", advex.errors.AdvexWarning)
                 _brief(attack, budgets[0])
 
     return check
+
+
+WHOLE = (advex.APGD, advex.BIM, advex.CarliniWagner, advex.FMN, advex.Ensemble, advex.SquareAttack)
 
 
 def _brief(attack, budget):

@@ -3,7 +3,6 @@ images that ship with advex.
 """
 
 import inspect
-import os
 import warnings
 
 import keras
@@ -47,10 +46,7 @@ def defaults():
             yield name, value
 
 
-@pytest.mark.skipif(
-    os.environ.get("ADVEX_MATRIX") != "all",
-    reason="minutes: make matrix; every docstring calls its attack",
-)
+@pytest.mark.matrix  # every docstring calls its attack in make test
 @pytest.mark.parametrize(
     ("name", "make"),
     [pair for pair in defaults() if pair[0] not in LONG],

@@ -3,7 +3,6 @@ the reference.
 """
 
 import itertools
-import os
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,10 +56,7 @@ def test_contract(attack, budgets, contract):
     contract(attack, budgets)
 
 
-@pytest.mark.skipif(
-    "ADVEX_MATRIX" not in os.environ,
-    reason="minutes: make matrix; a cell of test_matrix.py has it in make test",
-)
+@pytest.mark.matrix  # a cell of test_matrix.py has it in make test
 def test_contract_of_verdict(monkeypatch):
     # On TensorFlow alone: JAX compiles and torch runs for minutes. test_verdict_on_every_backend
     # runs there. AutoAttack's part for suspicious examples is short here; its members have tests of
