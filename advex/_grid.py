@@ -100,7 +100,7 @@ class Grid:
             moved = ops.where(rows(size <= limit, delta), moved, second)
         return ops.clip(low + (level0 + moved) * span / top, lower, upper)
 
-    # The final word, in float64: sizes are in units of the box's range (L0: elements).
+    # The last word, in float64: sizes are in units of the box's range (L0: elements).
 
     def difference(self, x: Array, x0: Array) -> Array:
         """``x - x0`` in exact coordinates, float64."""

@@ -224,7 +224,7 @@ def class_numbers(name: str, values: Any) -> tuple[Array, tuple[str, ...]]:
 
 
 def _numbers_from(name: str, array: Array) -> str:
-    """How class numbers come from values that are none: the end of the error's sentence."""
+    """How to get class numbers from values that are not: the end of the error's sentence."""
     if array.dtype == bool:
         return f": np.asarray({name}).astype('int32') if True is class 1"
     texts = array.size and all(isinstance(value, str | bytes) for value in array.ravel()[:100])

@@ -207,7 +207,7 @@ def _unapplied(image: Any) -> Iterator[str]:
             name = ImageCms.getProfileDescription(
                 ImageCms.ImageCmsProfile(io.BytesIO(profile))
             ).strip()
-        except Exception:  # Pillow without its colour management, or a profile that is none
+        except Exception:  # Pillow without its colour management, or a broken profile
             name = "unreadable"
         if "srgb" not in name.lower() and "61966" not in name:  # the number of the standard
             yield f"colour profile not applied ({name or 'without a name'})"

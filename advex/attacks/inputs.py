@@ -94,7 +94,7 @@ def checked_inputs(classifier: Model, values: Any, rest: str = "") -> Array:
 
 
 def _of_another_dtype(x: Array, name: str) -> str:
-    """The error about a dtype that is none of those worked with, with the way to one that is."""
+    """The error about a dtype that cannot be attacked, with the way to one that can."""
     start = (
         f"x has dtype {x.dtype}; give 8-bit images as uint8 (0 to 255), everything else as float32"
     )

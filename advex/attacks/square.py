@@ -22,7 +22,7 @@ from advex.errors import InvalidInput
 from advex.goals import Goal
 from advex.losses import margin
 
-NO_PROPOSALS = 3  # queries that are none: the clean input, the start, the last judgement
+NO_PROPOSALS = 3  # queries that propose nothing: the clean input, the start, the last judgement
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -145,7 +145,7 @@ class Budget(Settings):
         """How many 8-bit levels one element may move."""
         return 255
 
-    # The final word, in float64.
+    # The last word, in float64.
 
     @abstractmethod
     def measure(self, delta: Array) -> Array:

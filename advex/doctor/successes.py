@@ -99,7 +99,7 @@ def lost_in_8_bits(exam: Examination) -> Outcome:
         found = f"the inputs are 8-bit images, and so are all {before} successes"
         return ok(found, before=before, after=before)
     if not images.is_image(exam.x):
-        return not_run("the inputs are no pictures")
+        return not_run("the inputs are not pictures")
     after = int(
         sum(
             result._judged_file(result._pixels(row), row)[2] for result, row in exam.broken.values()

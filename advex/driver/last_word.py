@@ -22,7 +22,7 @@ class Word(NamedTuple):
     clean: Array
     success: Array
     fragile: Array
-    """What the search took for a success and is none."""
+    """Rows that the search took for successes, and that do not hold."""
     prediction: Array
     confidence: Array
     spent: int

@@ -258,8 +258,8 @@ class Problem:
         legal = ops.all(flat(ops.logical_and(seen >= self.lower, seen <= self.upper)), axis=1)
         if self._minimise or len(self.lower.shape) > 0:
             return legal
-        # A hair outside, as much as rounding every element may do, is pulled in at the end. Half
-        # precision has longer hair.
+        # Points outside by no more than rounding can do are pulled in at the end. Half precision
+        # rounds more.
         unit = 2.0**-24 * max(map(abs, self._grid.box)) if self.budget.homogeneous else 0.0
         rounding = float(
             self.budget.measure(np.full((1, int(np.prod(self.x0.shape[1:]))), unit))[0]

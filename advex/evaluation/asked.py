@@ -35,7 +35,7 @@ Attacks = Attack | Sequence[Attack] | Mapping[str, Attack] | None
 
 @dataclass(frozen=True)
 class Asked:
-    """What is asked for, but for the data."""
+    """The arguments of an evaluation, checked, without the data."""
 
     classifier: Model
     attacks: dict[str, Attack]

@@ -385,7 +385,7 @@ def test_a_black_box_is_asked_and_the_rest_is_named():
         "D15",
     ]
     assert found["D1"].found == "a black box has no gradients"
-    assert found["D15"].found == "the inputs are no pictures"
+    assert found["D15"].found == "the inputs are not pictures"
     assert (found.gradients, found.queries) == (0, sum(seen))
     assert found["D13"].measure["first"] > 0.3
 
