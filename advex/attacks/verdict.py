@@ -271,8 +271,8 @@ class Verdict(Composite):
     3. Who would fall within 1.4 epsilon by the most hopeful linear estimate so far gets 19 runs
        more, with 9 targets.
     4. AutoAttack itself, for examples whose gradient looks as if it hid the way: it is zero, or a
-       step of a tenth of epsilon does not gain what it promises, or all runs together gain less than a
-       tenth of it.
+       step of a tenth of epsilon does not gain what it promises, or all runs together gain less
+       than a tenth of it.
 
     Raises:
         InvalidInput: at the call, for ``L0``; for a budget without limit.

@@ -18,7 +18,9 @@ def damaged(path: Path | None, how: str) -> InvalidInput:
 
 @contextlib.contextmanager
 def translated(path: Path | None, *, write: bool) -> Iterator[None]:
-    """Errors of SQLite, of text that cannot be decoded and of numbers that are too large, as errors of advex."""
+    """Errors of SQLite, of text that cannot be decoded and of numbers that are too large, as errors
+    of advex.
+    """
     try:
         yield
     except sqlite3.Error as problem:
