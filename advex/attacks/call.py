@@ -51,7 +51,7 @@ class Attackable(Settings):
 
     @property
     def default_budget(self) -> Budget | None:
-        """The budget of a call that names none. None: there must be one."""
+        """The budget of a call that names none. None: a budget is required."""
         return None
 
     @abstractmethod
@@ -108,8 +108,8 @@ class Attackable(Settings):
             budget: how far each input may be moved, such as ``Linf(8/255)``.
             seed: decides all random numbers, together with each input's content.
             batch_size: examples per step, the memory's limit; no result depends on it.
-            progress: True or False for a bar, None for a bar if it takes long and somebody watches,
-                or a function ``progress(done, total, found)``.
+            progress: True or False for a bar, None for a bar if the call is slow and somebody
+                watches, or a function ``progress(done, total, found)``.
             start: where to begin, for attacks that look for the smallest perturbation: the
                 ``Result`` of another attack on ``x``, or points of the shape of ``x``.
 

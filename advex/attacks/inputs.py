@@ -23,7 +23,6 @@ SEVERAL = (
     f" ...): image = keras.Input(image_shape); {HOLD_RECIPE.format('image')}; model ="
     " keras.Model(image, model([image, hold(other)]))"
 )
-OTHERWISE = "Give other numbers as x.astype('float32')."
 
 
 def checked_inputs(classifier: Model, values: Any, rest: str = "") -> Array:

@@ -1,4 +1,4 @@
-"""What others write to the terminal: warnings become short lines, Keras wakes in silence."""
+"""What others write to the terminal: warnings become short lines, Keras is imported silently."""
 
 from __future__ import annotations
 

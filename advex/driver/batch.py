@@ -58,10 +58,10 @@ class Batch:
             return
         places, free = np.arange(len(self.jobs)), np.flatnonzero(~self.taken)
         places[free] = len(self.jobs) + np.arange(len(free))
-        self._rows, self.jobs = both.taken(places), every.of(places)
+        self._rows, self.jobs = both.picked(places), every.of(places)
 
     def ended(self, ends: Array, limited: bool) -> tuple[Array, Array]:
-        """Which seats are finished, and which of them for want of steps only.
+        """Which seats are finished, and which of them only because they ran out of steps.
 
         Args:
             ends: the step that each run of the wave no longer takes.
@@ -75,7 +75,7 @@ class Batch:
         return (settled | over) & self.taken, over
 
     def steps_left(self, ends: Array) -> int:
-        """How many steps no row is out of steps."""
+        """Steps until the first row runs out."""
         return int((ends[self.jobs.run] - _host(self.rows.step))[self.taken].min())
 
     def judge(self, over: Array, finish: Callable[[Rows], Rows]) -> None:
@@ -89,10 +89,10 @@ class Batch:
         else:
             index, rest = np.flatnonzero(over), np.flatnonzero(~over)
             more = np.repeat(index[:1], self._shapes.judged(len(index)) - len(index))
-            judged = finish(rows.taken(np.concatenate([index, more])))
+            judged = finish(rows.picked(np.concatenate([index, more])))
             judged = judged.map(lambda leaf: leaf[: len(index)])
             back = np.argsort(np.concatenate([rest, index]), kind="stable")
-            self._rows = rows.taken(rest).joined(judged).taken(back)
+            self._rows = rows.picked(rest).joined(judged).picked(back)
 
     def outcome(self, notes: Iterable[str]) -> Outcome:
         """What the seats have to say; ``notes`` are entries of the memory."""
@@ -127,7 +127,7 @@ class Batch:
             index = np.where(live, np.arange(seats), kept[0])
         if live.all() and size == seats:
             return
-        rows = self.rows.taken(index)
+        rows = self.rows.picked(index)
         self._rows = rows._replace(live=ops.convert_to_tensor(live))
         self.jobs = Jobs(np.where(live, row[index], -1), np.where(live, run[index], -1))
 

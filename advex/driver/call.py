@@ -42,7 +42,7 @@ class Call(NamedTuple):
     progress: Progress = None
     start: Array | None = None
     multiple: int = 1
-    """Batches are filled up to multiples of so many rows. Kernels remember something for every size
+    """Batches are filled up to multiples of so many rows. Kernels cache something for every size
     that they have seen: long evaluations keep the number of sizes small."""
 
 
@@ -52,7 +52,7 @@ def attacked(call: Call, attack: Any, waves: list[Wave]) -> Result:
     """
     if not len(call.x):
         return _nothing(call, attack)
-    # Whatever becomes of the user's own arrays meanwhile.
+    # The caller may modify its arrays meanwhile.
     call = call._replace(x=call.x.copy(), start=None if call.start is None else call.start.copy())
     classifier, x, grid = call.classifier, call.x, Grid(call.x.dtype, call.classifier.box)
     shapes = Shapes.of_call(len(x), x.shape[1:], call.batch_size, classifier.metered, call.multiple)
@@ -65,7 +65,7 @@ def attacked(call: Call, attack: Any, waves: list[Wave]) -> Result:
     _demand_answers(look.before)
     forward, own = look.judge.forward, goal is None
     goal = Untargeted(look.before["prediction"]) if goal is None else goal
-    # By now a black box has shown what its scores are, and a model that has changed what it is.
+    # By now the kind of scores is known, even for a black box or a changed model.
     goal = goal.check(len(x), forward.classes).of(forward.head.independent)
     notes = sentences.notes_before(look, classifier, goal, own)
     said = sentences.before(look, goal, own, call.budget, grid)
@@ -81,7 +81,7 @@ def attacked(call: Call, attack: Any, waves: list[Wave]) -> Result:
     chosen = sensible(waves, goal, ranked, notes)
     said += unseeded(chosen, programs, scene)
     report = Report(call.progress, len(x))
-    # A black box is asked nothing needless; and who looks for the smallest wants every run.
+    # Avoid needless queries of a black box; a search for the smallest needs every run.
     together = call.budget.limited and not classifier.metered
     for wave in chosen if together else one_by_one(chosen):
         run_wave(wave, ledger, programs.of(wave.attack), shapes, scene, report)

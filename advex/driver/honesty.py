@@ -1,4 +1,4 @@
-"""Does the model answer honestly: twice alike, whatever its neighbours, compiled as by itself?"""
+"""Does the model answer honestly: the same answer twice, in any batch, compiled or not?"""
 
 from __future__ import annotations
 

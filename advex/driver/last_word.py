@@ -41,7 +41,7 @@ def last_word(look: Look, classifier: Model, ledger: Ledger, scene: Scene, ranke
     if after is not None and not classifier.metered and odd not in (NEIGHBOURS, RANDOM):
         same, more = alike(classifier, judge, points[moved], after["logits"])
         spent += more
-        if not same:  # it shows beside the boundary only
+        if not same:  # it shows only near the boundary
             judge.singly, spent = True, spent + len(x) + len(moved)
             said.append(NEIGHBOURS)
             before = judge(x, goal, ranked)

@@ -90,7 +90,7 @@ class Ledger:
         self._settled_by = np.zeros(count, "int64")
 
     def clean(self, reached: Array, ranking: Array) -> None:
-        """What the first look has shown: who is wrong already. One query each."""
+        """What the first look has shown: which rows are misclassified already. One query each."""
         self.queries += 1
         self.found |= reached
         self.size[reached] = 0

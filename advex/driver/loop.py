@@ -95,9 +95,9 @@ def run_wave(
 ) -> None:
     """The runs of a wave over all rows that still need them, side by side as far as there is room.
 
-    Of the jobs, those of the first run enter first, so that a full batch does no more than one run
-    after the other. A row for which an earlier run has succeeded leaves the later ones. So what is
-    found, and by which run, is what the runs would find one by one.
+    Of the jobs, those of the first run enter first, so that a full batch does no more work than
+    running them in sequence. A row for which an earlier run has succeeded leaves the later ones. So
+    what is found, and by which run, is what the runs would find one by one.
 
     Args:
         wave: what runs.

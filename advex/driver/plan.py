@@ -69,7 +69,7 @@ class Run:
 
     @property
     def end(self) -> int:
-        """The step that it no longer takes."""
+        """One past its last step."""
         return self.begin + (self.attack.rounds if self.steps is None else self.steps)
 
     @property
@@ -147,8 +147,8 @@ def _alike(one: Wave, other: Wave) -> bool:
 
 
 def one_by_one(waves: Iterable[Wave]) -> list[Wave]:
-    """The same runs, each in a wave of its own: no run is begun that an earlier success makes
-    needless.
+    """The same runs, each in a wave of its own: no run starts once an earlier success makes
+    it unnecessary.
     """
     return [replace(wave, runs=(run,)) for wave in waves for run in wave.runs]
 

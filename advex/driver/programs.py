@@ -104,7 +104,9 @@ class Programs:
     def _flattened(
         self, attack: Leaf, part: Part, structure: Any, count: int
     ) -> Callable[..., Any]:
-        """``part`` as a function of tensors alone. It outlives this call, and keeps none of it."""
+        """``part`` as a function of tensors alone. It outlives this call, and holds no reference to
+        it.
+        """
         forward, grid, goal, limit = self.forward, self.grid, self.goal, self.limit
         differentiable, numbers = self.classifier.differentiable, len(self.common)
 

@@ -73,7 +73,7 @@ class Rows(NamedTuple):
         rows: Rows = tree.map_structure(function, self)
         return rows
 
-    def taken(self, index: Array) -> Rows:
+    def picked(self, index: Array) -> Rows:
         """The rows of these numbers."""
         return self.map(lambda leaf: _backend.gather(leaf, index))
 

@@ -76,7 +76,7 @@ def after(waves: list[Wave], word: Word, ledger: Ledger) -> list[str]:
     if flat.any():
         said.append(
             f"The gradient was exactly zero at the start for {int(flat.sum())} of {len(flat)}"
-            " inputs: gradient attacks cannot say how far the model holds there."
+            " inputs: gradient attacks cannot say how robust the model is there."
         )
     if invalid.any():
         said.append(

@@ -8,7 +8,7 @@ import numpy as np
 
 from advex import _backend
 
-REFILL = 8  # fresh rows join when one seat in so many is free
+REFILL = 8  # fresh rows join when one seat in REFILL is free
 SHRINK = 4  # a batch becomes so many times smaller, where each new size is compiled
 
 
