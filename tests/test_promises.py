@@ -291,7 +291,7 @@ class ClaimsFound(Cheat):
     steps: int = 2
 
     def step(self, problem, x, memory):
-        problem._state["found"] = ops.ones_like(problem._state["found"])
+        problem._rows = problem._rows._replace(found=ops.ones_like(problem.found))
         return x, memory
 
 
