@@ -133,6 +133,16 @@ def test_nan_in_a_later_run_leaves_an_earlier_success_alone():
     assert ledger.found[0] and not ledger.nan[0]
 
 
+def test_an_earlier_success_counts_though_a_later_run_has_met_nan_before():
+    ledger = a_ledger(1)
+    ledger.open(a_wave(2))
+    now = jobs((0, 0), (0, 1))
+    ledger.record(now, outcome(2, nan=[False, True]), np.array([False, True]))
+    assert ledger.nan[0]
+    ledger.record(now, outcome(2, found=[True, False]), np.array([True, False]))
+    assert ledger.found[0] and not ledger.nan[0] and ledger.broken_by[0] == "Leaf(target 1)"
+
+
 def test_of_successes_the_smaller_is_kept():
     ledger = a_ledger(2, limited=False)
     for size, kept in ((0.5, 1), (0.7, 1), (0.3, 2)):
