@@ -68,7 +68,7 @@ lint: $(VENV)/developer
 
 types: $(VENV)/developer
 	$(BIN)/mypy
-	$(BIN)/pyright
+	$(BIN)/pyright --pythonpath $(BIN)/python
 
 bench: $(VENV)/user
 	$(BIN)/python benchmarks/step_cost.py --with-peers

@@ -79,6 +79,12 @@ def test_multiples():
     assert batch.rows.seats == 4
 
 
+def test_a_batch_is_never_filled_beyond_its_room():
+    shapes = Shapes(6, multiple=4)
+    assert [shapes.filled(count, 6) for count in (1, 4, 5, 6)] == [4, 4, 6, 6]
+    assert [shapes.fresh(room) for room in (3, 4, 5, 6)] == [3, 4, 4, 4]
+
+
 def test_ended_and_out_of_steps():
     batch = seated(ANY, [0, 1, 2, 3])
     batch.rows = batch.rows._replace(
