@@ -54,6 +54,15 @@ LONG_ON_JAX = {
     "test_no_gradient_is_taken",
     "test_momentum_and_nesterov_are_what_their_papers_say",
     "test_ten_thousand_cases_and_none_below_the_certified_radius",
+    "test_grad_cam",
+    "test_exceptions_pass_through_and_leave_all_intact",
+    "test_bim_takes_steps_of_the_stated_size",
+    "test_check_attack_sees_an_attack_that_does_nothing",
+    "test_every_point_on_the_way_is_inside",
+    "test_other_boxes_scale_epsilon_and_distance",
+    "test_an_attack_of_ones_own_that_asks_several_times",
+    "test_random_layers_as_transforms_are_said_to_be_random",
+    "test_fgsm_succeeds_exactly_where_the_formula_says",
 }
 
 # Of these, each of whose cases takes many seconds, ``make test`` has a covering part; the others
