@@ -27,7 +27,8 @@ import pytest
 from keras import ops
 
 import advex
-from advex.testing import check_attack, inside, small_network
+from advex.testing import check_attack, small_network
+from advex.testing.exact import inside
 
 HERE = Path(__file__).parent
 SHARED = HERE.parents[1] / "shared"  # larger networks, beside this checkout or not there

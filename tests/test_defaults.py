@@ -12,7 +12,7 @@ import pytest
 import advex
 from advex import zoo
 from advex.errors import AdvexWarning
-from advex.testing import inside
+from advex.testing.exact import inside
 
 USUAL = (advex.Linf(2 / 255), advex.L2(0.25), advex.L1(2.0), advex.L0(3))
 COUNT = 4

@@ -21,7 +21,7 @@ import pytest
 import advex
 from advex.attacks.autoattack import VERSIONS
 from advex.errors import AdvexError, AdvexWarning
-from advex.testing import inside
+from advex.testing.exact import inside
 
 pytestmark = pytest.mark.backends
 

@@ -16,7 +16,8 @@ from keras import layers, ops
 import advex
 from advex._grid import Grid
 from advex.errors import AttackError, ModelWarning
-from advex.testing import inside, linear_data, linear_model, small_network
+from advex.testing import linear_data, linear_model, small_network
+from advex.testing.exact import inside
 
 BACKEND = keras.backend.backend()
 backends = pytest.mark.backends

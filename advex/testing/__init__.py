@@ -6,14 +6,11 @@ from typing import TYPE_CHECKING
 
 from advex._others import face
 from advex.testing.contract import check_attack
-from advex.testing.exact import inside
 from advex.testing.models import linear_data, linear_extreme, linear_model, small_network
-from advex.testing.walk import Walk, stepwise, walk
+from advex.testing.walk import stepwise, walk
 
 __all__ = [
-    "Walk",
     "check_attack",
-    "inside",
     "linear_data",
     "linear_extreme",
     "linear_model",

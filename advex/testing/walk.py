@@ -48,8 +48,8 @@ def walk(
 
     Example:
         >>> import advex
-        >>> x, labels = linear_data(4)
-        >>> len(walk(advex.BIM(steps=5), linear_model(), x, labels, advex.Linf(0.1)).points)
+        >>> model, (x, labels) = advex.testing.linear_model(), advex.testing.linear_data(4)
+        >>> len(walk(advex.BIM(steps=5), model, x, labels, advex.Linf(0.1)).points)
         6
     """
     run, call = _one_run(attack), _checked(attack, model, x, goal, budget, seed)
@@ -79,10 +79,10 @@ def stepwise(
 
     Example:
         >>> import advex
-        >>> x, labels = linear_data(4)
-        >>> seen = stepwise(advex.BIM(steps=3), linear_model(), x, labels, advex.Linf(0.1))
-        >>> [bool(each.found.any()) for each in seen]
-        [False, True, True, True]
+        >>> model, (x, labels) = advex.testing.linear_model(), advex.testing.linear_data(4)
+        >>> seen = stepwise(advex.BIM(steps=3), model, x, labels, advex.Linf(0.1))
+        >>> [each.points.shape for each in seen]
+        [(4, 12), (4, 12), (4, 12), (4, 12)]
     """
     return by_hand(_one_run(attack), *_checked(attack, model, x, goal, budget, seed))
 

@@ -415,7 +415,7 @@ def test_killed_at_every_transaction(case, tmp_path, monkeypatch):
 CHILD = """
 import sys, time, signal, os, threading, random
 sys.path[:0] = {paths!r}
-from tests import test_evaluate as t
+import test_evaluate as t
 case = t.network(), *t.examples(t.network())
 print("ready", flush=True)
 if {delay} >= 0:
@@ -433,7 +433,11 @@ def test_killed_at_random_moments(case, tmp_path):
     for number in range(int(os.environ.get("ADVEX_KILLS", "2"))):
         run = tmp_path / f"{number}.advex"
         delay = float(random.uniform(0.05, 2.5))
-        code = CHILD.format(paths=[str(Path(__file__).parents[2])], delay=delay, run=str(run))
+        code = CHILD.format(
+            paths=[str(Path(__file__).parent), str(Path(__file__).parents[1])],
+            delay=delay,
+            run=str(run),
+        )
         done = subprocess.run(
             [sys.executable, "-c", code], capture_output=True, text=True, check=False
         )

@@ -18,8 +18,9 @@ import pytest
 import advex
 from advex import report, zoo
 from advex.doctor import CHECKS
+from advex.doctor.checks import Outcome
 from advex.errors import InvalidInput
-from advex.evaluation import Diagnosis, Evaluation, Finding, page
+from advex.evaluation import Diagnosis, Evaluation, page
 from advex.evaluation.page import curve_chart, numbers, pictures, repeat
 from advex.evaluation.store import Store
 from advex.evaluation.values import packed
@@ -137,9 +138,7 @@ def run(case):
 
 
 def finding(name="D3", status="flag", found="7 of 12 lie"):
-    title, means, advice = CHECKS[name]
-    said = status in ("flag", "noted")
-    return Finding(name, title, status, found, means if said else "", advice if said else "", {})
+    return CHECKS[name].finding(Outcome(status, found, {}))
 
 
 def diagnosis(**status):
@@ -363,14 +362,14 @@ def test_flags_stand_beside_the_headline(run):
     )
     assert "Not run: D10 not converged." in top and "D15" not in top
     rest = page.text.partition("What the doctor found")[2]
-    assert all(f"{name} {CHECKS[name][0]}" in rest for name in CHECKS)
+    assert all(f"{name} {CHECKS[name].name}" in rest for name in CHECKS)
     for words in (
         "▲ flag",
         "✓ ok",
         f"{numbers.NONE} not run",
         "• noted",
-        CHECKS["D3"][1],
-        CHECKS["D8"][2],
+        CHECKS["D3"].means,
+        CHECKS["D8"].advice,
     ):
         assert words in rest
     few = Page(report.fragment(found)).text

@@ -13,6 +13,7 @@ from keras import layers, ops
 import advex
 from advex.errors import InvalidInput, ModelWarning
 from advex.testing import linear_model, small_network
+from advex.testing.exact import inside
 
 JAX = keras.backend.backend() == "jax"  # there a compilation takes longer than all the rest
 BUDGET = advex.Linf(0.2)
@@ -439,7 +440,7 @@ def test_the_same_problem_in_another_box(box, budget):
     result = advex.FGSM()(classifier, scaled, None, budget)
     assert (result.success == plain.success).all()
     np.testing.assert_allclose(result.distance, plain.distance, rtol=1e-3)
-    assert advex.testing.inside(result.x, scaled, budget, box)
+    assert inside(result.x, scaled, budget, box)
 
 
 @pytest.mark.parametrize("box", [(0, 255), (-1, 1), (0.3, 0.7)])
