@@ -9,9 +9,9 @@
 # make bench        what a step costs beside the bare gradient, and beside other libraries where they can be installed;
 #                   AutoAttack and Verdict beside the reference implementation (half an hour); memory of an evaluation
 # make check-peers  FGSM and BIM against Foolbox's, example by example
-# make matrix       every attack in every norm, with and without a limit, in every way of calling, on the three backends; make test
+# make matrix       every test with every case on the three backends: every attack in every norm and way of calling; make test
 #                   runs a part of it
-# make formulas     the smallest changes of 1,000 inputs of a linear model against the formula (two minutes; 200 in make test)
+# make formulas     the smallest changes of 1,000 inputs of a linear model against the formula (two minutes; of six attacks 200 in make test)
 
 PYTHON ?= python3
 VENV := .venv
