@@ -53,7 +53,18 @@ if TYPE_CHECKING:
     from advex.budgets import L0, L1, L2, Budget, Linf
     from advex.driver.problem import Problem
     from advex.evaluation import Evaluation, evaluate
-    from advex.goals import Goal, Targeted, Untargeted
+    from advex.goals import (
+        AllOf,
+        AnyOf,
+        Goal,
+        MultiLabel,
+        Output,
+        Regression,
+        Segmentation,
+        Targeted,
+        TopK,
+        Untargeted,
+    )
     from advex.graph import function, gradients, jacobian, symbol, updates
     from advex.model.blackbox import BlackBox
     from advex.model.classifier import Classifier
@@ -74,6 +85,8 @@ __all__ = [
     "PDGD",
     "PDPGD",
     "PGD",
+    "AllOf",
+    "AnyOf",
     "Attack",
     "AutoAttack",
     "AveragedGradient",
@@ -92,13 +105,18 @@ __all__ = [
     "Linf",
     "MinimumNorm",
     "MomentumIterative",
+    "MultiLabel",
     "NesterovIterative",
+    "Output",
     "Problem",
+    "Regression",
     "Restarts",
     "Result",
+    "Segmentation",
     "SigmaZero",
     "SquareAttack",
     "Targeted",
+    "TopK",
     "Untargeted",
     "Verdict",
     "__version__",
@@ -157,7 +175,18 @@ _HOMES = {
     ),
     "budgets": ("L0", "L1", "L2", "Budget", "Linf"),
     "evaluation": ("Evaluation", "evaluate"),
-    "goals": ("Goal", "Targeted", "Untargeted"),
+    "goals": (
+        "AllOf",
+        "AnyOf",
+        "Goal",
+        "MultiLabel",
+        "Output",
+        "Regression",
+        "Segmentation",
+        "Targeted",
+        "TopK",
+        "Untargeted",
+    ),
     "graph": ("function", "gradients", "jacobian", "symbol", "updates"),
     "driver.problem": ("Problem",),
     "model.blackbox": ("BlackBox",),

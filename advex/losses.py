@@ -10,34 +10,16 @@ from keras import ops
 
 from advex._arrays import Tensor
 from advex._others import face
-from advex.errors import InvalidType
-from advex.goals import Goal, others, picked
+from advex.goals.base import Goal, about_scores
+from advex.goals.classes import entropy_of, picked
 
 __all__ = ["confidence", "cross_entropy", "dlr", "margin"]
 
-SATURATED = -64.0
-"""Log-odds below which the gradient of cross-entropy (``exp`` of it) is on its way to underflow in
-float32.
-"""
-
-
-def _labels(goal: Goal, loss: str) -> Tensor:
-    labels = getattr(goal, "labels", None)
-    if labels is None:
-        raise InvalidType(
-            f"losses.{loss} needs a goal with labels; {type(goal).__name__} has none: use"
-            f" losses.margin"
-        )
-    return labels
-
-
-def log_odds(logits: Tensor, labels: Tensor) -> Tensor:
-    """log of the odds against each example's class, ``log((1 - p) / p)``: shape (batch,)."""
-    return ops.logsumexp(others(logits, labels), axis=1) - picked(logits, labels)
-
 
 def cross_entropy(logits: Tensor, goal: Goal) -> Tensor:
-    """Cross-entropy of the label (untargeted), or minus that of the target (targeted).
+    """Cross-entropy of the label (untargeted), or minus that of the target (targeted); for other
+    goals the smooth loss that their docstring names, or the margin where a goal of your own has no
+    ``labels`` and no ``entropy``.
 
     ``-log p = softplus(u)``, where ``u = log((1 - p) / p)``. Computed so, its gradient keeps its
     relative precision however sure the model is; the usual form cancels to zero from p = 1 - 1e-7
@@ -45,19 +27,13 @@ def cross_entropy(logits: Tensor, goal: Goal) -> Tensor:
     gradient is that of a smooth margin: no example is stuck.
 
     Args:
-        logits: shape (batch, classes).
-        goal: a goal with ``labels``.
+        logits: what the model answers: for a goal about classes (batch, classes).
+        goal: the goal.
 
     Returns:
-        Shape (batch,), in nats.
+        Shape (batch,), in nats where it is about classes.
     """
-    labels = _labels(goal, "cross_entropy")
-    u = log_odds(logits, labels)
-    # the target must beat the other units, and its own sigmoid must rise
-    if goal.targeted and goal.independent:
-        u = ops.logaddexp(u, -picked(logits, labels))
-    value = ops.where(u > SATURATED, ops.softplus(ops.maximum(u, SATURATED)), u - SATURATED)
-    return -value if goal.targeted else value
+    return entropy_of(logits, goal)
 
 
 def margin(logits: Tensor, goal: Goal) -> Tensor:
@@ -69,10 +45,23 @@ def margin(logits: Tensor, goal: Goal) -> Tensor:
 
 def confidence(logits: Tensor, goal: Goal) -> Tensor:
     """The raw probability of the target (targeted), or minus that of the label (untargeted): what
-    the old tutorials climb.
+    the old tutorials climb. The margin where the goal is not about one class for each example.
     """
-    probability = picked(goal.probabilities(logits), _labels(goal, "confidence"))
+    labels = getattr(goal, "labels", None)
+    if not _of_classes(logits, labels):
+        return goal.margin(logits)
+    probability = picked(goal.probabilities(logits), labels)
     return probability if goal.targeted else -probability
+
+
+def _of_classes(answer: Tensor, labels: Tensor | None) -> bool:
+    """Whether an answer is scores (batch, classes), and there is one label for each example."""
+    return labels is not None and len(labels.shape) == 1 and has_classes(answer)
+
+
+def has_classes(answer: Tensor) -> bool:
+    """Whether an answer is one row of scores for each example, (batch, classes)."""
+    return len(getattr(answer, "shape", ())) == 2
 
 
 def spread(goal: Goal) -> int:
@@ -85,15 +74,15 @@ def dlr(logits: Tensor, goal: Goal) -> Tensor:
     does not matter.
 
     Untargeted: margin / (z1 - z3); targeted: margin / (z1 - (z3 + z4) / 2), with z1 >= z2 >= ...
-    the sorted logits. A model with fewer than 3 (targeted: 4) classes has no such spread: the
-    margin itself is used.
+    the sorted logits. A model with fewer than 3 (targeted: 4) classes, or a goal that is not about
+    one class for each example, has no such spread: the margin itself is used.
 
     Reference: Croce and Hein, Reliable evaluation of adversarial robustness with an ensemble of
     diverse parameter-free attacks, 2020. Deviation: a ``Targeted`` goal does not know the true
     label; its margin is to the best other class.
     """
     needed = spread(goal)
-    if logits.shape[1] < needed:
+    if not (about_scores(goal) and has_classes(logits)) or logits.shape[1] < needed:
         return goal.margin(logits)
     ordered, _ = ops.top_k(logits, needed)
     low = (ordered[:, 2] + ordered[:, 3]) / 2 if goal.targeted else ordered[:, 2]

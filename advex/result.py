@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal, TypedDict
 
 import numpy as np
-from keras import ops
+from keras import ops, tree
 
 from advex import _backend, images
 from advex._arrays import Array
@@ -95,6 +95,8 @@ class Info(TypedDict, total=False):
     """Rows for which the model answered NaN during the search."""
     suspicious: list[int]
     """Rows whose gradients look as if they hid the way."""
+    until: str
+    """What ended a row: "success" or "end"."""
     clean_wrong: int
     """Rows whose goal was reached before any attack."""
     checks: dict[str, int]
@@ -109,9 +111,16 @@ class Result:
     Attributes:
         x: adversarial inputs, dtype and shape of the original; the original itself where the attack
             failed.
+        attempt: how far each row came: the same as ``x``, but where the attack failed the last
+            point that it reached, inside budget and box; with ``until="end"`` the point at which
+            the goal was exceeded most.
         success: whether the goal is reached by that very row, inside budget and box, (n,) bool.
-        prediction: the class predicted for that row, (n,) int.
-        confidence: the probability of that class, (n,) float.
+        prediction: what the model says about that row: the class predicted, (n,) int; for other
+            goals what their docstring says; for goals over several outputs a dict.
+        confidence: the probability of that class, (n,) float, likewise.
+        margin: the goal's margin at ``attempt``, (n,) float64, above 0 where it is crossed; where
+            the attack failed as the search has seen it.
+        margin_before: the same for the original.
         distance: size of the change in the budget's norm, in units of the box's range, (n,)
             float64: 0 where the input was wrong already, inf where the attack failed.
         gradients: backward passes spent on each row, (n,) int.
@@ -132,14 +141,17 @@ class Result:
     goal: Goal
     budget: Budget
     x: Array
+    attempt: Array
     success: Array
-    prediction: Array
-    confidence: Array
+    prediction: Any
+    confidence: Any
+    margin: Array
     distance: Array
     gradients: Array
     queries: Array
-    before: Array
-    before_confidence: Array
+    before: Any
+    before_confidence: Any
+    margin_before: Array
     broken_by: Array
     status: Array
     info: Info = field(default_factory=lambda: Info())
@@ -154,6 +166,9 @@ class Result:
             goal=goal,
             budget=budget,
             x=x.copy(),
+            attempt=x.copy(),
+            margin=real,
+            margin_before=real,
             success=np.zeros(0, bool),
             prediction=whole,
             confidence=real,
@@ -285,16 +300,13 @@ class Result:
         back = images.read(
             path, channels=1 if pixels.ndim == 2 or pixels.shape[-1] == 1 else 3
         ).pixels.reshape(pixels.shape)
-        prediction, confidence, verified, distance, reason = self._judged_file(back, row)
+        after, confidence, verified, distance, reason = self._judged_file(back, row)
         levels = int(np.abs(back.astype("int16") - original.astype("int16")).max(initial=0))
-        before, after = (
-            self.classifier.caption(int(self.before[row])),
-            self.classifier.caption(prediction),
-        )
+        before = self._words(self.before, self.before_confidence, row)
         return SavedImage(path, row, before, after, confidence, levels, verified, distance, reason)
 
-    def _judged_file(self, pixels: Array, row: int) -> tuple[int, float, bool, float, str]:
-        """8-bit pixels judged by the model: prediction, its probability, whether they reach the
+    def _judged_file(self, pixels: Array, row: int) -> tuple[str, float, bool, float, str]:
+        """8-bit pixels judged by the model: what it says, how sure it is, whether they reach the
         goal inside the budget, their distance from the input, and why not.
         """
         grid = Grid(np.dtype("uint8"), self.classifier.box)
@@ -304,20 +316,22 @@ class Result:
                 for name, values in self.goal.rows().items()
             }
         )
-        working = grid.working(pixels[None])
-        logits = self.classifier.judge(working)(ops.convert_to_tensor(working))
-        forward = self.classifier.forward(working)
-        probability = _backend.to_numpy(forward.head.probabilities(logits))[0]
-        reached = bool(_backend.to_numpy(goal.reached(logits, forward.slack))[0])
-        prediction = int(probability.argmax())
+        working, reading = grid.working(pixels[None]), self.goal.reading
+        answer = self.classifier.judge(working, reading)(ops.convert_to_tensor(working))
+        forward = self.classifier.forward(working, reading)
+        reached = bool(_backend.to_numpy(goal.reached(answer, forward.slack))[0])
+        prediction, confidence = goal.said(tree.map_structure(_backend.to_numpy, answer))
+        after = self._words(prediction, confidence, 0)
         distance, reason = self._measured(pixels, row)
         if not reached:
-            now = (
-                f"the file does not reach the goal: the model takes it for"
-                f" {self.classifier.caption(prediction)}"
-            )
+            now = f"the file does not reach the goal: the model takes it for {after}"
             reason = f"{now}; {reason}" if reason else now
-        return prediction, float(probability.max()), not reason, distance, reason
+        return after, one_number(confidence, 0), not reason, distance, reason
+
+    def _words(self, prediction: Any, confidence: Any, row: int) -> str:
+        """What the model says about one row."""
+        said, sure = (cut(part, row) for part in (prediction, confidence))
+        return self.goal.words(said, sure, self.classifier.caption)
 
     def _measured(self, pixels: Array, row: int) -> tuple[float, str]:
         """How far 8-bit pixels are from the input as it was given, and what is wrong with that."""
@@ -400,12 +414,13 @@ class Result:
             )
             change = self.perturbation[row].astype("float64") / span * 255
             difference = np.clip(128 + 10 * change, 0, 255).astype("uint8")
-            name = self.classifier.caption
+            was = self._caption(self.before, self.before_confidence, row)
+            now = self._caption(self.prediction, self.confidence, row)
             fate = "" if self.success[row] else "\nnot fooled"
             lines.append(
                 [
-                    (original, f"{name(int(self.before[row]))}\n{self.before_confidence[row]:.1%}"),
-                    (adversarial, f"{name(int(self.prediction[row]))}\n{self.confidence[row]:.1%}"),
+                    (original, was),
+                    (adversarial, now),
                     (difference, f"max {np.abs(change).max(initial=0):.3g} levels{fate}"),
                 ]
             )
@@ -413,6 +428,12 @@ class Result:
         height, width = self.x.shape[1:3]
         side = int(np.clip(SHORTER * max(height, width) / min(height, width), SIDE, LONGEST))
         return images.sheet(lines, ("original", "adversarial", "difference x10"), side=side)
+
+    def _caption(self, prediction: Any, confidence: Any, row: int) -> str:
+        """Two lines: what the model says, and how sure it is, where it says so."""
+        sure = one_number(confidence, row)
+        told = "" if np.isnan(sure) else f"{sure:.1%}"
+        return f"{self._words(prediction, confidence, row)}\n{told}"
 
     def _repr_html_(self) -> str:
         head = f"<p>{_escaped(repr(self))}</p>"
@@ -443,6 +464,23 @@ class Result:
             return f"{text}, {self.gradients.mean():.1f} gradients each)"
         # a black box, or an attack that only asks
         return f"{text}, {self.queries.mean():.1f} queries each)"
+
+
+def cut(told: Any, rows: Any) -> Any:
+    """Some of the rows of an array, or of each of several in a dict or a list."""
+    if isinstance(told, dict):
+        return {name: cut(part, rows) for name, part in told.items()}
+    return told[rows] if not isinstance(told, list | tuple) else [cut(part, rows) for part in told]
+
+
+def one_number(confidence: Any, row: int) -> float:
+    """How sure the model is of one row: of several labels the least sure; NaN where it does not
+    say.
+    """
+    if not isinstance(confidence, np.ndarray):
+        return float("nan")
+    sure = confidence[row]
+    return float(np.maximum(sure, 1 - sure).min()) if np.ndim(sure) else float(sure)
 
 
 def statuses(clean: Array, success: Array, fragile: Array, invalid: Array) -> Array:

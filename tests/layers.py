@@ -30,8 +30,12 @@ ROOMS = words("""
 """)
 
 FLOORS = {  # inside a room, where the order tells something
+    "goals": words("""
+        base labels classes several_labels regression segmentation joined __init__
+    """),
     "model": words("""
-        cache last_layer head protocol refusals domain folding forward blackbox classifier __init__
+        cache last_layer head protocol refusals outputs domain folding forward several blackbox
+        classifier __init__
     """),
     "driver": words("""
         draws rows problem shapes plan ledger batch programs loop judging honesty last_word

@@ -15,8 +15,8 @@ from advex.attacks.base import Attack
 from advex.attacks.hyperplane import boundary
 from advex.budgets import L1, L2
 from advex.driver.problem import Loss, Problem
-from advex.goals import Goal
-from advex.losses import spread
+from advex.goals.base import Goal, about_scores
+from advex.losses import has_classes, spread
 
 DECAY = 0.9  # of the weight, of the mean square and of the momentum, from step to step
 LOOK_EVERY = 10  # steps between two looks at the constraint
@@ -36,7 +36,7 @@ def ratio(logits: Tensor, goal: Goal) -> Tensor:
     spread.
     """
     value, needed = boundary(logits, goal), spread(goal)
-    if logits.shape[1] < needed:
+    if not (about_scores(goal) and has_classes(logits)) or logits.shape[1] < needed:
         return value
     ordered, _ = ops.top_k(logits, needed)
     low = (ordered[:, 2] + ordered[:, 3]) / 2 if goal.targeted else ordered[:, 2]

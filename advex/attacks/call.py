@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import keras
 import numpy as np
@@ -22,7 +22,8 @@ from advex.driver.call import Call, attacked
 from advex.driver.plan import Wave
 from advex.driver.progress import Progress
 from advex.errors import AttackError, GradientUnavailable, InvalidInput, InvalidType
-from advex.goals import Goal, Untargeted, axes_of
+from advex.goals import Goal, Output, Untargeted, axes_of
+from advex.goals.base import TREE
 from advex.model.classifier import Classifier
 from advex.model.protocol import Model
 from advex.result import Result
@@ -30,9 +31,9 @@ from advex.result import Result
 OTHERWISE = "Give other numbers as x.astype('float32')."
 ONE_HOT_OR_SEVERAL = (
     "The model has a sigmoid for each class and every row of the labels has a single 1: they were"
-    " taken for one class number each. Several labels for one example (multi-label) are not"
-    " supported yet."
+    " taken for one class number each. Several labels for one example: advex.MultiLabel(labels)."
 )
+INDEPENDENT = ("sigmoid", "probabilities, one per class")
 
 
 class Attackable(Settings):
@@ -95,6 +96,7 @@ class Attackable(Settings):
         batch_size: int | None = None,
         progress: Progress = None,
         start: Any = None,
+        until: Literal["success", "end"] = "success",
     ) -> Result:
         """Attack ``x``.
 
@@ -110,6 +112,9 @@ class Attackable(Settings):
             batch_size: examples per step, the memory's limit; no result depends on it.
             progress: True or False for a bar, None for a bar if the call is slow and somebody
                 watches, or a function ``progress(done, total, found)``.
+            until: "success": a row leaves at its first success. "end": each row takes all steps,
+                also one that was misclassified before, and the point where the goal is exceeded
+                most is kept, in ``result.attempt``: for training, and for how bad it can be.
             start: where to begin, for attacks that look for the smallest perturbation: the
                 ``Result`` of another attack on ``x``, or points of the shape of ``x``.
 
@@ -128,9 +133,17 @@ class Attackable(Settings):
                 f"progress must be True, False, None or a function; received {shown(progress)}"
             )
         call = checked_call(self, model, x, goal, budget, seed)
+        if not isinstance(until, str) or until not in ("success", "end"):
+            raise InvalidInput(f"until must be 'success' or 'end'; received {shown(until)}")
+        if until == "end" and not call.budget.limited:
+            raise InvalidInput(
+                "until='end' needs a limit, such as advex.Linf(8/255): a search for the smallest"
+                " perturbation takes all its steps in any case"
+            )
         return attacked_by(
             self,
             call._replace(
+                until=until,
                 batch_size=batch_size,
                 progress=progress,
                 start=None if start is None else self._checked_start(call, start),
@@ -180,9 +193,13 @@ def checked_call(attack: Any, model: Any, x: Any, goal: Any, budget: Any, seed: 
     attack.check_settings()
     if goal is not None and not isinstance(goal, Goal):
         goal = _labelled(goal, classifier, x)
+    if isinstance(goal, Output):  # as if the model had no other
+        classifier, goal = classifier.only(goal.name), goal.goal
     attack.check(goal, budget)
     x = checked_inputs(classifier, x)
-    goal = goal and goal.check(len(x), classifier.known_classes)
+    classes = goal is not None and goal.reading in ("scores", f"scores{TREE}")
+    known = classifier.known_classes if classes else None
+    goal = goal and goal.check(len(x), known)
     return Call(classifier, x, goal, budget, int(seed))
 
 
@@ -204,9 +221,7 @@ def attacked_by(attack: Attackable, call: Call) -> Result:
     result = attacked(call, attack, waves)
     if foreign:
         _demand_untouched(attack, call.classifier, before, call.x)
-    if result.info["head"] in ("sigmoid", "probabilities, one per class") and any(
-        "One-hot" in note for note in result.goal.notes
-    ):
+    if result.info["head"] in INDEPENDENT and any("One-hot" in note for note in result.goal.notes):
         result.info["notes"].append(ONE_HOT_OR_SEVERAL)
     result.info["notes"] += _about_levels(call.x)
     return result

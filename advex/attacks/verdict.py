@@ -128,7 +128,7 @@ class Cascade(Attack):
 
     def init(self, problem: Problem, /) -> tuple[Tensor, Any]:
         x0, zeros = problem.x0, ops.zeros_like(problem.progress)
-        ranks = np.arange(min(TARGETS, problem.classes - 1), dtype="int32")[None]
+        ranks = np.arange(min(TARGETS, max(1, problem.classes - 1)), dtype="int32")[None]
         random = problem.project(x0 + problem.budget.sample(problem))
         x = ops.where(rows(ops.equal(problem.step, 0), x0), x0, random)
         return x, {
@@ -196,7 +196,7 @@ class Cascade(Attack):
                 ops.minimum(short, memory["gap"]),
                 memory["gap"],
             ),
-            "order": ops.where(ops.expand_dims(better, 1), _order(problem, order.shape[1]), order),
+            "order": ops.where(ops.expand_dims(better, 1), _order(problem, order), order),
         }
         self._suspect(problem, x, margin, memory)
         return memory
@@ -241,18 +241,17 @@ def _climbed(logits: Tensor, goal: Goal, loss: Tensor, target: Tensor) -> Tensor
     pursued = Towards(target, goal.labels) if leaves(goal) else goal  # type: ignore[attr-defined]
     value = ops.where(ops.equal(loss, RATIO), dlr(logits, pursued), value)
     value = ops.where(ops.equal(loss, OVER), pursued.margin(logits), value)
-    if hasattr(goal, "labels"):
-        value = ops.where(ops.equal(loss, ENTROPY), cross_entropy(logits, goal), value)
-    return value
+    return ops.where(ops.equal(loss, ENTROPY), cross_entropy(logits, goal), value)
 
 
-def _order(problem: Problem, count: int) -> Tensor:
-    """The likeliest wrong classes by the last logits, (batch, count) int32."""
-    logits = problem.answer
-    labels = getattr(problem.goal, "labels", None)
-    if labels is not None:
-        logits = others(logits, labels)
-    return ops.cast(ops.top_k(logits, count)[1], "int32")
+def _order(problem: Problem, order: Tensor) -> Tensor:
+    """The likeliest wrong classes by the last logits, (batch, count) int32; ``order`` itself where
+    the goal is not to leave one class for any other.
+    """
+    if not leaves(problem.goal):
+        return order
+    logits = others(problem.answer, problem.goal.labels)  # type: ignore[attr-defined]
+    return ops.cast(ops.top_k(logits, order.shape[1])[1], "int32")
 
 
 @dataclass(frozen=True)

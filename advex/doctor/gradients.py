@@ -24,8 +24,8 @@ from advex.doctor.climbing import random_starts, untargeted
 from advex.doctor.examination import Examination, shared
 from advex.driver.problem import NO_GRADIENT
 from advex.errors import GradientUnavailable
-from advex.goals import picked
-from advex.losses import log_odds, margin
+from advex.goals import log_odds, picked
+from advex.losses import margin
 
 SHORT_STEP = 0.1  # of epsilon: the step on which the gradient's promise is tested
 # Of the box: that step's largest change of one element, beyond which honest models bend, too.

@@ -60,17 +60,17 @@ class Batch:
         places[free] = len(self.jobs) + np.arange(len(free))
         self._rows, self.jobs = both.picked(places), every.of(places)
 
-    def ended(self, ends: Array, limited: bool) -> tuple[Array, Array]:
+    def ended(self, ends: Array, first: bool) -> tuple[Array, Array]:
         """Which seats are finished, and which of them only because they ran out of steps.
 
         Args:
             ends: the step that each run of the wave no longer takes.
-            limited: whether the first success ends a row.
+            first: whether the first success ends a row.
         """
         found, nan, step, done = map(
             _host, (self.rows.found, self.rows.nan, self.rows.step, self.rows.done)
         )
-        settled = nan | found if limited else nan
+        settled = nan | found if first else nan
         over = ((step >= ends[self.jobs.run]) | done) & ~settled & self.taken
         return (settled | over) & self.taken, over
 
@@ -107,6 +107,8 @@ class Batch:
             size=_host(rows.size),
             notes={name: _host(rows.memory[name]) for name in notes},
             points=lambda index: _host(_backend.gather(rows.best, index)),
+            margin=_host(rows.margin),
+            last=lambda index: _host(_backend.gather(rows.x, index)),
         )
 
     def leave(self, leaving: Array, waiting: int) -> None:

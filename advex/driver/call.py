@@ -14,12 +14,12 @@ from advex._grid import Grid
 from advex._version import VERSION
 from advex.budgets import Budget
 from advex.driver import sentences
-from advex.driver.honesty import first_look, unseeded
+from advex.driver.honesty import Look, first_look, unseeded
 from advex.driver.judging import CHECKED, Judge
 from advex.driver.last_word import Word, last_word
 from advex.driver.ledger import Ledger
 from advex.driver.loop import Scene, run_wave
-from advex.driver.plan import Wave, one_by_one, sensible
+from advex.driver.plan import Wave, forked, one_by_one, sensible
 from advex.driver.programs import Programs
 from advex.driver.progress import Progress, Report
 from advex.driver.shapes import Shapes
@@ -27,6 +27,12 @@ from advex.errors import InvalidInput, ModelWarning
 from advex.goals import Goal, Untargeted
 from advex.model.protocol import Model
 from advex.result import Info, Result, statuses
+
+NO_GOAL = (
+    "the model answers with scores at each place of an input, not for each input: a goal says what"
+    " is wanted of it: advex.Segmentation(labels), or advex.Segmentation() to leave what the model"
+    " itself says"
+)
 
 
 class Call(NamedTuple):
@@ -41,6 +47,8 @@ class Call(NamedTuple):
     batch_size: int | None = None
     progress: Progress = None
     start: Array | None = None
+    until: str = "success"
+    """"end": rows take all steps, and the point where the goal is exceeded most is kept."""
     multiple: int = 1
     """Batches are filled up to multiples of so many rows. Kernels cache something for every size
     that they have seen: long evaluations keep the number of sizes small."""
@@ -56,33 +64,42 @@ def attacked(call: Call, attack: Any, waves: list[Wave]) -> Result:
     call = call._replace(x=call.x.copy(), start=None if call.start is None else call.start.copy())
     classifier, x, grid = call.classifier, call.x, Grid(call.x.dtype, call.classifier.box)
     shapes = Shapes.of_call(len(x), x.shape[1:], call.batch_size, classifier.metered, call.multiple)
-    forward = classifier.forward(grid.working(x[:CHECKED]))
+    reading = "scores" if call.goal is None else call.goal.reading
+    sample = grid.working(x[:CHECKED])
+    forward = classifier.forward(sample, reading)
     goal = call.goal and call.goal.check(len(x), forward.classes)
+    if goal is None and forward.head.places:
+        raise InvalidInput(NO_GOAL)
+    ways = forward.classes - 1 if goal is None else goal.branches(forward.classes)
+    if goal is not None:
+        waves = forked(waves, goal, ways)
     ranks = [run.rank for wave in waves for run in wave.runs if run.rank is not None]
-    ranked = min(1 + max(ranks, default=-1), forward.classes - 1)
-    judge = Judge(classifier, grid, shapes.most, grid.working(x[:CHECKED]), call.multiple)
-    look = first_look(judge, classifier, x, goal, ranked)
+    ranked = min(1 + max(ranks, default=-1), ways)
+    judge = Judge(classifier, grid, shapes.most, sample, call.multiple, reading)
+    waits = goal is None or goal.open
+    look = first_look(judge, classifier, x, None if waits else goal, ranked)
     _demand_answers(look.before)
-    forward, own = look.judge.forward, goal is None
-    goal = Untargeted(look.before["prediction"]) if goal is None else goal
+    look, goal = _known(look, goal, ranked)
+    forward, own = look.judge.forward, waits
     # By now the kind of scores is known, even for a black box or a changed model.
-    goal = goal.check(len(x), forward.classes).of(forward.head.independent)
+    goal = goal.check(len(x), forward.classes).of(forward.head)
     notes = sentences.notes_before(look, classifier, goal, own)
     said = sentences.before(look, goal, own, call.budget, grid)
 
-    scene = Scene(grid, x, goal, call.budget, call.seed, call.start)
-    programs = Programs(classifier, forward, grid, goal, call.budget)
-    ledger = Ledger(
-        x,
-        call.budget.limited,
-        lambda points, rows: grid.settled(grid.returned(points), x[rows], call.budget),
-    )
+    strongest = call.until == "end"
+    scene = Scene(grid, x, goal, call.budget, call.seed, call.start, strongest)
+    programs = Programs(classifier, forward, grid, goal, call.budget, strongest)
+
+    def settled(points: Array, rows: Array) -> Array:
+        return grid.settled(grid.returned(points), x[rows], call.budget)
+
+    ledger = Ledger(x, scene.aim, settled)
     ledger.clean(look.before["reached"], look.before["ranking"])
     chosen = sensible(waves, goal, ranked, notes)
     said += unseeded(chosen, programs, scene)
     report = Report(call.progress, len(x))
     # Avoid needless queries of a black box; a search for the smallest needs every run.
-    together = call.budget.limited and not classifier.metered
+    together = scene.aim == "first" and not classifier.metered
     for wave in chosen if together else one_by_one(chosen):
         run_wave(wave, ledger, programs.of(wave.attack), shapes, scene, report)
 
@@ -100,6 +117,7 @@ def attacked(call: Call, attack: Any, waves: list[Wave]) -> Result:
         "invalid": np.flatnonzero(invalid).tolist(),
         "suspicious": np.flatnonzero(ledger.doubt).tolist(),
         "clean_wrong": int(word.clean.sum()),
+        "until": call.until,
         "checks": {"queries": word.spent},
         "stages": ledger.account,
     }
@@ -107,6 +125,21 @@ def attacked(call: Call, attack: Any, waves: list[Wave]) -> Result:
     for sentence in said:
         warnings.warn(sentence, ModelWarning, stacklevel=5)
     return _result(call, goal, ledger, word, grid, info)
+
+
+def _known(look: Look, goal: Goal | None, ranked: int) -> tuple[Look, Goal]:
+    """A goal that waits for the model's own answer, and what the judge says about it."""
+    if goal is not None and not goal.open:
+        return look, goal
+    logits = look.before["logits"]
+    if goal is None:
+        goal, ranked = Untargeted(look.before["prediction"]), 0
+    else:
+        goal = goal.closed(look.judge.layout.shaped(logits))
+    told = look.judge.about(logits, goal.check(len(logits), None), ranked)
+    if not ranked:
+        told["ranking"] = look.before["ranking"]
+    return look._replace(before=told), goal
 
 
 def _demand_answers(before: dict[str, Array]) -> None:
@@ -164,15 +197,25 @@ def _result(call: Call, goal: Goal, ledger: Ledger, word: Word, grid: Grid, info
         goal=goal,
         budget=budget,
         x=ledger.points,
+        attempt=ledger.attempts,
         success=word.success,
         prediction=word.prediction,
-        confidence=word.confidence.astype("float64"),
+        confidence=_wide(word.confidence),
+        margin=word.margin,
         distance=distance,
         gradients=ledger.gradients,
         queries=ledger.queries,
         before=before["prediction"],
-        before_confidence=before["confidence"].astype("float64"),
+        before_confidence=_wide(before["confidence"]),
+        margin_before=before["margin"].astype("float64"),
         broken_by=ledger.broken_by.astype(str),
         status=statuses(word.clean, word.success, word.fragile, ledger.nan & ~word.success),
         info=info,
     )
+
+
+def _wide(confidence: Any) -> Any:
+    """Confidence in float64: an array, or one for each output."""
+    if isinstance(confidence, dict):
+        return {name: _wide(part) for name, part in confidence.items()}
+    return confidence.astype("float64")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from keras import ops
@@ -57,7 +57,7 @@ class Look(NamedTuple):
     """The first look at the inputs, and at the model."""
 
     judge: Judge
-    before: dict[str, Array]
+    before: dict[str, Any]
     """What the judge says about the clean inputs."""
     odd: str
     """What is odd about the model: a sentence, or nothing."""
@@ -79,7 +79,7 @@ def first_look(judge: Judge, classifier: Model, x: Array, goal: Goal | None, ran
     if classifier.metered:
         return Look(judge, before, "", 0)
     again, sample = 0, judge.sample
-    if classifier.renewed(sample, before["logits"]):
+    if classifier.renewed(sample, before["logits"], judge.reading):
         judge, again = judge.renewed(classifier), len(x)
         before = judge(x, goal, ranked)
     some = telling(len(x), CHECKED, judge.size(len(x)))
@@ -191,7 +191,7 @@ def unseeded(waves: list[Wave], programs: Programs, scene: Scene) -> list[str]:
     for transform in transforms.values():
         run = Run(waves[0].attack)
         jobs = Jobs(np.arange(len(few.x)), np.zeros(len(few.x), "int64"))
-        ledger = Ledger(few.x, scene.budget.limited, lambda points, _: points)
+        ledger = Ledger(few.x, scene.aim, lambda points, _: points)
         rows = few.rows(Wave((run,)), jobs, len(few.x), ledger)
         looks = []
         for _ in range(2):

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
-from keras import ops
+from keras import ops, tree
 
 from advex import _backend
 from advex._arrays import Array, Tensor
 from advex._grid import Grid
-from advex.goals import Goal
-from advex.losses import SATURATED, log_odds
+from advex.goals.base import Goal, Reading, classes_said
+from advex.goals.classes import SATURATED, log_odds
+from advex.losses import has_classes
 from advex.model.protocol import Model
 from advex.model.refusals import demand_rows
+from advex.result import cut
 
 CHECKED = 16  # rows used for the checks of the model's honesty
 
@@ -27,19 +31,26 @@ class Judge:
     """
 
     def __init__(
-        self, classifier: Model, grid: Grid, batch: int, sample: Array, multiple: int = 1
+        self,
+        classifier: Model,
+        grid: Grid,
+        batch: int,
+        sample: Array,
+        multiple: int = 1,
+        reading: Reading = "scores",
     ) -> None:
         self.grid, self.metered, self.sample = grid, classifier.metered, sample
         self.fixed, self.batch = not classifier.metered and not _backend.RAGGED, batch
-        self.forward = classifier.forward(sample)
-        self.run = classifier.judge(sample)
+        self.reading, self.layout = reading, Layout()
+        self.forward = classifier.forward(sample, reading)
+        self.run = classifier.judge(sample, reading)
         self.singly, self.multiple = False, multiple
         self.spent, self._scale = 0, 0.0
         self._compiled: Callable[[Tensor], Tensor] | None = None
 
     def renewed(self, classifier: Model) -> Judge:
         """One that knows nothing of what this one knows."""
-        return Judge(classifier, self.grid, self.batch, self.sample, self.multiple)
+        return Judge(classifier, self.grid, self.batch, self.sample, self.multiple, self.reading)
 
     def differs(self, one: Array, other: Array) -> bool:
         """Whether two answers to the same inputs differ by more than rounding errors.
@@ -72,7 +83,9 @@ class Judge:
         return np.concatenate([points, np.repeat(points[:1], missing, axis=0)])
 
     def logits(self, x: Array) -> Array:
-        """(n, ...) -> (n, classes)."""
+        """What the model answers, (n, ...) -> (n, numbers): logits (n, classes), or all that there
+        is of an answer as one row, see ``layout``.
+        """
         if self.singly:
             return self.alone(x)
         size = self.size(len(x))
@@ -93,62 +106,167 @@ class Judge:
         """
         points, size = self.grid.working(x), self.size(len(x))
         if self._compiled is None:
-            self._compiled = classifier.canary(points[:1])
+            self._compiled = classifier.canary(points[:1], self.reading)
         parts = [
             self.filled(points[start : start + size], size) for start in range(0, len(points), size)
         ]
         return np.concatenate(
-            [_backend.to_numpy(self._compiled(ops.convert_to_tensor(part))) for part in parts]
+            [self.layout.flat(self._compiled(ops.convert_to_tensor(part))) for part in parts]
         )[: len(points)]
 
     def _asked(self, points: Array) -> Array:
-        logits = _backend.to_numpy(self.run(ops.convert_to_tensor(points)))
+        logits = self.layout.flat(self.run(ops.convert_to_tensor(points)))
         demand_rows(len(points), logits.shape)
         return logits
 
-    def __call__(self, x: Array, goal: Goal | None, ranked: int = 0) -> dict[str, Array]:
-        """Per row: logits, prediction, its probability, whether the goal is reached, whether logits
-        are NaN or saturate.
+    def __call__(self, x: Array, goal: Goal | None, ranked: int = 0) -> dict[str, Any]:
+        """Per row: logits, what the model says, how sure it is, whether the goal is reached, the
+        margin, whether logits are NaN or saturate.
 
-        With ``ranked``, also that many classes but the predicted one, the likeliest first: (n,
-        ranked).
+        With ``ranked``, also that many ways to the goal, the most promising first: (n, ranked).
+        Without a goal they are the classes but the predicted one.
         """
-        logits, size = self.logits(x), self.size(len(x))
-        parts: list[dict[str, Array]] = []
-        for start in range(0, len(x), size):
-            every = np.arange(start, min(start + size, len(x)))
+        return self.about(self.logits(x), goal, ranked)
+
+    def about(self, logits: Array, goal: Goal | None, ranked: int = 0) -> dict[str, Any]:
+        """The same of answers that are there already."""
+        size = self.size(len(logits))
+        if goal is not None:
+            goal.suit(self.layout.shapes)
+        parts: list[dict[str, Any]] = []
+        for start in range(0, len(logits), size):
+            every = np.arange(start, min(start + size, len(logits)))
             count = len(every)
             if self.fixed:  # the few operations after the model are compiled for each size, too
                 every = np.concatenate([every, np.repeat(every[:1], size - count)])
             part = self._judged(logits[every], goal, every, ranked)
-            parts.append({name: values[:count] for name, values in part.items()})
-        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+            parts.append(cut(part, slice(count)))
+        return joined(parts)
 
     def _judged(
         self, logits: Array, goal: Goal | None, every: Array, ranked: int
-    ) -> dict[str, Array]:
-        tensor = ops.convert_to_tensor(logits)
+    ) -> dict[str, Any]:
         broken = np.asarray(np.isnan(logits).any(axis=1))
-        prediction = np.where(broken, 0, logits.argmax(axis=1))
-        probability = _backend.to_numpy(ops.max(self.forward.head.probabilities(tensor), axis=1))
-        now, reached = None, np.zeros(len(logits), bool)
+        answer = self.layout.shaped(logits)
+        tensor = tree.map_structure(ops.convert_to_tensor, answer)
+        reached, margin = np.zeros(len(logits), bool), np.full(len(logits), np.nan, "float32")
+        odds, ranking = np.zeros(len(logits)), np.zeros((len(logits), 0), "int32")
+        prediction, confidence = np.zeros(len(logits), "int64"), np.full(len(logits), np.nan)
+        if goal is None and self.reading == "scores":
+            prediction, confidence = classes_said(answer, self.forward.head.probabilities)
         if goal is not None:
             rows = {
                 name: ops.convert_to_tensor(values[every]) for name, values in goal.rows().items()
             }
-            now = goal.bound(rows).of(self.forward.head.independent)
+            now = goal.bound(rows).of(self.forward.head)
             reached = _backend.to_numpy(now.reached(tensor, self.forward.slack))
-        labels = getattr(now, "labels", None)
-        single = labels is not None and len(labels.shape) == 1
-        odds = _backend.to_numpy(log_odds(tensor, labels)) if single else np.zeros(len(logits))
+            margin = _backend.to_numpy(now.margin(tensor))
+            prediction, confidence = now.said(answer)
+            labels = getattr(now, "labels", None)
+            if labels is not None and len(labels.shape) == 1 and has_classes(answer):
+                odds = _backend.to_numpy(log_odds(tensor, labels))
+            ranking = self._ways(now, answer, tensor, ranked)
+        elif ranked and self.reading == "scores":
+            ranking = wrong_classes(answer, ranked)
+        if isinstance(prediction, np.ndarray) and prediction.dtype.kind in "iu":
+            prediction = np.where(rows_like(broken, prediction), 0, prediction)
         return {
             "logits": logits,
-            "prediction": prediction.astype("int64"),
-            "confidence": probability,
+            "prediction": prediction,
+            "confidence": confidence,
             "reached": reached & ~broken,
+            "margin": margin,
             "broken": broken,
             "saturated": np.asarray(odds < SATURATED),
-            "ranking": np.argsort(-logits, axis=1, kind="stable")[:, 1 : ranked + 1].astype(
-                "int32"
-            ),
+            "ranking": ranking,
         }
+
+    def _ways(self, goal: Goal, answer: Any, tensor: Any, ranked: int) -> Array:
+        """The ways to the goal, the most promising first: (n, ranked) int32."""
+        ways = goal.ways(tensor) if ranked else None
+        if ways is not None:
+            order = np.argsort(-_backend.to_numpy(ways), axis=1, kind="stable")
+            return order[:, :ranked].astype("int32")
+        count = len(tree.flatten(answer)[0])
+        return wrong_classes(answer, ranked) if ranked else np.zeros((count, 0), "int32")
+
+
+class Layout:
+    """How the numbers of one row make up an answer; known from the first answer on."""
+
+    def __init__(self) -> None:
+        self.shapes: Any = ()
+        """The shape of the answer to one example, or a tree of such."""
+        self._structure: Any = None
+
+    def flat(self, answer: Any) -> Array:
+        """An answer, a tensor or a tree of them, as an array (n, numbers)."""
+        if ops.is_tensor(answer):
+            values = _backend.to_numpy(answer)
+            self.shapes = tuple(values.shape[1:])
+            return values if values.ndim == 2 else values.reshape(len(values), -1)
+        parts = tree.map_structure(_backend.to_numpy, answer)
+        self._structure = parts
+        leaves = tree.flatten(parts)
+        self.shapes = _shapes(parts)
+        return np.concatenate([leaf.reshape(len(leaf), -1) for leaf in leaves], axis=1)
+
+    def shaped(self, values: Array) -> Any:
+        """The answer again, arrays (n, ...)."""
+        if self._structure is None:
+            return values.reshape(len(values), *self.shapes) if len(self.shapes) != 1 else values
+        made, start = [], 0
+        for leaf in tree.flatten(self._structure):
+            size = math.prod(leaf.shape[1:])
+            part = values[:, start : start + size]
+            made.append(part.reshape(len(values), *leaf.shape[1:]))
+            start += size
+        return tree.pack_sequence_as(self._structure, made)
+
+
+def _shapes(answer: Any) -> Any:
+    """The shape of one example of each array."""
+    if isinstance(answer, dict):
+        return {name: _shapes(part) for name, part in answer.items()}
+    if isinstance(answer, list | tuple):
+        return [_shapes(part) for part in answer]
+    return tuple(answer.shape[1:])
+
+
+def wrong_classes(answer: Array, ranked: int) -> Array:
+    """The classes but the predicted one, the likeliest first: (n, ranked) int32."""
+    return np.argsort(-answer, axis=1, kind="stable")[:, 1 : ranked + 1].astype("int32")
+
+
+def rows_like(values: Array, like: Array) -> Array:
+    """(n,) with axes of length 1 added, as many as ``like`` has."""
+    return values.reshape((-1,) + (1,) * (like.ndim - 1))
+
+
+def joined(parts: Sequence[Any]) -> Any:
+    """Such dicts, one after the other."""
+    first = parts[0]
+    if isinstance(first, dict):
+        return {name: joined([part[name] for part in parts]) for name in first}
+    if isinstance(first, list | tuple):
+        return [joined([part[place] for part in parts]) for place in range(len(first))]
+    return np.concatenate(parts)
+
+
+def copied(told: Any) -> Any:
+    """A copy that may be written into."""
+    if isinstance(told, dict):
+        return {name: copied(part) for name, part in told.items()}
+    return told.copy() if not isinstance(told, list | tuple) else [copied(part) for part in told]
+
+
+def put(told: Any, rows: Array, values: Any) -> None:
+    """Write some rows, in place."""
+    if isinstance(told, dict):
+        for name, part in told.items():
+            put(part, rows, values[name])
+    elif isinstance(told, list):
+        for part, value in zip(told, values, strict=True):
+            put(part, rows, value)
+    else:
+        told[rows] = values

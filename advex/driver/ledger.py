@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -14,6 +14,8 @@ from advex._arrays import Array
 from advex.driver.plan import Wave
 from advex.result import StageInfo
 
+Aim = Literal["first", "smallest", "strongest"]
+"""Of a row: its first success, its smallest, or the point where the goal is exceeded most."""
 Settle = Callable[[Array, Array], Array]  # points of the search and their rows -> final points
 
 
@@ -59,6 +61,10 @@ class Outcome(NamedTuple):
     notes: dict[str, Array]
     points: Callable[[Array], Array]
     """The best points of the seats of these numbers."""
+    margin: Array
+    """At the last points."""
+    last: Callable[[Array], Array]
+    """The last points of the seats of these numbers."""
 
 
 class Ledger:
@@ -66,14 +72,20 @@ class Ledger:
 
     Args:
         x: the originals, (n, ...).
-        limited: whether any success within the budget will do; else the smallest is looked for.
+        aim: what is looked for within a row.
         settle: makes final points of those that the search has found.
     """
 
-    def __init__(self, x: Array, limited: bool, settle: Settle) -> None:
+    def __init__(self, x: Array, aim: Aim, settle: Settle) -> None:
         count = len(x)
-        self._x, self._limited, self._settle = x, limited, settle
+        self._x, self._aim, self._settle = x, aim, settle
         self.points = x.copy()
+        self.attempts = x.copy()
+        """How far each row came: its last point; with "strongest" its worst one."""
+        self.margin = np.full(count, np.nan)
+        """At the last points."""
+        self._hit = np.zeros(count, bool)  # whether an attack has had a success
+        self._latest = np.full(count, -1)  # the run of the wave that an attempt is of
         self.found, self.nan, self.flat, self.doubt = (np.zeros(count, bool) for _ in range(4))
         self.size = np.full(count, np.inf)
         self.broken_by = np.full(count, "", object)
@@ -93,7 +105,8 @@ class Ledger:
         """What the first look has shown: which rows are misclassified already. One query each."""
         self.queries += 1
         self.found |= reached
-        self.size[reached] = 0
+        if self._aim != "strongest":
+            self.size[reached] = 0
         self.broken_by[reached] = "clean"
         self.ranking = ranking
 
@@ -104,7 +117,10 @@ class Ledger:
         self._wave, self._before = wave, self.found.copy()
         self._tally = np.zeros((len(wave.runs), 3), "int64")
         self._settled_by = np.full(len(self.found), len(wave.runs))
-        needy = ~self.nan & ~(self.found & (self._limited | (self.size == 0)))
+        needy = ~self.nan
+        if self._aim != "strongest":
+            needy &= ~(self.found & ((self._aim == "first") | (self.size == 0)))
+        self._latest = np.full(len(self.found), -1)
         if wave.who is not None and needy.any():
             needy &= wave.who(self)
         rows = np.flatnonzero(needy)
@@ -126,6 +142,10 @@ class Ledger:
 
     def _decide(self, jobs: Jobs, outcome: Outcome, ended: Array) -> None:
         """Of two runs of one row the earlier counts."""
+        if self._aim == "strongest":
+            self._keep_strongest(jobs, outcome, np.flatnonzero(ended))
+            return
+        self._keep_last(jobs, outcome, np.flatnonzero(ended & ~outcome.found & ~outcome.nan))
         told = ended & (outcome.found | outcome.nan) & (jobs.run < self._settled_by[jobs.row])
         index = np.flatnonzero(told)
         index = index[np.argsort(jobs.run[index], kind="stable")]
@@ -144,6 +164,34 @@ class Ledger:
             self._settled_by[row] = run
             labels = np.array([each.label for each in self._wave.runs], object)
             self.broken_by[row] = labels[run]
+
+    def _keep_last(self, jobs: Jobs, outcome: Outcome, index: Array) -> None:
+        """How far rows came that have no success: by the last of their runs."""
+        index = index[jobs.run[index] > self._latest[jobs.row[index]]]
+        index = index[np.argsort(-jobs.run[index], kind="stable")]
+        index = index[np.unique(jobs.row[index], return_index=True)[1]]
+        if len(index):
+            row, run = jobs.of(index)
+            self.attempts[row] = self._settle(outcome.last(index), row)
+            self.margin[row], self._latest[row] = outcome.margin[index], run
+
+    def _keep_strongest(self, jobs: Jobs, outcome: Outcome, index: Array) -> None:
+        """The worst point of each row, by the only run of the wave; a success before all others."""
+        lost = index[outcome.nan[index]]
+        self.nan[jobs.row[lost]] = True
+        row, found, size = jobs.row[index], outcome.found[index], outcome.size[index]
+        hit = self._hit[row]
+        better = (found & ~hit) | ((found | ~hit) & (size < self.size[row]))
+        index, row, found = index[better], row[better], found[better]
+        if not len(index):
+            return
+        self.attempts[row] = self._settle(outcome.points(index), row)
+        self.size[row] = outcome.size[index]
+        won = row[found]
+        self._settled_by[won[~self.found[won]]] = 0
+        self.broken_by[won] = self._wave.runs[0].label
+        self.points[won] = self.attempts[won]
+        self.found[won] = self._hit[won] = True
 
     def _lose(self, jobs: Jobs) -> None:
         """Rows that were answered with NaN. What a later run has found of them does not count."""

@@ -15,7 +15,7 @@ from advex._grid import Grid
 from advex.budgets import Budget
 from advex.driver.batch import Batch
 from advex.driver.draws import row_keys
-from advex.driver.ledger import Jobs, Ledger
+from advex.driver.ledger import Aim, Jobs, Ledger
 from advex.driver.plan import Run, Wave
 from advex.driver.programs import Programs
 from advex.driver.rows import Rows, blank
@@ -43,6 +43,15 @@ class Scene(NamedTuple):
     seed: int
     start: Array | None = None
     """Where to begin, if that was given."""
+    strongest: bool = False
+    """Whether each row takes all steps, and its worst point is kept."""
+
+    @property
+    def aim(self) -> Aim:
+        """What is looked for within a row."""
+        if not self.budget.limited:
+            return "smallest"
+        return "strongest" if self.strongest else "first"
 
     def rows(self, wave: Wave, jobs: Jobs, count: int, ledger: Ledger) -> Rows:
         """The rows of ``jobs``, filled up to ``count`` with copies of the first."""
@@ -107,7 +116,7 @@ def run_wave(
         scene: inputs, goal and budget.
         report: told after every round how many rows are done, and how many have a success.
     """
-    began, limited = time.monotonic(), scene.budget.limited
+    began, first = time.monotonic(), scene.aim == "first"
     waiting, batch = ledger.open(wave), Batch(shapes)
     ends = np.array([run.end for run in wave.runs])
     burst = BURST if _backend.accelerated() else 1
@@ -121,11 +130,11 @@ def run_wave(
         if not batch.taken.any():
             break
         # Rows that an evaluation inside init has finished already take no step.
-        ended, over = batch.ended(ends, limited) if joined else (np.zeros(0, bool),) * 2
+        ended, over = batch.ended(ends, first) if joined else (np.zeros(0, bool),) * 2
         if not ended.any():
             for _ in range(min(burst, batch.steps_left(ends)) if burst > 1 else 1):
                 batch.rows = program.step(batch.rows)
-            ended, over = batch.ended(ends, limited)
+            ended, over = batch.ended(ends, first)
         if ended.any():
             if over.any():
                 batch.judge(over, program.finish)
@@ -162,7 +171,7 @@ def by_hand(run: Run, programs: Programs, scene: Scene) -> Iterator[Seen]:
     The last that it gives has looked at the last point as well.
     """
     wave, count = Wave((run,)), len(scene.x)
-    ledger = Ledger(scene.x, scene.budget.limited, lambda points, _: points)
+    ledger = Ledger(scene.x, scene.aim, lambda points, _: points)
     jobs = Jobs(np.arange(count), np.zeros(count, "int64"))
     rows = scene.rows(wave, jobs, count, ledger)
     problem = programs.problem(run.attack, rows)
@@ -174,9 +183,7 @@ def by_hand(run: Run, programs: Programs, scene: Scene) -> Iterator[Seen]:
         x, memory = run.attack.step(problem, rows.x, rows.memory)
         seen = problem.outcome()
         rows = seen._replace(x=x, memory=memory, step=rows.step + 1, idle=seen.idle + 1)
-    problem = programs.problem(run.attack, rows)
-    problem.logits(rows.x)
-    yield _seen(problem.outcome())
+    yield _seen(programs.problem(run.attack, rows).last(rows.x))
 
 
 def _seen(rows: Rows) -> Seen:

@@ -57,6 +57,7 @@ class Run:
             before it ended: with their notes, and with their line in the account.
         steps: how many steps it takes at most. None: as many as the attack.
         numbers: the attack's own, ``problem.numbers``.
+        word: what the rank is one of, for reports.
     """
 
     attack: Leaf
@@ -66,6 +67,7 @@ class Run:
     begin: int = 0
     steps: int | None = None
     numbers: Mapping[str, float] = field(default_factory=dict)
+    word: str = "target"
 
     @property
     def end(self) -> int:
@@ -76,7 +78,7 @@ class Run:
     def label(self) -> str:
         """Name, loss and target, for reports."""
         loss = getattr(getattr(self.attack, "loss", None), "__name__", "")
-        target = "" if self.rank is None else f"target {self.rank + 1}"
+        target = "" if self.rank is None else f"{self.word} {self.rank + 1}"
         inner = ", ".join(filter(None, [loss, target]))
         return type(self.attack).__name__ + (f"({inner})" if inner else "")
 
@@ -153,20 +155,44 @@ def one_by_one(waves: Iterable[Wave]) -> list[Wave]:
     return [replace(wave, runs=(run,)) for wave in waves for run in wave.runs]
 
 
+def forked(waves: list[Wave], goal: Goal, ways: int) -> list[Wave]:
+    """Each run once along each of the ways to the goal, where no gradient can tell which is nearer;
+    the most promising first.
+    """
+    if not goal.forks or ways < 2:
+        return waves
+
+    def sent(run: Run, way: int) -> Run:
+        return replace(run, rank=way, salt=run.salt * ways + way, word="way")
+
+    made: list[Wave] = []
+    for wave in waves:
+        if wave.aimed:
+            made.append(wave)
+            continue
+        apart = wave.goes_on or wave.warm or len(wave.runs) > 1
+        each = [wave.each(sent, way) for way in range(ways)]
+        made += each if apart else gathered(each)
+    return made
+
+
 def sensible(waves: list[Wave], goal: Goal, ranked: int, notes: list[str]) -> list[Wave]:
-    """The runs that make sense for the goal and the number of wrong classes, ``ranked``; what was
-    left out is said in ``notes``.
+    """The runs that make sense for the goal and the number of ways to it, ``ranked``; what was left
+    out is said in ``notes``.
     """
     runs = [run for wave in waves for run in wave.runs]
-    if leaves(goal):
+    if ranked and (leaves(goal) or goal.branches(ranked + 1)):
+        told = (
+            f"The model has only {ranked} wrong classes: each of them was tried as a target."
+            if leaves(goal)
+            else f"There are only {ranked} ways to the goal: each of them was tried."
+        )
 
         def kept(run: Run) -> bool:
             return run.rank is None or run.rank < ranked
 
         if not all(map(kept, runs)):
-            notes.append(
-                f"The model has only {ranked} wrong classes: each of them was tried as a target."
-            )
+            notes.append(told)
         chosen = [replace(wave, runs=tuple(filter(kept, wave.runs))) for wave in waves]
         return [wave for wave in chosen if wave.runs]
     if not goal.targeted and any(run.rank for run in runs):

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any, TypeAlias
 
 import numpy as np
-from keras import ops
+from keras import ops, tree
 
 from advex import _backend
 from advex._arrays import Tensor, axes, flat, rows
@@ -17,7 +17,7 @@ from advex.budgets import Budget
 from advex.driver import draws
 from advex.driver.rows import Common, Rows
 from advex.errors import AttackError, GradientUnavailable, blaming
-from advex.goals import Goal, Towards
+from advex.goals import Goal
 from advex.model.protocol import Asked
 
 Loss: TypeAlias = Callable[[Tensor, Goal], Tensor]
@@ -64,17 +64,18 @@ class Problem:
         steps: int,
         rows: Rows,
         common: Common,
+        strongest: bool = False,
     ) -> None:
         self._forward, self._grid, self._steps = forward, grid, steps
         self._rows, self._common = rows, common
-        self._minimise = not budget.limited
+        self._minimise, self._strongest = not budget.limited, strongest
         self._draws = 0
         self.x0 = rows.x0
         self.start = rows.x0 if _absent(rows.start) else rows.start
         self._judge = goal.bound(rows.goal)
         self.goal = self._judge
         if not _absent(rows.target):
-            self.goal = Towards(rows.target, self._judge.labels)  # type: ignore[attr-defined]
+            self.goal = self._judge.towards(rows.target)
         self.epsilon: Tensor = common.epsilon
         self.budget = budget.bound(self.epsilon) if budget.limited else budget
         self.span: Tensor = common.span
@@ -83,11 +84,11 @@ class Problem:
         self.numbers: dict[str, Tensor] = rows.numbers
         self.box: tuple[Tensor, Tensor] = (common.lower, common.upper)
         self.lower, self.upper = rows.bounds or self.box
-        self.classes = forward.classes
+        self.classes: int = forward.classes if isinstance(forward.classes, int) else 0
         self.reached: Tensor = ops.zeros_like(rows.found)
         # The rows whose points count: those of live seats that are not settled.
         running = ops.logical_and(rows.live, ops.logical_not(rows.nan))
-        if not self._minimise:
+        if not (self._minimise or strongest):
             running = ops.logical_and(running, ops.logical_not(rows.found))
         self._running = running
 
@@ -104,8 +105,10 @@ class Problem:
         return self._rows.best
 
     @property
-    def answer(self) -> Tensor:
-        """The logits of the last points that were looked at, (batch, classes)."""
+    def answer(self) -> Any:
+        """What the model answers to the last points that were looked at: for a goal about classes
+        logits (batch, classes).
+        """
         return self._answer
 
     @property
@@ -113,8 +116,10 @@ class Problem:
         """How far through its steps each example is: (batch,), from 0 to just below 1."""
         return ops.cast(self.step, "float32") / self._steps
 
-    def logits(self, x: Tensor) -> Tensor:
-        """Logits of the points (batch, classes); one query each."""
+    def logits(self, x: Tensor) -> Any:
+        """What the model answers at the points, for a goal about classes logits (batch, classes);
+        one query each.
+        """
         seen = self._seen(x)
         logits = self._forward(seen, self._running)
         self._record(seen, logits)
@@ -174,6 +179,32 @@ class Problem:
         self._record(seen, logits)
         self._differentiated(jacobian, int(classes.shape[1]))
         return logits, jacobian
+
+    def slopes(self, x: Tensor, numbers: Callable[[Any, Goal], Tensor]) -> tuple[Tensor, Tensor]:
+        """Several numbers of the answer, (batch, k), and the gradient of each, (batch, k, ...); one
+        query and k gradients each.
+
+        Args:
+            x: the points.
+            numbers: of an answer and the goal, in ``keras.ops``.
+        """
+        seen = self._seen(x)
+
+        def evaluate(point: Tensor) -> tuple[Tensor, Any]:
+            answer = self._forward(point)
+            return numbers(answer, self.goal), answer
+
+        values, jacobian, answer = _backend.jacobian(evaluate, seen)
+        if jacobian is None:
+            raise GradientUnavailable(NO_GRADIENT)
+        self._record(seen, answer)
+        self._differentiated(jacobian, int(values.shape[1]))
+        return values, jacobian
+
+    def last(self, x: Tensor) -> Rows:
+        """The state once the last points were looked at, with their margins."""
+        answer = self.logits(x)
+        return self._rows._replace(margin=ops.cast(self._judge.margin(answer), "float32"))
 
     def shown(self, x: Tensor) -> Tensor:
         """What the model is shown for ``x``: the point itself, or for 8-bit inputs the nearest one
@@ -292,31 +323,49 @@ class Problem:
             return
         self.reached = self._judge.reached(logits, self._forward.caution * self._forward.slack)
         reached = ops.logical_and(self.reached, running)
-        size = self.budget.size(seen - self.x0) if self._minimise else rows_now.size
-        new = ops.logical_not(rows_now.found)
-        if self._minimise:
-            new = ops.logical_or(new, size < rows_now.size)
-        reached = ops.logical_and(reached, new)
+        size, new = rows_now.size, ops.logical_not(rows_now.found)
+        if self._strongest:
+            size = -ops.cast(self._judge.damage(logits), "float32")
+            first = ops.logical_and(reached, new)
+            alike = ops.logical_or(reached, ops.logical_and(running, new))
+            worth = ops.logical_or(first, ops.logical_and(alike, size < rows_now.size))
+        elif self._minimise:
+            size = self.budget.size(seen - self.x0)
+            worth = ops.logical_and(reached, ops.logical_or(new, size < rows_now.size))
+        else:
+            worth = ops.logical_and(reached, new)
 
         def kept() -> tuple[Tensor, Tensor]:
-            better = ops.logical_and(reached, self._inside(seen))
+            better = ops.logical_and(worth, self._inside(seen))
             return better, ops.where(rows(better, seen), seen, rows_now.best)
 
         # In most steps no row crosses: then the passes over whole images are spared.
-        better, best = ops.cond(ops.any(reached), kept, lambda: (reached, rows_now.best))
+        better, best = ops.cond(ops.any(worth), kept, lambda: (worth, rows_now.best))
         idle, smallest = rows_now.idle, rows_now.size
         if self._minimise:
             gained = ops.logical_and(better, size < (1 - SMALLEST_GAIN) * smallest)
             idle, smallest = ops.where(gained, 0, idle), ops.where(better, size, smallest)
-        broken = ops.any(ops.isnan(logits), axis=1)
+        found = ops.logical_or(rows_now.found, better)
+        if self._strongest:
+            smallest = ops.where(better, size, smallest)
+            found = ops.logical_or(rows_now.found, ops.logical_and(better, reached))
+        broken = _unknown(logits)
         self._rows = rows_now._replace(
             best=best,
-            found=ops.logical_or(rows_now.found, better),
+            found=found,
             size=smallest,
             idle=idle,
             nan=ops.logical_or(rows_now.nan, ops.logical_and(broken, running)),
             queries=queries,
         )
+
+
+def _unknown(answer: Any) -> Tensor:
+    """Which examples are answered with NaN, anywhere: (batch,) of bool."""
+    first, *rest = (ops.any(flat(ops.isnan(leaf)), axis=1) for leaf in tree.flatten(answer))
+    for other in rest:
+        first = ops.logical_or(first, other)
+    return first
 
 
 def _absent(field: Any) -> bool:

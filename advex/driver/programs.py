@@ -8,7 +8,6 @@ the questions is compiled, and what is compiled never calls the function.
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import functools
 from collections.abc import Callable, Hashable, Sequence
 from typing import Any, cast
@@ -36,24 +35,31 @@ class Programs:
     """The programs of a call, whatever attacks run in it."""
 
     def __init__(
-        self, classifier: Model, forward: Forward, grid: Grid, goal: Goal, budget: Budget
+        self,
+        classifier: Model,
+        forward: Forward,
+        grid: Grid,
+        goal: Goal,
+        budget: Budget,
+        strongest: bool = False,
     ) -> None:
         self.classifier, self.forward, self.grid = classifier, forward, grid
+        self.strongest = strongest
         self.limit = budget.bound(0.0 if budget.limited else None)
         # Without the labels, for functions that outlive this call.
         self.goal = goal.bound(dict.fromkeys(goal.rows()))
         self.common = _common(classifier, grid, budget)
         self._fixed = [ops.convert_to_tensor(value) for value in self.common]
-        fields = dataclasses.fields(goal)  # type: ignore[arg-type]
-        settings = tuple((field.name, getattr(self.goal, field.name)) for field in fields)
-        kind = type(goal), settings, goal.independent, budget.bound(None), budget.limited
-        self._key: tuple[Hashable, ...] = (forward.folded, kind, grid.key())
+        kind = goal.key(), classifier.about(goal.reading), budget.bound(None), budget.limited
+        self._key: tuple[Hashable, ...] = (forward.folded, kind, strongest, grid.key())
         self._made: dict[Hashable, Callable[..., Any]] = {}
 
     def problem(self, attack: Leaf, rows: Rows) -> Problem:
         """What the attack sees of ``rows``."""
         common, steps = Common(*self._fixed), attack.rounds
-        return Problem(self.forward, self.grid, self.goal, self.limit, steps, rows, common)
+        return Problem(
+            self.forward, self.grid, self.goal, self.limit, steps, rows, common, self.strongest
+        )
 
     def of(self, attack: Leaf) -> Program:
         """The programs of one attack."""
@@ -109,12 +115,15 @@ class Programs:
         """
         forward, grid, goal, limit = self.forward, self.grid, self.goal, self.limit
         differentiable, numbers = self.classifier.differentiable, len(self.common)
+        strongest = self.strongest
 
         def run(*tensors: Tensor) -> Any:
             rows: Rows = tree.pack_sequence_as(structure, list(tensors[:count]))
             common, given = tensors[count:][:numbers], tensors[count + numbers :]
             asked = forward if differentiable else Given(forward, given)
-            problem = Problem(asked, grid, goal, limit, attack.rounds, rows, Common(*common))
+            problem = Problem(
+                asked, grid, goal, limit, attack.rounds, rows, Common(*common), strongest
+            )
             try:
                 return part(problem, rows)
             except Question as question:
@@ -155,8 +164,7 @@ class Program:
         """The last points, looked at like all others."""
 
         def finish(problem: Problem, rows: Rows) -> Rows:
-            problem.logits(rows.x)
-            return problem.outcome()
+            return problem.last(rows.x)
 
         if self._finish is None:
             self._finish = self._programs.compiled("finish", self.attack, rows, finish)

@@ -54,6 +54,8 @@ class Rows(NamedTuple):
     found: Tensor
     size: Tensor
     idle: Tensor
+    margin: Tensor
+    """The goal's margin at the last point, once that was looked at."""
     nan: Tensor
     """Whether the model has answered NaN."""
     flat: Tensor
@@ -91,6 +93,7 @@ def blank(count: int) -> dict[str, Any]:
         "found": np.zeros(count, bool),
         "size": np.full(count, np.inf, "float32"),
         "idle": np.zeros(count, "int32"),
+        "margin": np.full(count, np.nan, "float32"),
         "nan": np.zeros(count, bool),
         "flat": np.zeros(count, bool),
         "doubt": np.zeros(count, bool),

@@ -11,6 +11,7 @@ from advex.driver.last_word import Word
 from advex.driver.ledger import Ledger
 from advex.driver.plan import Wave
 from advex.goals import Goal, Untargeted
+from advex.goals.base import about_scores
 from advex.losses import cross_entropy, dlr
 from advex.losses import spread as needed_classes
 from advex.model.protocol import Model
@@ -42,6 +43,8 @@ def notes_before(look: Look, classifier: Model, goal: Goal, own: bool) -> list[s
     if own:
         notes.append(
             "No labels were given: the model's own predictions are attacked, right or wrong."
+            if isinstance(goal, Untargeted)
+            else "The model's own answers to the clean inputs are what is attacked, right or wrong."
         )
     if goal.targeted and reached.any():
         notes.append(
@@ -53,6 +56,13 @@ def notes_before(look: Look, classifier: Model, goal: Goal, own: bool) -> list[s
 def notes_after(waves: list[Wave], goal: Goal, classes: int) -> list[str]:
     """What was done otherwise than asked."""
     runs = [run for wave in waves for run in wave.runs if _loss(run.attack) is dlr]
+    if not runs:
+        return []
+    if not about_scores(goal):
+        return [
+            f"The DLR loss is about one class for each example, and the goal is"
+            f" {type(goal).__name__}: the margin took its place."
+        ]
     needed = max((4 if run.rank is not None else needed_classes(goal) for run in runs), default=0)
     if classes >= needed:
         return []

@@ -16,10 +16,12 @@ from advex import _backend
 from advex._arrays import Array, Tensor
 from advex._settings import helpful, shown, whole_number
 from advex.errors import GradientUnavailable, InvalidInput, InvalidType
+from advex.goals.base import TREE, Reading
 from advex.model.cache import Kept
 from advex.model.domain import checked_box, checked_names
 from advex.model.head import LARGEST_PROBABILITY, SMALLEST_PROBABILITY, Head
 from advex.model.protocol import Forward, Model
+from advex.model.refusals import FUNCTION_RECIPE
 
 NO_GRADIENT = (
     "a BlackBox has no gradient: an attack on it may call problem.logits and problem.margin,"
@@ -47,8 +49,11 @@ class Answers(Forward):
     others. The first finite answers tell what the scores are.
     """
 
-    def __init__(self, predict: Callable[[Array], Any], classes: int) -> None:
-        self._predict, self.head = predict, Head("", classes)
+    def __init__(
+        self, predict: Callable[[Array], Any], classes: int, reads: str = "scores"
+    ) -> None:
+        self._predict, self._reads = predict, reads
+        self.head = Head("", classes, independent=reads == "labels", reads=reads)
 
     def __call__(self, x: Tensor, live: Tensor | None = None) -> Tensor:
         if live is None:
@@ -97,9 +102,9 @@ class Answers(Forward):
     def _logits(self, scores: Array) -> Array:
         known = scores[np.isfinite(scores).all(axis=1)]
         if not self.head.name and len(known):
-            self.head = _first_head(known)
+            self.head = _of_labels(known) if self._reads == "labels" else _first_head(known)
         elif (self.head.name == "probabilities" and not _sum_to_one(known)) or (
-            self.head.independent and not _between_0_and_1(known)
+            self.head.independent and self.head.logarithms and not _between_0_and_1(known)
         ):
             raise InvalidInput(
                 "predict answered with probabilities at first and now with something else: it must"
@@ -125,6 +130,15 @@ def _first_head(scores: Array) -> Head:
         name = "probabilities, one per class"
         return Head(name, classes, ONE_PER_CLASS, independent=True, logarithms=True)
     return Head("logits", classes)
+
+
+def _of_labels(scores: Array) -> Head:
+    """The head of a function that answers with a number for each label."""
+    classes = scores.shape[1]
+    if _between_0_and_1(scores):
+        name = "probabilities, several labels"
+        return Head(name, classes, ONE_PER_CLASS, independent=True, logarithms=True, reads="labels")
+    return Head("logits, several labels", classes, independent=True, reads="labels")
 
 
 def _sum_to_one(scores: Array) -> bool:
@@ -215,6 +229,7 @@ class BlackBox(Model):
             )
         self.box, self.predict = checked_box(box), predict
         self._answers = Answers(predict, count)
+        self._labels = Answers(predict, count, "labels")
         self._kept: Kept = {}
 
     @property
@@ -229,13 +244,21 @@ class BlackBox(Model):
     def known_classes(self) -> int:
         return self._answers.classes
 
-    def forward(self, sample: Array) -> Answers:
-        return self._answers
+    def forward(self, sample: Array, reading: Reading = "scores") -> Answers:
+        known = {"scores": self._answers, "labels": self._labels}
+        name = reading.removesuffix(TREE) if isinstance(reading, str) else ""
+        if name not in known:
+            raise InvalidInput(
+                "a BlackBox answers with one score for each class or label, and the goal is about"
+                " something else; a function of tensors is a model by"
+                f" {FUNCTION_RECIPE.replace('model', 'predict')}"
+            )
+        return known[name]
 
-    def judge(self, sample: Array) -> Callable[[Tensor], Tensor]:
-        return self._answers.exact
+    def judge(self, sample: Array, reading: Reading = "scores") -> Callable[[Tensor], Tensor]:
+        return self.forward(sample, reading).exact
 
-    def renewed(self, sample: Array, logits: Array) -> bool:
+    def renewed(self, sample: Array, logits: Array, reading: Reading = "scores") -> bool:
         return False
 
     def kept(self) -> Kept:

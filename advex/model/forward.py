@@ -11,20 +11,22 @@ import numpy as np
 from keras import ops
 
 from advex import _backend
-from advex._arrays import Array, Tensor, flat
-from advex.errors import InvalidType, blaming
-from advex.model import folding
+from advex._arrays import Array, Tensor
+from advex.errors import InvalidInput, InvalidType, blaming
+from advex.model import folding, outputs
 from advex.model.head import (
     LARGEST_PROBABILITY,
+    ONE_OF_ALL,
     Head,
     activated,
     can_be_probabilities,
     guessed,
+    of_labels,
     recovered,
 )
 from advex.model.last_layer import Ask, ask, before_activation, makes_no_probabilities
 from advex.model.protocol import Forward
-from advex.model.refusals import demand_rows, no_scores, several_outputs
+from advex.model.refusals import demand_rows, no_scores
 
 FOLDING_TOLERANCE = 4e-6  # of the largest logit: what folding may change
 RANDOM_PROBES = 16  # inputs that must look like probabilities too before a guess is made
@@ -39,7 +41,11 @@ class KerasForward(Forward):
         preprocess: applied before it.
         sample: a few inputs, by which the head is found out if the graph does not tell it.
         box: where random inputs are drawn from if the sample leaves it open.
+        output: which of several outputs; None: there is but one.
+        reading: how the answer is wanted, see ``goals.base.Reading``.
     """
+
+    head: Head
 
     def __init__(
         self,
@@ -47,18 +53,39 @@ class KerasForward(Forward):
         preprocess: Callable[[Tensor], Tensor] | None,
         sample: Tensor,
         box: tuple[float, float],
+        output: str | int | None = None,
+        reading: str = "scores",
     ) -> None:
         self._model = weakref.ref(model)
-        self._preprocess = preprocess
+        self._preprocess, self._output = preprocess, output
+        self._reads, _, places = reading.partition(" ")
+        self._wanted = int(places) if places.isdigit() else None
+        # Of several outputs the graph of one, where there is a graph.
+        self._part = outputs.alone(model, output)
         self._without_activation: Callable[[Tensor, Ask], Tensor] | None = None
+        self._reshaped: tuple[int, ...] | None = None
         answers = self._scores(sample)
         halves = {"float16", "bfloat16"}
         self.coarse = any(layer.compute_dtype in halves for layer in model._flatten_layers())
-        self.head = self._recovered(sample, answers) or guessed(
-            answers,
-            self.coarse,
-            lambda: not makes_no_probabilities(model) and self._probable_elsewhere(sample, box),
-        )
+        self.head = self._found(sample, answers, box)
+
+    def _found(self, sample: Tensor, answers: Array, box: tuple[float, float]) -> Head:
+        """The head, by the graph or by the ``answers`` to the sample, (n, ..., units)."""
+        places, units = answers.ndim - 2, answers.shape[-1]
+        if self._reads == "raw":
+            return Head("raw", units, reads="raw", places=places)
+        if (known := self._recovered(sample, answers)) is not None:
+            return known
+        guess = of_labels if self._reads == "labels" else guessed
+
+        def elsewhere() -> bool:
+            asked = self._asked()
+            return not makes_no_probabilities(asked) and self._probable_elsewhere(sample, box)
+
+        flattened = answers.reshape(-1, units)
+        if guess is of_labels:
+            return of_labels(flattened, self.coarse, elsewhere)
+        return guessed(flattened, self.coarse, elsewhere, places)
 
     def __call__(self, x: Tensor, live: Tensor | None = None) -> Tensor:
         return self._logits(x, folding.answer if self.folded else ask)
@@ -70,9 +97,23 @@ class KerasForward(Forward):
         model = self._model()
         if model is None:
             raise ReferenceError("the model is gone: keep a reference to it while it is attacked")
+        return self._answer(model, x, ask)
+
+    def _answer(self, model: keras.Model, x: Tensor, ask: Ask) -> Any:
         prepared = _structured(model, self._prepared(x))
         with blaming(f"the model {model.name!r}", RUNS_BY_ITSELF):
             return ask(model, prepared)
+
+    def _asked(self) -> keras.Model | None:
+        """The model, or the part of it that has the output in question."""
+        return self._model() if self._part is None else self._part
+
+    def _chosen(self, x: Tensor, ask: Ask) -> Tensor:
+        """The answer of the output in question, by the model itself or its part."""
+        if self._part is not None and ask is not _itself:
+            return self._answer(self._part, x, ask)
+        answer = self.raw(x, folding.answer if ask is folding.answer else _itself)
+        return outputs.chosen(answer, self._output, self._model())
 
     def variables(self) -> list[keras.Variable]:
         model = self._model()
@@ -82,11 +123,11 @@ class KerasForward(Forward):
         ]
 
     def fold(self, x: Tensor, logits: Array) -> int:
-        model = self._model()
+        model = self._asked()
         self.folded = False
         if self.coarse or model is None or not folding.folds(model):
             return 0
-        twin = _backend.to_numpy(self._logits(x, folding.answer))
+        twin = _backend.to_numpy(self._logits(x, folding.answer)).reshape(logits.shape)
         self.folded = bool(
             np.abs(twin - logits).max(initial=0)
             <= FOLDING_TOLERANCE * np.abs(logits).max(initial=0)
@@ -98,7 +139,11 @@ class KerasForward(Forward):
 
         ``logits``, (n, classes), are what became of its answers. False: it is worth another look.
         """
-        known, head = logits[np.isfinite(logits).all(axis=1)].astype("float64"), self.head
+        head = self.head
+        if head.reads == "raw":
+            return True
+        known = logits[np.isfinite(logits).all(axis=1)].astype("float64")
+        known = known.reshape(-1, head.classes)
         if head.logarithms and head.independent:
             # beyond it a number was above 1
             top = np.log(LARGEST_PROBABILITY) - np.log1p(-LARGEST_PROBABILITY)
@@ -109,17 +154,26 @@ class KerasForward(Forward):
         return (
             not len(known)
             or not can_be_probabilities(units)
-            or makes_no_probabilities(self._model())
+            or makes_no_probabilities(self._asked())
         )
 
     def _logits(self, x: Tensor, ask: Ask) -> Tensor:
         if self._without_activation is not None:
             answer = self._without_activation(self._prepared(x), ask)
+            if self._reshaped is not None:
+                answer = ops.reshape(answer, (-1, *self._reshaped))
         else:
-            answer = self.raw(x, ask)
+            answer = self._chosen(x, ask)
         if isinstance(x.shape[0], int) and isinstance(answer.shape[0], int):
             demand_rows(int(x.shape[0]), tuple(answer.shape))
-        return self.head.logits(flat(ops.cast(answer, "float32")))
+        return self.head.logits(self._with_units(ops.cast(answer, "float32")))
+
+    def _with_units(self, answer: Tensor) -> Tensor:
+        """An answer with an axis for the units, where it has none."""
+        rank = len(answer.shape)
+        if rank == 1 or (self._wanted is not None and rank == self._wanted + 1):
+            return ops.expand_dims(answer, -1)
+        return answer
 
     def _prepared(self, x: Tensor) -> Tensor:
         if self._preprocess is None:
@@ -136,42 +190,52 @@ class KerasForward(Forward):
         return made
 
     def _scores(self, x: Tensor) -> Array:
-        """What the model itself answers, (n, units), once it is checked. Counted."""
-        answer = self.raw(x)
-        if isinstance(answer, dict | list | tuple):
-            raise several_outputs(
-                list(answer) if isinstance(answer, dict) else list(range(len(answer)))
-            )
+        """What the model itself answers, (n, ..., units), once it is checked. Counted."""
+        answer = self._chosen(x, _itself)
         shape = tuple(answer.shape)
-        if len(shape) not in (1, 2) or (len(shape) == 2 and shape[1] == 0):
+        if not shape or 0 in shape[1:]:
             raise no_scores(shape)
         demand_rows(int(x.shape[0]), shape)
         self.spent += shape[0]
+        answer = self._with_units(answer)
+        if self._part is not None:
+            part = _float64(self._with_units(self._answer(self._part, x, ask)))
+            if part.shape != answer.shape or not np.allclose(part, _float64(answer), atol=1e-3):
+                self._part = None  # what calls the graph does more than it
         return _float64(answer)
 
     def _recovered(self, sample: Tensor, answers: Array) -> Head | None:
         """The head, if the graph has a final softmax or sigmoid and the model answers by it. From
         then on the model is asked without.
         """
-        model = self._model()
+        model = self._asked()
         found = before_activation(model) if model is not None else None
         if found is None:
             return None
         activation, inner = found
-        logits = _float64(inner(self._prepared(sample), ask))
+        if activation == "softmax" and self._reads == "labels" and answers.shape[-1] > 1:
+            raise InvalidInput(ONE_OF_ALL)
+        logits = _float64(self._with_units(inner(self._prepared(sample), ask)))
+        if logits.ndim != answers.ndim and logits.size == answers.size:
+            self._reshaped = tuple(
+                answers.shape[1:]
+            )  # the activation comes before a change of shape
+            logits = logits.reshape(answers.shape)
         self.spent += len(answers)
         tolerance = 5e-2 if self.coarse else 1e-3
-        if not np.allclose(activated(activation, logits), answers, atol=tolerance, equal_nan=True):
+        if logits.shape != answers.shape or not np.allclose(
+            activated(activation, logits), answers, atol=tolerance, equal_nan=True
+        ):
             return None
         self._without_activation = inner
-        return recovered(activation, answers.shape[1])
+        return recovered(activation, answers.shape[-1], self._reads, answers.ndim - 2)
 
     def _probable_elsewhere(self, sample: Tensor, box: tuple[float, float]) -> bool:
         """Whether random inputs, too, are answered with numbers from 0 to 1."""
         shape = (RANDOM_PROBES, *map(int, sample.shape[1:]))
         noise = np.random.default_rng(0).uniform(*box, size=shape).astype("float32")
         self.spent += RANDOM_PROBES
-        return can_be_probabilities(_float64(self.raw(ops.convert_to_tensor(noise))))
+        return can_be_probabilities(_float64(self._chosen(ops.convert_to_tensor(noise), ask)))
 
 
 def _structured(model: keras.Model, x: Tensor) -> Any:
@@ -185,6 +249,9 @@ def _structured(model: keras.Model, x: Tensor) -> Any:
 
 
 def _float64(answer: Tensor) -> Array:
-    """An answer as an array (n, units)."""
-    values = _backend.to_numpy(ops.cast(answer, "float32")).astype("float64")
-    return values.reshape(len(values), -1)
+    return _backend.to_numpy(ops.cast(answer, "float32")).astype("float64")
+
+
+def _itself(model: keras.Model, x: Any) -> Any:
+    """``ask``, of the whole model and of no part of it."""
+    return ask(model, x)

@@ -11,8 +11,9 @@ import numpy as np
 
 from advex import _backend
 from advex._arrays import Array, Tensor
+from advex.errors import InvalidInput
+from advex.goals.base import Reading
 from advex.model import cache
-from advex.model.head import Head
 
 HALF_PRECISION_SLACK = 1e4  # half precision is ten thousand times noisier
 CAUTION = 2.0
@@ -25,7 +26,8 @@ class Asked(Protocol):
     """What a step of an attack sees of a model: its logits, and how exact they are."""
 
     @property
-    def classes(self) -> int: ...
+    def classes(self) -> Any:
+        """How many; of several outputs a dict, with those of each."""
 
     @property
     def slack(self) -> float:
@@ -35,34 +37,41 @@ class Asked(Protocol):
     def caution(self) -> float:
         """How many times the margin of the final judgement the search asks for."""
 
-    def __call__(self, x: Tensor, live: Tensor | None = None) -> Tensor:
-        """Logits, float32: (batch, ...) -> (batch, classes). Rows that are not ``live`` need no
-        true answer.
+    def __call__(self, x: Tensor, live: Tensor | None = None) -> Any:
+        """What the model answers, float32, as the goal reads it: for a goal about classes logits,
+        (batch, ...) -> (batch, classes). Rows that are not ``live`` need no true answer.
         """
 
 
 class Forward(ABC):
-    """From inputs in the model's units to logits (batch, classes).
+    """From inputs in the model's units to what a goal reads: logits (batch, classes), scores at
+    each place, numbers, or a tree of such.
 
     Attributes:
-        head: what the model's outputs are.
+        head: what the model's outputs are, a ``Head``, or ``Heads`` of several.
         coarse: whether the model computes in half precision.
         folded: whether calls fold batch normalisation away.
         spent: passes that looking at the head has cost, which nobody has accounted for yet.
     """
 
-    head: Head
+    head: Any
     coarse: bool = False
     folded: bool = False
     spent: int = 0
 
     @abstractmethod
-    def __call__(self, x: Tensor, live: Tensor | None = None) -> Tensor:
+    def __call__(self, x: Tensor, live: Tensor | None = None) -> Any:
         """See ``Asked``."""
 
     @abstractmethod
-    def exact(self, x: Tensor) -> Tensor:
-        """The logits of all rows, by nothing but the model itself."""
+    def exact(self, x: Tensor) -> Any:
+        """The answers to all rows, by nothing but the model itself."""
+
+    def suits(self, logits: Array) -> bool:
+        """Whether the model's answers, (n, ...), still look like those of its head: a model may
+        have changed. False: it is worth another look.
+        """
+        return True
 
     @abstractmethod
     def raw(self, x: Tensor) -> Any:
@@ -79,7 +88,7 @@ class Forward(ABC):
         """
 
     @property
-    def classes(self) -> int:
+    def classes(self) -> Any:
         return self.head.classes
 
     @property
@@ -138,20 +147,32 @@ class Model(ABC):
         """The number of classes, where it is known before the model is asked."""
 
     @abstractmethod
-    def forward(self, sample: Array) -> Forward:
-        """The forward pass to logits; ``sample``, a few inputs in the model's units, may be used to
-        look at the head once.
+    def forward(self, sample: Array, reading: Reading = "scores") -> Forward:
+        """The forward pass to what a goal reads; ``sample``, a few inputs in the model's units, may
+        be used to look at the head once.
         """
 
     @abstractmethod
-    def judge(self, sample: Array) -> Callable[[Tensor], Tensor]:
-        """The model itself, called as its user would call it: a tensor in the model's units ->
-        logits. Nothing is compiled.
+    def judge(self, sample: Array, reading: Reading = "scores") -> Callable[[Tensor], Any]:
+        """The model itself, called as its user would call it: a tensor in the model's units -> what
+        a goal reads. Nothing is compiled.
         """
 
     @abstractmethod
-    def renewed(self, sample: Array, logits: Array) -> bool:
+    def renewed(self, sample: Array, logits: Array, reading: Reading = "scores") -> bool:
         """Whether the head has changed since it was looked at, which ``logits`` may show."""
+
+    def about(self, reading: Reading) -> Hashable:
+        """What tells apart functions of one model that answer differently."""
+        return ()
+
+    def only(self, output: str | int) -> Model:
+        """The same model with one of its outputs chosen.
+
+        Raises:
+            InvalidInput: it has no outputs with names.
+        """
+        raise InvalidInput(f"{self!r} has one output alone: leave advex.Output({output!r}) out")
 
     @abstractmethod
     def kept(self) -> cache.Kept:
@@ -161,13 +182,13 @@ class Model(ABC):
         """``make()``, or what it returned for the same key and model before."""
         return cache.compiled(self.kept, key, make)
 
-    def canary(self, sample: Array) -> Callable[[Tensor], Tensor]:
+    def canary(self, sample: Array, reading: Reading = "scores") -> Callable[[Tensor], Any]:
         """The forward pass as it was compiled before everything else: where it answers as the model
         does, no trace is stale.
         """
-        forward, shape = self.forward(sample), sample.shape[1:]
+        forward, shape = self.forward(sample, reading), sample.shape[1:]
         return self.compiled(
-            ("canary", shape),
+            ("canary", shape, self.about(reading)),
             lambda: _backend.compiled(
                 forward.exact, [((None, *shape), "float32")], forward.variables
             ),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from keyword import iskeyword
 from typing import Any
 
@@ -150,56 +150,24 @@ def _passed(model: keras.Model, values: list[str]) -> str:
     return "{" + ", ".join(entries) + "}"
 
 
-def demand_scores(model: keras.Model) -> None:
-    """Raise if the graph of a functional or sequential model says that it does not answer with
-    (batch, classes).
-    """
-    outputs = getattr(model, "outputs", None)
-    if not outputs:
-        return
-    structure = getattr(model, "_outputs_struct", None)
-    if isinstance(structure, dict):
-        raise several_outputs(list(structure), "output")
-    if len(outputs) > 1:
-        raise several_outputs(list(range(len(outputs))), "outputs")
-    if len(outputs[0].shape) not in (1, 2):
-        raise no_scores(tuple(outputs[0].shape))
-
-
 def no_scores(shape: tuple[int | None, ...]) -> InvalidInput:
-    """The error for a model whose answer is no score for each class. Flatten() would make each
-    pixel's scores a class.
-    """
-    answer = f"the model must answer with (batch, classes), but its output has shape {shape}"
-    if len(shape) > 2 and all(size == 1 for size in shape[1:-1]):
-        return InvalidInput(
-            f"{answer}: one place with its classes is model ="
-            f" keras.Sequential([keras.Input(x.shape[1:]), model,"
-            f" keras.layers.Reshape(({shape[-1]},))])"
-        )
-    if len(shape) == 3:
-        return InvalidInput(
-            f"{answer}: a class for each part of a sequence, or boxes of a detector, are not"
-            f" supported yet"
-        )
-    if len(shape) > 3:
-        return InvalidInput(
-            f"{answer}: a class for each pixel (segmentation) is not supported yet; if these are"
-            " the feature maps of a network without its top (include_top=False), give the whole"
-            " model, with the layers that classify"
-        )
-    return InvalidInput(f"{answer}, which has no classes")
-
-
-def several_outputs(names: list[Any], graph: str = "") -> InvalidInput:
-    """The error about several outputs: how to attack the first; ``graph`` is the attribute that has
-    them, where one has.
-    """
-    first = repr(names[0]) if names else 0
-    recipe = (
-        # keeps the graph, in which a softmax is found
-        f"model = keras.Model(model.inputs, model.{graph}[{first}])"
-        if graph
-        else f"image = keras.Input(x.shape[1:]); model = keras.Model(image, model(image)[{first}])"
+    """The error for a model that answers with nothing for each input."""
+    return InvalidInput(
+        f"the model must answer with (batch, ...), but its output has shape {shape}, which has"
+        " nothing in it"
     )
-    return InvalidInput(f"the model has several outputs ({names}); attack one of them: {recipe}")
+
+
+class SeveralOutputs(InvalidInput):
+    """A model with several outputs, where one is needed."""
+
+    @classmethod
+    def of(cls, names: Sequence[str | int]) -> SeveralOutputs:
+        """The error that names them, and says how to choose."""
+        listed = ", ".join(map(repr, names))
+        first = repr(names[0])
+        return cls(
+            f"the model has several outputs ({listed}); attack one of them:"
+            f" advex.Classifier(model, output={first}); or a goal for each:"
+            f" advex.AnyOf(advex.Output({first}, labels), advex.Output({names[-1]!r}, labels))"
+        )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import keras
-from keras import ops
+from keras import ops, tree
 
 from advex import _backend
 from advex._arrays import Array
@@ -113,12 +113,14 @@ def _checked(
             f" inputs"
         )
     grid = Grid(x.dtype, classifier.box)
-    forward = classifier.forward(grid.working(x[:CHECKED]))
     made = call.goal
-    if made is None:
-        logits = _backend.to_numpy(forward(ops.convert_to_tensor(grid.working(x))))
-        made = Untargeted(logits.argmax(axis=1))
-    made = made.check(len(x), forward.classes).of(forward.head.independent)
+    reading = "scores" if made is None else made.reading
+    forward = classifier.forward(grid.working(x[:CHECKED]), reading)
+    if made is None or made.open:
+        answer = forward(ops.convert_to_tensor(grid.working(x)))
+        answer = tree.map_structure(_backend.to_numpy, answer)
+        made = Untargeted(answer.argmax(axis=1)) if made is None else made.closed(answer)
+    made = made.check(len(x), forward.classes).of(forward.head)
     programs = Programs(classifier, forward, grid, made, call.budget)
     return programs, Scene(grid, x, made, call.budget, call.seed)
 

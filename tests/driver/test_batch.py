@@ -92,14 +92,14 @@ def test_ended_and_out_of_steps():
         found=ops.convert_to_tensor(np.array([False, False, True, False])),
         nan=ops.convert_to_tensor(np.array([False, False, False, True])),
     )
-    ended, over = batch.ended(np.array([6]), limited=True)
+    ended, over = batch.ended(np.array([6]), first=True)
     assert ended.tolist() == [False, True, True, True] and over.tolist() == [
         False,
         True,
         False,
         False,
     ]
-    ended, over = batch.ended(np.array([6]), limited=False)
+    ended, over = batch.ended(np.array([6]), first=False)
     assert ended.tolist() == [False, True, True, True] and over.tolist() == [
         False,
         True,

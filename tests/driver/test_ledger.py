@@ -15,7 +15,8 @@ class Leaf:
 
 
 def a_ledger(count=6, limited=True):
-    return Ledger(np.zeros((count, 1), "float32"), limited, lambda points, rows: points)
+    aim = "first" if limited else "smallest"
+    return Ledger(np.zeros((count, 1), "float32"), aim, lambda points, rows: points)
 
 
 def a_wave(runs, notes=None, **settings):
@@ -32,11 +33,13 @@ def outcome(count, **columns):
     """What ``count`` seats say: nothing, but for ``columns``; a seat's point is its number + 1."""
     said = {name: np.zeros(count, bool) for name in ("found", "nan", "flat", "doubt")}
     said |= {name: np.ones(count, "int64") for name in ("gradients", "queries")}
-    said |= {"size": np.ones(count), "notes": {}}
+    said |= {"size": np.ones(count), "notes": {}, "margin": np.full(count, -1.0)}
     said |= {
         name: np.asarray(values) if name != "notes" else values for name, values in columns.items()
     }
-    return Outcome(points=lambda index: np.asarray(index, "float32")[:, None] + 1, **said)
+    points = lambda index: np.asarray(index, "float32")[:, None] + 1  # noqa: E731
+    last = lambda index: -np.asarray(index, "float32")[:, None] - 1  # noqa: E731
+    return Outcome(points=points, last=last, **said)
 
 
 def test_jobs_are_run_by_run_over_the_rows_that_still_need_it():

@@ -80,6 +80,10 @@ class Scene(NamedTuple):
     x: np.ndarray
     budget: object
 
+    @property
+    def aim(self):
+        return "first" if self.budget.limited else "smallest"
+
     def rows(self, wave, jobs, count, ledger):
         fill = count - len(jobs)
         row, run = (np.concatenate([part, np.full(fill, part[0])]) for part in jobs)
@@ -108,7 +112,7 @@ def scene(count, limited=True):
 
 
 def ledger_of(stage):
-    return Ledger(stage.x, stage.budget.limited, lambda points, _: points)
+    return Ledger(stage.x, stage.aim, lambda points, _: points)
 
 
 def wave_of(toy, repetitions, **settings):
