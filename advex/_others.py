@@ -35,6 +35,11 @@ HERE = {
     "Targeted": "targetedmisclassification target",
     "Untargeted": "misclassification",
     "Linf": "linfinity inf max",
+    "MultiLabel": "multilabels labels multihot",
+    "Output": "head",
+    "Regression": "kerasregressor regressor pytorchregressor",
+    "Segmentation": "pixels semanticsegmentation kerassegmenter",
+    "SEA": "dag cospgd segmentationensemble",
     "evaluate": "robustaccuracy benchmark accuracy attackall",
     "function": "kfunction",
     "losses.cross_entropy": "crossentropy ce crossentropyloss celoss",
@@ -65,11 +70,7 @@ LATER = {
         " freeadv fast trainer"
     ),
     "certificates are not there yet": "certify randomizedsmoothing smoothing crown ibp certificate",
-    "goals other than labels and targets are not there yet; advex.Goal is the base of your own": (
-        "multilabel regression segmentation topk anyof allof output segpgd sea dag"
-    ),
     "one box for all features is what there is yet: advex.Classifier(model, box=(0, 1))": "domain",
-    "of the symbolic core only advex.gradients and advex.function are there yet": "symbol updates",
     "one change for all inputs (universal, patch) and changes of place are not there yet": (
         "universal universalperturbation uap patch adversarialpatch dpatch spatialtransform stadv"
         " spatial wasserstein"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import functools
 import io
 import os
 from collections.abc import Iterable, Iterator, Sequence
@@ -17,11 +18,14 @@ from advex import _backend, images
 from advex._arrays import Array
 from advex._grid import EightBit, Grid
 from advex._settings import helpful, shown, switch, whole_number
+from advex._table import cut, listed, one_number, write_csv
 from advex.budgets import Budget
 from advex.errors import InvalidInput, InvalidType
-from advex.goals import Goal
+from advex.goals import Goal, Segmentation
+from advex.goals.segmentation import mean_iou, pixel_accuracy
 from advex.model.protocol import Model
 
+BATCH = 64  # images side by side that are looked at once more
 # pixels: the longer side of what is drawn; the shorter one at least; the longer at most
 SIDE, SHORTER, LONGEST = (
     112,
@@ -189,6 +193,44 @@ class Result:
         changed = self.x.astype(kind) - self.original.astype(kind)
         return np.where((self.x == self.original), np.zeros((), kind), changed)
 
+    @functools.cached_property
+    def confusion(self) -> Array:
+        """How many pixels that count are of class i and are taken for j, of each image, at
+        ``attempt``: (n, i, j). For ``Segmentation`` alone. The model is asked once more when it is
+        first looked at, beyond what is counted.
+
+        Raises:
+            InvalidInput: the goal is another.
+        """
+        if not isinstance(self.goal, Segmentation):
+            raise InvalidInput(
+                f"only results of advex.Segmentation have it; the goal is {self.goal!r}"
+            )
+        grid, reading = Grid(self.x.dtype, self.classifier.box), self.goal.reading
+        maps, classes = [], 2
+        for start in range(0, len(self), BATCH):
+            points = grid.working(self.attempt[start : start + BATCH])
+            answer = self.classifier.judge(points, reading)(ops.convert_to_tensor(points))
+            maps.append(_backend.to_numpy(answer).argmax(axis=-1))
+            classes = int(answer.shape[-1])
+        if not maps:
+            return np.zeros((0, classes, classes), "int64")
+        return self.goal.confusion(np.concatenate(maps), classes)
+
+    @property
+    def pixel_accuracy(self) -> Array:
+        """The share of the pixels that count that are right at ``attempt``, (n,); see
+        ``confusion``.
+        """
+        return pixel_accuracy(self.confusion)
+
+    @property
+    def mean_iou(self) -> float:
+        """The mean over the classes of intersection over union, over all images, at ``attempt``;
+        see ``confusion``.
+        """
+        return mean_iou(self.confusion)
+
     @property
     def success_rate(self) -> float | None:
         """Share of successes; None for an empty batch."""
@@ -196,6 +238,52 @@ class Result:
 
     def __len__(self) -> int:
         return len(self.x)
+
+    def rows(self) -> list[dict[str, Any]]:
+        """One dict for each row: its number, what became of it, what the model says, and what it
+        cost. Several labels are lists, several outputs a column each; maps are left out.
+        """
+        columns = {
+            "row": np.arange(len(self)),
+            "status": self.status,
+            "success": self.success,
+            "before": self.before,
+            "before_confidence": self.before_confidence,
+            "prediction": self.prediction,
+            "confidence": self.confidence,
+            "margin_before": self.margin_before,
+            "margin": self.margin,
+            "distance": self.distance,
+            "gradients": self.gradients,
+            "queries": self.queries,
+            "broken_by": self.broken_by,
+        }
+        return listed(columns, len(self))
+
+    def to_pandas(self) -> Any:
+        """``rows`` as a pandas frame, the row's number its index.
+
+        Raises:
+            ImportError: pandas is missing.
+        """
+        try:
+            import pandas
+        except ImportError:
+            raise ImportError("frames are made by pandas: pip install pandas") from None
+        rows = self.rows()
+        return pandas.DataFrame(rows).set_index("row") if rows else pandas.DataFrame()
+
+    def to_csv(self, path: str | Path, overwrite: bool = False) -> Path:
+        """Write ``rows`` as a file of comma-separated values; it is whole or absent.
+
+        Raises:
+            InvalidInput: the file exists, and ``overwrite`` is False.
+        """
+        switch("overwrite", overwrite)
+        if not isinstance(path, str | os.PathLike):
+            raise InvalidType(f"path must be the name of a file; received {shown(path)}")
+        write_csv(Path(path), self.rows(), overwrite)
+        return Path(path)
 
     @helpful
     def save(
@@ -464,23 +552,6 @@ class Result:
             return f"{text}, {self.gradients.mean():.1f} gradients each)"
         # a black box, or an attack that only asks
         return f"{text}, {self.queries.mean():.1f} queries each)"
-
-
-def cut(told: Any, rows: Any) -> Any:
-    """Some of the rows of an array, or of each of several in a dict or a list."""
-    if isinstance(told, dict):
-        return {name: cut(part, rows) for name, part in told.items()}
-    return told[rows] if not isinstance(told, list | tuple) else [cut(part, rows) for part in told]
-
-
-def one_number(confidence: Any, row: int) -> float:
-    """How sure the model is of one row: of several labels the least sure; NaN where it does not
-    say.
-    """
-    if not isinstance(confidence, np.ndarray):
-        return float("nan")
-    sure = confidence[row]
-    return float(np.maximum(sure, 1 - sure).min()) if np.ndim(sure) else float(sure)
 
 
 def statuses(clean: Array, success: Array, fragile: Array, invalid: Array) -> Array:

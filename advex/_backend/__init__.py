@@ -43,6 +43,8 @@ Each backend module offers the same names:
     True if looking at a result makes an accelerator wait.
 """
 
+import sys
+
 import keras
 
 _name = keras.backend.backend()
@@ -122,3 +124,8 @@ __all__ = [
     "to_numpy",
     "value_and_gradient",
 ]
+
+
+def version() -> str:
+    """The version of the framework below Keras, which Keras has imported."""
+    return str(getattr(sys.modules.get(NAME), "__version__", "?"))

@@ -25,6 +25,8 @@ from advex.attacks.pdgd import PDGD
 from advex.attacks.pdpgd import PDPGD
 from advex.attacks.pgd import PGD
 from advex.attacks.schedules import LinearDecay
+from advex.attacks.sea import SEA
+from advex.attacks.segpgd import SegPGD
 from advex.attacks.sigma_zero import SigmaZero
 from advex.attacks.square import SquareAttack
 from advex.attacks.verdict import Verdict
@@ -41,6 +43,7 @@ __all__ = [
     "PDGD",
     "PDPGD",
     "PGD",
+    "SEA",
     "Attack",
     "AutoAttack",
     "AveragedGradient",
@@ -55,6 +58,7 @@ __all__ = [
     "MomentumIterative",
     "NesterovIterative",
     "Restarts",
+    "SegPGD",
     "SigmaZero",
     "SquareAttack",
     "Verdict",

@@ -43,6 +43,9 @@ class Attackable(Settings):
     """Whether the attack is only defined for a limited budget."""
     targets: ClassVar[bool] = True
     """Whether the attack can pursue a ``Targeted`` goal."""
+    keeps_worst: ClassVar[bool] = False
+    """Whether ``result.attempt`` of rows that hold is the worst point that was seen, not the last:
+    as with ``until="end"``, but for rows that leave at their first success."""
     starts: ClassVar[bool] = False
     """Whether the attack can begin at points that are given, ``start=``."""
     norms: ClassVar[tuple[type[Budget], ...]] = ()

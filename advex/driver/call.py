@@ -86,14 +86,15 @@ def attacked(call: Call, attack: Any, waves: list[Wave]) -> Result:
     notes = sentences.notes_before(look, classifier, goal, own)
     said = sentences.before(look, goal, own, call.budget, grid)
 
-    strongest = call.until == "end"
-    scene = Scene(grid, x, goal, call.budget, call.seed, call.start, strongest)
+    end = call.until == "end"
+    strongest = end or attack.keeps_worst
+    scene = Scene(grid, x, goal, call.budget, call.seed, call.start, strongest, not end)
     programs = Programs(classifier, forward, grid, goal, call.budget, strongest)
 
     def settled(points: Array, rows: Array) -> Array:
         return grid.settled(grid.returned(points), x[rows], call.budget)
 
-    ledger = Ledger(x, scene.aim, settled)
+    ledger = Ledger(x, scene.aim, settled, scene.leaves)
     ledger.clean(look.before["reached"], look.before["ranking"])
     chosen = sensible(waves, goal, ranked, notes)
     said += unseeded(chosen, programs, scene)
@@ -161,7 +162,12 @@ def _info(call: Call, attack: Any) -> Info:
         "budget": repr(call.budget),
         "seed": call.seed,
         "backend": _backend.NAME,
-        "versions": {"keras": keras.__version__, "numpy": np.__version__, "advex": VERSION},
+        "versions": {
+            "keras": keras.__version__,
+            "numpy": np.__version__,
+            "advex": VERSION,
+            _backend.NAME: _backend.version(),
+        },
     }
 
 

@@ -12,12 +12,12 @@ from keras import ops, tree
 from advex import _backend
 from advex._arrays import Array, Tensor
 from advex._grid import Grid
+from advex._table import cut
 from advex.goals.base import Goal, Reading, classes_said
 from advex.goals.classes import SATURATED, log_odds
 from advex.losses import has_classes
 from advex.model.protocol import Model
 from advex.model.refusals import demand_rows
-from advex.result import cut
 
 CHECKED = 16  # rows used for the checks of the model's honesty
 

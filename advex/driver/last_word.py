@@ -7,12 +7,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from advex._arrays import Array
+from advex._table import cut
 from advex.driver.honesty import NEIGHBOURS, RANDOM, Look, alike
 from advex.driver.judging import copied, put
 from advex.driver.ledger import Ledger
 from advex.driver.loop import Scene
 from advex.model.protocol import Model
-from advex.result import cut
 
 
 class Word(NamedTuple):

@@ -74,11 +74,12 @@ class Ledger:
         x: the originals, (n, ...).
         aim: what is looked for within a row.
         settle: makes final points of those that the search has found.
+        leaves: whether a row that has a success is done, where any success will do.
     """
 
-    def __init__(self, x: Array, aim: Aim, settle: Settle) -> None:
+    def __init__(self, x: Array, aim: Aim, settle: Settle, leaves: bool = True) -> None:
         count = len(x)
-        self._x, self._aim, self._settle = x, aim, settle
+        self._x, self._aim, self._settle, self._leaves = x, aim, settle, leaves
         self.points = x.copy()
         self.attempts = x.copy()
         """How far each row came: its last point; with "strongest" its worst one."""
@@ -118,8 +119,10 @@ class Ledger:
         self._tally = np.zeros((len(wave.runs), 3), "int64")
         self._settled_by = np.full(len(self.found), len(wave.runs))
         needy = ~self.nan
-        if self._aim != "strongest":
-            needy &= ~(self.found & ((self._aim == "first") | (self.size == 0)))
+        if self._aim == "smallest":
+            needy &= ~(self.found & (self.size == 0))
+        elif self._leaves:
+            needy &= ~self.found
         self._latest = np.full(len(self.found), -1)
         if wave.who is not None and needy.any():
             needy &= wave.who(self)

@@ -44,7 +44,14 @@ class Scene(NamedTuple):
     start: Array | None = None
     """Where to begin, if that was given."""
     strongest: bool = False
-    """Whether each row takes all steps, and its worst point is kept."""
+    """Whether the worst point of each row is kept."""
+    until_success: bool = True
+    """Whether a row leaves at its first success, where there is a limit."""
+
+    @property
+    def leaves(self) -> bool:
+        """Whether a row leaves at its first success."""
+        return bool(self.budget.limited) and self.until_success
 
     @property
     def aim(self) -> Aim:
@@ -116,7 +123,7 @@ def run_wave(
         scene: inputs, goal and budget.
         report: told after every round how many rows are done, and how many have a success.
     """
-    began, first = time.monotonic(), scene.aim == "first"
+    began = time.monotonic()
     waiting, batch = ledger.open(wave), Batch(shapes)
     ends = np.array([run.end for run in wave.runs])
     burst = BURST if _backend.accelerated() else 1
@@ -130,11 +137,11 @@ def run_wave(
         if not batch.taken.any():
             break
         # Rows that an evaluation inside init has finished already take no step.
-        ended, over = batch.ended(ends, first) if joined else (np.zeros(0, bool),) * 2
+        ended, over = batch.ended(ends, scene.leaves) if joined else (np.zeros(0, bool),) * 2
         if not ended.any():
             for _ in range(min(burst, batch.steps_left(ends)) if burst > 1 else 1):
                 batch.rows = program.step(batch.rows)
-            ended, over = batch.ended(ends, first)
+            ended, over = batch.ended(ends, scene.leaves)
         if ended.any():
             if over.any():
                 batch.judge(over, program.finish)
