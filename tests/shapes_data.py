@@ -3,8 +3,8 @@ what the tests of segmentation attack.
 
 ``images(count, seed)`` draws, ``trained_unet()`` is the network with the weights that are kept in
 ``recorded/shapes_unet.npz``. They were made by ``KERAS_BACKEND=tensorflow python
-tests/shapes_data.py``, which trains anew (three quarters of a minute on one core), says how good the network is,
-and overwrites the file.
+tests/shapes_data.py``, which trains anew (three quarters of a minute on one core), says how good
+the network is, and overwrites the file.
 """
 
 import os

@@ -202,6 +202,7 @@ def checked_call(attack: Any, model: Any, x: Any, goal: Any, budget: Any, seed: 
     x = checked_inputs(classifier, x)
     classes = goal is not None and goal.reading in ("scores", f"scores{TREE}")
     known = classifier.known_classes if classes else None
+    budget.changeable(x.shape)
     goal = goal and goal.check(len(x), known)
     return Call(classifier, x, goal, budget, int(seed))
 

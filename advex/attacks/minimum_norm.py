@@ -18,6 +18,7 @@ from advex.budgets import L0, L1, L2, Budget, Linf
 from advex.driver.plan import Wave
 from advex.errors import InvalidInput, InvalidType, nearest
 from advex.goals import Goal
+from advex.goals.classes import Labelled
 
 NORMS: dict[str, type[Budget]] = {"Linf": Linf, "L2": L2, "L1": L1, "L0": L0}
 
@@ -26,11 +27,18 @@ NORMS: dict[str, type[Budget]] = {"Linf": Linf, "L2": L2, "L1": L1, "L0": L0}
 # gradients with ten classes.
 HYPERPLANES = FAB(steps=5)
 
+# Finds more where there are no classes whose hyperplanes could be looked at.
+PATIENT = FMN(steps=300)
+
 # Attacks, and whether they begin where the best of those before ended, or at the original as the
 # first does: attacks that begin there find changes of different kinds, and the last ones make the
 # best of them smaller.
 PLANS: dict[type[Budget], list[tuple[Attack, bool]]] = {
-    Linf: [(FAB(steps=50), False), (PDPGD(steps=500, price=0.5, price_step=0.1), True)],
+    Linf: [
+        (FAB(steps=50), False),
+        (PATIENT, False),
+        (PDPGD(steps=500, price=0.5, price_step=0.1), True),
+    ],
     L2: [
         (ALMA(steps=300), False),
         (PDGD(steps=300), False),
@@ -120,7 +128,25 @@ class MinimumNorm(Composite):
         budget = budget or self.default_budget or L2()
         norm = next(norm for norm in NORMS.values() if isinstance(budget, norm))
         return [
-            replace(wave.each(set_apart, number), warm=warm)
-            for number, (attack, warm) in enumerate(PLANS[norm])
+            replace(
+                wave.each(set_apart, number),
+                warm=warm,
+                suits=_of_another_kind if attack is PATIENT else None,
+            )
+            for number, (attack, warm) in _numbered(PLANS[norm])
             for wave in attack.plan(budget)
         ]
+
+
+def _numbered(plan: list[tuple[Attack, bool]]) -> list[tuple[int, tuple[Attack, bool]]]:
+    """The members with the number that sets their random numbers apart: the one that not all goals
+    have comes last.
+    """
+    usual = [member for member in plan if member[0] is not PATIENT]
+    numbers = {id(attack): number for number, (attack, _) in enumerate(usual)}
+    return [(numbers.get(id(member[0]), len(usual)), member) for member in plan]
+
+
+def _of_another_kind(goal: Goal) -> bool:
+    """Whether a goal is not about one class for each example."""
+    return not isinstance(goal, Labelled)

@@ -8,12 +8,13 @@ where one of them falls.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 from keras import ops
 
 from advex._arrays import Tensor
 from advex.attacks.call import Attackable
-from advex.budgets import Budget
+from advex.driver.problem import Loss
 from advex.errors import InvalidType
 from advex.goals import Goal, Segmentation
 from advex.goals.segmentation import entropies, mean
@@ -21,13 +22,13 @@ from advex.goals.segmentation import entropies, mean
 SMALLEST_NORM = 1e-12  # guards a division
 
 
-def masked_cross_entropy(answer: Tensor, goal: Segmentation) -> Tensor:
+def masked_cross_entropy(answer: Tensor, goal: Any) -> Tensor:
     """Cross-entropy of the pixels that still stand."""
     ce, standing, counts = _looked_at(answer, goal)
     return _valued(ce, counts, mean(ops.where(standing, ce, 0.0), counts))
 
 
-def balanced_cross_entropy(answer: Tensor, goal: Segmentation) -> Tensor:
+def balanced_cross_entropy(answer: Tensor, goal: Any) -> Tensor:
     """Cross-entropy in which the classes of an image weigh the same, however large they are."""
     ce, _, counts = _looked_at(answer, goal)
     _, labels, _ = goal.pixels(answer)
@@ -41,7 +42,7 @@ def balanced_cross_entropy(answer: Tensor, goal: Segmentation) -> Tensor:
     return _valued(ce, counts, ops.sum(weight * ce, axis=1) / classes)
 
 
-def masked_spherical_margin(answer: Tensor, goal: Segmentation) -> Tensor:
+def masked_spherical_margin(answer: Tensor, goal: Any) -> Tensor:
     """The margin of the pixels that still stand, of scores that are scaled to a norm of 1."""
     ce, standing, counts = _looked_at(answer, goal)
     norm = ops.sqrt(ops.sum(ops.square(answer), axis=-1, keepdims=True))
@@ -49,7 +50,7 @@ def masked_spherical_margin(answer: Tensor, goal: Segmentation) -> Tensor:
     return _valued(ce, counts, mean(ops.where(standing, gains, 0.0), counts))
 
 
-def jensen_shannon(answer: Tensor, goal: Segmentation) -> Tensor:
+def jensen_shannon(answer: Tensor, goal: Any) -> Tensor:
     """The Jensen-Shannon divergence of the probabilities from the labels: it loses interest in
     pixels that are far across.
     """
@@ -57,19 +58,17 @@ def jensen_shannon(answer: Tensor, goal: Segmentation) -> Tensor:
     right = ops.exp(-ops.abs(ce))  # the probability of the label; ce is below 0 for a target
     mixed = (1 + right) / 2
     value = 0.5 * (
-        -ops.log(mixed)
-        + (1 - right) * math.log(2)
-        + right * (-ops.abs(ce) - ops.log(mixed))
+        -ops.log(mixed) + (1 - right) * math.log(2) + right * (-ops.abs(ce) - ops.log(mixed))
     )
     return _valued(ce, counts, mean(-value if goal.targeted else value, counts))
 
 
-def weighed(right: float | Tensor) -> object:
+def weighed(right: Tensor) -> Loss:
     """SegPGD's loss: the cross-entropy of pixels that stand weighs ``right``, (batch,), that of the
     others 1 - ``right``.
     """
 
-    def segpgd(answer: Tensor, goal: Segmentation) -> Tensor:
+    def segpgd(answer: Tensor, goal: Any) -> Tensor:
         ce, standing, counts = _looked_at(answer, goal)
         share = ops.expand_dims(right, 1)
         return mean(ops.where(standing, share, 1 - share) * ce, counts)
@@ -77,7 +76,7 @@ def weighed(right: float | Tensor) -> object:
     return segpgd
 
 
-def _looked_at(answer: Tensor, goal: Segmentation) -> tuple[Tensor, Tensor, Tensor]:
+def _looked_at(answer: Tensor, goal: Any) -> tuple[Tensor, Tensor, Tensor]:
     """Cross-entropy of each pixel, whether it still stands, whether it counts."""
     scores, labels, counts = goal.pixels(answer)
     gains, _ = goal.gains(answer)
@@ -89,7 +88,7 @@ def _valued(ce: Tensor, counts: Tensor, slope: Tensor) -> Tensor:
     return ops.stop_gradient(mean(ce, counts) - slope) + slope
 
 
-def demand_pixels(attack: Attackable, goal: Goal | None, budget: Budget) -> None:
+def demand_pixels(attack: Attackable, goal: Goal | None) -> None:
     """Raise unless the goal is a class for each pixel."""
     if not isinstance(goal, Segmentation):
         name = type(attack).__name__

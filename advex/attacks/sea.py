@@ -69,7 +69,7 @@ class SEA(Composite):
 
     def check(self, goal: Goal | None, budget: Budget) -> None:
         super().check(goal, budget)
-        demand_pixels(self, goal, budget)
+        demand_pixels(self, goal)
 
     def plan(self, budget: Budget | None = None) -> list[Wave]:
         runs = [APGD(steps=self.steps, loss=loss, radii=RADII) for loss in LOSSES]

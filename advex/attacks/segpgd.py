@@ -47,7 +47,7 @@ class SegPGD(Attack):
 
     def check(self, goal: Goal | None, budget: Budget) -> None:
         super().check(goal, budget)
-        demand_pixels(self, goal, budget)
+        demand_pixels(self, goal)
 
     def init(self, problem: Problem) -> tuple[Tensor, Any]:
         return problem.project(problem.x0 + problem.budget.sample(problem)), ()

@@ -8,7 +8,7 @@ import copy
 import math
 import warnings
 from abc import abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any, ClassVar, Protocol, Self
 
@@ -16,8 +16,8 @@ import numpy as np
 from keras import ops
 
 from advex._arrays import Array, Tensor, flat, rows
-from advex._settings import Settings, real_number
-from advex.errors import AdvexWarning, InvalidInput
+from advex._settings import Settings, real_number, shown
+from advex.errors import AdvexWarning, InvalidInput, InvalidType
 
 SHY = 1 - 3e-7
 """Curved balls are aimed at this fraction of epsilon: float32 sums are not exact; the last check,
@@ -44,9 +44,13 @@ class Budget(Settings):
     Args:
         epsilon: the largest allowed size: 8/255 is 8 grey levels in every box. None (the default)
             sets no limit: attacks which can will look for the smallest perturbation.
+        mask: where an input may change: booleans, or 0 and 1, that broadcast to one example, such
+            as (h, w, 1), or to all, (n, h, w, 1). Everything else stays bit for bit. None:
+            everywhere.
     """
 
     epsilon: Any = None
+    mask: Any = field(default=None, kw_only=True, compare=False)
 
     homogeneous: ClassVar[bool] = True
     """Whether twice the perturbation is twice the size; ``L0`` is the exception."""
@@ -54,6 +58,8 @@ class Budget(Settings):
     def __post_init__(self) -> None:
         if self.epsilon is not None:
             object.__setattr__(self, "epsilon", self._checked(self.epsilon))
+        if self.mask is not None:
+            object.__setattr__(self, "mask", _checked_mask(self.mask))
 
     def _checked(self, epsilon: Any) -> float:
         return real_number(f"{type(self).__name__}(epsilon)", epsilon)
@@ -68,6 +74,34 @@ class Budget(Settings):
         twin = copy.copy(self)
         object.__setattr__(twin, "epsilon", epsilon)
         return twin
+
+    def bare(self) -> Self:
+        """The same without a mask."""
+        twin = copy.copy(self)
+        object.__setattr__(twin, "mask", None)
+        return twin
+
+    def changeable(self, shape: tuple[int, ...]) -> Array | None:
+        """Which elements of inputs of ``shape``, (n, ...), may change: an array that is read only;
+        None: all.
+
+        Raises:
+            InvalidInput: the mask does not fit the inputs.
+        """
+        if self.mask is None:
+            return None
+        try:
+            made = np.broadcast_to(self.mask, shape)
+        except ValueError:
+            raise InvalidInput(
+                f"mask must broadcast to one input, {shape[1:]}, or to all, {shape}; received shape"
+                f" {self.mask.shape}"
+            ) from None
+        if len(made) and not made.reshape(len(made), -1).any(axis=1).all():
+            raise InvalidInput(
+                "mask leaves an input nothing that may change: it is True where a change is allowed"
+            )
+        return made
 
     # The geometry, on tensors of shape (batch, ...); epsilon and the tensors are in the same units.
 
@@ -160,9 +194,32 @@ class Budget(Settings):
         return delta * factor.reshape((-1,) + (1,) * (delta.ndim - 1))
 
     def __repr__(self) -> str:
-        if self.epsilon is None:
-            return f"{type(self).__name__}()"
-        return f"{type(self).__name__}({self.epsilon:g})"
+        parts = [] if self.epsilon is None else [f"{self.epsilon:g}"]
+        return f"{type(self).__name__}({', '.join([*parts, *self._masked])})"
+
+    @property
+    def _masked(self) -> list[str]:
+        return [] if self.mask is None else ["mask=..."]
+
+
+def _checked_mask(mask: Any) -> Array:
+    try:
+        made = np.asarray(mask)
+    except Exception:  # what an object that is no array raises here may be anything
+        made = np.asarray(None)
+    if made.dtype.kind not in "biuf" or not made.ndim:
+        raise InvalidType(
+            f"mask must be an array of booleans, True where a change is allowed; received"
+            f" {shown(mask)}"
+        )
+    if made.dtype != bool and not ((made == 0) | (made == 1)).all():
+        raise InvalidInput(
+            "mask must hold booleans, or 0 and 1; other numbers would be an epsilon for each"
+            " element: mask > 0"
+        )
+    made = made.astype(bool)
+    made.flags.writeable = False
+    return made
 
 
 def rounded_down(value: Fraction) -> float:

@@ -35,7 +35,7 @@ class Linf(Budget):
     def __repr__(self) -> str:
         levels = round((self.epsilon or 0) * 255)
         return (
-            f"Linf({levels}/255)"
+            f"Linf({', '.join([f'{levels}/255', *self._masked])})"
             if 0 < levels < 255 and levels / 255 == self.epsilon
             else super().__repr__()
         )

@@ -19,7 +19,7 @@ from advex.driver.judging import CHECKED, Judge
 from advex.driver.last_word import Word, last_word
 from advex.driver.ledger import Ledger
 from advex.driver.loop import Scene, run_wave
-from advex.driver.plan import Wave, forked, one_by_one, sensible
+from advex.driver.plan import Wave, forked, one_by_one, sensible, suitable
 from advex.driver.programs import Programs
 from advex.driver.progress import Progress, Report
 from advex.driver.shapes import Shapes
@@ -71,6 +71,7 @@ def attacked(call: Call, attack: Any, waves: list[Wave]) -> Result:
     if goal is None and forward.head.places:
         raise InvalidInput(NO_GOAL)
     ways = forward.classes - 1 if goal is None else goal.branches(forward.classes)
+    waves = suitable(waves, goal)
     if goal is not None:
         waves = forked(waves, goal, ways)
     ranks = [run.rank for wave in waves for run in wave.runs if run.rank is not None]
@@ -88,11 +89,15 @@ def attacked(call: Call, attack: Any, waves: list[Wave]) -> Result:
 
     end = call.until == "end"
     strongest = end or attack.keeps_worst
-    scene = Scene(grid, x, goal, call.budget, call.seed, call.start, strongest, not end)
-    programs = Programs(classifier, forward, grid, goal, call.budget, strongest)
+    budget, mask = call.budget.bare(), call.budget.changeable(x.shape)
+    scene = Scene(grid, x, goal, budget, call.seed, call.start, strongest, mask, not end)
+    programs = Programs(classifier, forward, grid, goal, budget, strongest)
 
     def settled(points: Array, rows: Array) -> Array:
-        return grid.settled(grid.returned(points), x[rows], call.budget)
+        points = grid.returned(points)
+        if mask is not None:
+            points = np.where(mask[rows], points, x[rows])
+        return grid.settled(points, x[rows], budget)
 
     ledger = Ledger(x, scene.aim, settled, scene.leaves)
     ledger.clean(look.before["reached"], look.before["ranking"])

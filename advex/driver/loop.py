@@ -45,6 +45,8 @@ class Scene(NamedTuple):
     """Where to begin, if that was given."""
     strongest: bool = False
     """Whether the worst point of each row is kept."""
+    mask: Array | None = None
+    """Which elements of ``x`` may change, where not all may."""
     until_success: bool = True
     """Whether a row leaves at its first success, where there is a limit."""
 
@@ -77,6 +79,7 @@ class Scene(NamedTuple):
         made = Rows(
             x0=x0,
             bounds=(lower, upper) if np.ndim(lower) else (),
+            mask=() if self.mask is None else self.mask[row],
             goal={name: values[row] for name, values in self.goal.rows().items()},
             key=row_keys(x0, self.seed),
             salt=np.array([each.salt for each in wave.runs], "int32")[run],

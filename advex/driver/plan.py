@@ -10,7 +10,7 @@ import numpy as np
 
 from advex._arrays import Array, Tensor
 from advex.driver.problem import Problem
-from advex.goals import Goal, leaves
+from advex.goals import Goal, Untargeted, leaves
 
 
 class Leaf(Protocol):
@@ -103,11 +103,13 @@ class Wave:
         runs: at least one, all of the same attack.
         who: which examples take part, (n,) of bool by what the ledger knows. None: all that stand.
         warm: begin at the best points of the waves before, where there are any.
+        suits: the goals that it is for. None: all.
     """
 
     runs: tuple[Run, ...]
     who: Who | None = None
     warm: bool = False
+    suits: Callable[[Goal], bool] | None = None
 
     @property
     def attack(self) -> Leaf:
@@ -145,6 +147,7 @@ def gathered(waves: Iterable[Wave]) -> list[Wave]:
 def _alike(one: Wave, other: Wave) -> bool:
     apart = one.warm or other.warm or one.goes_on or other.goes_on
     same = one.attack is other.attack and one.who is other.who and one.aimed == other.aimed
+    same = same and one.suits is other.suits
     return same and not apart
 
 
@@ -153,6 +156,12 @@ def one_by_one(waves: Iterable[Wave]) -> list[Wave]:
     it unnecessary.
     """
     return [replace(wave, runs=(run,)) for wave in waves for run in wave.runs]
+
+
+def suitable(waves: list[Wave], goal: Goal | None) -> list[Wave]:
+    """The waves that are for this goal; None: to leave the model's own predictions."""
+    goal = Untargeted(np.zeros(0, "int32")) if goal is None else goal
+    return [wave for wave in waves if wave.suits is None or wave.suits(goal)]
 
 
 def forked(waves: list[Wave], goal: Goal, ways: int) -> list[Wave]:

@@ -49,6 +49,8 @@ class Problem:
         idle: for how many steps the smallest perturbation has not become smaller by a thousandth,
             (batch,) int32.
         lower, upper: the lowest and highest legal value of each element.
+        mask: which elements may change, (batch, ...) of bool; None: all. What an attack makes of
+            the others is not looked at, and their gradients are zero.
         box: the lowest and highest value that the model takes, two scalars.
         classes: number of classes.
         reached: whether the points looked at last fulfil the goal of the call, inside the budget or
@@ -84,6 +86,7 @@ class Problem:
         self.numbers: dict[str, Tensor] = rows.numbers
         self.box: tuple[Tensor, Tensor] = (common.lower, common.upper)
         self.lower, self.upper = rows.bounds or self.box
+        self.mask: Tensor | None = None if _absent(rows.mask) else rows.mask
         self.classes: int = forward.classes if isinstance(forward.classes, int) else 0
         self.reached: Tensor = ops.zeros_like(rows.found)
         # The rows whose points count: those of live seats that are not settled.
@@ -156,6 +159,8 @@ class Problem:
         if gradient is None:
             raise GradientUnavailable(NO_GRADIENT)
         self._record(seen, logits if through is None else None)
+        if self.mask is not None:
+            gradient = ops.where(self.mask, gradient, 0.0)
         self._differentiated(gradient, 1)
         return value, gradient
 
@@ -177,8 +182,7 @@ class Problem:
         if jacobian is None:
             raise GradientUnavailable(NO_GRADIENT)
         self._record(seen, logits)
-        self._differentiated(jacobian, int(classes.shape[1]))
-        return logits, jacobian
+        return logits, self._free(jacobian)
 
     def slopes(self, x: Tensor, numbers: Callable[[Any, Goal], Tensor]) -> tuple[Tensor, Tensor]:
         """Several numbers of the answer, (batch, k), and the gradient of each, (batch, k, ...); one
@@ -198,8 +202,18 @@ class Problem:
         if jacobian is None:
             raise GradientUnavailable(NO_GRADIENT)
         self._record(seen, answer)
-        self._differentiated(jacobian, int(values.shape[1]))
-        return values, jacobian
+        return values, self._free(jacobian)
+
+    def _free(self, jacobian: Tensor) -> Tensor:
+        """Counted, and zero where nothing may change."""
+        if self.mask is not None:
+            jacobian = ops.where(ops.expand_dims(self.mask, 1), jacobian, 0.0)
+        self._differentiated(jacobian, int(jacobian.shape[1]))
+        return jacobian
+
+    def _kept(self, x: Tensor) -> Tensor:
+        """``x`` with the original's values where nothing may change."""
+        return x if self.mask is None else ops.where(self.mask, x, self.x0)
 
     def last(self, x: Tensor) -> Rows:
         """The state once the last points were looked at, with their margins."""
@@ -218,6 +232,7 @@ class Problem:
         With ``wider``, (batch,), the budget is so many times as large, for a detour through points
         that cannot count.
         """
+        x = self._kept(x)
         if wider is None:
             return self.budget.nearest(x, self.x0, self.lower, self.upper)
         if len(self.lower.shape) == 0:
@@ -232,7 +247,7 @@ class Problem:
         """The nearest point inside the box whose perturbation is not larger than ``radius``,
         (batch,), in the model's units.
         """
-        return self.budget.around(x, self.x0, radius, *self.box)
+        return self.budget.around(self._kept(x), self.x0, radius, *self.box)
 
     def suspect(self, examples: Tensor) -> None:
         """Mark examples, (batch,) of bool, whose gradients look as if they hid the way: later
@@ -283,7 +298,9 @@ class Problem:
                 f"the attack asked for points of shape {tuple(x.shape)}; its examples have"
                 f" {tuple(self.x0.shape)}"
             )
-        return self._grid.snapped(x, self.x0, self.budget, self.lower, self.upper, self._common.top)
+        return self._grid.snapped(
+            self._kept(x), self.x0, self.budget, self.lower, self.upper, self._common.top
+        )
 
     def _inside(self, seen: Tensor) -> Tensor:
         legal = ops.all(flat(ops.logical_and(seen >= self.lower, seen <= self.upper)), axis=1)

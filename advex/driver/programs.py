@@ -45,6 +45,7 @@ class Programs:
     ) -> None:
         self.classifier, self.forward, self.grid = classifier, forward, grid
         self.strongest = strongest
+        budget = budget.bare()
         self.limit = budget.bound(0.0 if budget.limited else None)
         # Without the labels, for functions that outlive this call.
         self.goal = goal.bound(dict.fromkeys(goal.rows()))

@@ -30,6 +30,8 @@ class Rows(NamedTuple):
     x0: Tensor
     bounds: tuple[Tensor, ...]
     """Lowest and highest legal value of each element, where the budget gives them."""
+    mask: Tensor
+    """Which elements may change, where not all may."""
     goal: dict[str, Tensor]
     key: Tensor
     salt: Tensor

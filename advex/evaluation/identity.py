@@ -122,7 +122,7 @@ def about(classifier: Model, attacks: Mapping[str, Attack], settings: Mapping[st
 
 def budget_text(budget: Budget) -> str:
     """A budget to the last digit; what else there is of it as a hash."""
-    text, kind = repr(budget), type(budget)
+    text, kind = repr(budget.bare()), type(budget)
     number = budget.epsilon if budget.limited else None
     with contextlib.suppress(TypeError, ValueError):
         if (

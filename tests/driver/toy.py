@@ -90,6 +90,7 @@ class Scene(NamedTuple):
         x0 = self.x[row]
         rows = Rows(
             x0=x0,
+            mask=(),
             bounds=(),
             goal={},
             key=np.zeros((count, 2), "int32"),
