@@ -79,7 +79,9 @@ def test_a_mask_for_each_row_and_float64():
 def test_the_optimum_of_a_linear_model_is_that_of_the_free_features(norm):
     """Away from the box the nearest change is the gap over the dual norm of the free weights."""
     weights = np.random.default_rng(0).normal(size=(12, 2)).astype("float32")
-    model = advex.testing.linear_model(weights)
+    middle = 0.5 * weights.astype("float64").sum(axis=0)
+    bias = (-middle + [0.3, 0.0]).astype("float32")  # a gap that is closed before the box ends
+    model = advex.testing.linear_model(weights, bias)
     x = np.full((4, 12), 0.5, "float32") + np.linspace(0, 0.01, 4, dtype="float32")[:, None]
     free = np.arange(12) % 3 > 0
     logits = x.astype("float64") @ weights.astype("float64")
@@ -88,7 +90,7 @@ def test_the_optimum_of_a_linear_model_is_that_of_the_free_features(norm):
     normal = (weights[:, 1] - weights[:, 0]).astype("float64") * free
     dual = {advex.Linf: 1, advex.L2: 2, advex.L1: np.inf}[norm]
     best = np.abs(logits[:, 1] - logits[:, 0]) / np.linalg.norm(normal, dual)
-    result = advex.DeepFool()(model, x, labels, norm(mask=free))
+    result = advex.MinimumNorm()(model, x, labels, norm(mask=free))
     assert result.success.all()
     assert (result.distance >= best * (1 - 1e-6)).all()
     np.testing.assert_allclose(result.distance, best, rtol=2e-3, atol=1e-5)
