@@ -21,7 +21,7 @@ from advex._arrays import Array
 from advex._others import face
 from advex.errors import ImageError, InvalidInput
 
-__all__ = ["Picture", "read", "save", "sheet", "write"]
+__all__ = ["Picture", "coloured", "read", "save", "sheet", "write"]
 
 LARGEST = 64_000_000  # pixels; more is taken for a decompression bomb
 
@@ -370,6 +370,29 @@ def no_picture(x: Array) -> str:
 def enlarged(before: Array, after: Array, factor: int = 10) -> Array:
     """The difference of two uint8 pictures times ``factor``, on middle grey: uint8."""
     return np.clip(128 + factor * (after.astype("int16") - before), 0, 255).astype("uint8")
+
+
+PALETTE = (
+    (32, 32, 40),
+    (230, 97, 1),
+    (94, 60, 153),
+    (27, 158, 119),
+    (231, 41, 138),
+    (102, 166, 30),
+    (230, 171, 2),
+    (56, 108, 176),
+    (166, 118, 29),
+    (190, 174, 212),
+)
+"""Colours of the classes of a map; more classes begin again, a little lighter."""
+
+
+def coloured(numbers: Array, classes: int) -> Array:
+    """A map of class numbers as a picture: (h, w) -> (h, w, 3) uint8."""
+    every = np.asarray(PALETTE, "float64")[np.arange(classes) % len(PALETTE)]
+    lighter = 0.4 * (np.arange(classes) // len(PALETTE) % 2)[:, None]
+    shades = every + (255 - every) * lighter
+    return shades[np.clip(numbers, 0, classes - 1)].astype("uint8")
 
 
 def sheet(

@@ -206,6 +206,12 @@ class Result:
             raise InvalidInput(
                 f"only results of advex.Segmentation have it; the goal is {self.goal!r}"
             )
+        maps, classes = self._attempted
+        return self.goal.confusion(maps, classes)
+
+    @functools.cached_property
+    def _attempted(self) -> tuple[Array, int]:
+        """The maps that the model answers with at ``attempt``, and how many classes there are."""
         grid, reading = Grid(self.x.dtype, self.classifier.box), self.goal.reading
         maps, classes = [], 2
         for start in range(0, len(self), BATCH):
@@ -213,9 +219,7 @@ class Result:
             answer = self.classifier.judge(points, reading)(ops.convert_to_tensor(points))
             maps.append(_backend.to_numpy(answer).argmax(axis=-1))
             classes = int(answer.shape[-1])
-        if not maps:
-            return np.zeros((0, classes, classes), "int64")
-        return self.goal.confusion(np.concatenate(maps), classes)
+        return (np.concatenate(maps) if maps else self.before), classes
 
     @property
     def pixel_accuracy(self) -> Array:
@@ -493,15 +497,17 @@ class Result:
                 or not -len(self) <= row < len(self)
             ):
                 raise InvalidType(f"rows must be numbers below {len(self)}; received {shown(row)}")
-            original, adversarial = (
-                self._eight_bit(self.original[row]),
-                self._eight_bit(self.x[row]),
-            )
+            points = self.attempt if isinstance(self.goal, Segmentation) else self.x
+            original, adversarial = map(self._eight_bit, (self.original[row], points[row]))
             span = (
                 255 if self.x.dtype == np.uint8 else self.classifier.box[1] - self.classifier.box[0]
             )
-            change = self.perturbation[row].astype("float64") / span * 255
+            moved = points[row].astype("float64") - self.original[row].astype("float64")
+            change = moved / span * 255
             difference = np.clip(128 + 10 * change, 0, 255).astype("uint8")
+            if isinstance(self.goal, Segmentation):
+                lines.append(self._maps_of(row, original, adversarial, change))
+                continue
             was = self._caption(self.before, self.before_confidence, row)
             now = self._caption(self.prediction, self.confidence, row)
             fate = "" if self.success[row] else "\nnot fooled"
@@ -515,7 +521,27 @@ class Result:
         # The shorter side is to be seen as well: strips are drawn larger.
         height, width = self.x.shape[1:3]
         side = int(np.clip(SHORTER * max(height, width) / min(height, width), SIDE, LONGEST))
-        return images.sheet(lines, ("original", "adversarial", "difference x10"), side=side)
+        headings = ["original", "adversarial", "difference x10"]
+        if isinstance(self.goal, Segmentation):
+            headings[1:1], headings[3:3] = ["map before"], ["map after"]
+        return images.sheet(lines, headings, side=side)
+
+    def _maps_of(
+        self, row: int, original: Array, adversarial: Array, change: Array
+    ) -> list[tuple[Array, str]]:
+        """A line of pictures for a goal that is a class for each pixel: both points, both maps."""
+        maps, classes = self._attempted
+        before, after = self.before[row], maps[row]
+        moved = f"max {np.abs(change).max(initial=0):.3g} levels"
+        right = f"{self.pixel_accuracy[row]:.1%} right"
+        known = before.ndim == 2
+        line = [(original, ""), (adversarial, right)]
+        if known:
+            drawn = [images.coloured(each, classes) for each in (before, after)]
+            words = [self._words(each, each, row) for each in (self.before, maps)]
+            line[1:1], line[3:3] = [(drawn[0], words[0])], [(drawn[1], words[1])]
+        grey = np.clip(128 + 10 * change, 0, 255).astype("uint8")
+        return [*line, (grey, moved)]
 
     def _caption(self, prediction: Any, confidence: Any, row: int) -> str:
         """Two lines: what the model says, and how sure it is, where it says so."""
