@@ -202,9 +202,17 @@ class Problem:
         return values, jacobian
 
     def last(self, x: Tensor) -> Rows:
-        """The state once the last points were looked at, with their margins."""
+        """The state once the last points were looked at, with their margins.
+
+        A search for the smallest may end outside of a limited budget: that is pulled inside first.
+        """
+        if not self._minimise:
+            outside = ops.logical_not(self._inside(self._seen(x)))
+            x = ops.where(rows(outside, x), self.project(x), x)
         answer = self.logits(x)
-        return self._rows._replace(margin=ops.cast(self._judge.margin(answer), "float32"))
+        margin = ops.cast(self._judge.margin(answer), "float32")
+        last = ops.where(rows(self._rows.live, x), x, self._rows.x)
+        return self._rows._replace(x=last, margin=margin)
 
     def shown(self, x: Tensor) -> Tensor:
         """What the model is shown for ``x``: the point itself, or for 8-bit inputs the nearest one
