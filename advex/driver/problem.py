@@ -202,7 +202,7 @@ class Problem:
         return values, jacobian
 
     def last(self, x: Tensor) -> Rows:
-        """The state once the last points were looked at, with their margins.
+        """The state once the last points were looked at, as the model was shown them.
 
         A search for the smallest may end outside of a limited budget: that is pulled inside first.
         """
@@ -211,7 +211,7 @@ class Problem:
             x = ops.where(rows(outside, x), self.project(x), x)
         answer = self.logits(x)
         margin = ops.cast(self._judge.margin(answer), "float32")
-        last = ops.where(rows(self._rows.live, x), x, self._rows.x)
+        last = ops.where(rows(self._rows.live, x), self._seen(x), self._rows.x)
         return self._rows._replace(x=last, margin=margin)
 
     def shown(self, x: Tensor) -> Tensor:
