@@ -168,20 +168,32 @@ def forked(waves: list[Wave], goal: Goal, ways: int) -> list[Wave]:
     """Each run once along each of the ways to the goal, where no gradient can tell which is nearer;
     the most promising first.
     """
-    if not goal.forks or ways < 2:
+    if not goal.forks or ways < 1:
         return waves
 
     def sent(run: Run, way: int) -> Run:
-        return replace(run, rank=way, salt=run.salt * ways + way, word="way")
+        # It draws what it draws alone: so it finds what it finds alone.
+        return replace(run, rank=way, word="way")
 
     made: list[Wave] = []
-    for wave in waves:
-        if wave.aimed:
-            made.append(wave)
+    for chain in chains(waves):
+        if chain[0].aimed:
+            made += chain
             continue
-        apart = wave.goes_on or wave.warm or len(wave.runs) > 1
-        each = [wave.each(sent, way) for way in range(ways)]
+        each = [wave.each(sent, way) for way in range(ways) for wave in chain]
+        apart = len(chain) > 1 or chain[0].warm or len(chain[0].runs) > 1
         made += each if apart else gathered(each)
+    return made
+
+
+def chains(waves: Iterable[Wave]) -> list[list[Wave]]:
+    """Waves with those that go on where they ended, and take over their notes."""
+    made: list[list[Wave]] = []
+    for wave in waves:
+        if wave.goes_on and made:
+            made[-1].append(wave)
+        else:
+            made.append([wave])
     return made
 
 

@@ -173,6 +173,8 @@ def leaves(goal: Goal) -> bool:
     """Whether any class but the label is a success: not so for a goal derived from ``Untargeted``
     with a margin of its own.
     """
+    if isinstance(goal, TopK):
+        return goal.k == 1 and type(goal).margin is TopK.margin
     return isinstance(goal, Untargeted) and type(goal).margin is Untargeted.margin
 
 
@@ -314,9 +316,17 @@ class TopK(Labelled):
         return best[:, self.k - 1] - picked(logits, self.labels)
 
     def entropy(self, answer: Tensor) -> Tensor:
+        if self.k == 1:
+            return soft_plus(log_odds(answer, self.labels))
         wrong, _ = ops.top_k(others(answer, self.labels), answer.shape[1] - 1)
         odds = ops.logsumexp(wrong[:, self.k - 1 :], axis=1) - picked(answer, self.labels)
         return soft_plus(odds)
+
+    def branches(self, classes: int) -> int:
+        return classes - 1 if leaves(self) else 0
+
+    def towards(self, way: Tensor) -> Goal:
+        return Towards(way, self.labels)
 
     def check(self, count: int, classes: int | None) -> Self:
         if classes is not None and classes <= self.k:

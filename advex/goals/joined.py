@@ -70,8 +70,18 @@ class Output(Goal):
     def damage(self, answer: Tensor) -> Tensor:
         return self.goal.damage(self._of(answer))
 
+    @property
+    def forks(self) -> bool:  # type: ignore[override]
+        return bool(self.goal.forks)
+
     def ways(self, answer: Tensor) -> Tensor | None:
-        return self.goal.ways(self._of(answer)) if self.goal.forks else None
+        return self.goal.ways(self._of(answer)) if self.forks else None
+
+    def entropies(self, answer: Tensor) -> Tensor | None:
+        return self.goal.entropies(self._of(answer)) if self.forks else None
+
+    def branches(self, classes: Any) -> int:
+        return self.goal.branches(_classes(self, classes) or 0) if self.forks else 0
 
     def of(self, head: Seen) -> Self:
         return self._with(self.goal.of(head.parts[part_name(self.name, self.goal.reading)]))

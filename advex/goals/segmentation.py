@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
 import numpy as np
@@ -78,7 +78,8 @@ class Segmentation(Goal):
 
     @property
     def reading(self) -> str:
-        return "scores any" if self.labels is None else f"scores {len(self.labels.shape) - 1}"
+        known = "any" if self.labels is None else str(len(self.labels.shape) - 1)
+        return getattr(self, "_asked", f"scores {known}")
 
     def pixels(self, answer: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Scores (batch, pixels, classes), labels (batch, pixels), and which count, likewise."""
@@ -108,7 +109,7 @@ class Segmentation(Goal):
         # Its value is that pixel's; its slope that of all that are not farther across than it is.
         top = ops.maximum(deciding, 0.0)
         every = mean(ops.where(gains <= top, gains, top), counts)
-        return ops.stop_gradient(deciding[:, 0] - every) + every
+        return deciding[:, 0] + (every - ops.stop_gradient(every))
 
     def reached(self, logits: Tensor, slack: float = 1.0) -> Tensor:
         gains, counts = self.gains(logits)
@@ -166,7 +167,9 @@ class Segmentation(Goal):
         return self.labels is None
 
     def closed(self, answer: Array) -> Segmentation:
-        return Segmentation(answer.argmax(axis=-1).astype("int32"), self.share, None, self.targeted)
+        made = replace(self, labels=answer.argmax(axis=-1).astype("int32"), ignore=None)
+        object.__setattr__(made, "_asked", self.reading)  # it is told what it has been told
+        return made
 
     def said(self, answer: Any) -> tuple[Array, Array]:
         prediction, confidence = Goal.said(self, answer)

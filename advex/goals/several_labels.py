@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -134,7 +134,7 @@ class MultiLabel(Goal):
         return self.labels is None
 
     def closed(self, answer: Array) -> MultiLabel:
-        return MultiLabel((answer > 0).astype("int32"), self.flip, self.keep)
+        return replace(self, labels=(answer > 0).astype("int32"))
 
     def said(self, answer: Array) -> tuple[Array, Array]:
         return (answer > 0).astype("int64"), chance(answer, independent=True)
