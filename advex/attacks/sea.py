@@ -71,6 +71,12 @@ class SEA(Composite):
         super().check(goal, budget)
         demand_pixels(self, goal)
 
+    @property
+    def parts(self) -> dict[str, APGD]:
+        """Its runs as attacks with names. ``evaluate`` takes them as they are, and says the worst
+        case over them: per image, and of the mean IoU by a greedy choice.
+        """
+        return {loss.__name__: APGD(steps=self.steps, loss=loss, radii=RADII) for loss in LOSSES}
+
     def plan(self, budget: Budget | None = None) -> list[Wave]:
-        runs = [APGD(steps=self.steps, loss=loss, radii=RADII) for loss in LOSSES]
-        return Ensemble(*runs).plan(budget)
+        return Ensemble(*self.parts.values()).plan(budget)
