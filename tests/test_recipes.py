@@ -144,10 +144,7 @@ def test_several_outputs(kind):
     else:
         model = keras.Model(image, {"z": image, "a": top} if kind == "dict" else [top, image])
     message = said(lambda: PGD(model, x, None, BUDGET), InvalidInput)
-    begin = "image = keras.Input" if kind.startswith("subclassed") else "model = keras.Model"
-    if kind == "dict":  # the first of the names; the reader takes the one that classifies
-        message = message.replace("['z']", "['a']")
-    result = attacked(typed(message, begin, model=model, x=x), x)
+    result = attacked(typed(message, "model = advex.Classifier", model=model, x=x), x)
     # the graph is still known
     assert result is None or result.info["head"] == (
         "logits" if kind.startswith("subclassed") else "softmax"
@@ -354,13 +351,12 @@ def test_a_class_for_each_pixel_is_never_sent_to_flatten(subclassed):
 
     x = pictures()
     message = refused([keras.Input((6, 6, 1)), keras.layers.Conv2D(3, 1)])
-    assert (
-        "class for each pixel (segmentation) is not supported yet" in message
-        and "include_top" in message
-    )
+    assert "advex.Segmentation()" in message and "include_top" in message
     sequence = refused([keras.Input((6, 6, 1)), keras.layers.Reshape((6, 6))])
-    assert "class for each part of a sequence" in sequence
     assert "Flatten" not in message + sequence
+    model = keras.Sequential([keras.Input((6, 6, 1)), keras.layers.Conv2D(3, 1)])
+    model = Wrapped(model) if subclassed else model
+    assert PGD(model, x, advex.Segmentation(), BUDGET).prediction.shape == (len(x), 6, 6)
     places = keras.Sequential([keras.Input((6, 6, 1)), keras.layers.Conv2D(3, 6)])  # (n, 1, 1, 3)
     message = said(lambda: PGD(places, x, None, BUDGET), InvalidInput)
     attacked(typed(message, "model = ", model=places, x=x), x)

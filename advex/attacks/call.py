@@ -31,7 +31,8 @@ from advex.result import Result
 OTHERWISE = "Give other numbers as x.astype('float32')."
 ONE_HOT_OR_SEVERAL = (
     "The model has a sigmoid for each class and every row of the labels has a single 1: they were"
-    " taken for one class number each. Several labels for one example: advex.MultiLabel(labels)."
+    " taken for one class number each. Several labels for one example (multi-label):"
+    " advex.MultiLabel(labels)."
 )
 INDEPENDENT = ("sigmoid", "probabilities, one per class")
 

@@ -25,13 +25,15 @@ from advex.driver.progress import Progress, Report
 from advex.driver.shapes import Shapes
 from advex.errors import InvalidInput, ModelWarning
 from advex.goals import Goal, Untargeted
+from advex.goals.classes import places
 from advex.model.protocol import Model
 from advex.result import Info, Result, statuses
 
 NO_GOAL = (
     "the model answers with scores at each place of an input, not for each input: a goal says what"
     " is wanted of it: advex.Segmentation(labels), or advex.Segmentation() to leave what the model"
-    " itself says"
+    " itself says; if these are the feature maps of a network without its top (include_top=False),"
+    " give the whole model, with the layers that classify"
 )
 
 
@@ -69,7 +71,8 @@ def attacked(call: Call, attack: Any, waves: list[Wave]) -> Result:
     forward = classifier.forward(sample, reading)
     goal = call.goal and call.goal.check(len(x), forward.classes)
     if goal is None and forward.head.places:
-        raise InvalidInput(NO_GOAL)
+        alone = all(size == 1 for size in forward.example[:-1])
+        raise InvalidInput(places("no goal", forward.example) if alone else NO_GOAL)
     ways = forward.classes - 1 if goal is None else goal.branches(forward.classes)
     waves = suitable(waves, goal)
     if goal is not None:
@@ -143,8 +146,8 @@ def _known(look: Look, goal: Goal | None, ranked: int) -> tuple[Look, Goal]:
     else:
         goal = goal.closed(look.judge.layout.shaped(logits))
     told = look.judge.about(logits, goal.check(len(logits), None), ranked)
-    if not ranked:
-        told["ranking"] = look.before["ranking"]
+    if isinstance(goal, Untargeted):
+        told |= {name: look.before[name] for name in ("ranking", "saturated")}
     return look._replace(before=told), goal
 
 

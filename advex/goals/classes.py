@@ -138,8 +138,8 @@ class Labelled(Goal):
             )
             if classes == 2 and not hint:
                 hint = (
-                    " (one output unit is taken for yes or no, 2 classes; if it is a number:"
-                    " advex.Regression(values, off=0.5), moved by more than 0.5)"
+                    " (one output unit is taken for yes or no, 2 classes; if it is a number, a"
+                    " regression: advex.Regression(labels, off=0.5), moved by more than 0.5)"
                 )
             raise InvalidInput(
                 f"the model has {classes} classes, 0 to {classes - 1}, but {outside.sum()} labels"

@@ -83,7 +83,7 @@ def _what_rows_are(name: str, array: Array) -> str:
     """What rows of several numbers mean that are not one-hot: the end of the error's sentence."""
     if ((array == 0) | (array == 1)).all():
         return (
-            ": rows with no 1 or with several are several labels for one example:"
+            ": rows with no 1 or with several are several labels for one example (multi-label):"
             f" advex.MultiLabel({name}); one class for each is a number for each, shape (n,)"
         )
     if ((array >= 0) & (array <= 1)).all():

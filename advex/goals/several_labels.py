@@ -156,7 +156,10 @@ def _checked_flip(flip: Any) -> str | tuple[int, ...]:
                 f"flip must be 'any', 'all' or the numbers of labels; received {flip!r}"
             )
         return flip
-    numbers = np.asarray(flip) if isinstance(flip, list | tuple | np.ndarray) else np.asarray(None)
+    try:
+        numbers = np.asarray(flip if isinstance(flip, list | tuple | np.ndarray) else None)
+    except ValueError:  # lists of several lengths
+        numbers = np.asarray(None)
     if numbers.dtype.kind not in "iu" or numbers.ndim != 1 or not len(numbers):
         raise InvalidType(
             f"flip must be 'any', 'all' or the numbers of labels, such as [0, 3]; received"

@@ -67,6 +67,7 @@ class KerasForward(Forward):
         answers = self._scores(sample)
         halves = {"float16", "bfloat16"}
         self.coarse = any(layer.compute_dtype in halves for layer in model._flatten_layers())
+        self.example = answers.shape[1:]
         self.head = self._found(sample, answers, box)
 
     def _found(self, sample: Tensor, answers: Array, box: tuple[float, float]) -> Head:

@@ -8,6 +8,7 @@ from typing import Any
 import keras
 from keras import tree
 
+from advex._settings import shown
 from advex.errors import InvalidInput
 from advex.model.refusals import SeveralOutputs
 
@@ -39,7 +40,7 @@ def place(answer: Any, name: str | int, model: keras.Model | None) -> int:
     if isinstance(name, int) and -len(known) <= name < 0:
         return name % len(known)
     told = ", ".join(repr(each[0]) for each in known)
-    raise InvalidInput(f"the model has no output {name!r}: its outputs are {told}")
+    raise InvalidInput(f"the model has no output {shown(name)}: its outputs are {told}")
 
 
 def chosen(answer: Any, name: str | int | None, model: keras.Model | None) -> Any:

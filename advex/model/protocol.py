@@ -51,6 +51,7 @@ class Forward(ABC):
         head: what the model's outputs are, a ``Head``, or ``Heads`` of several.
         coarse: whether the model computes in half precision.
         folded: whether calls fold batch normalisation away.
+        example: the shape of the answer to one input of the sample, where there is one answer.
         spent: passes that looking at the head has cost, which nobody has accounted for yet.
     """
 
@@ -58,6 +59,7 @@ class Forward(ABC):
     coarse: bool = False
     folded: bool = False
     spent: int = 0
+    example: tuple[int, ...] = ()
 
     @abstractmethod
     def __call__(self, x: Tensor, live: Tensor | None = None) -> Any:

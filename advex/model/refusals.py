@@ -167,7 +167,7 @@ class SeveralOutputs(InvalidInput):
         listed = ", ".join(map(repr, names))
         first = repr(names[0])
         return cls(
-            f"the model has several outputs ({listed}); attack one of them:"
+            f"the model has several outputs ({listed}); attack one of them: model ="
             f" advex.Classifier(model, output={first}); or a goal for each:"
             f" advex.AnyOf(advex.Output({first}, labels), advex.Output({names[-1]!r}, labels))"
         )

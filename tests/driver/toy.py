@@ -81,6 +81,10 @@ class Scene(NamedTuple):
     budget: object
 
     @property
+    def leaves(self):
+        return self.budget.limited
+
+    @property
     def aim(self):
         return "first" if self.budget.limited else "smallest"
 

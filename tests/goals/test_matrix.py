@@ -388,13 +388,7 @@ def demand_contract(result, x, budget):
 @pytest.mark.parametrize("goal", GOALS)
 @pytest.mark.parametrize(
     "name",
-    [
-        name
-        for name in ENTRIES
-        if not ENTRIES[name]
-        .plan(LIMITS["Linf"] if name not in ("MinimumNorm",) else LIMITS["Linf"])[0]
-        .attack.norms
-    ],
+    [name for name in ENTRIES if not ENTRIES[name].plan(LIMITS["Linf"])[0].attack.norms],
 )
 def test_to_the_end_with_every_goal(name, goal):
     kind, make, decide = GOALS[goal]
