@@ -501,12 +501,12 @@ def test_a_softmax_is_no_model_of_several_labels():
 
 def test_classes_first():
     layers = keras.layers
-    model, x = net(lambda h: layers.Permute((3, 1, 2))(layers.Conv2D(2, 1)(h)), places=True)
+    model, x = net(lambda h: layers.Permute((3, 1, 2))(layers.Conv2D(4, 1)(h)), places=True)
     labels = said(model, x).argmax(1)
     message = refused(model, x, advex.Segmentation(labels))
     assert "classes first" in message
     made = typed(message, "keras.Sequential(", "))])", model=model, x=x)
-    result = advex.PGD(steps=3)(made, x, advex.Segmentation(labels, share=0.1), advex.Linf(0.2))
+    result = advex.PGD(steps=3)(made, x, advex.Segmentation(labels, share=0.1), advex.Linf(0.5))
     assert result.success.any() and not result.margin_before[~result.success].max(initial=-1) > 0
     np.testing.assert_array_equal(result.before, labels)
 
