@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from keras import ops
 
 import advex
+from advex.driver.judging import most_promising
 from advex.errors import AdvexError, AdvexWarning, InvalidInput, InvalidType
 from advex.goals import FRAGILE
 from advex.testing import walk
@@ -316,6 +317,24 @@ def test_what_holds_came_as_far_as_a_plain_loop(name):
         margin, _ = told(goal, said(model, last))
         np.testing.assert_allclose(result.margin[held], margin[held], atol=1e-5)
         assert (result.margin[held] <= FRAGILE * 100).all()
+
+
+def test_ways_that_rounding_tells_apart_keep_their_order():
+    ways = np.array([[1, 1 + 1e-7, 2], [1 + 1e-7, 1, 1], [3, 1, 2], [-np.inf, 0, -np.inf]])
+    order = most_promising(ways, np.full(4, 1e-6))
+    assert order.tolist() == [[2, 0, 1], [0, 1, 2], [0, 2, 1], [1, 0, 2]]
+
+
+@pytest.mark.parametrize("attack", [advex.PGD(steps=2), advex.BIM(steps=2)])
+def test_a_row_goes_the_same_way_in_every_batch(attack):
+    """At the value itself both ways are equally promising, but for rounding."""
+    model, x = net(lambda h: keras.layers.Dense(1)(h))
+    goal, budget = advex.Regression(said(model, x), off=0.02), advex.Linf(0.1)
+    whole = attack(model, x, goal, budget)
+    assert whole.success.all()
+    for row in range(len(x)):
+        alone = attack(model, x[[row]], goal.part([row]), budget)
+        np.testing.assert_allclose(alone.x[0], whole.x[row], atol=1e-5)
 
 
 SEARCHES = {
