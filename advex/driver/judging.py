@@ -13,13 +13,14 @@ from advex import _backend
 from advex._arrays import Array, Tensor
 from advex._grid import Grid
 from advex._table import cut
-from advex.goals.base import Goal, Reading, classes_said
+from advex.goals.base import FRAGILE, Goal, Reading, classes_said, largest
 from advex.goals.classes import SATURATED, log_odds
 from advex.losses import has_classes
 from advex.model.protocol import Model
 from advex.model.refusals import demand_rows
 
 CHECKED = 16  # rows used for the checks of the model's honesty
+ALIKE = 4 * FRAGILE  # of the largest number: ways nearer than that have the same promise
 
 
 class Judge:
@@ -185,8 +186,8 @@ class Judge:
         """The ways to the goal, the most promising first: (n, ranked) int32."""
         ways = goal.ways(tensor) if ranked else None
         if ways is not None:
-            order = np.argsort(-_backend.to_numpy(ways), axis=1, kind="stable")
-            return order[:, :ranked].astype("int32")
+            noise = _backend.to_numpy(largest(tensor)) * ALIKE
+            return most_promising(_backend.to_numpy(ways), noise)[:, :ranked].astype("int32")
         count = len(tree.flatten(answer)[0])
         return wrong_classes(answer, ranked) if ranked else np.zeros((count, 0), "int32")
 
@@ -236,6 +237,23 @@ def _shapes(answer: Any) -> Any:
 def wrong_classes(answer: Array, ranked: int) -> Array:
     """The classes but the predicted one, the likeliest first: (n, ranked) int32."""
     return np.argsort(-answer, axis=1, kind="stable")[:, 1 : ranked + 1].astype("int32")
+
+
+def most_promising(ways: Array, noise: Array) -> Array:
+    """The numbers of the ways, the largest first: (n, k). Of those that only rounding tells apart,
+    which differs from batch to batch, the first comes first.
+
+    Args:
+        ways: (n, k).
+        noise: how far apart two of them may be by rounding, (n,).
+    """
+    order = np.argsort(-ways, axis=1, kind="stable")
+    fallen = np.take_along_axis(ways, order, axis=1)
+    falls = fallen[:, :-1] > fallen[:, 1:] + noise[:, None]
+    steps = np.cumsum(falls, axis=1)
+    place = np.concatenate([np.zeros((len(ways), 1), steps.dtype), steps], axis=1)
+    again = np.argsort(place * ways.shape[1] + order, axis=1, kind="stable")
+    return np.take_along_axis(order, again, axis=1)
 
 
 def rows_like(values: Array, like: Array) -> Array:

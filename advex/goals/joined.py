@@ -41,7 +41,7 @@ class Output(Goal):
             raise InvalidType(
                 f"Output needs the name of an output, or its number; received {shown(self.name)}"
             )
-        object.__setattr__(self, "goal", _checked(self.goal, f"Output({self.name!r}, ...)"))
+        object.__setattr__(self, "goal", _checked(self.goal, f"Output({shown(self.name)}, ...)"))
         if isinstance(self.goal, Output | _Joined):
             raise InvalidType(
                 "Output takes a goal about one output: AnyOf(Output('age', ...), Output('sex',"
@@ -124,7 +124,7 @@ class Output(Goal):
         return self.goal.words(prediction, confidence, name)
 
     def __repr__(self) -> str:
-        return f"Output({self.name!r}, {self.goal!r})"
+        return f"Output({shown(self.name)}, {self.goal!r})"
 
 
 class _Joined(Goal):

@@ -160,4 +160,8 @@ def _numbers(name: str, values: Any) -> Array:
         raise InvalidType(f"{name} must hold numbers; received {shown(values)}")
     if not np.isfinite(array).all():
         raise InvalidInput(f"{name} must be finite; received {shown(values)}")
-    return array.astype("float32")
+    with np.errstate(over="ignore"):
+        made = array.astype("float32")
+    if not np.isfinite(made).all():
+        raise InvalidInput(f"{name} must fit into float32; received {shown(values)}")
+    return made

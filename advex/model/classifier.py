@@ -111,7 +111,7 @@ class Classifier(Model):
         """
         if self.output is not None and self.output != output:
             raise InvalidInput(
-                f"the goal is about the output {output!r}, and Classifier(output={self.output!r})"
+                f"the goal is about the output {shown(output)}, and Classifier(output={shown(self.output)})"
                 " has chosen another: leave output= out"
             )
         return Classifier(self.model, self.box, self.preprocess, self.names, output)
@@ -211,5 +211,5 @@ class Classifier(Model):
             )
 
     def __repr__(self) -> str:
-        output = "" if self.output is None else f", output={self.output!r}"
+        output = "" if self.output is None else f", output={shown(self.output)}"
         return f"Classifier({self.model.name!r}, box={self.box}{output})"

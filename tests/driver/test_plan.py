@@ -5,7 +5,7 @@ import pytest
 
 import advex
 from advex.attacks.verdict import Cascade, doubtful, near, nearest
-from advex.driver.plan import Run, Wave, gathered, one_by_one, sensible
+from advex.driver.plan import Run, Wave, forked, gathered, one_by_one, sensible
 
 PGD = advex.PGD()
 
@@ -85,6 +85,27 @@ def test_a_goal_with_a_target_is_pursued_once():
         (None, 1),
     ]
     assert not notes
+
+
+def test_each_way_to_a_goal_has_runs_that_draw_what_they_draw_alone():
+    goal = advex.Regression(np.zeros(2, "float32"), off=1)
+    alone = advex.Restarts(PGD, 3).plan()
+    sent = [run for wave in forked(alone, goal, 2) for run in wave.runs]
+    assert sorted((run.salt, run.rank) for run in sent) == [
+        (salt, rank) for salt in range(3) for rank in range(2)
+    ]
+    assert forked(alone, advex.Regression(above=1), 0) == alone
+    single = forked(alone, advex.AnyOf(advex.Regression(above=1)), 1)
+    assert {run.rank for wave in single for run in wave.runs} == {0}
+
+
+def test_waves_that_go_on_follow_those_of_their_own_way():
+    """They take over the notes of the waves before them, which may not be those of another way."""
+    goal = advex.Regression(np.zeros(2, "float32"), off=1)
+    waves = forked(advex.Verdict().plan(advex.Linf(0.1)), goal, 2)
+    told = [(wave.runs[0].begin, wave.runs[0].rank) for wave in waves[:10]]
+    begins = [wave.runs[0].begin for wave in advex.Verdict().plan(advex.Linf(0.1))[:5]]
+    assert told == [(begin, way) for way in range(2) for begin in begins]
 
 
 def test_verdict_is_a_table_of_waves():

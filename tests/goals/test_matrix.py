@@ -136,6 +136,7 @@ class Mean(advex.Goal):
     """A goal of one's own."""
 
     limit: np.ndarray
+    reads = "raw"  # one unit of scores would be two classes
 
     def margin(self, logits):
         leaves = keras.tree.flatten(logits)
@@ -313,7 +314,7 @@ def chosen():
     if WHOLE:
         return cells
     shift = ("tensorflow", "jax", "torch").index(BACKEND)
-    step = {"tensorflow": 7, "jax": 29, "torch": 7}[BACKEND]
+    step = {"tensorflow": 13, "jax": 41, "torch": 13}[BACKEND]
     return [cell for cell in cells if cell.attack not in LONG][shift::step] + [
         cell for cell in cells if cell.attack in LONG and BACKEND == "tensorflow"
     ][shift::23]
@@ -323,16 +324,15 @@ def chosen():
 def test_every_attack_with_every_goal(cell):
     attack, (kind, make, decide) = ENTRIES[cell.attack], GOALS[cell.goal]
     model, levels, _ = scene(kind, cell.subclassed)
-    x = levels if cell.dtype == "uint8" else (levels / 255).astype(cell.dtype)
+    x = levels if cell.dtype == "uint8" else (levels / 255).astype("float32").astype(cell.dtype)
     before = answer(model, x)
     goal = make(before)
     if not taken(attack, goal, cell.budget):
         with pytest.raises(AdvexError) as caught:
             attack(model, x, goal, cell.budget)
-        name = type(
-            advex.Output("a", goal).goal if not isinstance(goal, advex.Output) else goal.goal
-        ).__name__
-        assert name in str(caught.value) or cell.attack in str(caught.value)
+        about = goal.goal if isinstance(goal, advex.Output) else goal
+        names = type(about).__name__, type(attack).__name__
+        assert any(name in str(caught.value) for name in names)
         return
     held_x, held_goal = x.tobytes(), {n: v.tobytes() for n, v in goal.rows().items()}
     with warnings.catch_warnings():
@@ -386,17 +386,14 @@ def demand_contract(result, x, budget):
 
 @pytest.mark.matrix
 @pytest.mark.parametrize("goal", GOALS)
-@pytest.mark.parametrize(
-    "name",
-    [name for name in ENTRIES if not ENTRIES[name].plan(LIMITS["Linf"])[0].attack.norms],
-)
+@pytest.mark.parametrize("name", ENTRIES)
 def test_to_the_end_with_every_goal(name, goal):
     kind, make, decide = GOALS[goal]
     model, levels, _ = scene(kind, False)
     x = (levels / 255).astype("float32")
     before, attack = answer(model, x), ENTRIES[name]
     if not taken(attack, make(before), LIMITS["Linf"]):
-        pytest.skip("refused, see above")
+        return  # refused, see above
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", AdvexWarning)
         result = attack(model, x, make(before), LIMITS["Linf"], until="end", progress=False)
