@@ -91,7 +91,8 @@ def described(goal: Goal) -> str:
         return f"MultiLabel(flip={flip!r}{', keep=True' if goal.keep else ''})"
     if isinstance(goal, Segmentation):
         target = ", targeted=True" if goal.targeted else ""
-        return f"Segmentation(share={goal.share:g}, ignore={goal.ignore}{target})"
+        ignore = "" if goal.ignore is None else f", ignore={goal.ignore}"
+        return f"Segmentation(share={goal.share:g}{ignore}{target})"
     if isinstance(goal, Regression):
         side = next(name for name in ("off", "above", "below") if getattr(goal, name) is not None)
         limit = getattr(goal, side)

@@ -9,9 +9,10 @@ import numpy as np
 
 from advex.doctor import Diagnosis, Finding
 from advex.evaluation.figures import Figures
-from advex.evaluation.page import class_chart, curve_chart, pictures, repeat
+from advex.evaluation.page import class_chart, curve_chart, goal_part, pictures, repeat
 from advex.evaluation.page.numbers import NONE, count, distance, percent
 from advex.evaluation.summaries import AttackSummary
+from advex.evaluation.wanted import CLASSES
 
 SIGNS = {
     "flag": ("▲", "flag"),
@@ -28,6 +29,7 @@ def summary(evaluation: Figures) -> dict[str, Any]:
         "doctor": _doctor(evaluation.diagnosis),
         "attacks": _attacks(evaluation),
         "warnings": evaluation.warnings,
+        "goal": goal_part.goal(evaluation),
     }
 
 
@@ -35,7 +37,7 @@ def page(evaluation: Figures) -> dict[str, Any]:
     """All of the page."""
     return summary(evaluation) | {
         "curves": curve_chart.curves(evaluation),
-        "classes": class_chart.classes(evaluation.per_class),
+        "classes": class_chart.classes(evaluation.per_class) if evaluation.kind == CLASSES else {},
         "overlap": _overlap(evaluation),
         "pictures": pictures.galleries(evaluation),
         "costs": _costs(evaluation),
@@ -62,7 +64,7 @@ def _result(evaluation: Figures) -> dict[str, Any]:
         "median": None if limited else distance(nearest, evaluation.facts["norm"]),
         "undecided": evaluation.undecided,
         "invalid": evaluation.invalid,
-        "waiting": len(evaluation.label) - evaluation.examples - evaluation.invalid,
+        "waiting": len(evaluation.distance) - evaluation.examples - evaluation.invalid,
         "began": evaluation.facts["began"],
     }
 
@@ -178,6 +180,7 @@ def _record(evaluation: Figures) -> list[tuple[str, str]]:
         ("Weights, hash", evaluation.hashes["weights"] or "not known: a black box"),
         ("Inputs", facts["inputs"] or "none"),
         ("Data, hash", evaluation.hashes["data"]),
+        *((("Goal", evaluation.goal),) if "goal" in facts else ()),
         ("Budget", evaluation.budget),
         ("Seed", str(evaluation.seed)),
         *((f"Attack {attack.name}", attack.settings) for attack in evaluation.attacks),
