@@ -23,6 +23,24 @@ def goal_table(figures: Figures) -> GoalTable | None:
     return made(figures) if made is not None and figures.examples else None
 
 
+def in_short(figures: Figures) -> str:
+    """What an attack does to numbers or maps, in a few words; empty for other goals."""
+    if not figures.examples:
+        return ""
+    if figures.kind == NUMBERS:
+        found = figures.errors.quantiles()
+        return (
+            f"median error {found['before'].median:.4g} before, {found['worst'].median:.4g} after"
+        )
+    if figures.kind == MAPS:
+        pixels, iou = figures.pixel_accuracy, figures.mean_iou
+        return (
+            f"pixel accuracy {pixels.before:.1%} before, {pixels.worst:.1%} after; mean IoU"
+            f" {iou.before:.1%} before, {iou.worst:.1%} after"
+        )
+    return ""
+
+
 def _labels(figures: Figures) -> GoalTable:
     rows = [
         [

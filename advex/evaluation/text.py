@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from advex.evaluation.figures import Figures
-from advex.evaluation.goal_tables import GoalTable, goal_table
+from advex.evaluation.goal_tables import GoalTable, goal_table, in_short
 from advex.evaluation.summaries import AttackSummary
 
 MOST_ROWS = 30  # of a table in a terminal
@@ -19,7 +19,9 @@ def headline(figures: Figures) -> str:
         f"{state}{figures.robust_accuracy:.1%} of {figures.examples} examples not broken by"
         f" {names} within {figures.budget}"
     )
-    return f"{sentence}, {figures.clean_accuracy:.1%} right without attack"
+    short = in_short(figures)
+    more = f"; {short}" if short else ""
+    return f"{sentence}, {figures.clean_accuracy:.1%} right without attack{more}"
 
 
 def described(figures: Figures) -> str:

@@ -113,4 +113,6 @@ def written(make: Make) -> str:
         given += [f"{name}={shown(value, 40)}" for name, value in make.keywords.items()]
         return f"{written(make.func)}({', '.join(given)})"
     owner: Any = make if hasattr(make, "__qualname__") else type(make)
+    if isinstance(owner, type) and owner.__module__.startswith("advex.goals."):
+        return f"advex.{owner.__name__}"
     return f"{owner.__module__}.{owner.__qualname__}"

@@ -9,6 +9,7 @@ import numpy as np
 
 from advex.doctor import Diagnosis, Finding
 from advex.evaluation.figures import Figures
+from advex.evaluation.goal_tables import in_short
 from advex.evaluation.page import class_chart, curve_chart, goal_part, pictures, repeat
 from advex.evaluation.page.numbers import NONE, count, distance, percent
 from advex.evaluation.summaries import AttackSummary
@@ -203,6 +204,10 @@ def _record(evaluation: Figures) -> list[tuple[str, str]]:
     return [(what, str(text)) for what, text in rows]
 
 
+def _goal(evaluation: Figures) -> str:
+    return f"goal {evaluation.goal}" if "goal" in evaluation.facts else ""
+
+
 def _citation(evaluation: Figures) -> str:
     """The result in a few sentences that can stand in a paper."""
     result = _result(evaluation)
@@ -213,10 +218,12 @@ def _citation(evaluation: Figures) -> str:
         "not examined" if evaluation.diagnosis is None else f"flags {ids}" if ids else "no flags"
     )
     low, high = result["interval"]
+    short = "".join(f"; {text}" for text in (_goal(evaluation), in_short(evaluation)) if text)
     return (
         f"{'Unfinished: ' if not evaluation.finished else ''}{result['share']} of"
         f" {count(evaluation.examples)} examples (95 % interval {low} to {high}) not broken by"
-        f" {result['attacks']} within {evaluation.budget}; {result['clean']} right without attack."
-        f" advex {evaluation.versions['advex']}, {evaluation.facts['identity']['backend']}, seed"
+        f" {result['attacks']} within {evaluation.budget}; {result['clean']} right without"
+        f" attack{short}. advex {evaluation.versions['advex']},"
+        f" {evaluation.facts['identity']['backend']}, seed"
         f" {evaluation.seed}, doctor: {doctor}, begun {evaluation.facts['began']}."
     )

@@ -9,8 +9,9 @@ import numpy as np
 from advex._arrays import Array
 from advex.evaluation.error_figures import Errors
 from advex.evaluation.figures import Figures
-from advex.evaluation.goal_tables import goal_table
+from advex.evaluation.goal_tables import goal_table, in_short
 from advex.evaluation.page import drawing
+from advex.evaluation.page.numbers import percent
 from advex.evaluation.wanted import CLASSES, MAPS, NUMBERS
 
 if TYPE_CHECKING:
@@ -38,6 +39,10 @@ def goal(evaluation: Figures) -> dict[str, Any]:
         "text": evaluation.goal,
         "heading": HEADINGS.get(kind, "The goal"),
         "table": table,
+        "short": in_short(evaluation),
+        "pixels": percent(evaluation.pixel_accuracy.worst)
+        if kind == MAPS and evaluation.examples
+        else None,
         "svg": _histogram(evaluation) if kind == NUMBERS and evaluation.examples else None,
         "no_doctor": evaluation.facts.get("no doctor"),
         "classes": kind == CLASSES,

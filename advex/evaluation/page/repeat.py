@@ -32,7 +32,10 @@ def snippet(evaluation: Figures) -> str:
     about, facts = evaluation.facts["identity"], evaluation.facts
     listed = [f"    {attack.name!r}: {_code(attack.settings)}," for attack in evaluation.attacks]
     settings = {name: about[name] for name in ("seed", "batch_size", "block", "keep")}
-    goal = "goal=..., " if "goal" in facts else ""
+    goal = ""
+    if "goal" in facts:
+        named = re.fullmatch(r"(advex\.\w+) \w+", about["goal"])
+        goal = f"goal={named.group(1) if named else '...'}, "
     if evaluation.finished and evaluation.diagnosis is None and not goal:
         settings["diagnose"] = False
     lines = [
