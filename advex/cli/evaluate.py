@@ -165,12 +165,12 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     if options.output is not None:
         name = options.output
         classifier = classifier.only(int(name) if name.isdecimal() else name)
-    data = data_of(options.data, classifier, options.count)
     if options.goal not in (None, "topk") and options.data.is_dir():
         raise InvalidInput(
             f"--goal {options.goal} needs labels from an npz file: a folder of images says one"
             " class for each; --data FILE.npz"
         )
+    data = data_of(options.data, classifier, options.count)
     found = advex.evaluate(
         classifier,
         data,

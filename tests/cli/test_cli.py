@@ -938,16 +938,17 @@ def tasks(tmp_path_factory):
 
 
 @pytest.mark.parametrize("goal", GOALS)
-def test_evaluate_other_goals(tasks, capsys, goal):
+def test_evaluate_other_goals(tasks, tmp_path, capsys, goal):
     words = ["--model", str(tasks / f"{goal}.keras"), "--data", str(tasks / f"{goal}.npz")]
     words += ["--epsilon", "0.1", "--attack", "fgsm", "--goal", goal, *GOALS[goal][2]]
     if goal == "regression":
         words += ["--output", "wanted"]
-    assert cli.main(["evaluate", *words]) == 0
+    run = str(tmp_path / "run.advex")
+    assert cli.main(["evaluate", *words, "--run", run]) == 0
     said = " ".join(capsys.readouterr().out.split())
     assert GOALS[goal][3] in said
     assert "its checks are about the class of each example" in said
-    assert cli.main(["evaluate", *words, "--json"]) == 0
+    assert cli.main(["report", run, "--json"]) == 0
     text = document(capsys)["evaluation"]["goal"]["text"]
     assert {"--off": "off=0.1", "--k": "k=2", "--share": "share=0.5"}.get(
         "".join(GOALS[goal][2][:1]), "flip='any'"
