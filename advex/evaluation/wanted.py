@@ -61,7 +61,7 @@ def checked_goal(goal: Any) -> Make:
 def wanted(make: Make, labels: Any, classifier: Model) -> Wanted:
     """The goal of a block with these labels."""
     if make is None:
-        return Wanted(Untargeted(labels), classifier)
+        return Wanted(_one_class(labels), classifier)
     with blaming("goal"):
         goal = make(labels)
     if not isinstance(goal, Goal):
@@ -72,6 +72,19 @@ def wanted(make: Make, labels: Any, classifier: Model) -> Wanted:
     if isinstance(goal, Output):  # as if the model had no other
         return Wanted(goal.goal, classifier.only(goal.name))
     return Wanted(goal, classifier)
+
+
+def _one_class(labels: Any) -> Goal:
+    """The usual goal; of labels of another kind the error says which goal is theirs."""
+    try:
+        return Untargeted(labels)
+    except InvalidInput as problem:
+        text, array = str(problem), np.asarray(labels)
+        told = {name: f"goal=advex.{name}" for name in ("MultiLabel", "Segmentation")}
+        hint = next((words for name, words in told.items() if f"advex.{name}(" in text), "")
+        if array.dtype.kind == "f" and array.ndim == 1 and np.isfinite(array).all():
+            hint = "numbers are goal=functools.partial(advex.Regression, off=0.5)"
+        raise InvalidInput(f"{text}; for evaluate: {hint}" if hint else text) from None
 
 
 def kind_of(goal: Goal) -> str:

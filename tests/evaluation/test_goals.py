@@ -474,6 +474,17 @@ def test_goals_that_are_refused(name, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_labels_of_another_kind_get_the_goal_that_is_theirs():
+    for kind, words in (
+        ("labels", "goal=advex.MultiLabel"),
+        ("maps", "goal=advex.Segmentation"),
+        ("numbers", r"goal=functools.partial\(advex.Regression, off=0.5\)"),
+    ):
+        model, x, labels = case(kind)
+        with pytest.raises(InvalidInput, match=words):
+            advex.evaluate(model, (x, labels), ATTACKS, BUDGET)
+
+
 def test_the_doctor_is_about_classes():
     model, x, labels = case("labels")
     for given in (labels, advex.MultiLabel(labels)):
