@@ -17,6 +17,8 @@ from advex.attacks.inputs import checked_inputs
 from advex.budgets import Budget
 from advex.errors import AdvexWarning, InvalidInput, InvalidType
 from advex.evaluation.source import Source
+from advex.evaluation.wanted import checked_goal, wanted
+from advex.goals import Goal
 from advex.model.classifier import Classifier
 
 __all__ = ["RobustAccuracy"]
@@ -36,6 +38,9 @@ class RobustAccuracy(keras.callbacks.Callback):
         budget: such as ``advex.Linf(8/255)``.
         every: look every so many epochs; the last value is logged in between.
         name: the entry of the logs.
+        goal: as in ``advex.evaluate``: a function from labels to a goal, such as
+            ``advex.MultiLabel``; then it is the share of the examples whose goal is reached neither
+            before nor by the attack.
         box, preprocess: as in ``advex.Classifier``, where the model's domain is not [0, 1].
         seed: of the attack.
         batch_size: examples per step of the attack.
@@ -64,6 +69,7 @@ class RobustAccuracy(keras.callbacks.Callback):
         *,
         every: int = 1,
         name: str = "val_robust_accuracy",
+        goal: Callable[[Any], Goal] | None = None,
         box: tuple[float, float] = (0, 1),
         preprocess: Callable[[Tensor], Tensor] | None = None,
         seed: int = 0,
@@ -83,6 +89,7 @@ class RobustAccuracy(keras.callbacks.Callback):
         self.x: Array = np.concatenate([x for x, _ in batches])
         self.labels: Array = np.concatenate([labels for _, labels in batches])
         self.attack, self.budget, self.name = attack, budget, name
+        self.goal = checked_goal(goal)
         self.every = whole_number("every", every)
         self.box, self.preprocess, self.seed, self.batch_size = box, preprocess, seed, batch_size
         self.value: float | None = None
@@ -98,13 +105,14 @@ class RobustAccuracy(keras.callbacks.Callback):
         """The share of the data that is right and not broken, for the model of the callback."""
         classifier = Classifier(self.model, box=self.box, preprocess=self.preprocess)
         x = checked_inputs(classifier, self.x)
+        goal, only = wanted(self.goal, self.labels, classifier)
         with warnings.catch_warnings():
             # a model that has only begun to learn is no better than chance
             warnings.simplefilter("ignore", AdvexWarning)
             result = self.attack(
-                classifier,
+                only,
                 x,
-                self.labels,
+                goal,
                 self.budget,
                 seed=self.seed,
                 batch_size=self.batch_size,

@@ -58,15 +58,16 @@ FLOORS = {  # inside a room, where the order tells something
     """),
     "evaluation": words("""
         schema values complaints seals store source progress stopping
-        contents identity
-        curves table summaries reading figures text page evaluation
-        pieces records asked facts answers patient block_files cluster runner call __init__
+        wanted details contents identity
+        curves table summaries kept label_figures error_figures map_figures
+        reading figures goal_tables text page evaluation
+        pieces shown records asked facts answers patient block_files cluster runner call __init__
     """),
     "evaluation.contents": words("""
         code origin found containers arrays attributes functions layers kinds __init__
     """),
     "evaluation.page": words("""
-        numbers drawing curve_chart class_chart pictures repeat content __init__
+        numbers drawing curve_chart class_chart goal_part pictures repeat content __init__
     """),
     "cli": words("""
         screen words quiet classes models files data batch summary

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import math
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +36,13 @@ ATTACKS = {
         if name not in ("fine", "gradient-ascent")
     },
 }
+GOALS = {
+    "multilabel": "MultiLabel",
+    "regression": "Regression",
+    "segmentation": "Segmentation",
+    "topk": "TopK",
+}
+SETTINGS = {"off": ("regression", "off"), "k": ("topk", "k"), "share": ("segmentation", "share")}
 WITHOUT_STEPS = ("fgsm", "verdict", "autoattack", "minimum-norm")
 EPILOG = """\
 exit codes: 0 evaluated, whatever was found; 1 some image files could not be read;
@@ -44,6 +53,8 @@ examples:
   advex evaluate --model MobileNetV2 --data photos --epsilon 2/255 --attack pgd \\
     --attack square --run photos.advex
   advex report mine.advex --out mine.html --csv mine.csv
+
+  advex evaluate --model labels.keras --data test.npz --epsilon 2/255 --goal multilabel
 
 The same call goes on with a run that was stopped. A folder holds one folder of images
 for each class.
@@ -84,6 +95,22 @@ OPTIONS = (
         metavar="N",
         help="number of steps of every attack (their own defaults)",
     ),
+    option(
+        "--goal",
+        choices=tuple(GOALS),
+        metavar="GOAL",
+        help="what the labels are: multilabel, regression (with --off), segmentation, or topk"
+        " (a class for each example)",
+    ),
+    option("--off", type=number, metavar="D", help="regression: more than so much is a success"),
+    option("--k", type=whole, metavar="K", help="topk: the likeliest classes to leave (5)"),
+    option(
+        "--share",
+        type=number,
+        metavar="S",
+        help="segmentation: the share of the pixels to be wrong (0.99)",
+    ),
+    option("--output", metavar="NAME", help="which output of the model, its name or number"),
     option("--count", type=whole, metavar="N", help="only the first N examples"),
     option("--batch-size", type=whole, metavar="N", help="examples per step"),
     option(
@@ -133,7 +160,16 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
 
     attacks, budget = _attacks(options), _budget(options)
     names = class_names(options.classes) if options.classes is not None else None
+    goal = _goal(options)
     classifier = chosen_model(options, names)
+    if options.output is not None:
+        name = options.output
+        classifier = classifier.only(int(name) if name.isdecimal() else name)
+    if options.goal not in (None, "topk") and options.data.is_dir():
+        raise InvalidInput(
+            f"--goal {options.goal} needs labels from an npz file: a folder of images says one"
+            " class for each; --data FILE.npz"
+        )
     data = data_of(options.data, classifier, options.count)
     found = advex.evaluate(
         classifier,
@@ -144,6 +180,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         seed=options.seed,
         batch_size=options.batch_size,
         keep=options.keep,
+        goal=goal,
         diagnose=not options.no_doctor,
         engine="local" if options.workers is None else "ray",
         workers=options.workers or 1,
@@ -183,6 +220,25 @@ def _attacks(options: argparse.Namespace) -> list[Attack] | None:
         fixed = options.steps is None or name in WITHOUT_STEPS
         made.append(getattr(advex, ATTACKS[name])(**({} if fixed else {"steps": options.steps})))
     return made
+
+
+def _goal(options: argparse.Namespace) -> Callable[..., Any] | None:
+    """The goal of ``--goal`` and what belongs to it; None for one class each."""
+    import advex
+
+    for name, (goal, _) in SETTINGS.items():
+        if getattr(options, name) is not None and options.goal != goal:
+            raise InvalidInput(f"--{name} belongs to --goal {goal}")
+    if options.goal is None:
+        return None
+    if options.goal == "regression" and options.off is None:
+        raise InvalidInput("--goal regression needs how far is too far: --off 0.5")
+    given = {
+        setting: getattr(options, name)
+        for name, (_, setting) in SETTINGS.items()
+        if getattr(options, name) is not None
+    }
+    return functools.partial(getattr(advex, GOALS[options.goal]), **given)
 
 
 def _budget(options: argparse.Namespace) -> Budget:

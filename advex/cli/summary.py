@@ -23,6 +23,8 @@ COLUMNS = (
 
 def summarise(screen: Any, found: Evaluation) -> None:
     """Print headline, table, flags and warnings."""
+    from advex.evaluation.goal_tables import goal_table
+
     say(screen, found.headline())
     if found.interval is not None:
         low, high = found.interval
@@ -32,10 +34,14 @@ def summarise(screen: Any, found: Evaluation) -> None:
             f" find less.",
         )
     screen.print(table(COLUMNS, map(_cells, found.attacks), COLUMNS[1:]))
+    if (made := goal_table(found)) is not None:
+        say(screen, f"{found.goal}: {made.caption}")
+        screen.print(table(made.headings, made.rows, made.headings[1:]))
+        say(screen, made.note)
     for flag in found.flags:
         say(screen, f"FLAG {flag.id}, {flag.name}: {flag.found} {flag.advice}")
     if found.diagnosis is None:
-        say(screen, "The doctor has not looked.")
+        say(screen, found.facts.get("no doctor", "The doctor has not looked."))
     elif not found.flags:
         say(screen, "The doctor found nothing to warn of.")
     for count, what in (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import warnings
 from typing import Any
 
@@ -15,8 +16,8 @@ from advex.doctor import answers, attacks, gradients, successes
 from advex.doctor.checks import Check, not_run
 from advex.doctor.diagnosis import Diagnosis
 from advex.doctor.examination import Examination
-from advex.errors import AdvexWarning, InvalidType
-from advex.goals import Untargeted
+from advex.errors import AdvexWarning, InvalidInput, InvalidType
+from advex.goals import Goal, Untargeted, axes_of, class_numbers
 from advex.model.classifier import Classifier
 from advex.model.protocol import Model
 
@@ -93,6 +94,7 @@ def diagnose(
     if batch_size is not None:
         batch_size = whole_number("batch_size", batch_size)
     x = checked_inputs(classifier, x)
+    _demand_classes(labels)
     goal = Untargeted(labels).check(len(x), classifier.known_classes)
     with warnings.catch_warnings():
         # what attacks would say is what the findings say
@@ -113,3 +115,21 @@ def diagnose(
         gradients=int(exam.gradients),
         queries=int(exam.queries),
     )
+
+
+def _demand_classes(labels: Any) -> None:
+    """Raise unless labels look like one class for each example: the checks are about nothing
+    else.
+    """
+    several = axes_of(labels) > 1
+    if several:
+        with contextlib.suppress(InvalidInput, InvalidType):
+            class_numbers("labels", labels)
+            several = False
+    if several or isinstance(labels, Goal):
+        told = f"labels of shape {np.shape(labels)}" if several else f"{labels!r}"
+        raise InvalidInput(
+            "diagnose is about classes, and needs one class number for each example, labels of"
+            f" shape (n,); received {told}: other goals are for advex.evaluate(model, (x, labels),"
+            " attacks, budget, goal=advex.MultiLabel)"
+        )

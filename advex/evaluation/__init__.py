@@ -8,7 +8,10 @@ from advex._others import face
 from advex.doctor import Diagnosis, Finding, diagnose
 from advex.evaluation.call import evaluate
 from advex.evaluation.curves import Curve, curve
+from advex.evaluation.error_figures import Errors, Quantiles
 from advex.evaluation.evaluation import Evaluation
+from advex.evaluation.label_figures import LabelSummary
+from advex.evaluation.map_figures import MapFigure
 from advex.evaluation.summaries import AttackSummary, ClassSummary, Pair
 
 __all__ = [
@@ -16,9 +19,13 @@ __all__ = [
     "ClassSummary",
     "Curve",
     "Diagnosis",
+    "Errors",
     "Evaluation",
     "Finding",
+    "LabelSummary",
+    "MapFigure",
     "Pair",
+    "Quantiles",
     "curve",
     "diagnose",
     "evaluate",

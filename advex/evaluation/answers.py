@@ -9,9 +9,12 @@ import numpy as np
 from advex._arrays import Array
 from advex._grid import Grid
 from advex.driver.judging import Judge
+from advex.evaluation.details import numbers_of
 from advex.evaluation.pieces import Clean, Plan, clean
 from advex.evaluation.source import Block
+from advex.goals import Untargeted
 
+SCORES = Untargeted([0]).reading
 ROWS = 16  # whose answers are kept, fewer where there are many classes
 NUMBERS = 2**16  # of these answers at most
 CLOSE = 1e-3  # of the largest logit: how much answers may differ when a run goes on
@@ -26,9 +29,13 @@ def answers(plan: Plan, block: Block) -> dict[str, Any] | None:
     if plan.classifier.metered:
         return None
     grid, few = Grid(block.x.dtype, plan.classifier.box), block.x[:ROWS]
-    judge = Judge(plan.classifier, grid, ROWS, grid.working(few))
+    reading = plan.wanted(block.labels).goal.reading
+    judge = Judge(plan.classifier, grid, ROWS, grid.working(few), reading=reading)
     forward = judge.forward
-    logits = judge.logits(few[: max(1, NUMBERS // max(1, forward.classes))]).astype("float64")
+    # of maps and of several outputs only an answer tells how long it is
+    size = forward.classes if reading == SCORES else judge.logits(few[:1]).shape[1]
+    logits = judge.logits(few[: max(1, NUMBERS // max(1, size))]).astype("float64")
+    logits = logits[:, :: -(-logits.shape[1] // NUMBERS)]
     told = [
         [value if np.isfinite(value) else str(value) for value in row] for row in logits.tolist()
     ]
@@ -54,10 +61,27 @@ def difference(plan: Plan, block: Block, before: Clean, known: dict[str, Any] | 
 def _compared_looks(plan: Plan, block: Block, before: Clean) -> tuple[Array, bool]:
     """Which of the first rows are seen as before; whether two looks now differ."""
     few = slice(0, min(ROWS, len(block)))
-    now, again = (clean(plan, block.x[few], before.labels[few]) for _ in range(2))
+    now, again = (clean(plan, block.x[few], block.labels[few]) for _ in range(2))
+    if before.details is not None:
+        return _compared_details(before.details[few], now, again)
     same = (now.prediction == before.prediction[few]) | (before.status[few] == "invalid")
     alike = _close(now.confidence, before.confidence[few], CLOSE) & np.asarray(same)
     return alike, not np.all(_close(now.confidence, again.confidence, CLOSE))
+
+
+def _compared_details(kept: list[str], now: Clean, again: Clean) -> tuple[Array, bool]:
+    """The same for goals that are not about one class."""
+    told = [
+        [numbers_of(detail) for detail in side or ()] for side in (kept, now.details, again.details)
+    ]
+    alike, steady = (
+        [
+            len(one) == len(other) and bool(_close(np.asarray(one), np.asarray(other), CLOSE).all())
+            for one, other in zip(first, second, strict=True)
+        ]
+        for first, second in ((told[0], told[1]), (told[1], told[2]))
+    )
+    return np.asarray(alike), not all(steady)
 
 
 def _compared_answers(plan: Plan, block: Block, known: dict[str, Any]) -> tuple[Array, bool]:

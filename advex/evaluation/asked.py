@@ -23,6 +23,7 @@ from advex.evaluation.identity import budget_text
 from advex.evaluation.pieces import Plan
 from advex.evaluation.schema import checked_path
 from advex.evaluation.source import Block, Source
+from advex.evaluation.wanted import CLASSES, Make, kind_of, wanted
 from advex.goals import Untargeted
 from advex.model.protocol import Model
 
@@ -45,6 +46,7 @@ class Asked:
     block: int | None
     keep: str
     diagnose: bool
+    goal: Make = None
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -62,7 +64,14 @@ class Asked:
         batch = self.batch_size or default_batch(example)
         size = self.block or BATCHES * batch
         return Plan(
-            self.classifier, attacks, self.budget, self.seed, size, min(batch, size), self.keep
+            self.classifier,
+            attacks,
+            self.budget,
+            self.seed,
+            size,
+            min(batch, size),
+            self.keep,
+            self.goal,
         )
 
     def blocks(self, source: Source) -> Iterator[Block]:
@@ -166,9 +175,7 @@ def demand_suitable(attacks: Mapping[str, Attack], classifier: Model, budget: Bu
                 )
 
 
-def examined(
-    classifier: Model, attacks: Mapping[str, Attack], source: Source, first: Block | None
-) -> list[str]:
+def examined(asked: Asked, source: Source, first: Block | None) -> list[str]:
     """Raise what can be said against the data before anything is written; of arrays too large to be
     copied the digests.
 
@@ -176,20 +183,25 @@ def examined(
     """
     if first is None:
         return []
+    classifier, attacks = asked.classifier, asked.attacks
     x = checked_inputs(classifier, first.x)
     for attack in attacks.values():
         for wave in attack.plan():
             wave.attack.check_inputs(x.shape[1:])
-    classes = classifier.known_classes
-    Untargeted(first.labels).check(len(first), classes)
+    goal = wanted(asked.goal, first.labels, classifier).goal
+    goal.check(len(first), classifier.known_classes if kind_of(goal) == CLASSES else None)
+    for attack in attacks.values() if asked.goal is not None else ():
+        attack.check(goal, asked.budget)
     # builds the model, too
-    forward = classifier.forward(Grid(x.dtype, classifier.box).working(x[:SAMPLE]))
+    sample = Grid(x.dtype, classifier.box).working(x[:SAMPLE])
+    forward = classifier.forward(sample, goal.reading)
     digests = []
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", AdvexWarning)  # the calls that follow say the same
         for block in [first] if source.arrays is None else source.blocks(len(first)):
             checked_inputs(classifier, block.x)
-            Untargeted(block.labels).check(len(block), forward.classes)
+            goal = wanted(asked.goal, block.labels, classifier).goal
+            goal.check(len(block), forward.classes)
             if source.arrays is not None and not source.copied:
                 digests.append(block.digest)
     return digests

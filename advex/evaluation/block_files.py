@@ -12,9 +12,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from advex._arrays import Array
 from advex.errors import InvalidInput
 from advex.evaluation.pieces import Clean, Plan, Verdicts
-from advex.evaluation.schema import PICTURES, seal
+from advex.evaluation.schema import seal
+from advex.evaluation.shown import ends
 from advex.evaluation.source import Block
 from advex.evaluation.values import packed, unpacked
 from advex.images import replacing
@@ -62,6 +64,8 @@ def write_part(
             strict=True,
         )
     )
+    if before.details is not None:
+        columns["detail"] = list(before.details)
     for name, verdicts in zip(plan.attacks, found, strict=True):
         place = {int(row): number for number, row in enumerate(verdicts.rows)}
         for column in VERDICT:
@@ -69,7 +73,16 @@ def write_part(
             columns[f"{name}.{column}"] = [
                 values[place[row]] if row in place else None for row in range(count)
             ]
+        if verdicts.details is not None:
+            columns[f"{name}.detail"] = [
+                verdicts.details[place[row]] if row in place else None for row in range(count)
+            ]
         kept = _kept(plan, verdicts)
+        if verdicts.maps is not None:
+            columns[f"{name}.maps"] = [
+                packed(verdicts.maps[place[row]]) if place.get(row) in kept else None
+                for row in range(count)
+            ]
         columns[f"{name}.adversarial"] = [
             packed(verdicts.x[place[row]]) if place.get(row) in kept else None
             for row in range(count)
@@ -103,7 +116,9 @@ def read_part(path: Path, plan: Plan, block: Block, mark: str) -> tuple[Clean, l
         np.asarray(prediction, "int64"),
         np.asarray(confidence, "float64"),
         np.asarray(status),
-        *about["clean"],
+        queries=about["clean"][0],
+        seconds=about["clean"][1],
+        details=columns.get("detail"),
     )
     rows = np.flatnonzero(before.status == "correct")
     found = []
@@ -115,13 +130,29 @@ def read_part(path: Path, plan: Plan, block: Block, mark: str) -> tuple[Clean, l
         x = np.empty(len(rows), object)
         for place, code in enumerate(own["adversarial"]):
             x[place] = None if code is None else unpacked(code, block.x.shape[1:])
+        more = _details(columns, name, rows)
         arrays: dict[str, Any] = {
             column: np.asarray(own[column], KINDS.get(column, "int64")) for column in VERDICT
         }
         found.append(
-            Verdicts(rows=rows, x=x, checks=checks, seconds=seconds, warnings=warnings, **arrays)
+            Verdicts(
+                rows=rows, x=x, checks=checks, seconds=seconds, warnings=warnings, **arrays, **more
+            )
         )
     return before, found
+
+
+def _details(columns: dict[str, list[Any]], name: str, rows: Array) -> dict[str, Any]:
+    """What there is of an attack for goals that are not about one class."""
+    made: dict[str, Any] = {}
+    if f"{name}.detail" in columns:
+        made["details"] = [columns[f"{name}.detail"][row] for row in rows]
+    if f"{name}.maps" in columns:
+        made["maps"] = np.empty(len(rows), object)
+        for place, row in enumerate(rows):
+            code = columns[f"{name}.maps"][row]
+            made["maps"][place] = None if code is None else unpacked(code)
+    return made
 
 
 def _checked_part(path: Path) -> tuple[dict[str, Any], dict[str, list[Any]]]:
@@ -153,9 +184,8 @@ def _kept(plan: Plan, found: Verdicts) -> set[int]:
     """The places whose adversarial inputs are wanted: all that were asked for, and those that may
     be shown.
     """
-    broken = np.flatnonzero(found.status == "broken")
+    first, last = ends(found)
+    kept = {*first.tolist(), *last.tolist()}
     if plan.keep == "success":
-        return set(broken.tolist())
-    order = broken[np.argsort(found.distance[broken], kind="stable")]
-    back = broken[np.argsort(-found.distance[broken], kind="stable")]
-    return {*order[:PICTURES].tolist(), *back[:PICTURES].tolist()}
+        kept |= set(np.flatnonzero(found.status == "broken").tolist())
+    return kept

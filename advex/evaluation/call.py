@@ -5,6 +5,8 @@ before the next begins.
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -31,6 +33,8 @@ from advex.evaluation.runner import Runner
 from advex.evaluation.source import Source
 from advex.evaluation.stopping import stopping
 from advex.evaluation.store import Store
+from advex.evaluation.wanted import checked_goal, wanted
+from advex.goals import Goal
 from advex.model.classifier import Classifier
 from advex.model.protocol import Model
 
@@ -47,6 +51,7 @@ def evaluate(
     batch_size: int | None = None,
     block: int | None = None,
     keep: Literal["none", "success"] = "none",
+    goal: Callable[[Any], Goal] | None = None,
     diagnose: bool = True,
     progress: Progress = None,
     engine: Literal["local", "ray"] = "local",
@@ -77,6 +82,11 @@ def evaluate(
         block: rows per transaction, what a kill can cost at most; default four batches.
         keep: "success" keeps each adversarial input in the file, 8-bit pictures as PNG; "none" just
             a few for the report.
+        goal: what is wanted of each example: a function from the labels of a block, an array (n,
+            ...), to a goal, such as ``advex.MultiLabel``, ``advex.Segmentation``,
+            ``functools.partial(advex.TopK, k=3)`` or ``lambda y: advex.Regression(y, off=0.5)``.
+            An example whose goal is reached before any attack counts as wrong. Of numbers and maps
+            the run keeps how far each example came (``until="end"``). None: ``Untargeted``.
         diagnose: whether the doctor looks at up to 128 inputs, see ``advex.evaluation.diagnose``.
         progress: True or False for a bar, None for a bar if somebody watches, or ``progress(done,
             total, held)``, total None where it is not known.
@@ -100,7 +110,7 @@ def evaluate(
         >>> found.attacks[0].name, found.examples
         ('PGD', 32)
     """
-    classifier = Classifier.of(model)
+    classifier, make = Classifier.of(model), checked_goal(goal)
     budget = checked_budget(budget)
     named = named_attacks(attacks, classifier, budget)
     demand_suitable(named, classifier, budget)
@@ -116,7 +126,8 @@ def evaluate(
         batch_size=None if batch_size is None else whole_number("batch_size", batch_size),
         block=None if block is None else whole_number("block", block),
         keep=keep,
-        diagnose=diagnose,
+        diagnose=diagnose if make is None else False,
+        goal=make,
     )
     workers = whole_number("workers", workers)
     switch("diagnose", diagnose)
@@ -141,14 +152,18 @@ def _evaluated(
     """Run, with ``workers`` if there are any, and close the run file whatever happens."""
     blocks = asked.blocks(source)
     first = next(blocks, None)
+    if first is not None:  # the goal may be about one of several outputs
+        asked = replace(
+            asked, classifier=wanted(asked.goal, first.labels, asked.classifier).classifier
+        )
     # before there is a file: a refused call leaves none
-    digests = examined(asked.classifier, asked.attacks, source, first)
+    digests = examined(asked, source, first)
     there = path is not None and path.exists()
     store = Store(path, write=True)
     runner = None
     try:
         settings = asked.settings | {"data": source.digest}
-        what = about(asked.classifier, asked.attacks, settings)
+        what = about(asked.classifier, asked.attacks, settings, asked.goal)
         report = Report(progress, source.total)
         runner = Runner(asked, store, what, report, digests)
         with stopping() as stop, contextlib.closing(report):

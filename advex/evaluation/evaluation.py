@@ -17,6 +17,8 @@ from advex.errors import InvalidInput
 from advex.evaluation import page, text
 from advex.evaluation.figures import Figures
 from advex.evaluation.schema import checked_path
+from advex.evaluation.summaries import AttackSummary
+from advex.evaluation.wanted import CLASSES, LABELS, MAPS, NUMBERS
 from advex.images import replacing
 
 JSON_POINTS = 200  # of a curve
@@ -73,8 +75,11 @@ class Evaluation(Figures):
             "clean_accuracy": self.clean_accuracy,
             "robust_accuracy": self.robust_accuracy,
             "interval": list(self.interval) if self.interval is not None else None,
-            "attacks": [asdict(attack) for attack in self.attacks],
-            "classes": [asdict(summary) for summary in self.per_class],
+            "attacks": [_attack(attack) for attack in self.attacks],
+            "classes": [asdict(summary) for summary in self.per_class]
+            if self.kind == CLASSES
+            else [],
+            **self._of_goal(),
             "curve": {"radii": curve.radii[few].tolist(), "accuracy": curve.accuracy[few].tolist()},
             "sample": self.facts.get("sample"),
             "flags": [asdict(flag) for flag in self.flags],
@@ -88,6 +93,21 @@ class Evaluation(Figures):
             "versions": self.versions,
             "settings": self.facts["identity"],
         }
+
+    def _of_goal(self) -> dict[str, Any]:
+        """The figures of a goal of the run's own."""
+        made: dict[str, Any] = {"goal": self.facts["goal"]} if "goal" in self.facts else {}
+        if not self.examples:
+            return made
+        if self.kind == LABELS:
+            made["labels"] = [asdict(one) for one in self.per_label]
+        elif self.kind == NUMBERS:
+            quantiles = self.errors.quantiles().items()
+            made["errors"] = {name: asdict(one) for name, one in quantiles}
+        elif self.kind == MAPS:
+            made["pixel_accuracy"] = asdict(self.pixel_accuracy)
+            made["mean_iou"] = asdict(self.mean_iou)
+        return made
 
     @helpful
     def to_json(self, path: str | Path | None = None, overwrite: bool = False) -> str:
@@ -149,3 +169,11 @@ class Evaluation(Figures):
 
     def _repr_html_(self) -> str:
         return page.fragment(self)
+
+
+def _attack(attack: AttackSummary) -> dict[str, Any]:
+    """An attack as plain values; figures of other goals only where there are any."""
+    made = asdict(attack)
+    if not attack.figures:
+        del made["figures"]
+    return made

@@ -13,11 +13,21 @@ from advex._version import VERSION
 from advex.evaluation.asked import Asked
 from advex.evaluation.identity import About, backend_version
 from advex.evaluation.pieces import Plan
+from advex.evaluation.wanted import described, kind_of
+from advex.goals import Goal
 
 MOST_PARTS = 10_000  # of functions and objects: more are not written down one by one
 
 
-def first_facts(asked: Asked, what: About, plan: Plan | None, inputs: str | None) -> dict[str, Any]:
+NO_DOCTOR = (
+    "The doctor has not looked: its checks are about the class of each example, and the goal of"
+    " this run is {goal}."
+)
+
+
+def first_facts(
+    asked: Asked, what: About, plan: Plan | None, inputs: str | None, goal: Goal | None = None
+) -> dict[str, Any]:
     """Name -> value, all of them JSON.
 
     Args:
@@ -25,6 +35,7 @@ def first_facts(asked: Asked, what: About, plan: Plan | None, inputs: str | None
         what: all that decides what the run finds.
         plan: what is done to each block; None where no rows came.
         inputs: dtype and shape of one input; None likewise.
+        goal: of the first block, where the run has one of its own.
     """
     parts, budget = what.parts, asked.budget
     return {
@@ -47,4 +58,13 @@ def first_facts(asked: Asked, what: About, plan: Plan | None, inputs: str | None
         },
         "began": time.strftime("%Y-%m-%d %H:%M:%S %Z"),
         "finished": False,
+    } | ({} if goal is None else goal_facts(goal))
+
+
+def goal_facts(goal: Goal) -> dict[str, Any]:
+    """What is written down of a goal."""
+    text = described(goal)
+    return {
+        "goal": {"kind": kind_of(goal), "text": text},
+        "no doctor": NO_DOCTOR.format(goal=text),
     }

@@ -7,6 +7,7 @@ import hashlib
 import json
 import math
 from collections.abc import Iterator
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,15 @@ from advex.doctor import Diagnosis, Finding
 from advex.errors import InvalidInput
 from advex.evaluation import summaries
 from advex.evaluation.curves import Curve
+from advex.evaluation.error_figures import Errors, errors
+from advex.evaluation.label_figures import LabelSummary, per_label
+from advex.evaluation.map_figures import MapFigure, MapFigures, map_figures
 from advex.evaluation.reading import RunFile, read_input, read_pairs, read_rows
 from advex.evaluation.schema import PICTURES
 from advex.evaluation.store import Store
 from advex.evaluation.summaries import AttackSummary, ClassSummary, Pair
 from advex.evaluation.table import Table, read_matrix, read_table, share, wilson
+from advex.evaluation.wanted import CLASSES, KINDS, LABELS, MAPS, NUMBERS
 
 
 class Figures:
@@ -99,13 +104,33 @@ class Figures:
         return wilson(int(self._table.are("held").sum()), self.examples)
 
     @property
+    def kind(self) -> str:
+        """What the goal is about: "classes", "labels", "numbers", "maps" or "other"."""
+        return str(self.facts.get("goal", {}).get("kind", CLASSES))
+
+    @property
+    def goal(self) -> str:
+        """What counts as a success, in words."""
+        return str(self.facts.get("goal", {}).get("text", "Untargeted()"))
+
+    def _demand(self, name: str, kind: str, goal: str) -> None:
+        """Raise unless the goal is about what a figure needs."""
+        if self.kind != kind:
+            raise InvalidInput(
+                f"found.{name} is of runs about {KINDS[kind]}, and this one is about"
+                f" {KINDS[self.kind]}: advex.evaluate(model, (x, labels), attacks, budget{goal})"
+            )
+
+    @property
     def label(self) -> Array:
         """The true class of each example, (n,) int."""
+        self._demand("label", CLASSES, "")
         return self._table.label
 
     @property
     def prediction(self) -> Array:
         """The class predicted for each example as it is, (n,) int."""
+        self._demand("prediction", CLASSES, "")
         return self._table.prediction
 
     @property
@@ -132,11 +157,72 @@ class Figures:
         """What each attack did."""
         table, matrix = self._table, self.matrix
         with self._file.open() as store:
-            return summaries.per_attack(store, table, matrix)
+            found = summaries.per_attack(store, table, matrix)
+        return [replace(one, figures=self._figures_of(one.name)) for one in found]
+
+    def _figures_of(self, attack: str) -> dict[str, float]:
+        """What there is of an attack for a goal that is not about one class."""
+        if not self.examples:
+            return {}
+        if self.kind == NUMBERS:
+            quantiles = self.errors.quantiles()[attack]
+            return {f"{name} error": value for name, value in asdict(quantiles).items()}
+        if self.kind == MAPS:
+            return {
+                "pixel accuracy": self.pixel_accuracy.attacks[attack],
+                "mean IoU": self.mean_iou.attacks[attack],
+            }
+        return {}
+
+    @functools.cached_property
+    def per_label(self) -> list[LabelSummary]:
+        """Of a run with ``goal=advex.MultiLabel``: how often each label is there, is right without
+        attack, and is turned by each attack.
+        """
+        self._demand("per_label", LABELS, ", goal=advex.MultiLabel")
+        table, names = self._table, self.names
+        with self._file.open() as store:
+            return per_label(store, table, names, self.facts["classes"])
+
+    @functools.cached_property
+    def errors(self) -> Errors:
+        """Of a run with ``advex.Regression``: the absolute errors before and after each attack."""
+        self._demand("errors", NUMBERS, ", goal=lambda y: advex.Regression(y, off=0.5)")
+        table, names = self._table, self.names
+        with self._file.open() as store:
+            return errors(store, table, names)
+
+    @property
+    def pixel_accuracy(self) -> MapFigure:
+        """Of a run with ``goal=advex.Segmentation``: the share of the pixels that are right,
+        before, after each attack, and with the worst attack for each image.
+        """
+        return self._maps("pixel_accuracy").pixel_accuracy
+
+    @property
+    def mean_iou(self) -> MapFigure:
+        """Of a run with ``goal=advex.Segmentation``: the mean over the classes of intersection over
+        union; its worst case is chosen greedily.
+        """
+        return self._maps("mean_iou").mean_iou
+
+    def _maps(self, name: str) -> MapFigures:
+        self._demand(name, MAPS, ", goal=advex.Segmentation")
+        found = self._map_figures
+        if found is None:
+            raise InvalidInput(f"found.{name}: no example has been attacked yet")
+        return found
+
+    @functools.cached_property
+    def _map_figures(self) -> MapFigures | None:
+        table, names = self._table, self.names
+        with self._file.open() as store:
+            return map_figures(store, table, names)
 
     @property
     def per_class(self) -> list[ClassSummary]:
         """Accuracies of the examples of each class."""
+        self._demand("per_class", CLASSES, "")
         return summaries.per_class(self._table, self.facts["classes"])
 
     @property
@@ -255,7 +341,7 @@ class Figures:
         """
         table, names = self._table, self.names
         with self._file.open() as store:
-            yield from read_rows(store, table, names)
+            yield from read_rows(store, table, names, details=self.kind != CLASSES)
 
     def adversarial(self, example: int, attack: str | int = 0) -> Array | None:
         """The adversarial input that was kept of one example, dtype and shape of the data's; None
@@ -296,6 +382,6 @@ class Figures:
         """
         if place not in ("nearest", "farthest"):
             raise InvalidInput(f"place must be 'nearest' or 'farthest'; received {shown(place)}")
-        about = self.names, self.label, self.facts["classes"], self._shape
+        about = self.names, self._table.label, self.facts["classes"], self._shape, self.kind
         with self._file.open() as store:
             return read_pairs(store, place, PICTURES, *about)

@@ -25,6 +25,7 @@ from advex.evaluation.contents import (
     parts,
     weights_hash,
 )
+from advex.evaluation.wanted import Make, written
 from advex.model.protocol import Model
 
 MEANT = {  # what the message calls a part, and what can be done
@@ -45,10 +46,12 @@ MEANT = {  # what the message calls a part, and what can be done
     "block": "the number of rows per block",
     "batch_size": "the batch size",
     "keep": "what is kept of the adversarial inputs",
+    "goal": "the goal",
+    "output": "the output of the model",
 }
 
 
-CODED = {"model", "preprocess", "attacks"}  # the entries that may hold hashes of code
+CODED = {"model", "preprocess", "attacks", "goal"}  # the entries that may hold hashes of code
 
 
 @dataclass(frozen=True)
@@ -73,8 +76,8 @@ class About:
         }
         both = {
             name: f"{self.entries[name]} {made[name]}"
-            for name in ("model", "preprocess")
-            if self.entries[name]
+            for name in ("model", "preprocess", "goal")
+            if self.entries.get(name)
         }
         return self.entries | both | {"attacks": attacks}
 
@@ -95,7 +98,9 @@ def _of(name: str, state: Collection[str]) -> list[str]:
     return [path.removeprefix(f"{name}/") for path in state if path.startswith(f"{name}/")]
 
 
-def about(classifier: Model, attacks: Mapping[str, Attack], settings: Mapping[str, Any]) -> About:
+def about(
+    classifier: Model, attacks: Mapping[str, Attack], settings: Mapping[str, Any], goal: Make = None
+) -> About:
     """What a run with these is about; the model must have been built."""
     model = classifier.model
     ask = getattr(classifier, "predict", None)
@@ -117,6 +122,10 @@ def about(classifier: Model, attacks: Mapping[str, Attack], settings: Mapping[st
         "python": f"{sys.version_info[0]}.{sys.version_info[1]}",
         **settings,
     }
+    if getattr(classifier, "output", None) is not None:
+        entries["output"] = classifier.output  # type: ignore[attr-defined]
+    if goal is not None:
+        entries["goal"], found["goal"] = written(goal), parts({"": goal})
     return About(entries, found)
 
 
@@ -195,6 +204,8 @@ def difference(name: str, before: Any, now: Any) -> str:
             {part: " ".join(entry if same else entry[:1]) for part, entry in side.items()}
             for side in both
         )
+    if name == "goal":
+        before, now = (side or "Untargeted" for side in (before, now))
     was, is_ = _short(before), _short(now)
     return f"{MEANT.get(name, name)}: {was} in the file, {is_} now"
 

@@ -19,8 +19,11 @@ from advex.attacks.inputs import checked_inputs
 from advex.budgets import Budget
 from advex.driver.judging import CHECKED, Judge
 from advex.errors import ModelWarning
-from advex.goals import Goal, Untargeted
+from advex.evaluation.details import details
+from advex.evaluation.wanted import CLASSES, MAPS, NUMBERS, Make, Wanted, kind_of, until, wanted
+from advex.goals import Goal
 from advex.model.protocol import Model
+from advex.result import Result
 
 BATCH_SIZES = 16  # different ones at most
 
@@ -36,19 +39,32 @@ class Plan:
     block: int
     batch: int
     keep: str
+    goal: Make = None
+    """Makes the goal of a block from its labels."""
+
+    def wanted(self, labels: Any) -> Wanted:
+        """The goal of a block, and the model that it is about."""
+        return wanted(self.goal, labels, self.classifier)
 
 
 @dataclass(frozen=True)
 class Clean:
-    """What the model says to the inputs as they are: one entry per row."""
+    """What the model says to the inputs as they are: one entry per row.
+
+    For a goal that is not about one class ``labels`` and ``prediction`` are -1, ``confidence`` NaN.
+    """
 
     labels: Array
     prediction: Array
     confidence: Array
     status: Array
-    """ "correct", "wrong" or "invalid" (the model answers NaN)."""
+    """ "correct", "wrong" (the goal is reached) or "invalid" (the model answers NaN)."""
     queries: int
     seconds: float
+    details: list[str] | None = None
+    """What is kept of goals that are not about one class."""
+    goal: Goal | None = None
+    """Of the rows; None where no row is left to be attacked."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +88,12 @@ class Verdicts:
     checks: int
     seconds: float
     warnings: list[str]
+    details: list[str] | None = None
+    """See ``Clean``; of numbers and maps at the point that each row came to."""
+    maps: Array | None = None
+    """Of maps: the true one, that before and that after, (3, ...) for each row, or None; then ``x``
+    is the point that each row came to.
+    """
 
 
 class Judgement(NamedTuple):
@@ -84,6 +106,8 @@ class Judgement(NamedTuple):
     """Whether the goal is reached already; False where the model answers NaN."""
     silent: Array
     """Whether the model answers NaN."""
+    classes: Any = None
+    """How many there are, where the answer is about classes."""
 
 
 def judged(
@@ -102,16 +126,26 @@ def judged(
     """
     grid = Grid(x.dtype, classifier.box)
     sample, most = grid.working(x[:CHECKED]), batch if _backend.RAGGED else min(batch, len(x))
-    judge = Judge(classifier, grid, most, sample, multiple)
+    reading = "scores" if goal is None else goal.reading
+    judge = Judge(classifier, grid, most, sample, multiple, reading)
     goal = None if goal is None else goal.check(len(x), judge.forward.classes)
-    found = judge(x, goal)
-    if classifier.renewed(sample, found["logits"]):
+    first = None if goal is not None and goal.open else goal
+    found = judge(x, first)
+    if classifier.renewed(sample, found["logits"], reading):
         judge = judge.renewed(classifier)
-        found = judge(x, goal)
+        found = judge(x, first)
+    if goal is not None and goal.open:  # it is about what the model itself says
+        goal = goal.closed(judge.layout.shaped(found["logits"])).check(len(x), None)
+        found = judge.about(found["logits"], goal)
     # a few rows per process, to look at the head: a run that was stopped must not look dearer
     judge.forward.spent = 0
     return Judgement(
-        goal, found["prediction"], found["confidence"], found["reached"], found["broken"]
+        goal,
+        found["prediction"],
+        found["confidence"],
+        found["reached"],
+        found["broken"],
+        judge.forward.classes,
     )
 
 
@@ -119,13 +153,31 @@ def clean(plan: Plan, x: Array, labels: Any) -> Clean:
     """The first look at a block."""
     began = time.monotonic()
     x = checked_inputs(plan.classifier, x)
-    goal, multiple = Untargeted(labels), max(1, plan.batch // BATCH_SIZES)
-    said = judged(plan.classifier, x, goal, plan.batch, multiple)
-    assert isinstance(said.goal, Untargeted)
+    goal, classifier = plan.wanted(labels)
+    said = judged(classifier, x, goal, plan.batch, _multiple(plan))
+    assert said.goal is not None
     status = np.where(said.silent, "invalid", np.where(said.reached, "wrong", "correct"))
-    confidence = np.where(said.silent, np.nan, said.confidence)
+    kept = details(said.goal, said.prediction, said.confidence, said.classes, before=True)
+    if kept is None:
+        true, prediction, sure = said.goal.labels, said.prediction, said.confidence  # type: ignore[attr-defined]
+    else:
+        true, prediction, sure = _nothing(len(x))
+    confidence = np.where(said.silent, np.nan, sure)
     seconds = time.monotonic() - began
-    return Clean(said.goal.labels, said.prediction, confidence, status, len(x), seconds)
+    return Clean(true, prediction, confidence, status, len(x), seconds, kept, said.goal)
+
+
+def goal_again(plan: Plan, x: Array, labels: Any) -> Goal:
+    """The goal of a block that was looked at by an earlier call; one about what the model itself
+    says needs another look.
+    """
+    goal, classifier = plan.wanted(labels)
+    if not goal.open:
+        return goal
+    x = checked_inputs(classifier, x)
+    found = judged(classifier, x, goal, plan.batch, _multiple(plan)).goal
+    assert found is not None
+    return found
 
 
 def attacked(
@@ -139,25 +191,68 @@ def attacked(
     rows = np.flatnonzero(before.status == "correct")
     began = time.monotonic()
     attack = plan.attacks[name]
-    labels = before.labels[rows]
-    call = checked_call(attack, plan.classifier, x[rows], labels, plan.budget, plan.seed)
-    multiple = max(1, plan.batch // BATCH_SIZES)
+    assert before.goal is not None
+    goal = before.goal.check(len(x), None).part(rows)
+    kind, classifier = kind_of(goal), plan.classifier
+    call = checked_call(attack, classifier, x[rows], goal, plan.budget, plan.seed)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ModelWarning)  # kept with the block, and said once
         result = attacked_by(
-            attack, call._replace(batch_size=plan.batch, progress=progress, multiple=multiple)
+            attack,
+            call._replace(
+                batch_size=plan.batch,
+                progress=progress,
+                multiple=_multiple(plan),
+                until=until(kind, plan.budget),
+            ),
         )
+    kept, maps, asked = _after(plan, goal, result, kind)
+    prediction, confidence = result.prediction, result.confidence
+    if kept is not None:
+        _, prediction, confidence = _nothing(len(rows))
     return Verdicts(
         rows,
         np.where(result.success, "broken", result.status),
         result.distance,
-        result.prediction,
-        result.confidence,
+        prediction,
+        confidence,
         result.gradients,
         result.queries,
         result.broken_by,
-        result.x,
-        int(result.info["checks"]["queries"]),
+        result.x if maps is None else result.attempt,
+        int(result.info["checks"]["queries"]) + asked,
         time.monotonic() - began,
         list(result.info["warnings"]),
+        kept,
+        maps,
     )
+
+
+def _after(
+    plan: Plan, goal: Goal, result: Result, kind: str
+) -> tuple[list[str] | None, Array | None, int]:
+    """What is kept of the rows after an attack, of maps the maps too, and the queries that it
+    took.
+    """
+    prediction, confidence, classes, asked = result.prediction, result.confidence, None, 0
+    if kind in (NUMBERS, MAPS) and len(result):  # how far each came, in the model's own words
+        said = judged(plan.classifier, result.attempt, goal, plan.batch, _multiple(plan))
+        prediction, confidence, classes = said.prediction, said.confidence, said.classes
+        asked = len(result)
+    if not len(result):
+        return (None if kind == CLASSES else []), None, 0
+    kept = details(goal, prediction, confidence, classes, before=False)
+    if kind != MAPS:
+        return kept, None, asked
+    maps = np.stack([goal.labels, result.before, prediction], axis=1)  # type: ignore[attr-defined]
+    return kept, maps.astype("int32"), asked
+
+
+def _multiple(plan: Plan) -> int:
+    return max(1, plan.batch // BATCH_SIZES)
+
+
+def _nothing(count: int) -> tuple[Array, Array, Array]:
+    """Label, prediction and confidence of examples that do not have one class."""
+    none = np.full(count, -1, "int64")
+    return none, none, np.full(count, np.nan)

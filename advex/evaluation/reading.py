@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from advex._arrays import Array
-from advex.evaluation.schema import seal
+from advex.evaluation.details import words
+from advex.evaluation.schema import BEFORE, seal
 from advex.evaluation.store import Store
 from advex.evaluation.summaries import Pair, caption
 from advex.evaluation.table import VERDICTS, Table
 from advex.evaluation.values import unpacked
+from advex.evaluation.wanted import CLASSES, MAPS
 
 PER_ATTACK = (
     "status",
@@ -60,8 +63,13 @@ def _state(path: Path) -> tuple[Any, ...]:
     return about.st_ino, about.st_size, about.st_mtime_ns
 
 
-def read_rows(store: Store, table: Table, attacks: Sequence[str]) -> Iterator[dict[str, Any]]:
-    """One dict per example, see ``Figures.rows``."""
+def read_rows(
+    store: Store, table: Table, attacks: Sequence[str], *, details: bool = False
+) -> Iterator[dict[str, Any]]:
+    """One dict per example, see ``Figures.rows``; ``details``: with those of goals that are not
+    about one class, as JSON, in place of classes.
+    """
+    kept = _details(store) if details else None
     verdicts = store.stream(
         "SELECT example, attack, status, distance, prediction, confidence, gradients, queries,"
         " seconds, broken_by FROM verdicts ORDER BY example, attack"
@@ -86,7 +94,31 @@ def read_rows(store: Store, table: Table, attacks: Sequence[str]) -> Iterator[di
             entry |= {
                 f"{name}.{column}": value for column, value in zip(PER_ATTACK, values, strict=True)
             }
-        yield entry
+        yield entry if kept is None else _with_details(entry, next(kept), attacks)
+
+
+def _details(store: Store) -> Iterator[dict[int, str]]:
+    """Attack -> what is kept after it, for each example in order."""
+    rows = store.stream("SELECT example, attack, detail FROM details ORDER BY example, attack")
+    for _, group in itertools.groupby(rows, key=lambda row: row[0]):
+        yield {attack: detail for _, attack, detail in group}
+
+
+def _with_details(
+    entry: dict[str, Any], kept: dict[int, str], attacks: Sequence[str]
+) -> dict[str, Any]:
+    """The entry of an example that does not have one class."""
+    made: dict[str, Any] = {}
+    after = {name: kept.get(number) for number, name in enumerate(attacks)}
+    for name, value in entry.items():
+        attack, _, column = name.rpartition(".")
+        if column == "prediction":
+            made[f"{attack}.detail" if attack else "detail"] = (
+                after[attack] if attack else kept[BEFORE]
+            )
+        elif column not in ("label", "confidence"):
+            made[name] = value
+    return made
 
 
 def read_input(store: Store, example: int, attack: int, shape: Sequence[int]) -> Array | None:
@@ -108,8 +140,10 @@ def read_pairs(
     labels: Array,
     names: list[str] | None,
     shape: Sequence[int],
+    kind: str = CLASSES,
 ) -> list[Pair]:
     """The pictures kept at one end, ``most`` of them, no example twice."""
+    told = _Told(store, kind, names)
     rows = store.rows(
         "SELECT p.example, p.attack, p.distance, p.before, p.after, v.prediction, v.confidence"
         " FROM pictures p JOIN verdicts v ON v.attack = p.attack AND v.example = p.example WHERE"
@@ -127,11 +161,45 @@ def read_pairs(
             example,
             attacks[attack],
             distance,
-            caption(names, int(labels[example])),
-            caption(names, prediction),
+            told.label(int(labels[example]), example),
+            told.prediction(prediction, attack, example),
             confidence,
             unpacked(before, shape),
             unpacked(after, shape),
+            told.maps(place, attack, example),
         )
         for example, attack, distance, before, after, prediction, confidence in ordered[:most]
     ]
+
+
+class _Told:
+    """What is said of the examples of pictures, whatever the goal is about."""
+
+    def __init__(self, store: Store, kind: str, names: list[str] | None) -> None:
+        self.store, self.kind, self.names = store, kind, names
+
+    def label(self, label: int, example: int) -> str:
+        """What is true of an example; of maps what the model says without attack."""
+        if self.kind == CLASSES:
+            return caption(self.names, label)
+        return words(self.kind, self._detail(BEFORE, example), self.names, true=True)
+
+    def prediction(self, prediction: int, attack: int, example: int) -> str:
+        """What the model says after an attack."""
+        if self.kind == CLASSES:
+            return caption(self.names, prediction)
+        return words(self.kind, self._detail(attack, example), self.names)
+
+    def maps(self, place: str, attack: int, example: int) -> Array | None:
+        """The maps that were kept with a picture."""
+        if self.kind != MAPS:
+            return None
+        question = "SELECT maps FROM maps WHERE place = ? AND attack = ? AND example = ?"
+        code = self.store.one(question, (place, attack, example))[0]
+        self.store.sealed(f"{place} maps", attack, example, seal(code))
+        return unpacked(code)
+
+    def _detail(self, attack: int, example: int) -> str:
+        question = "SELECT detail FROM details WHERE attack = ? AND example = ?"
+        found: str = self.store.one(question, (attack, example))[0]
+        return found

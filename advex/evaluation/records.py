@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import numpy as np
 
 from advex.evaluation.pieces import Clean, Plan, Verdicts
-from advex.evaluation.schema import PICTURES, seal
+from advex.evaluation.schema import BEFORE, DETAILS, PICTURES, seal
+from advex.evaluation.shown import ends, ranks
 from advex.evaluation.source import Block
 from advex.evaluation.store import Store
 from advex.evaluation.values import packed
@@ -26,6 +28,11 @@ def write_clean(store: Store, block: Block, before: Clean) -> None:
             numbers, before.labels, before.prediction, before.confidence, before.status, strict=True
         ),
     )
+    if before.details is not None:
+        store.insert(
+            "details",
+            ((BEFORE, number, one) for number, one in zip(numbers, before.details, strict=True)),
+        )
     store.seals.write_look(block.number)
 
 
@@ -60,30 +67,38 @@ def write_verdicts(store: Store, plan: Plan, block: Block, attack: int, found: V
             for place, row in enumerate(found.rows)
         ),
     )
+    if found.details is not None:
+        store.insert(
+            "details",
+            (
+                (attack, block.first + int(row), one)
+                for row, one in zip(found.rows, found.details, strict=True)
+            ),
+        )
     store.seals.write_work(attack, block.number)
     _write_pictures(store, block, attack, found)
 
 
 def _write_pictures(store: Store, block: Block, attack: int, found: Verdicts) -> None:
-    """Keep the few successes of this attack that are nearest to the boundary, and the farthest."""
-    broken = np.flatnonzero(found.status == "broken")
-    for place, order in (
-        ("nearest", found.distance[broken]),
-        ("farthest", -found.distance[broken]),
-    ):
-        few = broken[np.argsort(order, kind="stable")[:PICTURES]]
+    """Keep the few successes of this attack that are nearest to the boundary, and the farthest; of
+    maps those with the most wrong pixels, and the fewest.
+    """
+    key = ranks(found)
+    for place, few in zip(("nearest", "farthest"), ends(found), strict=True):
         rows = [
             (
                 place,
                 attack,
                 block.first + int(found.rows[row]),
-                found.distance[row],
+                key[row],
                 packed(block.x[found.rows[row]]),
                 packed(found.x[row]),
             )
             for row in few
         ]
         store.insert("pictures", rows)
+        if found.maps is not None:
+            _write_maps(store, place, attack, rows, [found.maps[row] for row in few])
         sign = "" if place == "nearest" else "-"
         ranked = (
             f"SELECT example FROM pictures WHERE place = ? AND attack = ? ORDER BY"  # noqa: S608
@@ -98,6 +113,22 @@ def _write_pictures(store: Store, block: Block, attack: int, found: Verdicts) ->
                 (place, attack, example),
             )
             store.seals.write(place, attack, example, None)
+            if found.maps is not None:
+                store.database.execute(
+                    "DELETE FROM maps WHERE place = ? AND attack = ? AND example = ?",
+                    (place, attack, example),
+                )
+                store.seals.write(f"{place} maps", attack, example, None)
+
+
+def _write_maps(
+    store: Store, place: str, attack: int, rows: list[tuple[Any, ...]], maps: list[Any]
+) -> None:
+    """Keep the maps of pictures; within a transaction."""
+    for row, three in zip(rows, maps, strict=True):
+        code = packed(three)
+        store.insert("maps", [(place, attack, row[2], code)])
+        store.seals.write(f"{place} maps", attack, row[2], seal(code))
 
 
 def recalled(store: Store, block: Block) -> Clean:
@@ -115,7 +146,16 @@ def recalled(store: Store, block: Block) -> Clean:
         np.asarray(status),
         0,
         0.0,
+        recalled_details(store, block),
     )
+
+
+def recalled_details(store: Store, block: Block) -> list[str] | None:
+    """What is recorded of the first look for a goal that is not about one class."""
+    if not store.seals.goals:
+        return None
+    rows = store.rows(DETAILS, (BEFORE, block.first, block.first + len(block)))
+    return [detail for _, _, detail in rows] or None
 
 
 def held(store: Store, block: Block, attacks: int) -> int:

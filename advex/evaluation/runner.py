@@ -8,6 +8,7 @@ import itertools
 import json
 import warnings
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any, NoReturn
 
 import numpy as np
@@ -20,11 +21,12 @@ from advex.evaluation.asked import Asked
 from advex.evaluation.facts import first_facts
 from advex.evaluation.identity import About, about, demand_same
 from advex.evaluation.patient import Patient
-from advex.evaluation.pieces import Clean, Plan, attacked, clean
+from advex.evaluation.pieces import Clean, Plan, attacked, clean, goal_again
 from advex.evaluation.progress import Report
 from advex.evaluation.records import held, recalled, write_clean, write_verdicts
 from advex.evaluation.source import Block, Source
 from advex.evaluation.store import Store
+from advex.evaluation.wanted import CLASSES, kind_of
 
 
 class Runner:
@@ -65,7 +67,7 @@ class Runner:
             blocks = itertools.chain([first], blocks)
         elif before is None:
             with store.transaction():
-                self._state(None)
+                self._state(None, None)
         if workers and first is not None:
             self._let_workers(source, workers, stop)
         finished, seen = bool(store.fact("finished")), 0
@@ -89,7 +91,7 @@ class Runner:
         That is no setting, and the run goes on with another value of it.
         """
         state = self.store.fact("state", [])
-        now = about(self.asked.classifier, self.attacks, {})
+        now = about(self.asked.classifier, self.attacks, {}, self.asked.goal)
         if not (more := now.changed(self.what.parts, state)):
             return {}
         state = sorted({*state, *more})
@@ -133,11 +135,11 @@ class Runner:
         kind = f"{x.dtype} {list(x.shape[1:])}"
         if before is None:
             with self.store.transaction():
-                self._state(kind)
+                self._state(kind, block)
         elif self.store.fact("inputs") not in (None, kind):
             demand_same({"inputs": self.store.fact("inputs")}, {"inputs": kind}, self.store.path)
 
-    def _state(self, kind: str | None) -> None:
+    def _state(self, kind: str | None, block: Block | None) -> None:
         """Write down what is known before the first row is attacked."""
         self.store.insert(
             "attacks",
@@ -146,7 +148,12 @@ class Runner:
                 for number, (name, attack) in enumerate(self.attacks.items())
             ],
         )
-        self.store.state(first_facts(self.asked, self.what, self.plan, kind))
+        goal = None
+        if self.plan is not None and block is not None and self.asked.goal is not None:
+            goal = self.plan.wanted(block.labels).goal
+            if kind_of(goal) != CLASSES:
+                self.store.extend()
+        self.store.state(first_facts(self.asked, self.what, self.plan, kind, goal))
 
     # One block.
 
@@ -189,6 +196,10 @@ class Runner:
                 f" than before?"
             )
         before = recalled(self.store, block)
+        plan, count = self.plan, len(self.plan.attacks)
+        done = self.store.one("SELECT count(*) FROM work WHERE block = ?", (block.number,))[0]
+        if done < count:
+            before = replace(before, goal=goal_again(plan, block.x, block.labels))
         if block.number == 0:
             known = self.store.fact("answers")
             if differ := difference(self.plan, block, before, known):

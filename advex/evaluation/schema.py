@@ -13,6 +13,8 @@ from advex.errors import InvalidInput, InvalidType
 
 MARK = 0x61647678  # "advx": says whose database it is
 FORMAT = 2
+WITH_GOALS = 3  # has tables of what goals need that are not about one class
+FORMATS = (FORMAT, WITH_GOALS)
 SEAL = 16  # bytes
 PICTURES = 4  # kept of each attack at each end
 
@@ -41,6 +43,18 @@ CREATE TABLE seals (what TEXT, attack INTEGER, number INTEGER, sum BLOB NOT NULL
     WITHOUT ROWID;
 """
 
+BEFORE = -1  # in place of an attack: of the input as it is
+
+GOALS = """
+CREATE TABLE IF NOT EXISTS details (attack INTEGER, example INTEGER, detail TEXT NOT NULL,
+    PRIMARY KEY (attack, example)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS maps (place TEXT, attack INTEGER, example INTEGER, maps BLOB NOT NULL,
+    PRIMARY KEY (place, attack, example)) WITHOUT ROWID;
+"""
+"""Of runs with a goal of their own. Where it is about maps, the ``distance`` of a picture is the
+share of its pixels that are right.
+"""
+
 # What the checksum of a first look, or of an attack on a block, is of.
 LOOKS = "SELECT id, first, rows, digest, queries, seconds FROM blocks ORDER BY id"
 EXAMPLES = (
@@ -55,6 +69,11 @@ VERDICTS = (
     "SELECT attack, example, status, distance, prediction, confidence, gradients, queries,"
     " seconds, broken_by, adversarial IS NULL FROM verdicts WHERE attack = ? AND example >= ? AND"
     " example < ? ORDER BY example"
+)
+
+DETAILS = (
+    "SELECT attack, example, detail FROM details WHERE attack = ? AND example >= ? AND example < ?"
+    " ORDER BY example"
 )
 
 

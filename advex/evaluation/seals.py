@@ -10,14 +10,38 @@ from pathlib import Path
 from typing import Any
 
 from advex.evaluation.complaints import damaged
-from advex.evaluation.schema import EXAMPLES, LOOKS, SEAL, VERDICTS, WORK, seal
+from advex.evaluation.schema import (
+    BEFORE,
+    DETAILS,
+    EXAMPLES,
+    LOOKS,
+    SEAL,
+    VERDICTS,
+    WORK,
+    seal,
+)
+
+INPUTS = (
+    "SELECT what, attack, number FROM seals WHERE what IN ('input', 'nearest', 'farthest',"
+    " 'nearest maps', 'farthest maps')"
+)
+PICTURES = (
+    "SELECT 'input', attack, example FROM verdicts WHERE adversarial IS NOT NULL UNION ALL SELECT"
+    " place, attack, example FROM pictures"
+)
+MAPS = " UNION ALL SELECT place || ' maps', attack, example FROM maps"
 
 
 class Seals:
-    """The table of checksums; a database in memory needs none."""
+    """The table of checksums; a database in memory needs none.
+
+    Attributes:
+        goals: whether there are the tables of goals that are not about one class.
+    """
 
     def __init__(self, database: sqlite3.Connection, path: Path | None) -> None:
         self.database, self.path = database, path
+        self.goals = False
 
     def write(self, what: str, attack: int, number: int, sum_: bytes | None) -> None:
         """Write the checksum of one thing, or take it away where ``sum_`` is None; within a
@@ -46,7 +70,7 @@ class Seals:
             return
         ask = self.database.execute
         row = ask(LOOKS.replace("ORDER", "WHERE id = ? ORDER"), (block,)).fetchone()
-        self.write("look", 0, block, seal(row, self._examples(row)))
+        self.write("look", 0, block, seal(row, *self._examples(row)))
 
     def write_work(self, attack: int, block: int) -> None:
         """Seal what an attack did to a block, which was just written; within a transaction."""
@@ -54,7 +78,7 @@ class Seals:
             return
         question = WORK.replace("ORDER", "WHERE w.attack = ? AND w.block = ? ORDER")
         row = self.database.execute(question, (attack, block)).fetchone()
-        self.write("work", attack, block, seal(row, self._verdicts(row)))
+        self.write("work", attack, block, seal(row, *self._verdicts(row)))
 
     def write_facts(self) -> None:
         """Seal the tables of facts and attacks; within a transaction."""
@@ -110,16 +134,21 @@ class Seals:
         """Compare each first look and each attack on a block with its seal; how many there are."""
         ask = self.database.execute
         seen = {"blocks": 0, "work": 0, "examples": 0, "verdicts": 0}
+        seen |= {"details": 0} if self.goals else {}
         for row in ask(LOOKS):
-            inside = self._examples(row)
-            self.demand("look", 0, row[0], seal(row, inside))
+            inside, *more = self._examples(row)
+            self.demand("look", 0, row[0], seal(row, inside, *more))
             seen["blocks"] += 1
             seen["examples"] += len(inside)
+            if more:
+                seen["details"] += len(more[0])
         for row in ask(WORK):
-            inside = [] if row[5] is None else self._verdicts(row)
-            self.demand("work", row[0], row[1], seal(row, inside))
+            inside, *more = [[]] if row[5] is None else self._verdicts(row)
+            self.demand("work", row[0], row[1], seal(row, inside, *more))
             seen["work"] += 1
             seen["verdicts"] += len(inside)
+            if more:
+                seen["details"] += len(more[0])
         for table, count in seen.items():
             if ask(f"SELECT count(*) FROM {table}").fetchone()[0] != count:  # noqa: S608 - tables of this file
                 raise damaged(self.path, f"the table of {table} has rows that nobody wrote")
@@ -127,23 +156,27 @@ class Seals:
 
     def _verify_inputs(self) -> None:
         """Each kept input and picture has its seal, and each seal its input."""
-        sealed = (
-            "SELECT what, attack, number FROM seals WHERE what IN ('input', 'nearest', 'farthest')"
-        )
-        there = (
-            "SELECT * FROM (SELECT 'input', attack, example FROM verdicts WHERE adversarial IS"
-            " NOT NULL UNION ALL SELECT place, attack, example FROM pictures)"
-        )
-        for one, other in ((sealed, there), (there, sealed)):
+        there = f"SELECT * FROM ({PICTURES}{MAPS if self.goals else ''})"  # noqa: S608 - our own
+        for one, other in ((INPUTS, there), (there, INPUTS)):
             for row in self.database.execute(f"{one} EXCEPT {other} LIMIT 1"):
                 raise damaged(self.path, _told(*row))
 
-    def _examples(self, look: tuple[Any, ...]) -> list[tuple[Any, ...]]:
-        return self.database.execute(EXAMPLES, (look[1], look[1] + look[2])).fetchall()
+    def _examples(self, look: tuple[Any, ...]) -> list[list[tuple[Any, ...]]]:
+        rows = (look[1], look[1] + look[2])
+        return [
+            self.database.execute(EXAMPLES, rows).fetchall(),
+            *self._details(BEFORE, *rows),
+        ]
 
-    def _verdicts(self, work: tuple[Any, ...]) -> list[tuple[Any, ...]]:
+    def _verdicts(self, work: tuple[Any, ...]) -> list[list[tuple[Any, ...]]]:
         rows = (work[0], work[5], work[5] + work[6])
-        return self.database.execute(VERDICTS, rows).fetchall()
+        return [self.database.execute(VERDICTS, rows).fetchall(), *self._details(*rows)]
+
+    def _details(self, attack: int, first: int, end: int) -> list[list[tuple[Any, ...]]]:
+        """What goals need that are not about one class, where there are such tables."""
+        if not self.goals:
+            return []
+        return [self.database.execute(DETAILS, (attack, first, end)).fetchall()]
 
     def _facts(self) -> bytes:
         ask = self.database.execute

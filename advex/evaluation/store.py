@@ -17,7 +17,7 @@ from typing import Any
 
 from advex.errors import InvalidInput
 from advex.evaluation.complaints import damaged, translated
-from advex.evaluation.schema import FORMAT, MARK, SCHEMA
+from advex.evaluation.schema import FORMAT, FORMATS, GOALS, MARK, SCHEMA, WITH_GOALS
 from advex.evaluation.seals import Seals
 from advex.evaluation.values import plain
 
@@ -93,13 +93,22 @@ class Store:
             raise damaged(self.path, "its tables are gone")
         if (fresh and (not write or mark != 0 or pages > 1)) or (not fresh and mark != MARK):
             raise InvalidInput(f"{self.path} is a database, but no run file of advex")
-        if not fresh and version != FORMAT:
+        if not fresh and version not in FORMATS:
             why = "which has no checksums" if version < FORMAT else "which a newer advex wrote"
             raise InvalidInput(
-                f"{self.path} has format {version} of run files, {why}; this advex reads {FORMAT}:"
-                " start a new run, or install the advex that began it"
+                f"{self.path} has format {version} of run files, {why}; this advex reads"
+                f" {' and '.join(map(str, FORMATS))}: start a new run, or install the advex that"
+                " began it"
             )
+        self.seals.goals = version == WITH_GOALS
         return fresh
+
+    def extend(self) -> None:
+        """Make the tables for a goal that is not about one class; within a transaction."""
+        for statement in GOALS.split(";"):
+            self.database.execute(statement)
+        self.database.execute(f"PRAGMA user_version = {WITH_GOALS}")
+        self.seals.goals = True
 
     def named(self) -> contextlib.AbstractContextManager[None]:
         """What SQLite has to complain about, as errors of advex."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -37,6 +37,8 @@ class AttackSummary:
     gradients: int
     queries: int
     seconds: float
+    figures: dict[str, float] = field(default_factory=dict)
+    """Of numbers the quantiles of the error after it, of maps pixel accuracy and mean IoU."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,8 @@ class Pair:
     confidence: float
     before: Array
     after: Array
+    maps: Array | None = None
+    """Where the goal is about maps: the true one, the one predicted before, and after, (3, ...)."""
 
 
 def per_attack(store: Store, table: Table, matrix: Array) -> list[AttackSummary]:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from advex.evaluation.figures import Figures
+from advex.evaluation.goal_tables import GoalTable, goal_table, in_short
 from advex.evaluation.summaries import AttackSummary
+
+MOST_ROWS = 30  # of a table in a terminal
 
 
 def headline(figures: Figures) -> str:
@@ -16,7 +19,9 @@ def headline(figures: Figures) -> str:
         f"{state}{figures.robust_accuracy:.1%} of {figures.examples} examples not broken by"
         f" {names} within {figures.budget}"
     )
-    return f"{sentence}, {figures.clean_accuracy:.1%} right without attack"
+    short = in_short(figures)
+    more = f"; {short}" if short else ""
+    return f"{sentence}, {figures.clean_accuracy:.1%} right without attack{more}"
 
 
 def described(figures: Figures) -> str:
@@ -28,13 +33,30 @@ def described(figures: Figures) -> str:
             f"95 % interval {low:.1%} to {high:.1%}; an upper bound: a better attack may find less"
         )
     lines += _table_of(figures.attacks, max((len(name) for name in figures.names), default=6))
+    if (made := goal_table(figures)) is not None:
+        lines += ["", f"{figures.goal}: {made.caption}", *_lines(made), made.note]
     lines += [f"FLAG {flag.id} {flag.name}: {flag.found}" for flag in figures.flags]
     if figures.diagnosis is None:
-        lines.append("The doctor has not looked (diagnose=False).")
+        lines.append(figures.facts.get("no doctor", "The doctor has not looked (diagnose=False)."))
     for count, what in ((figures.invalid, "invalid"), (figures.undecided, "undecided")):
         if count:
             lines.append(f"{count} {what}")
     return "\n".join(lines + figures.warnings)
+
+
+def _lines(made: GoalTable) -> list[str]:
+    """A table of words, its columns below each other."""
+    every = [made.headings, *made.rows[:MOST_ROWS]]
+    widths = [max(map(len, column)) for column in zip(*every, strict=True)]
+    lines = [
+        "  ".join(
+            word.rjust(width) if place else word.ljust(width)
+            for place, (word, width) in enumerate(zip(row, widths, strict=True))
+        )
+        for row in every
+    ]
+    left = len(made.rows) - MOST_ROWS
+    return lines + ([f"and {left} more"] if left > 0 else [])
 
 
 def _table_of(attacks: list[AttackSummary], width: int) -> list[str]:

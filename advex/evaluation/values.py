@@ -37,12 +37,12 @@ def packed(values: Array) -> bytes:
     return zlib.compress(buffer.getvalue(), 1)
 
 
-def unpacked(code: bytes, shape: Sequence[int]) -> Array:
-    """What ``packed`` was given, an input of ``shape``."""
-    if code.startswith(PNG_MARK):
+def unpacked(code: bytes, shape: Sequence[int] | None = None) -> Array:
+    """What ``packed`` was given, an input of ``shape``; what is no picture knows its own."""
+    if shape is not None and code.startswith(PNG_MARK):
         from PIL import Image
 
         with Image.open(io.BytesIO(code), formats=["PNG"]) as picture:
             return np.asarray(picture, "uint8").reshape(tuple(shape))
     values: Array = np.load(io.BytesIO(zlib.decompress(code)), allow_pickle=False)
-    return values.reshape(tuple(shape))
+    return values if shape is None else values.reshape(tuple(shape))

@@ -906,6 +906,72 @@ def test_evaluate_answers_wrong_words(clothes, monkeypatch, capsys, words, messa
     assert message in capsys.readouterr().err
 
 
+GOALS = {
+    "multilabel": (3, lambda said: (said > 0).astype("int64"), [], "flipped by FGSM"),
+    "regression": (1, lambda said: said[:, 0], ["--off", "0.1"], "median"),
+    "topk": (5, lambda said: said.argmax(1), ["--k", "2"], "of 8 examples"),
+    "segmentation": (0, lambda said: said.argmax(-1), ["--share", "1/2"], "mean IoU"),
+}
+
+
+@pytest.fixture(scope="module")
+def tasks(tmp_path_factory):
+    """A model and data for each kind of goal."""
+    folder = tmp_path_factory.mktemp("tasks")
+    keras.utils.set_random_seed(0)
+    x = np.random.default_rng(0).random((8, 6, 6, 1)).astype("float32")
+    for name, (units, labels, _, _) in GOALS.items():
+        image = keras.Input((6, 6, 1))
+        flat = keras.layers.Flatten()(image)
+        last = keras.layers.Dense(units, name="out") if units else keras.layers.Conv2D(3, 1)
+        heads = {"wanted": last(flat if units else image)}
+        if name == "regression":
+            heads["other"] = keras.layers.Dense(4, name="other")(flat)
+        else:
+            heads = heads["wanted"]
+        model = keras.Model(image, heads)
+        model.save(folder / f"{name}.keras")
+        said = model.predict(x, verbose=0)
+        said = said["wanted"] if isinstance(said, dict) else said
+        np.savez(folder / f"{name}.npz", x=x, labels=labels(said))
+    return folder
+
+
+@pytest.mark.parametrize("goal", GOALS)
+def test_evaluate_other_goals(tasks, tmp_path, capsys, goal):
+    words = ["--model", str(tasks / f"{goal}.keras"), "--data", str(tasks / f"{goal}.npz")]
+    words += ["--epsilon", "0.1", "--attack", "fgsm", "--goal", goal, *GOALS[goal][2]]
+    if goal == "regression":
+        words += ["--output", "wanted"]
+    run = str(tmp_path / "run.advex")
+    assert cli.main(["evaluate", *words, "--run", run]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert GOALS[goal][3] in said
+    assert "its checks are about the class of each example" in said
+    assert cli.main(["report", run, "--json"]) == 0
+    text = document(capsys)["evaluation"]["goal"]["text"]
+    assert {"--off": "off=0.1", "--k": "k=2", "--share": "share=0.5"}.get(
+        "".join(GOALS[goal][2][:1]), "flip='any'"
+    ) in text
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--goal", "regression"], "how far is too far: --off 0.5"),
+        (["--off", "1"], "--off belongs to --goal regression"),
+        (["--goal", "multilabel", "--k", "1"], "--k belongs to --goal topk"),
+        (["--goal", "segmentation", "--data", "photos"], "needs labels from an npz file"),
+        (["--goal", "topk", "--k", "10"], "k must be at most 9"),
+    ],
+)
+def test_evaluate_answers_wrong_goals(clothes, monkeypatch, capsys, words, message):
+    monkeypatch.chdir(clothes)
+    given = ["--data", "clothes.npz", "--epsilon", "4/255", "--attack", "fgsm", *words]
+    assert cli.main(["evaluate", *given]) == 2
+    assert message in capsys.readouterr().err
+
+
 def test_report_answers_wrong_words(tmp_path, capsys):
     assert cli.main(["report", str(tmp_path / "run.advex")]) == 2
     assert "no such run file" in capsys.readouterr().err

@@ -830,7 +830,7 @@ def test_other_formats_are_refused_by_name(whole, tmp_path):
     path = tmp_path / "run.advex"
     for version, words in (
         (1, "has format 1 of run files, which has no checksums; this advex reads 2"),
-        (3, "a newer advex wrote"),
+        (4, "a newer advex wrote"),
     ):
         path.write_bytes(whole[0])
         database = sqlite3.connect(path)

@@ -9,9 +9,11 @@ import numpy as np
 
 from advex.doctor import Diagnosis, Finding
 from advex.evaluation.figures import Figures
-from advex.evaluation.page import class_chart, curve_chart, pictures, repeat
+from advex.evaluation.goal_tables import in_short
+from advex.evaluation.page import class_chart, curve_chart, goal_part, pictures, repeat
 from advex.evaluation.page.numbers import NONE, count, distance, percent
 from advex.evaluation.summaries import AttackSummary
+from advex.evaluation.wanted import CLASSES
 
 SIGNS = {
     "flag": ("▲", "flag"),
@@ -28,6 +30,7 @@ def summary(evaluation: Figures) -> dict[str, Any]:
         "doctor": _doctor(evaluation.diagnosis),
         "attacks": _attacks(evaluation),
         "warnings": evaluation.warnings,
+        "goal": goal_part.goal(evaluation),
     }
 
 
@@ -35,7 +38,7 @@ def page(evaluation: Figures) -> dict[str, Any]:
     """All of the page."""
     return summary(evaluation) | {
         "curves": curve_chart.curves(evaluation),
-        "classes": class_chart.classes(evaluation.per_class),
+        "classes": class_chart.classes(evaluation.per_class) if evaluation.kind == CLASSES else {},
         "overlap": _overlap(evaluation),
         "pictures": pictures.galleries(evaluation),
         "costs": _costs(evaluation),
@@ -62,7 +65,7 @@ def _result(evaluation: Figures) -> dict[str, Any]:
         "median": None if limited else distance(nearest, evaluation.facts["norm"]),
         "undecided": evaluation.undecided,
         "invalid": evaluation.invalid,
-        "waiting": len(evaluation.label) - evaluation.examples - evaluation.invalid,
+        "waiting": len(evaluation.distance) - evaluation.examples - evaluation.invalid,
         "began": evaluation.facts["began"],
     }
 
@@ -178,6 +181,7 @@ def _record(evaluation: Figures) -> list[tuple[str, str]]:
         ("Weights, hash", evaluation.hashes["weights"] or "not known: a black box"),
         ("Inputs", facts["inputs"] or "none"),
         ("Data, hash", evaluation.hashes["data"]),
+        *((("Goal", evaluation.goal),) if "goal" in facts else ()),
         ("Budget", evaluation.budget),
         ("Seed", str(evaluation.seed)),
         *((f"Attack {attack.name}", attack.settings) for attack in evaluation.attacks),
@@ -200,6 +204,10 @@ def _record(evaluation: Figures) -> list[tuple[str, str]]:
     return [(what, str(text)) for what, text in rows]
 
 
+def _goal(evaluation: Figures) -> str:
+    return f"goal {evaluation.goal}" if "goal" in evaluation.facts else ""
+
+
 def _citation(evaluation: Figures) -> str:
     """The result in a few sentences that can stand in a paper."""
     result = _result(evaluation)
@@ -210,10 +218,12 @@ def _citation(evaluation: Figures) -> str:
         "not examined" if evaluation.diagnosis is None else f"flags {ids}" if ids else "no flags"
     )
     low, high = result["interval"]
+    short = "".join(f"; {text}" for text in (_goal(evaluation), in_short(evaluation)) if text)
     return (
         f"{'Unfinished: ' if not evaluation.finished else ''}{result['share']} of"
         f" {count(evaluation.examples)} examples (95 % interval {low} to {high}) not broken by"
-        f" {result['attacks']} within {evaluation.budget}; {result['clean']} right without attack."
-        f" advex {evaluation.versions['advex']}, {evaluation.facts['identity']['backend']}, seed"
+        f" {result['attacks']} within {evaluation.budget}; {result['clean']} right without"
+        f" attack{short}. advex {evaluation.versions['advex']},"
+        f" {evaluation.facts['identity']['backend']}, seed"
         f" {evaluation.seed}, doctor: {doctor}, begun {evaluation.facts['began']}."
     )

@@ -11,9 +11,12 @@ import numpy as np
 from advex import images
 from advex._arrays import Array
 from advex.evaluation.figures import Figures
+from advex.evaluation.page.goal_part import coloured
 from advex.evaluation.page.numbers import distance
 from advex.evaluation.summaries import Pair
+from advex.evaluation.wanted import MAPS
 
+IGNORED = 255  # a label that often stands for pixels that do not count
 LARGEST = 448  # pixels of the longer side; larger ones are shown smaller
 SMALL = 128  # below it pixels stay squares
 GREY = 128.0
@@ -30,6 +33,7 @@ def galleries(evaluation: Figures) -> dict[str, Any]:
             "reason": "No attack broke an example: there is no picture to show.",
             "places": [],
             "pairs": [],
+            "maps": False,
         }
     if not _pictures(ends["nearest"][0]):
         shape = " by ".join(map(str, ends["nearest"][0].before.shape))
@@ -37,18 +41,33 @@ def galleries(evaluation: Figures) -> dict[str, Any]:
             "reason": f"The inputs (shape {shape}) are not pictures.",
             "places": [],
             "pairs": _listed(evaluation, ends),
+            "maps": False,
         }
     box = tuple(evaluation.facts["identity"]["box"])
     seen = {pair.example for pair in ends["nearest"]}
     # Where few examples fell, the farthest would be the nearest over again.
     ends["farthest"] = [pair for pair in ends["farthest"] if pair.example not in seen]
-    norm = evaluation.facts["norm"]
+    norm, maps = evaluation.facts["norm"], evaluation.kind == MAPS
     places = [
-        {"name": name, "pairs": [_shown(pair, box, norm) for pair in pairs]}
+        {"name": name, "pairs": [_shown(pair, box, norm) | _maps(pair) for pair in pairs]}
         for name, pairs in ends.items()
         if pairs
     ]
-    return {"reason": "", "places": places, "pairs": []}
+    return {"reason": "", "places": places, "pairs": [], "maps": maps}
+
+
+def _maps(pair: Pair) -> dict[str, Any]:
+    """The maps of a picture: (which, as PNG); none where the goal is not about maps of pictures."""
+    if pair.maps is None or pair.maps.ndim != 3:
+        return {"maps": []}
+    classes = 1 + int(pair.maps[1:].max(initial=0))
+    known = max(classes, 1 + int(pair.maps[0].max(initial=0, where=pair.maps[0] < IGNORED)))
+    names = ("true map", "predicted before", "predicted after")
+    return {
+        "maps": [
+            (name, uri(coloured(one, known))) for name, one in zip(names, pair.maps, strict=True)
+        ]
+    }
 
 
 def _pictures(pair: Pair) -> bool:
@@ -63,13 +82,15 @@ def _listed(evaluation: Figures, ends: dict[str, list[Pair]]) -> list[dict[str, 
 
 
 def _words(pair: Pair, norm: str) -> dict[str, Any]:
+    moved = f"{distance(pair.distance, norm)} in {norm}"
     return {
         "example": pair.example,
         "attack": pair.attack,
         "label": pair.label,
         "prediction": pair.prediction,
         "confidence": pair.confidence,
-        "distance": f"{distance(pair.distance, norm)} in {norm}",
+        # of maps it is the share of the pixels that is right, which the prediction says
+        "distance": moved if pair.maps is None else "",
     }
 
 

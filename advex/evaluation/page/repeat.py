@@ -32,7 +32,11 @@ def snippet(evaluation: Figures) -> str:
     about, facts = evaluation.facts["identity"], evaluation.facts
     listed = [f"    {attack.name!r}: {_code(attack.settings)}," for attack in evaluation.attacks]
     settings = {name: about[name] for name in ("seed", "batch_size", "block", "keep")}
-    if evaluation.finished and evaluation.diagnosis is None:
+    goal = ""
+    if "goal" in facts:
+        named = re.fullmatch(r"(advex\.\w+) \w+", about["goal"])
+        goal = f"goal={named.group(1) if named else '...'}, "
+    if evaluation.finished and evaluation.diagnosis is None and not goal:
         settings["diagnose"] = False
     lines = [
         "import advex",
@@ -40,15 +44,17 @@ def snippet(evaluation: Figures) -> str:
         *_yours("\n".join(listed)),
         f"# {_line(', '.join(f'{name} {version}' for name, version in evaluation.versions.items()))}",  # noqa: E501
         f"model = ...  # {_line(facts['model'])}, weights {about['weights'] or 'not known'}",
-        f"x, labels = ..., ...  # {_line(facts['inputs'] or 'no inputs')}, {len(evaluation.label)}"
-        f" rows, in the same order",
+        f"x, labels = ..., ...  # {_line(facts['inputs'] or 'no inputs')}, "
+        f"{len(evaluation.distance)} rows, in the same order",
         "",
         *_classifier(about, facts["model"]),
+        *([f"# goal: {_line(about['goal'])}, {_line(evaluation.goal)}"] if goal else []),
         "attacks = {",
         *listed,
         "}",
         f"budget = {_code(evaluation.budget)}",
-        f"found = advex.evaluate(classifier, (x, labels), attacks, budget, {_keywords(settings)})",
+        f"found = advex.evaluate(classifier, (x, labels), attacks, budget,"
+        f" {goal}{_keywords(settings)})",
         "print(found)",
     ]
     return "\n".join(lines) + "\n"
@@ -60,6 +66,8 @@ def _classifier(about: dict[str, Any], model: str) -> list[str]:
     if not model.startswith("Classifier("):
         return ["classifier = model  # an advex.BlackBox, " + box]
     names, parts, notes = about["classes"], ["model", box], []
+    if "output" in about:
+        parts.append(f"output={about['output']!r}")
     if about["preprocess"]:
         parts.append("preprocess=...")
         notes.append(f"preprocessing: {_line(about['preprocess'])}")
