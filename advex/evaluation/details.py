@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from advex._arrays import Array
+from advex._table import cut
 from advex.evaluation.wanted import CLASSES, LABELS, MAPS, NUMBERS, kind_of
 from advex.goals import Goal, MultiLabel, Regression, Segmentation
-from advex.result import cut
 
 
 def details(

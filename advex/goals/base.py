@@ -336,7 +336,7 @@ def tidied(name: str, values: Array) -> Array:
     """
     kind = values.dtype.kind
     if kind in "iu":
-        if len(values) and not -(2**31) <= int(values.min()) <= int(values.max()) < 2**31:
+        if values.size and not -(2**31) <= int(values.min()) <= int(values.max()) < 2**31:
             raise InvalidInput(f"{name} holds whole numbers beyond 32 bits, such as {values.max()}")
         return values.astype("int32")
     if kind not in "fb":

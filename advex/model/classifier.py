@@ -111,8 +111,8 @@ class Classifier(Model):
         """
         if self.output is not None and self.output != output:
             raise InvalidInput(
-                f"the goal is about the output {shown(output)}, and Classifier(output={shown(self.output)})"
-                " has chosen another: leave output= out"
+                f"the goal is about the output {shown(output)}, and the classifier has chosen"
+                f" another, output={shown(self.output)}: leave that out"
             )
         return Classifier(self.model, self.box, self.preprocess, self.names, output)
 
