@@ -69,7 +69,7 @@ class Segmentation(Goal):
             return
         labels = _maps(self.labels)
         object.__setattr__(self, "labels", labels)
-        counted = self._counts(labels).reshape(len(labels), -1).sum(axis=1)
+        counted = self._counts(labels).sum(axis=tuple(range(1, labels.ndim)))
         needed = [max(1, math.ceil(round(share * int(count), 6))) for count in counted]
         object.__setattr__(self, "needed", np.array(needed, "int32"))
 
