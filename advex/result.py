@@ -123,7 +123,8 @@ class Result:
             goals what their docstring says; for goals over several outputs a dict.
         confidence: the probability of that class, (n,) float, likewise.
         margin: the goal's margin at ``attempt``, (n,) float64, above 0 where it is crossed; where
-            the attack failed as the search has seen it.
+            the attack failed as the search has seen it, and NaN where a search for the smallest
+            change has ended outside of the budget: its last point was pulled inside, unasked.
         margin_before: the same for the original.
         distance: size of the change in the budget's norm, in units of the box's range, (n,)
             float64: 0 where the input was wrong already, inf where the attack failed.

@@ -60,7 +60,7 @@ def main() -> None:
     row = int(np.flatnonzero(result.status == "broken")[0])
     for said in (result.before[row], result.prediction[row]):
         print("lit:", ", ".join(name for name, there in zip(CORNERS, said, strict=True) if there))
-    moved = advex.PGD()(number, pictures, advex.Regression(bright, off=0.2), advex.Linf(8 / 255))
+    moved = advex.PGD()(number, pictures, advex.Regression(bright, off=0.2), advex.Linf(0.1))
     print(f"{int(moved.success.sum())} of {len(moved)} numbers are off by more than 0.2")
 
 

@@ -20,9 +20,9 @@ def faces(count: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     pictures = rng.uniform(0, 0.15, (count, 16, 16, 1)).astype("float32")
     ages, smiles = rng.integers(1, 7, count), rng.integers(0, 2, count)
     for picture, age, smile in zip(pictures, ages, smiles, strict=True):
-        picture[2:14, 8 - age : 8 + age] += 0.3
-        picture[10 if smile else 11, 6:10] += 0.5
-        picture[11 if smile else 10, (5, 10)] += 0.5
+        picture[2:14, 8 - age : 8 + age] += 0.2
+        picture[10 if smile else 11, 6:10] += 0.2
+        picture[11 if smile else 10, (5, 10)] += 0.2
     return pictures, ages.astype("float32"), smiles
 
 
@@ -38,12 +38,12 @@ def main() -> None:
     model = keras.Model(image, heads)
     model.compile("adam", {"age": "mse", "smile": "binary_crossentropy"})
     pictures, ages, smiles = faces(1000, seed=1)
-    model.fit(pictures, {"age": ages, "smile": smiles}, epochs=6, verbose=0)
+    model.fit(pictures, {"age": ages, "smile": smiles}, epochs=10, verbose=0)
 
     pictures, ages, smiles = faces(50, seed=2)
     older = advex.Output("age", advex.Regression(ages, off=1.0))
     other = advex.Output("smile", smiles)
-    budget = advex.Linf(8 / 255)
+    budget = advex.Linf(16 / 255)
     for word, goal in {
         "the age is off by more than ten years": older,
         "the smile is taken for none": other,

@@ -22,8 +22,8 @@ VOID = 255
 
 
 def shapes(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Pictures (n, 32, 32, 3) of a disc or a square, and a class for each pixel; the pixels at the
-    edge of a shape do not count.
+    """Pictures (n, 32, 32, 3) of a bright disc or a dark square, and a class for each pixel; the
+    pixels at the edge of a shape do not count.
     """
     rng = np.random.default_rng(seed)
     y, x = np.mgrid[:32, :32]
@@ -34,7 +34,7 @@ def shapes(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
         size, square = rng.integers(4, 9), rng.integers(0, 2)
         away = np.abs(np.stack([y - row, x - column]))
         distance = away.max(0) if square else np.hypot(*away)
-        picture[distance <= size] += rng.choice([-0.25, 0.25], 3)
+        picture[distance <= size] += (-0.3 if square else 0.3) * rng.uniform(0.5, 1, 3)
         labels[distance <= size] = 1 + square
         labels[np.abs(distance - size) < 0.75] = VOID
     return np.clip(pictures, 0, 1).astype("float32"), maps
@@ -64,7 +64,7 @@ def main() -> None:
     keras.utils.set_random_seed(0)
     model = unet()
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True, ignore_class=VOID)
-    model.compile(keras.optimizers.Adam(3e-3), loss)
+    model.compile(keras.optimizers.Adam(5e-3), loss)
     model.fit(*shapes(600, seed=1), epochs=arguments.epochs, verbose=0)
 
     pictures, maps = shapes(8, seed=2)

@@ -57,7 +57,7 @@ def last_word(look: Look, classifier: Model, ledger: Ledger, scene: Scene, ranke
             fragile |= clean & ~before["reached"]  # never attacked
             clean, success = before["reached"], (success & ~clean) | before["reached"]
     prediction, confidence = copied(before["prediction"]), copied(before["confidence"])
-    margin = np.where(np.isnan(ledger.margin), before["margin"], ledger.margin)
+    margin = np.where(ledger.tried, ledger.margin, before["margin"]).astype("float64")
     if after is not None:
         inside = grid.within(points[moved], x[moved], scene.budget)
         holds = after["reached"] & inside & ~clean[moved]

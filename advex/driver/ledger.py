@@ -84,7 +84,9 @@ class Ledger:
         self.attempts = x.copy()
         """How far each row came: its last point; with "strongest" its worst one."""
         self.margin = np.full(count, np.nan)
-        """At the last points."""
+        """At the last points; NaN where they were outside the budget."""
+        self.tried = np.zeros(count, bool)
+        """Whose last points are known."""
         self._hit = np.zeros(count, bool)  # whether an attack has had a success
         self._latest = np.full(count, -1)  # the run of the wave that an attempt is of
         self.found, self.nan, self.flat, self.doubt = (np.zeros(count, bool) for _ in range(4))
@@ -177,6 +179,7 @@ class Ledger:
             row, run = jobs.of(index)
             self.attempts[row] = self._settle(outcome.last(index), row)
             self.margin[row], self._latest[row] = outcome.margin[index], run
+            self.tried[row] = True
 
     def _keep_strongest(self, jobs: Jobs, outcome: Outcome, index: Array) -> None:
         """The worst point of each row, by the only run of the wave; a success before all others."""

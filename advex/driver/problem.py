@@ -216,16 +216,14 @@ class Problem:
         return x if self.mask is None else ops.where(self.mask, x, self.x0)
 
     def last(self, x: Tensor) -> Rows:
-        """The state once the last points were looked at, as the model was shown them.
-
-        A search for the smallest may end outside of a limited budget: that is pulled inside first.
+        """The state once the last points were looked at, as the model was shown them, with their
+        margins: NaN where a search for the smallest has ended outside of a limited budget.
         """
-        if not self._minimise:
-            outside = ops.logical_not(self._inside(self._seen(x)))
-            x = ops.where(rows(outside, x), self.project(x), x)
-        answer = self.logits(x)
+        seen, answer = self._seen(x), self.logits(x)
         margin = ops.cast(self._judge.margin(answer), "float32")
-        last = ops.where(rows(self._rows.live, x), self._seen(x), self._rows.x)
+        if not self._minimise:
+            margin = ops.where(self._inside(seen), margin, float("nan"))
+        last = ops.where(rows(self._rows.live, x), seen, self._rows.x)
         return self._rows._replace(x=last, margin=margin)
 
     def shown(self, x: Tensor) -> Tensor:
