@@ -231,6 +231,18 @@ def test_maps(runs):
     assert found.to_dict()["mean_iou"]["worst"] == found.mean_iou.worst
 
 
+def test_maps_to_be_reached():
+    def goal(y):
+        return advex.Segmentation(np.zeros_like(y), share=0.5, targeted=True)
+
+    found = evaluated("maps", goal=goal, attacks=ATTACKS["one"])
+    assert found.kind == "maps" and "targeted=True" in found.goal
+    with pytest.raises(InvalidInput, match="about maps to be reached"):
+        found.pixel_accuracy  # noqa: B018
+    assert "pixel_accuracy" not in found.to_dict() and "mean IoU" not in str(found)
+    assert len(found.pairs()) == 4
+
+
 def test_the_greedy_worst_case():
     """Against all choices there are, and one by hand in which pixels and IoU want different
     attacks.
