@@ -350,6 +350,12 @@ def test_killed_at_every_transaction(runs, kind, tmp_path, monkeypatch):
     evaluated(kind, tmp_path / "run.advex")
     monkeypatch.setattr(Store, "transaction", real)
     assert len(moments) == 1 + 1 + 2 * 3 + 1
+    part = Evaluation.load(moments[6])  # a block that one attack has not seen is in no figure
+    assert part.examples == 10
+    if kind == "labels":
+        assert part.per_label[0].examples == 10
+    if kind == "numbers":
+        assert len(part.errors.before) == len(part.errors.worst) == 10
     for place in (1, 3, 6):  # settings; a look and an attack; the look at the second block and one
         assert figures(evaluated(kind, moments[place])) == expected
     monkeypatch.setattr(runner, "attacked", None)  # nothing is left to do
