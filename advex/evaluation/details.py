@@ -76,7 +76,7 @@ def words(kind: str, detail: str, names: list[str] | None, *, true: bool = False
     """
     told = json.loads(detail)
     if kind == MAPS:
-        return f"{right(detail):.1%} of the pixels right"
+        return f"{right(detail):.1%} of the pixels as labelled"
     if kind == LABELS:
         there = np.flatnonzero(told["labels" if true else "prediction"])
         called = [names[one] if names and one < len(names) else str(one) for one in there]

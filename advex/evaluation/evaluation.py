@@ -99,12 +99,12 @@ class Evaluation(Figures):
         made: dict[str, Any] = {"goal": self.facts["goal"]} if "goal" in self.facts else {}
         if not self.examples:
             return made
-        if self.kind == LABELS:
+        if self.measured == LABELS:
             made["labels"] = [asdict(one) for one in self.per_label]
-        elif self.kind == NUMBERS:
+        elif self.measured == NUMBERS:
             quantiles = self.errors.quantiles().items()
             made["errors"] = {name: asdict(one) for name, one in quantiles}
-        elif self.kind == MAPS:
+        elif self.measured == MAPS:
             made["pixel_accuracy"] = asdict(self.pixel_accuracy)
             made["mean_iou"] = asdict(self.mean_iou)
         return made

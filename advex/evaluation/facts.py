@@ -65,6 +65,6 @@ def goal_facts(goal: Goal) -> dict[str, Any]:
     """What is written down of a goal."""
     text = described(goal)
     return {
-        "goal": {"kind": kind_of(goal), "text": text},
+        "goal": {"kind": kind_of(goal), "text": text, "targeted": bool(goal.targeted)},
         "no doctor": NO_DOCTOR.format(goal=text),
     }

@@ -27,7 +27,7 @@ from advex.evaluation.schema import PICTURES
 from advex.evaluation.store import Store
 from advex.evaluation.summaries import AttackSummary, ClassSummary, Pair
 from advex.evaluation.table import Table, read_matrix, read_table, share, wilson
-from advex.evaluation.wanted import CLASSES, KINDS, LABELS, MAPS, NUMBERS
+from advex.evaluation.wanted import CLASSES, KINDS, LABELS, MAPS, NUMBERS, OTHER
 
 
 class Figures:
@@ -113,12 +113,21 @@ class Figures:
         """What counts as a success, in words."""
         return str(self.facts.get("goal", {}).get("text", "Untargeted()"))
 
+    @property
+    def measured(self) -> str:
+        """What there are figures of: ``kind``, but "other" for maps that are to be reached, of
+        which nothing true is known.
+        """
+        targeted = self.kind == MAPS and self.facts["goal"]["targeted"]
+        return OTHER if targeted else self.kind
+
     def _demand(self, name: str, kind: str, goal: str) -> None:
         """Raise unless the goal is about what a figure needs."""
-        if self.kind != kind:
+        if self.measured != kind:
+            about = KINDS[self.kind] if self.measured == self.kind else "maps to be reached"
             raise InvalidInput(
-                f"found.{name} is of runs about {KINDS[kind]}, and this one is about"
-                f" {KINDS[self.kind]}: advex.evaluate(model, (x, labels), attacks, budget{goal})"
+                f"found.{name} is of runs about {KINDS[kind]}, and this one is about {about}:"
+                f" advex.evaluate(model, (x, labels), attacks, budget{goal})"
             )
 
     @property
@@ -164,10 +173,10 @@ class Figures:
         """What there is of an attack for a goal that is not about one class."""
         if not self.examples:
             return {}
-        if self.kind == NUMBERS:
+        if self.measured == NUMBERS:
             quantiles = self.errors.quantiles()[attack]
             return {f"{name} error": value for name, value in asdict(quantiles).items()}
-        if self.kind == MAPS:
+        if self.measured == MAPS:
             return {
                 "pixel accuracy": self.pixel_accuracy.attacks[attack],
                 "mean IoU": self.mean_iou.attacks[attack],

@@ -19,7 +19,7 @@ class GoalTable(NamedTuple):
 
 def goal_table(figures: Figures) -> GoalTable | None:
     """The table of a run; None where there is none."""
-    made = {LABELS: _labels, NUMBERS: _errors, MAPS: _maps}.get(figures.kind)
+    made = {LABELS: _labels, NUMBERS: _errors, MAPS: _maps}.get(figures.measured)
     return made(figures) if made is not None and figures.examples else None
 
 
@@ -27,12 +27,12 @@ def in_short(figures: Figures) -> str:
     """What an attack does to numbers or maps, in a few words; empty for other goals."""
     if not figures.examples:
         return ""
-    if figures.kind == NUMBERS:
+    if figures.measured == NUMBERS:
         found = figures.errors.quantiles()
         return (
             f"median error {found['before'].median:.4g} before, {found['worst'].median:.4g} after"
         )
-    if figures.kind == MAPS:
+    if figures.measured == MAPS:
         pixels, iou = figures.pixel_accuracy, figures.mean_iou
         return (
             f"pixel accuracy {pixels.before:.1%} before, {pixels.worst:.1%} after; mean IoU"

@@ -231,6 +231,18 @@ def test_maps(runs):
     assert found.to_dict()["mean_iou"]["worst"] == found.mean_iou.worst
 
 
+def test_maps_to_be_reached():
+    def goal(y):
+        return advex.Segmentation(np.zeros_like(y), share=0.5, targeted=True)
+
+    found = evaluated("maps", goal=goal, attacks=ATTACKS["one"])
+    assert found.kind == "maps" and "targeted=True" in found.goal
+    with pytest.raises(InvalidInput, match="about maps to be reached"):
+        found.pixel_accuracy  # noqa: B018
+    assert "pixel_accuracy" not in found.to_dict() and "mean IoU" not in str(found)
+    assert len(found.pairs()) == 4
+
+
 def test_the_greedy_worst_case():
     """Against all choices there are, and one by hand in which pixels and IoU want different
     attacks.
@@ -338,6 +350,12 @@ def test_killed_at_every_transaction(runs, kind, tmp_path, monkeypatch):
     evaluated(kind, tmp_path / "run.advex")
     monkeypatch.setattr(Store, "transaction", real)
     assert len(moments) == 1 + 1 + 2 * 3 + 1
+    part = Evaluation.load(moments[6])  # a block that one attack has not seen is in no figure
+    assert part.examples == 10
+    if kind == "labels":
+        assert part.per_label[0].examples == 10
+    if kind == "numbers":
+        assert len(part.errors.before) == len(part.errors.worst) == 10
     for place in (1, 3, 6):  # settings; a look and an attack; the look at the second block and one
         assert figures(evaluated(kind, moments[place])) == expected
     monkeypatch.setattr(runner, "attacked", None)  # nothing is left to do

@@ -41,7 +41,7 @@ def goal(evaluation: Figures) -> dict[str, Any]:
         "table": table,
         "short": in_short(evaluation),
         "pixels": percent(evaluation.pixel_accuracy.worst)
-        if kind == MAPS and evaluation.examples
+        if evaluation.measured == MAPS and evaluation.examples
         else None,
         "svg": _histogram(evaluation) if kind == NUMBERS and evaluation.examples else None,
         "no_doctor": evaluation.facts.get("no doctor"),
