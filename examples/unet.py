@@ -58,7 +58,9 @@ def main() -> None:
     parser.add_argument("--epsilon", type=int, default=8, help="grey levels (default 8)")
     parser.add_argument("--epochs", type=int, default=8, help="of training (default 8)")
     parser.add_argument("--steps", type=int, default=40, help="of each attack (default 40)")
-    parser.add_argument("--out", type=Path, default=Path("advex-out"), help="folder for the picture")
+    parser.add_argument(
+        "--out", type=Path, default=Path("advex-out"), help="folder for the picture"
+    )
     arguments = parser.parse_args()
 
     keras.utils.set_random_seed(0)

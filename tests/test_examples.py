@@ -198,6 +198,27 @@ def test_pictures(run, tmp_path):
     assert all(path.stat().st_size < 100_000 for path in (ROOT / "docs" / "pictures").iterdir())
 
 
+def test_two_heads(run):
+    counts = [int(line.split()[0]) for line in run("two_heads.py").splitlines()]
+    age, smile, either, both = counts
+    assert either >= max(age, smile) > 0 and both <= min(age, smile)
+
+
+def test_labels_and_numbers(run):
+    said = run("labels_and_numbers.py")
+    one, every, first = (float(n) for n in re.findall(r"median +([\d.]+)", said))
+    assert 0 < one <= first and one <= every
+    assert len(re.findall(r"^lit: ", said, re.MULTILINE)) == 2
+
+
+def test_unet(run, tmp_path):
+    said = run("unet.py", "--epochs", 3, "--steps", 8)
+    clean, _, sea = (float(n) for n in re.findall(r"accuracy +([\d.]+)%", said))
+    assert sea < clean
+    with Image.open(tmp_path / "advex-out" / "unet.png") as picture:
+        assert picture.width > 5 * 100
+
+
 def test_notebook(tmp_path, monkeypatch):
     nbclient, nbformat = pytest.importorskip("nbclient"), pytest.importorskip("nbformat")
     notebook = nbformat.read(EXAMPLES / "quick_start.ipynb", as_version=4)

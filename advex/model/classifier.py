@@ -199,7 +199,7 @@ class Classifier(Model):
             raw = KerasForward(*about, 0, "raw").raw
             structure = outputs.structure(self.model, raw, points)
             every = range(len(tree.flatten(structure)))
-            parts = tuple((number, reading.removesuffix(TREE)) for number in every)
+            parts = tuple((number, reading) for number in every)
             return SeveralForward(*about, parts, None, structure)
         return KerasForward(*about, self.output, reading)
 

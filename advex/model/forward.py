@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import keras
@@ -13,6 +14,7 @@ from keras import ops
 from advex import _backend
 from advex._arrays import Array, Tensor
 from advex.errors import InvalidInput, InvalidType, blaming
+from advex.goals.base import TREE
 from advex.model import folding, outputs
 from advex.model.head import (
     LARGEST_PROBABILITY,
@@ -24,7 +26,13 @@ from advex.model.head import (
     of_labels,
     recovered,
 )
-from advex.model.last_layer import Ask, ask, before_activation, makes_no_probabilities
+from advex.model.last_layer import (
+    Ask,
+    ask,
+    before_activation,
+    cut_off,
+    makes_no_probabilities,
+)
 from advex.model.protocol import Forward
 from advex.model.refusals import demand_rows, no_scores
 
@@ -69,6 +77,8 @@ class KerasForward(Forward):
         self.coarse = any(layer.compute_dtype in halves for layer in model._flatten_layers())
         self.example = answers.shape[1:]
         self.head = self._found(sample, answers, box)
+        if places == TREE.strip() and answers.shape[1:] == (1,):  # a number, or a logit: as it is
+            self.head = replace(self.head, classes=1, independent=True)
 
     def _found(self, sample: Tensor, answers: Array, box: tuple[float, float]) -> Head:
         """The head, by the graph or by the ``answers`` to the sample, (n, ..., units)."""
@@ -167,7 +177,26 @@ class KerasForward(Forward):
             answer = self._chosen(x, ask)
         if isinstance(x.shape[0], int) and isinstance(answer.shape[0], int):
             demand_rows(int(x.shape[0]), tuple(answer.shape))
+        return self._read(answer)
+
+    def _read(self, answer: Tensor) -> Tensor:
         return self.head.logits(self._with_units(ops.cast(answer, "float32")))
+
+    def ends(self) -> tuple[keras.KerasTensor, Callable[[Tensor], Tensor]] | None:
+        """A tensor of the graph, and what makes of it what calls answer; None where there is no
+        graph of this output alone.
+        """
+        if self._part is None or self._reshaped is not None:
+            return None
+        if self._without_activation is None:
+            return self._part.outputs[0], self._read
+        found = cut_off(self._part)
+        return found and (found[0], lambda value: self._read(found[1](value)))
+
+    def structured(self, x: Tensor) -> Any:
+        """``x`` as the model takes it: prepared, and in its structure."""
+        model = self._model()
+        return _structured(model, self._prepared(x)) if model is not None else self._prepared(x)
 
     def _with_units(self, answer: Tensor) -> Tensor:
         """An answer with an axis for the units, where it has none."""

@@ -56,6 +56,22 @@ def before_activation(model: keras.Model) -> tuple[str, Callable[[Tensor, Ask], 
     return (name.lower(), until) if name in ("Softmax", "Sigmoid") else None
 
 
+def cut_off(
+    model: keras.Model,
+) -> tuple[keras.KerasTensor, Callable[[Tensor], Tensor]] | None:
+    """The tensor that the last activation, or the layer that has it, is applied to, and what makes
+    of it what ``before_activation`` answers; None where that is inside of a nested model.
+    """
+    last = _last(model)
+    if last is None or isinstance(last[0], keras.Model):
+        return None
+    layer, symbol = last
+    bare = keras.layers.Activation | keras.layers.Softmax
+    if isinstance(layer, bare) or not isinstance(layer, keras.layers.Layer):
+        return symbol, lambda value: value
+    return symbol, lambda value: _with_linear_activation(layer)(value)
+
+
 def makes_no_probabilities(model: keras.Model | None) -> bool:
     """Whether the graph says that the last activation is one that does not make probabilities."""
     last = _last(model) if model is not None else None

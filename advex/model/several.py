@@ -7,18 +7,21 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import keras
+import numpy as np
 from keras import tree
 
+from advex import _backend
 from advex._arrays import Array, Tensor
 from advex.goals.base import part_name
 from advex.model.forward import KerasForward
 from advex.model.head import Heads
+from advex.model.last_layer import ask
 from advex.model.protocol import Forward
 
 
 class SeveralForward(Forward):
-    """Each output by itself, see ``KerasForward``; on tensors that were compiled together the
-    layers that they share are computed once, where the framework sees that they are the same.
+    """Each output as ``KerasForward`` has it; where there is a graph, layers that outputs share are
+    computed once.
 
     Args:
         model: the model.
@@ -52,12 +55,37 @@ class SeveralForward(Forward):
         first = next(iter(self._parts.values()))
         self.coarse, self.spent = first.coarse, sum(part.spent for part in self._parts.values())
         self.head = Heads({name: part.head for name, part in self._parts.items()})
+        self._joint: keras.Model | None = None
+        self._reads: list[Callable[[Tensor], Tensor]] = []
+        self._join(model, sample)
+
+    def _join(self, model: keras.Model, sample: Tensor) -> None:
+        """One graph of all the outputs, if it answers as they do by themselves."""
+        ends = [part.ends() for part in self._parts.values()]
+        if any(end is None for end in ends):
+            return
+        apart = [part(sample) for part in self._parts.values()]
+        self._joint = keras.Model(model.inputs, [end[0] for end in ends if end])
+        self._reads = [end[1] for end in ends if end]
+        self.spent += 2 * int(sample.shape[0])
+        pairs = zip(self._each(sample).values(), apart, strict=True)
+        if not all(_alike(one, other) for one, other in pairs):
+            self._joint = None
+
+    def _each(self, x: Tensor) -> dict[str, Tensor]:
+        """What each output answers."""
+        if self._joint is None:
+            return {name: part(x) for name, part in self._parts.items()}
+        made = ask(self._joint, next(iter(self._parts.values())).structured(x))
+        values = tree.flatten(made)
+        readers = zip(self._parts, self._reads, values, strict=True)
+        return {name: read(value) for name, read, value in readers}
 
     def __call__(self, x: Tensor, live: Tensor | None = None) -> Any:
-        return self._packed({name: part(x) for name, part in self._parts.items()})
+        return self._packed(self._each(x))
 
     def exact(self, x: Tensor) -> Any:
-        return self._packed({name: part.exact(x) for name, part in self._parts.items()})
+        return self._packed(self._each(x))
 
     def _packed(self, answers: dict[str, Any]) -> Any:
         if self._structure is None:
@@ -76,3 +104,12 @@ class SeveralForward(Forward):
     def suits(self, logits: Array) -> bool:
         """Whether the answers still look like those of their heads: nobody looks here."""
         return True
+
+
+def _alike(one: Tensor, other: Tensor) -> bool:
+    """Whether two answers differ by no more than rounding."""
+    first, second = map(_backend.to_numpy, (one, other))
+    size = max(float(np.abs(first).max(initial=0)), 1e-6)
+    return first.shape == second.shape and np.allclose(
+        first, second, rtol=0, atol=1e-5 * size, equal_nan=True
+    )
