@@ -47,6 +47,15 @@ MATRIX = os.environ.get("ADVEX_MATRIX") == "all"  # make matrix: every test with
 # On JAX these are minutes of compiling, and on torch and TensorFlow they run: there in ``make
 # matrix`` only.
 LONG_ON_JAX = {
+    "test_a_number_is_as_far_from_its_limit_as_the_formula_says",
+    "test_a_search_for_the_smallest_ends_inside_its_limit",
+    "test_any_of_breaks_what_each_breaks_alone",
+    "test_several_labels_together_are_near_the_optimum_and_never_below",
+    "test_leaving_the_k_likeliest_is_near_the_optimum_and_never_below",
+    "test_the_likeliest_one_is_the_class_itself",
+    "test_one_pixel_is_one_class",
+    "test_the_nearest_label_is_as_far_as_the_formula_says",
+    "test_every_attack_with_every_goal",
     "test_random_and_constant_models_on_every_backend",
     "test_no_flag_on_a_linear_model",
     "test_fgsm",
@@ -75,6 +84,34 @@ LONG_ON_JAX = {
 # Of these, each of whose cases takes many seconds, ``make test`` has a covering part; the others
 # differ from it in one attack, norm or model, which other tests have.
 COVERING = {
+    "test_a_number_is_as_far_from_its_limit_as_the_formula_says": {
+        "DeepFool-L2",
+        "FAB-Linf",
+        "MinimumNorm-L1",
+    },
+    "test_a_search_for_the_smallest_ends_inside_its_limit": {"DDN-True", "FMN-False", "ALMA-False"},
+    "test_several_labels_together_are_near_the_optimum_and_never_below": {"two", "one alone"},
+    "test_leaving_the_k_likeliest_is_near_the_optimum_and_never_below": {"2"},
+    "test_what_may_not_change_stays": {
+        "FGSM-L0-float32",
+        "PGD-Linf-uint8",
+        "PGD-L1-float32",
+        "APGD-L1-uint8",
+        "MomentumIterative-L2-float32",
+        "SquareAttack-Linf-float32",
+        "SquareAttack-L2-uint8",
+        "FAB-Linf-unlimited-float32",
+        "DeepFool-L2-uint8",
+        "DDN-L2-unlimited-uint8",
+        "FMN-L0-unlimited-float32",
+        "CarliniWagner-Linf-float32",
+        "ALMA-L2-unlimited-float32",
+        "PDPGD-Linf-uint8",
+        "SigmaZero-L0-unlimited-uint8",
+        "JSMA-L0-float32",
+        "Verdict-L2-float32",
+        "MinimumNorm-Linf-unlimited-float32",
+    },
     "test_8_bit_results_lie_on_the_grid_and_cost_little": {"CarliniWagner", "FMN"},
     "test_many_cases_within_one_per_cent_of_the_formula_and_none_below": {
         "MinimumNorm-linf",

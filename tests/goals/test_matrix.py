@@ -54,6 +54,9 @@ ENTRIES = {
     "AutoAttack": advex.AutoAttack(),
     "Verdict": advex.Verdict(),
 }
+SMALLEST = (
+    "FAB DDN FMN ALMA PDGD PDPGD SigmaZero CarliniWagner ElasticNet DeepFool MinimumNorm AutoAttack"
+).split()
 LONG = ("MinimumNorm", "AutoAttack", "Verdict")  # thousands of steps on rows that hold
 
 
@@ -353,10 +356,13 @@ def test_every_attack_with_every_goal(cell):
     assert (result.success == (gain > 0))[clear].all(), (gain, result.success)
     came = decide(answer(model, result.attempt), before)
     tie = np.abs(came) <= 20 * NEAR * size
-    assert ((result.margin > 0) == (came > 0))[~tie].all(), (came, result.margin)
-    assert (result.success == (result.margin > 0))[~tie].all()
+    known = ~np.isnan(result.margin)  # not where a search for the smallest ended outside
+    assert known[result.success].all() and (known.all() or cell.attack in SMALLEST)
+    told = known & ~tie
+    assert ((result.margin > 0) == (came > 0))[told].all(), (came, result.margin)
+    assert (result.success == (result.margin > 0))[told].all()
     if cell.goal not in ("AnyOf", "AllOf"):  # whose parts have margins of other sizes, all the same
-        np.testing.assert_allclose(result.margin, came, atol=1e-4 * size.max())
+        np.testing.assert_allclose(result.margin[known], came[known], atol=1e-4 * size.max())
     step = 255 if cell.dtype == "uint8" else 1
     rough = 1e-3 if cell.attack in LONG else 1e-4
     for name, other in (("batches", again), ("halves", None)):
@@ -427,7 +433,7 @@ def test_the_matrix_is_complete():
         for name in missing
         if isinstance(getattr(advex, name), type)
         and issubclass(getattr(advex, name), advex.Attack)
-        and name not in ("Attack",)
+        and name not in ("Attack", "SEA", "SegPGD")  # in attacks/test_segmentation
     }
     tried = {type(a_goal(name)).__name__ for name in GOALS}
     assert tried >= set(advex.goals.__all__) - {"Goal"}
