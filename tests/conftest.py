@@ -73,12 +73,6 @@ LONG_ON_JAX = {
     "test_an_attack_of_ones_own_that_asks_several_times",
     "test_random_layers_as_transforms_are_said_to_be_random",
     "test_fgsm_succeeds_exactly_where_the_formula_says",
-    "test_the_likeliest_one_is_the_class_itself",
-    "test_one_pixel_is_one_class",
-    "test_several_labels_together_are_near_the_optimum_and_never_below",
-    "test_leaving_the_k_likeliest_is_near_the_optimum_and_never_below",
-    "test_any_of_breaks_what_each_breaks_alone",
-    "test_a_search_for_the_smallest_ends_inside_its_limit",
 }
 
 # Of these, each of whose cases takes many seconds, ``make test`` has a covering part; the others

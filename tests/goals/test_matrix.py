@@ -54,9 +54,20 @@ ENTRIES = {
     "AutoAttack": advex.AutoAttack(),
     "Verdict": advex.Verdict(),
 }
-SMALLEST = (
-    "FAB DDN FMN ALMA PDGD PDPGD SigmaZero CarliniWagner ElasticNet DeepFool MinimumNorm AutoAttack"
-).split()
+SMALLEST = [
+    "FAB",
+    "DDN",
+    "FMN",
+    "ALMA",
+    "PDGD",
+    "PDPGD",
+    "SigmaZero",
+    "CarliniWagner",
+    "ElasticNet",
+    "DeepFool",
+    "MinimumNorm",
+    "AutoAttack",
+]
 LONG = ("MinimumNorm", "AutoAttack", "Verdict")  # thousands of steps on rows that hold
 
 
