@@ -54,7 +54,7 @@ ENTRIES = {
     "AutoAttack": advex.AutoAttack(),
     "Verdict": advex.Verdict(),
 }
-SMALLEST = [
+SMALLEST = {
     "FAB",
     "DDN",
     "FMN",
@@ -67,7 +67,7 @@ SMALLEST = [
     "DeepFool",
     "MinimumNorm",
     "AutoAttack",
-]
+}
 LONG = ("MinimumNorm", "AutoAttack", "Verdict")  # thousands of steps on rows that hold
 
 
