@@ -169,7 +169,18 @@ class Segmentation(Goal):
     def closed(self, answer: Array) -> Segmentation:
         made = replace(self, labels=answer.argmax(axis=-1).astype("int32"), ignore=None)
         object.__setattr__(made, "_asked", self.reading)  # it is told what it has been told
+        if answer.ndim == 3:
+            taken = (
+                f"The model answers with {answer.shape[1:]} for each input: taken for"
+                f" {answer.shape[1]} places with the scores of {answer.shape[2]} classes. If each"
+                " is a place, with one unit, give the map: advex.Segmentation(model(x) > 0.5)."
+            )
+            object.__setattr__(made, "_taken", (taken,))
         return made
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        return getattr(self, "_taken", ())
 
     def said(self, answer: Any) -> tuple[Array, Array]:
         prediction, confidence = Goal.said(self, answer)
