@@ -66,27 +66,8 @@ def attacked(call: Call, attack: Any, waves: list[Wave]) -> Result:
     call = call._replace(x=call.x.copy(), start=None if call.start is None else call.start.copy())
     classifier, x, grid = call.classifier, call.x, Grid(call.x.dtype, call.classifier.box)
     shapes = Shapes.of_call(len(x), x.shape[1:], call.batch_size, classifier.metered, call.multiple)
-    reading = "scores" if call.goal is None else call.goal.reading
-    sample = grid.working(x[:CHECKED])
-    forward = classifier.forward(sample, reading)
-    goal = call.goal and call.goal.check(len(x), forward.classes)
-    if goal is None and forward.head.places:
-        alone = all(size == 1 for size in forward.example[:-1])
-        raise InvalidInput(places("no goal", forward.example) if alone else NO_GOAL)
-    ways = forward.classes - 1 if goal is None else goal.branches(forward.classes)
-    waves = suitable(waves, goal)
-    if goal is not None:
-        waves = forked(waves, goal, ways)
-    ranks = [run.rank for wave in waves for run in wave.runs if run.rank is not None]
-    ranked = min(1 + max(ranks, default=-1), ways)
-    judge = Judge(classifier, grid, shapes.most, sample, call.multiple, reading)
-    waits = goal is None or goal.open
-    look = first_look(judge, classifier, x, None if waits else goal, ranked)
-    _demand_answers(look.before)
-    look, goal = _known(look, goal, ranked)
-    forward, own = look.judge.forward, waits
-    # By now the kind of scores is known, even for a black box or a changed model.
-    goal = goal.check(len(x), forward.classes).of(forward.head)
+    look, goal, waves, ranked = _begun(call, waves, grid, shapes)
+    forward, own = look.judge.forward, call.goal is None or call.goal.open
     notes = sentences.notes_before(look, classifier, goal, own)
     said = sentences.before(look, goal, own, call.budget, grid)
 
@@ -134,6 +115,35 @@ def attacked(call: Call, attack: Any, waves: list[Wave]) -> Result:
     for sentence in said:
         warnings.warn(sentence, ModelWarning, stacklevel=5)
     return _result(call, goal, ledger, word, grid, info)
+
+
+def _begun(
+    call: Call, waves: list[Wave], grid: Grid, shapes: Shapes
+) -> tuple[Look, Goal, list[Wave], int]:
+    """The first look at the clean inputs; the goal, about the model as it is; the waves that are
+    for it; and how many ways to it are wanted.
+    """
+    classifier, x, sample = call.classifier, call.x, grid.working(call.x[:CHECKED])
+    reading = "scores" if call.goal is None else call.goal.reading
+    forward = classifier.forward(sample, reading)
+    goal = call.goal and call.goal.check(len(x), forward.classes)
+    if goal is None and forward.head.places:
+        alone = all(size == 1 for size in forward.example[:-1])
+        raise InvalidInput(places("no goal", forward.example) if alone else NO_GOAL)
+    ways = forward.classes - 1 if goal is None else goal.branches(forward.classes)
+    waves = suitable(waves, goal)
+    if goal is not None:
+        waves = forked(waves, goal, ways)
+    ranks = [run.rank for wave in waves for run in wave.runs if run.rank is not None]
+    ranked = min(1 + max(ranks, default=-1), ways)
+    judge = Judge(classifier, grid, shapes.most, sample, call.multiple, reading)
+    waits = goal is None or goal.open
+    look = first_look(judge, classifier, x, None if waits else goal, ranked)
+    _demand_answers(look.before)
+    look, goal = _known(look, goal, ranked)
+    forward = look.judge.forward
+    # By now the kind of scores is known, even for a black box or a changed model.
+    return look, goal.check(len(x), forward.classes).of(forward.head), waves, ranked
 
 
 def _known(look: Look, goal: Goal | None, ranked: int) -> tuple[Look, Goal]:
