@@ -154,7 +154,11 @@ def smallest_by_advex(model: Any, x: Array, labels: Array) -> list[list[str]]:
     import advex
 
     goal = advex.Segmentation(labels, share=SHARE, ignore=255)
-    attacks = {"FMN": advex.FMN(steps=STEPS_MINIMUM), "PDPGD": advex.PDPGD(steps=STEPS_MINIMUM)}
+    attacks = {
+        f"FMN-{STEPS_MINIMUM}": advex.FMN(steps=STEPS_MINIMUM),
+        f"PDPGD-{STEPS_MINIMUM}": advex.PDPGD(steps=STEPS_MINIMUM),
+        "MinimumNorm": advex.MinimumNorm(),
+    }
     lines = []
     for name, attack in attacks.items():
         start = now()
@@ -162,7 +166,7 @@ def smallest_by_advex(model: Any, x: Array, labels: Array) -> list[list[str]]:
         seconds = (now() - start).wall
         # Where it failed, result.x is the image, and the judge says so.
         answer = judged(model, x, labels, result.x)
-        lines.append(smallest_line(f"advex {name}-{STEPS_MINIMUM}", answer["distances"], seconds))
+        lines.append(smallest_line(f"advex {name}", answer["distances"], seconds))
     return lines
 
 
@@ -171,14 +175,18 @@ def fixed_by_advex(model: Any, x: Array, labels: Array) -> list[list[str]]:
     import advex
 
     goal = advex.Segmentation(labels, share=1.0, ignore=255)
-    attacks = {"SegPGD": advex.SegPGD(), "SEA": advex.SEA()}
+    attacks = {
+        "PGD-300": advex.PGD(steps=300),
+        "SegPGD-300": advex.SegPGD(steps=300),
+        "SEA": advex.SEA(),
+    }
     lines = []
     for level in LEVELS:
         for name, attack in attacks.items():
             start = now()
             result = attack(model, x, goal, advex.Linf(level / 255), until="end")
             seconds = (now() - start).wall
-            answer = within(judged(model, x, labels, result.x), level)
+            answer = within(judged(model, x, labels, result.attempt), level)
             lines.append(fixed_line(f"advex {name}", level, "", "", answer, seconds))
     return lines
 
