@@ -215,3 +215,55 @@ def test_notes_are_merged_by_what_the_attack_says():
     assert ledger.notes["order"].tolist() == [3, 0, 4]
     told(0, [9.0, 9.0, 9.0], [1.0, 1.0, 1.0], [0, 0, 0])  # the attack begins anew
     assert ledger.notes["gap"].tolist() == [9, 0, 9] and ledger.notes["best"].tolist() == [1, 0, 1]
+
+
+def test_how_far_a_row_came_is_what_the_last_of_its_runs_says():
+    """Of runs side by side the later one, whenever it ends; of waves the later wave."""
+    ledger = a_ledger(2)
+    ledger.clean(np.zeros(2, bool), np.zeros((2, 2), "int32"))
+    ledger.open(a_wave(2))
+    both, ended = jobs((0, 0), (0, 1), (1, 1)), np.array([False, True, True])
+    ledger.record(both, outcome(3, margin=[-1.0, -2.0, -3.0]), ended)
+    assert ledger.attempts[:, 0].tolist() == [-2, -3] and ledger.margin.tolist() == [-2, -3]
+    ledger.record(both.of(slice(1)), outcome(1, margin=[-9.0]), np.array([True]))
+    assert ledger.attempts[0, 0] == -2 and ledger.margin[0] == -2
+    ledger.open(a_wave(1))
+    ledger.record(jobs((0, 0)), outcome(1, margin=[-7.0]), np.array([True]))
+    assert ledger.attempts[0, 0] == -1 and ledger.margin[0] == -7 and ledger.tried.all()
+
+
+def test_rows_with_a_success_or_nan_keep_no_last_point():
+    ledger = a_ledger(3)
+    ledger.clean(np.zeros(3, bool), np.zeros((3, 1), "int32"))
+    ledger.open(a_wave(1))
+    said = outcome(3, found=[True, False, False], nan=[False, True, False])
+    ledger.record(jobs((0, 0), (1, 0), (2, 0)), said, np.ones(3, bool))
+    assert ledger.tried.tolist() == [False, False, True]
+
+
+def test_of_all_points_the_strongest_is_kept_and_a_success_before_any_other():
+    ledger = Ledger(np.zeros((3, 1), "float32"), "strongest", lambda p, rows: p, leaves=False)
+    ledger.clean(np.array([False, False, True]), np.zeros((3, 1), "int32"))
+
+    def wave(found, size):
+        assert ledger.open(a_wave(1)).row.tolist() == [0, 1, 2]  # no row leaves, nor a clean one
+        said = outcome(3, found=found, size=size)
+        ledger.record(jobs((0, 0), (1, 0), (2, 0)), said, np.ones(3, bool))
+        return ledger.size.tolist()
+
+    assert wave([False, False, False], [-1.0, -1.0, -1.0]) == [-1, -1, -1]
+    assert not ledger.points.any() and ledger.found.tolist() == [False, False, True]
+    assert wave([True, False, False], [2.0, -2.0, 0.0]) == [2, -2, -1]  # a success counts more
+    assert wave([False, True, True], [-9.0, -3.0, 1.0]) == [2, -3, 1]
+    assert wave([True, True, True], [1.0, -1.0, 2.0]) == [1, -3, 1]
+    assert ledger.found.all() and ledger.points[:, 0].tolist() == [1, 2, 3]
+    assert ledger.attempts[:, 0].tolist() == [1, 2, 3]
+
+
+def test_the_strongest_until_a_success_leaves_then():
+    ledger = Ledger(np.zeros((2, 1), "float32"), "strongest", lambda points, rows: points)
+    ledger.clean(np.zeros(2, bool), np.zeros((2, 1), "int32"))
+    ledger.open(a_wave(1))
+    said = outcome(2, found=[True, False], size=[-1.0, 3.0])
+    ledger.record(jobs((0, 0), (1, 0)), said, np.ones(2, bool))
+    assert ledger.open(a_wave(1)).row.tolist() == [1]
