@@ -1,5 +1,7 @@
 """``mask=``: what may not change stays bit for bit, in every attack, norm and dtype."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import pytest
 
@@ -113,3 +115,28 @@ def test_masks_that_cannot_be(mask, said):
 def test_budgets_say_that_they_have_a_mask():
     assert repr(advex.Linf(8 / 255, mask=MASK)) == "Linf(8/255, mask=...)"
     assert repr(advex.L2(mask=MASK)) == "L2(mask=...)"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Everywhere(advex.Attack):
+    """Moves every element, whatever it is told."""
+
+    steps: int = 2
+
+    def init(self, problem):
+        return problem.x0, ()
+
+    def step(self, problem, x, memory):
+        return problem.x0 + 0.1, memory
+
+
+def test_an_attack_that_moves_what_it_may_not_move_shows_nothing_to_the_model():
+    """The model fires where the first feature moves, which the mask forbids."""
+    model = advex.testing.linear_model([[-10.0, 10.0], [0, 0], [0, 0]], [5.1, 0.0])
+    x, mask = np.full((3, 3), 0.25, "float32"), np.array([False, True, True])
+    free = Everywhere()(model, x, [0, 0, 0], advex.Linf(0.1))
+    held = Everywhere()(model, x, [0, 0, 0], advex.Linf(0.1, mask=mask))
+    assert free.success.all()
+    assert not held.success.any() and not held.info["fragile"]
+    np.testing.assert_allclose(held.margin, held.margin_before, atol=1e-6)
+    np.testing.assert_allclose(held.attempt[:, 1:], 0.35, atol=1e-6)
