@@ -144,6 +144,7 @@ def _known(look: Look, goal: Goal | None, ranked: int) -> tuple[Look, Goal]:
     if goal is None:
         goal, ranked = Untargeted(look.before["prediction"]), 0
     else:
+        goal.suit(look.judge.layout.shapes)
         goal = goal.closed(look.judge.layout.shaped(logits))
     told = look.judge.about(logits, goal.check(len(logits), None), ranked)
     if isinstance(goal, Untargeted):
@@ -191,6 +192,8 @@ def _nothing(call: Call, attack: Any) -> Result:
         "fragile": [],
         "invalid": [],
         "suspicious": [],
+        "clean_wrong": 0,
+        "until": call.until,
         "checks": {"queries": 0},
         "stages": [],
     }

@@ -339,12 +339,33 @@ def _checked(goal: Any, whose: str) -> Goal:
     """A goal; labels are ``Untargeted``."""
     if isinstance(goal, Goal):
         return goal
+    if isinstance(goal, list | tuple) and any(isinstance(each, Goal) for each in goal):
+        raise InvalidType(
+            f"{whose} takes goals one by one, not in a {type(goal).__name__}: put a star before it,"
+            " AnyOf(*goals)"
+        )
+    demand_made(goal)
     if goal is None or isinstance(goal, str | bytes | type):
         raise InvalidType(
             f"{whose} needs goals or labels, such as advex.Untargeted(labels); received"
             f" {shown(goal)}"
         )
     return Untargeted(goal)
+
+
+def demand_made(goal: Any) -> None:
+    """Raise if this is a class of goals in place of a goal, or labels of several outputs."""
+    if isinstance(goal, type) and issubclass(goal, Goal):
+        raise InvalidType(
+            f"the goal is the class {goal.__name__}: make one of it, {goal.__name__}(...)"
+        )
+    if isinstance(goal, dict) and goal:
+        each = ", ".join(f"advex.Output({shown(name)}, labels[{shown(name)}])" for name in goal)
+        raise InvalidType(
+            "labels of several outputs, a dict, are a goal for each output:"
+            f" {each if len(goal) == 1 else f'advex.AnyOf({each})'}; numbers are"
+            " advex.Regression(values, off=0.5) within"
+        )
 
 
 def _parts(goal: Goal) -> tuple[tuple[str | int | None, str], ...]:

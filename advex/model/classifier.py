@@ -139,13 +139,11 @@ class Classifier(Model):
     def forward(self, sample: Array, reading: Reading = "scores") -> Forward:
         reading = self._resolved(sample, reading)
 
-        def make() -> Forward:
-            forward = self._fresh(sample, reading)
-            if reading != "raw" and isinstance(reading, str):
-                self._check_names(forward.classes)
-            return forward
-
-        return self.compiled(("forward", self.output, reading), make)  # type: ignore[return-value]
+        key = "forward", self.output, reading
+        forward: Any = self.compiled(key, lambda: self._fresh(sample, reading))
+        if isinstance(reading, str) and reading != "raw" and isinstance(forward.classes, int):
+            self._check_names(forward.classes)
+        return forward
 
     def judge(self, sample: Array, reading: Reading = "scores") -> Callable[[Tensor], Any]:
         return _backend.immediate(self.forward(sample, reading).exact)
