@@ -83,7 +83,8 @@ class Classifier(Model):
         self.output = output
         if output is not None and self._symbol is None and getattr(model, "outputs", None):
             outputs.place(getattr(model, "_outputs_struct", model.outputs), output, model)
-        if self.known_classes is not None:
+        one = self.names is not None and len(self.names) == 1  # unit: a label, or two classes
+        if self.known_classes is not None and not (one and self.known_classes == 2):
             self._check_names(self.known_classes)
 
     @classmethod
@@ -114,7 +115,9 @@ class Classifier(Model):
                 f"the goal is about the output {shown(output)}, and the classifier has chosen"
                 f" another, output={shown(self.output)}: leave that out"
             )
-        return Classifier(self.model, self.box, self.preprocess, self.names, output)
+        made = Classifier(self.model, self.box, self.preprocess, None, output)
+        made.names = self.names  # counted where the goal is about classes: a number has none
+        return made
 
     @property
     def _symbol(self) -> Any:

@@ -1,5 +1,6 @@
 """Goals as a user types them: what is wrong with one is said, with the way to what works."""
 
+import functools
 import warnings
 from dataclasses import dataclass
 
@@ -79,10 +80,19 @@ def test_labels_of_several_outputs():
     assert found.matrix.shape == (1, 4)
 
 
+def test_what_a_goal_is_made_of():
+    refused(lambda labels: labels, classes(), "goal(labels)")
+    refused(functools.partial(advex.TopK, k=2), classes(), "goal(labels)")
+    goals = {"age": advex.Regression(off=0.1), "sex": advex.Targeted(1)}
+    refused(goals, heads(), "advex.AnyOf(advex.Output('age', goals['age']), advex.Output('sex'")
+    refused(np.full(4, 0.5), classes(1), "advex.Regression(labels, off=0.5)")
+
+
 def test_a_list_of_goals():
     goals = [advex.Targeted(1), advex.Targeted(2)]
     with pytest.raises(InvalidType, match=r"AnyOf\(\*goals\)"):
         advex.AnyOf(goals)
+    refused(goals, classes(), "advex.AnyOf(*goals)", "advex.AllOf(*goals)")
     assert len(advex.AnyOf(*goals).goals) == 2
 
 
@@ -115,6 +125,16 @@ def test_names_are_counted_for_each_classifier():
     model = maps()
     ATTACK(model, X, advex.Segmentation(), BUDGET)
     refused(advex.Segmentation(), advex.Classifier(model, classes=["a", "b"]), "2 names")
+
+
+def test_names_are_of_labels_and_classes():
+    one, model = classes(1), heads()
+    assert len(ATTACK(advex.Classifier(one, classes=["cat"]), X, advex.MultiLabel(), BUDGET)) == 4
+    refused(np.zeros(4, int), advex.Classifier(one, classes=["cat"]), "1 names")
+    named = advex.Classifier(model, classes=["a", "b", "c"])
+    number = ATTACK(named, X, advex.Output("age", advex.Regression(off=0.1)), BUDGET)
+    assert len(number) == 4
+    refused(advex.Output("sex", np.zeros(4, int)), named, "3 names")
 
 
 def test_no_inputs_say_as_much_as_others():
