@@ -148,11 +148,11 @@ class Goal(Settings):
 
     def _demand_one_each(self, margin: Any) -> None:
         shape, kind = getattr(margin, "shape", None), str(getattr(margin, "dtype", "no dtype"))
-        if shape is None or len(shape) != 1 or "float" not in kind:
+        if shape is None or len(shape) != 1 or "float32" not in kind:
             told = type(margin).__name__ if shape is None else f"shape {tuple(shape)}, {kind}"
             raise InvalidInput(
                 f"{type(self).__name__}.margin must return one number for each example, shape"
-                f" (batch,) of floats, above 0 where the goal is reached; it returned {told}"
+                f" (batch,) of float32, above 0 where the goal is reached; it returned {told}"
             )
 
     def probabilities(self, logits: Tensor) -> Tensor:
@@ -189,6 +189,11 @@ class Goal(Settings):
         ``classes`` is None as long as only the model itself, not yet called, could tell their
         number.
         """
+        if tensors := [name for name, value in vars(self).items() if ops.is_tensor(value)]:
+            name = f"{type(self).__name__}.{tensors[0]}"
+            raise InvalidType(
+                f"{name} is a tensor: entries for the examples are a NumPy array, np.asarray(...)"
+            )
         tidy = {
             name: tidied(f"{type(self).__name__}.{name}", values)
             for name, values in self.rows().items()

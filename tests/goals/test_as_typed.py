@@ -10,6 +10,7 @@ import pytest
 from keras import ops
 
 import advex
+from advex.cli.main import main
 from advex.errors import AdvexWarning, InvalidInput, InvalidType
 
 BUDGET, ATTACK = advex.Linf(0.05), advex.PGD(steps=2)
@@ -178,7 +179,20 @@ class Misread(First):
     reads = "logits"
 
 
-@pytest.mark.parametrize("goal", [Column(), Whether(), Mean()])
+class Half(First):
+    def margin(self, logits):
+        return ops.cast(logits[:, 0], "float16")
+
+
+@dataclass(frozen=True, eq=False)
+class Beyond(advex.Goal):
+    limits: object
+
+    def margin(self, logits):
+        return logits[:, 0] - self.limits
+
+
+@pytest.mark.parametrize("goal", [Column(), Whether(), Mean(), Half()])
 def test_a_margin_is_one_number_for_each_example(goal):
     refused(goal, classes(), f"{type(goal).__name__}.margin", "one number for each example")
 
@@ -187,6 +201,9 @@ def test_a_goal_of_ones_own_is_a_dataclass():
     refused(Plain(), classes(), "@dataclass(frozen=True, eq=False) above class Plain")
     refused(Misread(), classes(), "'scores', 'labels' or 'raw'")
     assert len(ATTACK(classes(), X, First(), BUDGET)) == 4
+    limits = ops.zeros(4)
+    refused(Beyond(limits), classes(), "Beyond.limits is a tensor", "np.asarray(...)")
+    assert len(ATTACK(classes(), X, Beyond(np.asarray(limits)), BUDGET)) == 4
 
 
 def test_the_goal_of_an_evaluation_is_called_with_arrays():
@@ -194,3 +211,15 @@ def test_the_goal_of_an_evaluation_is_called_with_arrays():
         advex.evaluate(
             classes(), (X, np.zeros(4)), ATTACK, BUDGET, goal=lambda y: y.there, progress=False
         )
+
+
+def test_the_command_line_speaks_of_its_own_options(tmp_path, capsys):
+    model = classes(1)
+    model.save(tmp_path / "model.keras")
+    values = model.predict(X, verbose=0)[:, 0]
+    np.savez(tmp_path / "data.npz", x=X, labels=values)
+    call = ["evaluate", "--model", str(tmp_path / "model.keras"), "--attack", "fgsm"]
+    call += ["--data", str(tmp_path / "data.npz"), "--epsilon", "0.05"]
+    assert main(call) == 2
+    assert "--goal regression --off 0.5" in capsys.readouterr().err
+    assert main([*call, "--goal", "regression", "--off", "0.5"]) == 0
