@@ -72,7 +72,7 @@ def attacked(call: Call, attack: Any, waves: list[Wave]) -> Result:
     goal = call.goal and call.goal.check(len(x), forward.classes)
     if goal is None and forward.head.places:
         alone = all(size == 1 for size in forward.example[:-1])
-        raise InvalidInput(places("no goal", forward.example) if alone else NO_GOAL)
+        raise InvalidInput(places("a call without a goal", forward.example) if alone else NO_GOAL)
     ways = forward.classes - 1 if goal is None else goal.branches(forward.classes)
     waves = suitable(waves, goal)
     if goal is not None:
@@ -80,11 +80,11 @@ def attacked(call: Call, attack: Any, waves: list[Wave]) -> Result:
     ranks = [run.rank for wave in waves for run in wave.runs if run.rank is not None]
     ranked = min(1 + max(ranks, default=-1), ways)
     judge = Judge(classifier, grid, shapes.most, sample, call.multiple, reading)
-    waits = goal is None or goal.open
+    waits, own = goal is None or goal.open, goal is None or goal.about_own
     look = first_look(judge, classifier, x, None if waits else goal, ranked)
     _demand_answers(look.before)
     look, goal = _known(look, goal, ranked)
-    forward, own = look.judge.forward, waits
+    forward = look.judge.forward
     # By now the kind of scores is known, even for a black box or a changed model.
     goal = goal.check(len(x), forward.classes).of(forward.head)
     notes = sentences.notes_before(look, classifier, goal, own)

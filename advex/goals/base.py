@@ -215,6 +215,11 @@ class Goal(Settings):
         """Whether it waits for the model's own answer, see ``closed``."""
         return False
 
+    @property
+    def about_own(self) -> bool:
+        """Whether that answer, right or wrong, is what is attacked."""
+        return self.open
+
     def closed(self, answer: Any) -> Goal:
         """This goal about the model's own answer to the clean examples, arrays (n, ...)."""
         return self

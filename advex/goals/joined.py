@@ -98,6 +98,10 @@ class Output(Goal):
     def open(self) -> bool:
         return bool(self.goal.open)
 
+    @property
+    def about_own(self) -> bool:
+        return bool(self.goal.about_own)
+
     def closed(self, answer: Any) -> Goal:
         return self._with(self.goal.closed(self._of(answer)))
 
@@ -185,6 +189,10 @@ class _Joined(Goal):
     @property
     def open(self) -> bool:
         return any(goal.open for goal in self.goals)
+
+    @property
+    def about_own(self) -> bool:
+        return any(goal.about_own for goal in self.goals)
 
     def closed(self, answer: Any) -> Goal:
         return self._with(

@@ -83,9 +83,11 @@ class Classifier(Model):
         self.output = output
         if output is not None and self._symbol is None and getattr(model, "outputs", None):
             outputs.place(getattr(model, "_outputs_struct", model.outputs), output, model)
-        one = self.names is not None and len(self.names) == 1  # unit: a label, or two classes
-        if self.known_classes is not None and not (one and self.known_classes == 2):
-            self._check_names(self.known_classes)
+        count = self.known_classes
+        if self._one_unit and self.names is not None:
+            count = min(len(self.names), 2)  # a label, or two classes
+        if count is not None:
+            self._check_names(count)
 
     @classmethod
     def of(cls, model: Any) -> Model:
@@ -129,6 +131,11 @@ class Classifier(Model):
             return symbols[0]
         structure = getattr(self.model, "_outputs_struct", symbols)
         return symbols[outputs.place(structure, self.output, self.model)]
+
+    @property
+    def _one_unit(self) -> bool:
+        symbol = self._symbol
+        return symbol is not None and (len(symbol.shape) == 1 or tuple(symbol.shape[1:]) == (1,))
 
     @property
     def known_classes(self) -> int | None:

@@ -60,6 +60,35 @@ def test_the_model_is_looked_at_before_it_is_asked_for_its_own_answer():
     refused(advex.MultiLabel(), maps(), "model answers with (4, 4, 3)")
 
 
+def test_labels_without_an_axis():
+    one, five = classes(1), classes(5)
+    with pytest.raises(InvalidInput, match=r"np\.asarray\(labels\)\[:, None\]"):
+        advex.MultiLabel(np.zeros(4, int))
+    assert len(ATTACK(one, X, advex.MultiLabel(np.asarray([0, 1, 0, 1])[:, None]), BUDGET)) == 4
+    assert (
+        len(ATTACK(five, X[:1], advex.MultiLabel(np.asarray([0, 1, 0, 1, 1])[None]), BUDGET)) == 1
+    )
+
+
+def test_one_place_is_none():
+    small = network(keras.layers.GlobalAveragePooling2D(keepdims=True), keras.layers.Dense(3))
+    refused(advex.MultiLabel(), small, "keras.layers.Reshape((3,))")
+    refused(None, small, "a call without a goal is one class for each example")
+    flat = keras.Sequential([keras.Input(X.shape[1:]), small, keras.layers.Reshape((3,))])
+    assert len(ATTACK(flat, X, advex.MultiLabel(), BUDGET)) == 4
+
+
+@pytest.mark.parametrize(("side", "said"), [("off", True), ("above", False)])
+def test_a_limit_is_not_about_the_models_own_answer(side, said):
+    limit = advex.Regression(**{side: 0.1})
+    for goal, model in (
+        (limit, classes(1)),
+        (advex.AllOf(advex.Output("age", limit), advex.Output("sex", np.zeros(4, int))), heads()),
+    ):
+        notes = ATTACK(model, X, goal, BUDGET).info["notes"]
+        assert any("own answers" in note for note in notes) == said
+
+
 def test_labels_of_several_outputs():
     sex = np.zeros(4, int)
     refused({"sex": sex}, heads(), "advex.Output('sex', labels['sex'])")
@@ -132,6 +161,11 @@ def test_names_are_of_labels_and_classes():
     one, model = classes(1), heads()
     assert len(ATTACK(advex.Classifier(one, classes=["cat"]), X, advex.MultiLabel(), BUDGET)) == 4
     refused(np.zeros(4, int), advex.Classifier(one, classes=["cat"]), "1 names")
+    for names in (["a", "b", "c"], []):
+        with pytest.raises(InvalidInput):
+            advex.Classifier(one, classes=names)
+    with pytest.raises(InvalidInput, match="1 names"):
+        advex.Classifier(classes(2), classes=["cat"])
     named = advex.Classifier(model, classes=["a", "b", "c"])
     number = ATTACK(named, X, advex.Output("age", advex.Regression(off=0.1)), BUDGET)
     assert len(number) == 4
