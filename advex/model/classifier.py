@@ -85,7 +85,7 @@ class Classifier(Model):
             outputs.place(getattr(model, "_outputs_struct", model.outputs), output, model)
         count = self.known_classes
         if self._one_unit and self.names is not None:
-            count = min(len(self.names), 2)  # a label, or two classes
+            count = 1 if len(self.names) == 1 else 2  # a label, or two classes
         if count is not None:
             self._check_names(count)
 
