@@ -51,12 +51,13 @@ def _spread(columns: dict[str, Any]) -> dict[str, Array]:
     return made
 
 
-def write_csv(path: Path, rows: Sequence[dict[str, Any]], overwrite: bool) -> None:
-    """A file with a line for each row; whole or absent."""
+def write_csv(
+    path: Path, names: Sequence[str], rows: Sequence[dict[str, Any]], overwrite: bool
+) -> None:
+    """A file with a line for each row below one of names; whole or absent."""
     text = io.StringIO(newline="")
-    if rows:
-        writer = csv.DictWriter(text, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
+    writer = csv.DictWriter(text, list(rows[0]) if rows else names)
+    writer.writeheader()
+    writer.writerows(rows)
     with replacing(path, overwrite=overwrite) as handle:
         handle.write(text.getvalue().encode())

@@ -248,7 +248,11 @@ class Result:
         """One dict for each row: its number, what became of it, what the model says, and what it
         cost. Several labels are lists, several outputs a column each; maps are left out.
         """
-        columns = {
+        return listed(self._columns, len(self))
+
+    @property
+    def _columns(self) -> dict[str, Any]:
+        return {
             "row": np.arange(len(self)),
             "status": self.status,
             "success": self.success,
@@ -263,7 +267,6 @@ class Result:
             "queries": self.queries,
             "broken_by": self.broken_by,
         }
-        return listed(columns, len(self))
 
     def to_pandas(self) -> Any:
         """``rows`` as a pandas frame, the row's number its index.
@@ -276,7 +279,8 @@ class Result:
         except ImportError:
             raise ImportError("frames are made by pandas: pip install pandas") from None
         rows = self.rows()
-        return pandas.DataFrame(rows).set_index("row") if rows else pandas.DataFrame()
+        names = None if rows else list(self._columns)
+        return pandas.DataFrame(rows, columns=names).set_index("row")
 
     def to_csv(self, path: str | Path, overwrite: bool = False) -> Path:
         """Write ``rows`` as a file of comma-separated values; it is whole or absent.
@@ -287,7 +291,7 @@ class Result:
         switch("overwrite", overwrite)
         if not isinstance(path, str | os.PathLike):
             raise InvalidType(f"path must be the name of a file; received {shown(path)}")
-        write_csv(Path(path), self.rows(), overwrite)
+        write_csv(Path(path), list(self._columns), self.rows(), overwrite)
         return Path(path)
 
     @helpful

@@ -88,6 +88,11 @@ class AutoAttack(Composite):
 
     def check(self, goal: Goal | None, budget: Budget) -> None:
         super().check(goal, budget)
+        if goal is not None and not hasattr(goal, "labels") and self.version != "rand":
+            raise InvalidInput(
+                f"AutoAttack tries one class after another, and {type(goal).__name__} has no"
+                " labels: advex.Verdict() is an ensemble that takes every goal"
+            )
         members(self.version, budget).check(goal, budget)
 
     def plan(self, budget: Budget | None = None) -> list[Wave]:

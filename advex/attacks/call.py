@@ -22,7 +22,7 @@ from advex.driver.call import Call, attacked
 from advex.driver.plan import Wave
 from advex.driver.progress import Progress
 from advex.errors import AttackError, GradientUnavailable, InvalidInput, InvalidType
-from advex.goals import Goal, Output, Untargeted, axes_of
+from advex.goals import Goal, Output, Untargeted, axes_of, demand_made
 from advex.goals.base import TREE
 from advex.model.classifier import Classifier
 from advex.model.protocol import Model
@@ -196,6 +196,7 @@ def checked_call(attack: Any, model: Any, x: Any, goal: Any, budget: Any, seed: 
         )
     attack.check_settings()
     if goal is not None and not isinstance(goal, Goal):
+        demand_made(goal)
         goal = _labelled(goal, classifier, x)
     if isinstance(goal, Output):  # as if the model had no other
         classifier, goal = classifier.only(goal.name), goal.goal

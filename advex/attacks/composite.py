@@ -107,7 +107,13 @@ class EveryTarget(Wrapper):
     def check(self, goal: Goal | None, budget: Budget) -> None:
         super().check(goal, budget)
         if goal is not None and not hasattr(goal, "labels"):
-            raise InvalidInput(f"EveryTarget needs true labels; {type(goal).__name__} has none")
+            raise InvalidInput(
+                f"EveryTarget needs true labels; {type(goal).__name__} has none: use the attack"
+                " alone, which is sent along each way to such a goal"
+                if goal.forks
+                else f"EveryTarget needs true labels; {type(goal).__name__} has none: use the"
+                " attack alone"
+            )
 
     def plan(self, budget: Budget | None = None) -> list[Wave]:
         inner = self.attack.plan(budget)

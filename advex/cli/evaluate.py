@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import functools
 import math
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -171,20 +172,21 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
             " class for each; --data FILE.npz"
         )
     data = data_of(options.data, classifier, options.count)
-    found = advex.evaluate(
-        classifier,
-        data,
-        attacks,
-        budget,
-        run=options.run,
-        seed=options.seed,
-        batch_size=options.batch_size,
-        keep=options.keep,
-        goal=goal,
-        diagnose=not options.no_doctor,
-        engine="local" if options.workers is None else "ray",
-        workers=options.workers or 1,
-    )
+    with _flags():
+        found = advex.evaluate(
+            classifier,
+            data,
+            attacks,
+            budget,
+            run=options.run,
+            seed=options.seed,
+            batch_size=options.batch_size,
+            keep=options.keep,
+            goal=goal,
+            diagnose=not options.no_doctor,
+            engine="local" if options.workers is None else "ray",
+            workers=options.workers or 1,
+        )
     unread = getattr(data, "unread", {})
     for reason in unread.values():
         print(f"advex: left out {printable(reason)}", file=sys.stderr)
@@ -203,6 +205,20 @@ def show(outcome: dict[str, Any]) -> None:
     summarise(screen, outcome["evaluation"])
     if file:
         say(screen, f"Kept in {file}. As a page: advex report {file} --out report.html")
+
+
+@contextlib.contextmanager
+def _flags() -> Iterator[None]:
+    """Say with options of the command line what an error says about ``evaluate``'s ``goal``."""
+    try:
+        yield
+    except InvalidInput as problem:
+        text, mark, hint = str(problem).partition("; for evaluate: ")
+        name = next((name for name, kind in GOALS.items() if kind in hint), None)
+        if not mark or name is None:
+            raise
+        more = " --off 0.5" if name == "regression" else ""
+        raise InvalidInput(f"{text}; here that is --goal {name}{more}") from None
 
 
 def _attacks(options: argparse.Namespace) -> list[Attack] | None:

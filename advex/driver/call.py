@@ -67,7 +67,7 @@ def attacked(call: Call, attack: Any, waves: list[Wave]) -> Result:
     classifier, x, grid = call.classifier, call.x, Grid(call.x.dtype, call.classifier.box)
     shapes = Shapes.of_call(len(x), x.shape[1:], call.batch_size, classifier.metered, call.multiple)
     look, goal, waves, ranked = _begun(call, waves, grid, shapes)
-    forward, own = look.judge.forward, call.goal is None or call.goal.open
+    forward, own = look.judge.forward, call.goal is None or call.goal.about_own
     notes = sentences.notes_before(look, classifier, goal, own)
     said = sentences.before(look, goal, own, call.budget, grid)
 
@@ -129,7 +129,7 @@ def _begun(
     goal = call.goal and call.goal.check(len(x), forward.classes)
     if goal is None and forward.head.places:
         alone = all(size == 1 for size in forward.example[:-1])
-        raise InvalidInput(places("no goal", forward.example) if alone else NO_GOAL)
+        raise InvalidInput(places("a call without a goal", forward.example) if alone else NO_GOAL)
     ways = forward.classes - 1 if goal is None else goal.branches(forward.classes)
     waves = suitable(waves, goal)
     if goal is not None:
@@ -154,6 +154,7 @@ def _known(look: Look, goal: Goal | None, ranked: int) -> tuple[Look, Goal]:
     if goal is None:
         goal, ranked = Untargeted(look.before["prediction"]), 0
     else:
+        goal.suit(look.judge.layout.shapes)
         goal = goal.closed(look.judge.layout.shaped(logits))
     told = look.judge.about(logits, goal.check(len(logits), None), ranked)
     if isinstance(goal, Untargeted):
@@ -201,6 +202,8 @@ def _nothing(call: Call, attack: Any) -> Result:
         "fragile": [],
         "invalid": [],
         "suspicious": [],
+        "clean_wrong": 0,
+        "until": call.until,
         "checks": {"queries": 0},
         "stages": [],
     }

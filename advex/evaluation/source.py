@@ -15,6 +15,7 @@ import numpy as np
 
 from advex import _backend
 from advex._arrays import Array
+from advex._settings import shown
 from advex.errors import InvalidInput, InvalidType
 
 COPIED = 2**30
@@ -190,8 +191,23 @@ def _array(name: str, values: Any) -> Array:
     except (TypeError, ValueError, AttributeError):
         made = np.asarray(None)
     if made.dtype.kind not in "fiubV":
-        raise InvalidType(f"{name} must be an array of numbers; received {_described(values)}")
+        several = isinstance(values, dict) and name.startswith("labels") and len(values) > 1
+        raise InvalidType(
+            f"{name} must be an array of numbers; received {_described(values)}"
+            f"{_columns(values) if several else ''}"
+        )
     return made
+
+
+def _columns(labels: Any) -> str:
+    """How labels of several outputs become one array: the end of the error's sentence."""
+    first, *_, last = labels
+    return (
+        f": a number for each output is a column of one, labels = np.stack(list(labels.values()),"
+        f" 1), and goal=lambda y: advex.AnyOf(advex.Output({shown(first)}, y[:, 0]),"
+        f" advex.Output({shown(last)}, y[:, {len(labels) - 1}])); numbers are"
+        " advex.Regression(y[:, 0], off=0.5) within"
+    )
 
 
 def _kept(values: Array) -> Array:

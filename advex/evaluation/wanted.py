@@ -62,7 +62,7 @@ def wanted(make: Make, labels: Any, classifier: Model) -> Wanted:
     """The goal of a block with these labels."""
     if make is None:
         return Wanted(_one_class(labels), classifier)
-    with blaming("goal"):
+    with blaming("goal", "It is called with the labels of a block, a NumPy array"):
         goal = make(labels)
     if not isinstance(goal, Goal):
         raise InvalidType(

@@ -13,6 +13,7 @@ from advex.goals.classes import log_odds as log_odds
 from advex.goals.classes import others as others
 from advex.goals.classes import picked as picked
 from advex.goals.joined import AllOf, AnyOf, Output
+from advex.goals.joined import demand_made as demand_made
 from advex.goals.labels import axes_of as axes_of
 from advex.goals.labels import class_numbers as class_numbers
 from advex.goals.regression import Regression

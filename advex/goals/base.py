@@ -13,7 +13,7 @@ from keras import ops, tree
 
 from advex import _backend
 from advex._arrays import Array, Tensor
-from advex._settings import Settings
+from advex._settings import Settings, shown
 from advex.errors import InvalidInput, InvalidType, blaming
 
 FRAGILE = 1e-6
@@ -33,6 +33,7 @@ one of these; the goal receives a dict of ``part_name``.
 """
 
 
+READS = ("scores", "labels", "raw")
 TREE = " tree"
 """Of a reading: where the model has several outputs, all of them, as the model gives them."""
 
@@ -142,7 +143,17 @@ class Goal(Settings):
         """
         with blaming(f"{type(self).__name__}.margin"):
             margin = self.margin(logits)
+        self._demand_one_each(margin)
         return margin > slack * FRAGILE * largest(logits)
+
+    def _demand_one_each(self, margin: Any) -> None:
+        shape, kind = getattr(margin, "shape", None), str(getattr(margin, "dtype", "no dtype"))
+        if shape is None or len(shape) != 1 or "float32" not in kind:
+            told = type(margin).__name__ if shape is None else f"shape {tuple(shape)}, {kind}"
+            raise InvalidInput(
+                f"{type(self).__name__}.margin must return one number for each example, shape"
+                f" (batch,) of float32, above 0 where the goal is reached; it returned {told}"
+            )
 
     def probabilities(self, logits: Tensor) -> Tensor:
         """What the model itself calls the probability of each class, along the last axis: softmax
@@ -155,6 +166,11 @@ class Goal(Settings):
     @property
     def reading(self) -> Reading:
         """How this goal wants to be told what the model answers."""
+        if self.reads not in READS:
+            raise InvalidInput(
+                f"{type(self).__name__}.reads must be 'scores', 'labels' or 'raw'; received"
+                f" {shown(self.reads)}"
+            )
         return self.reads if self.one_output else self.reads + TREE
 
     def of(self, head: Seen) -> Self:
@@ -173,6 +189,11 @@ class Goal(Settings):
         ``classes`` is None as long as only the model itself, not yet called, could tell their
         number.
         """
+        if tensors := [name for name, value in vars(self).items() if ops.is_tensor(value)]:
+            name = f"{type(self).__name__}.{tensors[0]}"
+            raise InvalidType(
+                f"{name} is a tensor: entries for the examples are a NumPy array, np.asarray(...)"
+            )
         tidy = {
             name: tidied(f"{type(self).__name__}.{name}", values)
             for name, values in self.rows().items()
@@ -194,12 +215,23 @@ class Goal(Settings):
         """Whether it waits for the model's own answer, see ``closed``."""
         return False
 
+    @property
+    def about_own(self) -> bool:
+        """Whether that answer, right or wrong, is what is attacked."""
+        return self.open
+
     def closed(self, answer: Any) -> Goal:
         """This goal about the model's own answer to the clean examples, arrays (n, ...)."""
         return self
 
     def rows(self) -> dict[str, Array]:
         """The fields with one entry per example."""
+        if not hasattr(self, "__dataclass_fields__"):
+            name = type(self).__name__
+            raise InvalidType(
+                f"a goal must be a frozen dataclass: from dataclasses import dataclass, and"
+                f" @dataclass(frozen=True, eq=False) above class {name}"
+            )
         fields = dataclasses.fields(self)  # type: ignore[arg-type]
         values = {field.name: getattr(self, field.name) for field in fields}
         return {

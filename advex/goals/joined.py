@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import functools
+import inspect
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
@@ -96,6 +98,10 @@ class Output(Goal):
     def open(self) -> bool:
         return bool(self.goal.open)
 
+    @property
+    def about_own(self) -> bool:
+        return bool(self.goal.about_own)
+
     def closed(self, answer: Any) -> Goal:
         return self._with(self.goal.closed(self._of(answer)))
 
@@ -183,6 +189,10 @@ class _Joined(Goal):
     @property
     def open(self) -> bool:
         return any(goal.open for goal in self.goals)
+
+    @property
+    def about_own(self) -> bool:
+        return any(goal.about_own for goal in self.goals)
 
     def closed(self, answer: Any) -> Goal:
         return self._with(
@@ -339,12 +349,42 @@ def _checked(goal: Any, whose: str) -> Goal:
     """A goal; labels are ``Untargeted``."""
     if isinstance(goal, Goal):
         return goal
+    demand_made(goal)
     if goal is None or isinstance(goal, str | bytes | type):
         raise InvalidType(
             f"{whose} needs goals or labels, such as advex.Untargeted(labels); received"
             f" {shown(goal)}"
         )
     return Untargeted(goal)
+
+
+def demand_made(goal: Any) -> None:
+    """Raise if this is what a goal is made of: a class of goals, or a function that makes one;
+    labels, or goals, of several outputs.
+    """
+    if isinstance(goal, type) and issubclass(goal, Goal):
+        raise InvalidType(
+            f"the goal is the class {goal.__name__}: make one of it, {goal.__name__}(...)"
+        )
+    if isinstance(goal, dict) and goal:
+        goals = any(isinstance(each, Goal) for each in goal.values())
+        kind = "goals" if goals else "labels"
+        each = ", ".join(f"advex.Output({shown(name)}, {kind}[{shown(name)}])" for name in goal)
+        told = each if len(goal) == 1 else f"advex.AnyOf({each})"
+        raise InvalidType(
+            f"a dict of {kind} is a goal for each output: {told}"
+            f"{'' if goals else '; numbers are advex.Regression(values, off=0.5) within'}"
+        )
+    if isinstance(goal, list | tuple) and any(isinstance(each, Goal) for each in goal):
+        raise InvalidType(
+            f"a {type(goal).__name__} of goals is one goal as advex.AnyOf(*goals), any of them, or"
+            " advex.AllOf(*goals)"
+        )
+    if inspect.isroutine(goal) or isinstance(goal, functools.partial):
+        raise InvalidType(
+            f"the goal is a function, {shown(goal, 60)}: advex.evaluate calls one with the labels"
+            " of each block, an attack needs what it returns, goal(labels)"
+        )
 
 
 def _parts(goal: Goal) -> tuple[tuple[str | int | None, str], ...]:

@@ -57,8 +57,10 @@ def class_numbers(name: str, values: Any) -> tuple[Array, tuple[str, ...]]:
     if array.dtype.kind == "f":
         whole = np.isfinite(array) & (array == np.round(array))
         if not whole.all():
+            hint = f": numbers are advex.Regression({name}, off=0.5)" if name == "labels" else ""
             raise InvalidInput(
                 f"{name} must be whole class numbers; received {array[~whole][:3].tolist()}"
+                f"{hint if np.isfinite(array).all() else ''}"
             )
     if len(array) and not -(2**31) <= array.min() <= array.max() < 2**31:
         far = array.max() if array.max() >= 2**31 else array.min()

@@ -127,6 +127,10 @@ class Regression(Goal):
     def open(self) -> bool:
         return self.values is None
 
+    @property
+    def about_own(self) -> bool:
+        return self.open and self._side == "off"
+
     def closed(self, answer: Array) -> Regression:
         return self.bound({"values": np.asarray(answer, "float32")})
 

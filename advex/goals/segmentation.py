@@ -149,6 +149,11 @@ class Segmentation(Goal):
         if self.labels is None:
             return
         have, want = self.labels.shape[1:], tuple(shapes[:-1])
+        if have == want and len(have) > 2 and shapes[-1] == 2 and _one_hot(self.labels):
+            raise InvalidInput(
+                f"labels of shape (n, {', '.join(map(str, have))}) are one-hot: one class number"
+                " for each place is np.asarray(labels).argmax(-1)"
+            )
         if have != want:
             first = tuple(shapes[1:]) == have
             axes = ", ".join(map(str, (*range(2, len(shapes) + 1), 1)))
@@ -180,7 +185,22 @@ class Segmentation(Goal):
 
     @property
     def notes(self) -> tuple[str, ...]:
-        return getattr(self, "_taken", ())
+        told: tuple[str, ...] = getattr(self, "_taken", ())
+        if self.labels is None or told:
+            return told
+        counted = self._counts(self.labels).reshape(len(self.labels), -1).any(axis=1)
+        if not counted.all():
+            told += (
+                f"{int((~counted).sum())} of {len(counted)} examples have no place that counts, all"
+                f" labels are {self.ignore}: they cannot be broken.",
+            )
+        if self.labels.ndim == 3 and _one_hot(self.labels):
+            told += (
+                "Each row of the labels has a single 1: they were taken for the class, 0 or 1, of"
+                f" {self.labels.shape[1:]} places. If they are one-hot, a class for each of"
+                f" {self.labels.shape[1]} places: np.asarray(labels).argmax(-1).",
+            )
+        return told
 
     def said(self, answer: Any) -> tuple[Array, Array]:
         prediction, confidence = Goal.said(self, answer)
@@ -206,6 +226,12 @@ class Segmentation(Goal):
         many = "the model's own map" if self.labels is None else f"{len(self.labels)} examples"
         target = ", targeted=True" if self.targeted else ""
         return f"Segmentation({many}, share={self.share:g}, ignore={self.ignore}{target})"
+
+
+def _one_hot(labels: Array) -> bool:
+    """Whether each place of these labels, (n, ..., classes), has a single 1 and 0 else."""
+    hot = ((labels == 0) | (labels == 1)).all()
+    return bool(labels.shape[-1] > 1 and hot and (labels.sum(axis=-1) == 1).all())
 
 
 def mean(values: Tensor, counts: Tensor) -> Tensor:

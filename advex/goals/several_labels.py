@@ -118,9 +118,16 @@ class MultiLabel(Goal):
 
     def suit(self, shapes: Any) -> None:
         if len(shapes) != 1:
+            alone = len(shapes) > 1 and all(size == 1 for size in shapes[:-1])
+            flat = (
+                ": model = keras.Sequential([keras.Input(x.shape[1:]), model,"
+                f" keras.layers.Reshape(({shapes[-1]},))])"
+                if alone
+                else ""
+            )
             raise InvalidInput(
                 f"MultiLabel needs a number for each label, and the model answers with {shapes}"
-                " for each example"
+                f" for each example{flat}"
             )
         self._demand_known(shapes[0])
         if self.labels is not None and self.labels.shape[1] != shapes[0]:
@@ -175,10 +182,15 @@ def _zeros_and_ones(labels: Any) -> Array:
         array = np.asarray(_backend.to_numpy(labels))
     except Exception:  # what an object that is no array raises here may be anything
         array = np.asarray(None)
+    flat = (
+        ": np.asarray(labels)[:, None] if there is one label for each example, [None] if they are"
+        " those of one example"
+    )
     if array.dtype.kind not in "biuf" or array.ndim != 2 or not array.shape[1]:
         raise InvalidInput(
             f"MultiLabel needs labels of shape (n, k), 0 or 1 for each of k labels; received"
             f" {type(labels).__name__} of dtype {array.dtype} and shape {array.shape}"
+            f"{flat if array.ndim == 1 and array.dtype.kind in 'biuf' else ''}"
         )
     if not ((array == 0) | (array == 1)).all():
         odd = array[(array != 0) & (array != 1)][0]

@@ -19,7 +19,7 @@ from advex.errors import GradientUnavailable, InvalidInput, InvalidType
 from advex.goals.base import TREE, Reading
 from advex.model.cache import Kept
 from advex.model.domain import checked_box, checked_names
-from advex.model.head import LARGEST_PROBABILITY, SMALLEST_PROBABILITY, Head
+from advex.model.head import LARGEST_PROBABILITY, ONE_OF_ALL, SMALLEST_PROBABILITY, Head
 from advex.model.protocol import Forward, Model
 from advex.model.refusals import FUNCTION_RECIPE
 
@@ -135,14 +135,17 @@ def _first_head(scores: Array) -> Head:
 def _of_labels(scores: Array) -> Head:
     """The head of a function that answers with a number for each label."""
     classes = scores.shape[1]
+    hard = bool(((scores == 0) | (scores == 1)).all())
+    if classes > 1 and not hard and _between_0_and_1(scores) and _sum_to_one(scores, 1e-5):
+        raise InvalidInput(ONE_OF_ALL)
     if _between_0_and_1(scores):
         name = "probabilities, several labels"
         return Head(name, classes, ONE_PER_CLASS, independent=True, logarithms=True, reads="labels")
     return Head("logits, several labels", classes, independent=True, reads="labels")
 
 
-def _sum_to_one(scores: Array) -> bool:
-    near = np.abs(scores.sum(axis=1) - 1) < SUM_TOLERANCE
+def _sum_to_one(scores: Array, tolerance: float = SUM_TOLERANCE) -> bool:
+    near = np.abs(scores.sum(axis=1) - 1) < tolerance
     return bool((scores >= 0).all() and near.all())
 
 

@@ -83,8 +83,11 @@ class Classifier(Model):
         self.output = output
         if output is not None and self._symbol is None and getattr(model, "outputs", None):
             outputs.place(getattr(model, "_outputs_struct", model.outputs), output, model)
-        if self.known_classes is not None:
-            self._check_names(self.known_classes)
+        count = self.known_classes
+        if self._one_unit and self.names is not None:
+            count = 1 if len(self.names) == 1 else 2  # a label, or two classes
+        if count is not None:
+            self._check_names(count)
 
     @classmethod
     def of(cls, model: Any) -> Model:
@@ -114,7 +117,9 @@ class Classifier(Model):
                 f"the goal is about the output {shown(output)}, and the classifier has chosen"
                 f" another, output={shown(self.output)}: leave that out"
             )
-        return Classifier(self.model, self.box, self.preprocess, self.names, output)
+        made = Classifier(self.model, self.box, self.preprocess, None, output)
+        made.names = self.names  # counted where the goal is about classes: a number has none
+        return made
 
     @property
     def _symbol(self) -> Any:
@@ -128,6 +133,11 @@ class Classifier(Model):
         return symbols[outputs.place(structure, self.output, self.model)]
 
     @property
+    def _one_unit(self) -> bool:
+        symbol = self._symbol
+        return symbol is not None and (len(symbol.shape) == 1 or tuple(symbol.shape[1:]) == (1,))
+
+    @property
     def known_classes(self) -> int | None:
         symbol = self._symbol
         if symbol is None or len(symbol.shape) > 2:
@@ -139,13 +149,11 @@ class Classifier(Model):
     def forward(self, sample: Array, reading: Reading = "scores") -> Forward:
         reading = self._resolved(sample, reading)
 
-        def make() -> Forward:
-            forward = self._fresh(sample, reading)
-            if reading != "raw" and isinstance(reading, str):
-                self._check_names(forward.classes)
-            return forward
-
-        return self.compiled(("forward", self.output, reading), make)  # type: ignore[return-value]
+        key = "forward", self.output, reading
+        forward: Any = self.compiled(key, lambda: self._fresh(sample, reading))
+        if isinstance(reading, str) and reading != "raw" and isinstance(forward.classes, int):
+            self._check_names(forward.classes)
+        return forward
 
     def judge(self, sample: Array, reading: Reading = "scores") -> Callable[[Tensor], Any]:
         return _backend.immediate(self.forward(sample, reading).exact)

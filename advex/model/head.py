@@ -36,7 +36,7 @@ ONE_PER_CLASS = (
 
 ONE_OF_ALL = (
     "the model ends in a softmax: its classes share one probability, and MultiLabel needs a sigmoid"
-    " for each label: advex.Untargeted(labels) for one class each, advex.TopK(labels, 5) for the"
+    " for each label: advex.Untargeted(labels) for one class each, advex.TopK(labels, k=2) for the"
     " likeliest"
 )
 
