@@ -46,13 +46,13 @@ def main() -> None:
     number.compile("adam", "mse")
     number.fit(pictures, bright, epochs=6, verbose=0)
 
-    pictures, lit, bright = lamps(30, seed=2)
+    pictures, lit, bright = lamps(16, seed=2)
     for word, goal in {
         "any label flips": advex.MultiLabel(lit),
         "all of them flip": advex.MultiLabel(lit, flip="all"),
         "the first flips, the others stay": advex.MultiLabel(lit, flip=[0], keep=True),
     }.items():
-        found = advex.MinimumNorm()(labels, pictures, goal, advex.Linf())
+        found = advex.FMN(steps=150)(labels, pictures, goal, advex.Linf())
         levels = np.median(found.distance) * 255
         print(f"{word:34s} median {levels:5.1f} grey levels")
     classifier = advex.Classifier(labels, classes=CORNERS)

@@ -86,6 +86,7 @@ COVERING = {
     "test_a_search_for_the_smallest_ends_inside_its_limit": {"DDN-True", "FMN-False", "ALMA-False"},
     "test_several_labels_together_are_near_the_optimum_and_never_below": {"two", "one alone"},
     "test_leaving_the_k_likeliest_is_near_the_optimum_and_never_below": {"2"},
+    "test_the_optimum_of_a_linear_model_is_that_of_the_free_features": {"Linf"},
     "test_what_may_not_change_stays": {
         "FGSM-L0-float32",
         "PGD-Linf-uint8",

@@ -212,7 +212,7 @@ def test_labels_and_numbers(run):
 
 
 def test_unet(run, tmp_path):
-    said = run("unet.py", "--epochs", 3, "--steps", 8)
+    said = run("unet.py", "--epochs", 6, "--steps", 8)
     clean, _, sea = (float(n) for n in re.findall(r"accuracy +([\d.]+)%", said))
     assert sea < clean
     with Image.open(tmp_path / "advex-out" / "unet.png") as picture:

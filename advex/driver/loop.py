@@ -193,7 +193,7 @@ def by_hand(run: Run, programs: Programs, scene: Scene) -> Iterator[Seen]:
         x, memory = run.attack.step(problem, rows.x, rows.memory)
         seen = problem.outcome()
         rows = seen._replace(x=x, memory=memory, step=rows.step + 1, idle=seen.idle + 1)
-    yield _seen(programs.problem(run.attack, rows).last(rows.x))
+    yield _seen(programs.problem(run.attack, rows).last(rows.x)._replace(x=rows.x))
 
 
 def _seen(rows: Rows) -> Seen:

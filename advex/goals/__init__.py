@@ -8,6 +8,8 @@ from advex.goals.base import INFINITY as INFINITY
 from advex.goals.base import Goal
 from advex.goals.classes import Targeted, TopK, Untargeted
 from advex.goals.classes import Towards as Towards
+from advex.goals.classes import best_other as best_other
+from advex.goals.classes import class_mask as class_mask
 from advex.goals.classes import leaves as leaves
 from advex.goals.classes import log_odds as log_odds
 from advex.goals.classes import others as others

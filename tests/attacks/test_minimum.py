@@ -407,7 +407,7 @@ def test_minimum_norm_is_the_best_of_its_members(three_classes):
         first = attack.plan()[0].attack(model, x, labels, result.budget)
         assert (result.distance <= first.distance + 1e-9).all()
         assert result.gradients.max() <= 1000
-        assert len(result.info["stages"]) == len(attack.plan())
+        assert len(result.info["stages"]) == sum(wave.suits is None for wave in attack.plan())
     assert advex.MinimumNorm(advex.L1) == advex.MinimumNorm("L1") == advex.MinimumNorm(advex.L1())
 
 

@@ -13,7 +13,7 @@ from advex.attacks import pixel_losses, sea
 
 NET = shapes_data.trained_unet()
 X, MAPS = shapes_data.images(16, 77)  # those of benchmarks/recorded/segmentation_peers.json
-FEW = slice(0, 3)
+FEW = slice(0, 2)
 BUDGET = advex.Linf(4 / 255)
 PEERS = json.loads(
     (Path(__file__).parents[2] / "benchmarks/recorded/segmentation_peers.json").read_text()
@@ -78,7 +78,7 @@ def test_pixels_that_do_not_count_are_never_attacked():
     """Whatever the model says there, and whatever their label: the same points bit for bit."""
     x, maps = X[:2], MAPS[:2]
     moved = np.where(maps == shapes_data.VOID, 7, maps)
-    for attack in (advex.SegPGD(steps=3), advex.SEA(steps=2), advex.PGD(steps=3)):
+    for attack in (advex.SegPGD(steps=3), advex.PGD(steps=3)):
         one = attack(NET, x, advex.Segmentation(maps), BUDGET)
         other = attack(NET, x, advex.Segmentation(moved, ignore=7), BUDGET)
         np.testing.assert_array_equal(one.attempt, other.attempt)
