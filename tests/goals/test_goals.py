@@ -430,7 +430,8 @@ def test_a_goal_of_ones_own_on_every_kind_of_model(name, attack):
     assert result.success.any()
     after = keras.tree.flatten(said(model, result.x))
     ends = sum(leaf.reshape(len(x), -1).sum(axis=1) for leaf in after)
-    assert (ends > total + 0.05)[result.success].all()
+    near = 1e-5 * np.abs(before[0]).max() * before[0][0].size  # sums in another order
+    assert (ends > total + 0.05 - near)[result.success].all()
 
 
 # Errors, and their recipes
