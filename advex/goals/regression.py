@@ -149,10 +149,12 @@ class Regression(Goal):
         return told + (", ..." if len(numbers) > 3 else "")
 
     def __repr__(self) -> str:
-        many = "the model's own answers" if self.values is None else f"{len(self.values)} examples"
-        limit = getattr(self, self._side)
+        side, limit = self._side, getattr(self, self._side)
         told = f"{limit:g}" if isinstance(limit, float) else f"{len(limit)} numbers"
-        return f"Regression({many}, {self._side}={told})"
+        if self.values is not None:
+            return f"Regression({len(self.values)} examples, {side}={told})"
+        own = "the model's own answers, " if side == "off" else ""  # a limit needs no values
+        return f"Regression({own}{side}={told})"
 
 
 def _numbers(name: str, values: Any) -> Array:

@@ -19,7 +19,13 @@ from advex.errors import GradientUnavailable, InvalidInput, InvalidType
 from advex.goals.base import TREE, Reading
 from advex.model.cache import Kept
 from advex.model.domain import checked_box, checked_names
-from advex.model.head import LARGEST_PROBABILITY, ONE_OF_ALL, SMALLEST_PROBABILITY, Head
+from advex.model.head import (
+    LARGEST_PROBABILITY,
+    LOGITS_OF_LABELS,
+    ONE_OF_ALL,
+    SMALLEST_PROBABILITY,
+    Head,
+)
 from advex.model.protocol import Forward, Model
 from advex.model.refusals import FUNCTION_RECIPE
 
@@ -141,7 +147,8 @@ def _of_labels(scores: Array) -> Head:
     if _between_0_and_1(scores):
         name = "probabilities, several labels"
         return Head(name, classes, ONE_PER_CLASS, independent=True, logarithms=True, reads="labels")
-    return Head("logits, several labels", classes, independent=True, reads="labels")
+    name = "logits, several labels"
+    return Head(name, classes, LOGITS_OF_LABELS, independent=True, reads="labels")
 
 
 def _sum_to_one(scores: Array, tolerance: float = SUM_TOLERANCE) -> bool:

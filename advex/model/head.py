@@ -34,6 +34,11 @@ ONE_PER_CLASS = (
 )
 
 
+LOGITS_OF_LABELS = (
+    "The model answers with a number for each label, without sigmoids: taken for their logits, a"
+    " label is there above 0. If its classes exclude each other, the goal is labels or"
+    " advex.TopK(labels, k=2)."
+)
 ONE_OF_ALL = (
     "the model ends in a softmax: its classes share one probability, and MultiLabel needs a sigmoid"
     " for each label: advex.Untargeted(labels) for one class each, advex.TopK(labels, k=2) for the"
@@ -193,7 +198,8 @@ def of_labels(answers: Array, coarse: bool, probable_elsewhere: Callable[[], boo
     """
     units = answers.shape[1]
     if not (can_be_probabilities(answers) and probable_elsewhere()):
-        return Head("logits, several labels", units, independent=True, reads="labels")
+        name = "logits, several labels"
+        return Head(name, units, LOGITS_OF_LABELS, independent=True, reads="labels")
     if units > 1 and (np.abs(answers.sum(1) - 1) < (2e-2 if coarse else 1e-5)).all():
         raise InvalidInput(ONE_OF_ALL)
     return Head(

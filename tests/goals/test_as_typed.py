@@ -257,3 +257,14 @@ def test_the_command_line_speaks_of_its_own_options(tmp_path, capsys):
     assert main(call) == 2
     assert "--goal regression --off 0.5" in capsys.readouterr().err
     assert main([*call, "--goal", "regression", "--off", "0.5"]) == 0
+
+
+def test_what_numbers_of_labels_were_taken_for_is_said():
+    model, x = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)]), np.zeros((2, 4)) + 0.5
+    result = advex.FGSM()(model, x.astype("float32"), advex.MultiLabel(), advex.Linf(0.1))
+    assert any("taken for their logits" in note for note in result.info["notes"])
+
+
+def test_a_limit_needs_no_values_and_says_none():
+    assert repr(advex.Regression(above=3.0)) == "Regression(above=3)"
+    assert repr(advex.Regression(off=3.0)) == "Regression(the model's own answers, off=3)"
