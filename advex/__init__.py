@@ -53,6 +53,7 @@ if TYPE_CHECKING:
         fine,
     )
     from advex.budgets import L0, L1, L2, Budget, Linf
+    from advex.domain import Domain
     from advex.driver.problem import Problem
     from advex.evaluation import Evaluation, evaluate
     from advex.goals import (
@@ -98,6 +99,7 @@ __all__ = [
     "CarliniWagner",
     "Classifier",
     "DeepFool",
+    "Domain",
     "ElasticNet",
     "Ensemble",
     "Evaluation",
@@ -179,6 +181,7 @@ _HOMES = {
         "Verdict",
         "fine",
     ),
+    "domain": ("Domain",),
     "budgets": ("L0", "L1", "L2", "Budget", "Linf"),
     "evaluation": ("Evaluation", "evaluate"),
     "goals": (

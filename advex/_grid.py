@@ -4,6 +4,7 @@ really sees.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from fractions import Fraction
 from typing import Any
 
@@ -25,6 +26,9 @@ class Grid:
         dtype: dtype of the user's array.
         box: lowest and highest legal value, in the model's units.
     """
+
+    repairs = False
+    """Whether features are computed from others."""
 
     def __init__(self, dtype: np.dtype[Any], box: tuple[float, float]) -> None:
         self.dtype, self.box = dtype, box
@@ -50,7 +54,24 @@ class Grid:
             low + x.astype("float32") * span / np.float32(255), np.float32(self.box[1])
         )
 
-    def returned(self, x: Array) -> Array:
+    def entered(self, x: Any) -> Any:
+        """What the model is asked with about the user's values."""
+        return self.working(x)
+
+    def scaled(self, x: Array, scale: Array | None) -> Array:
+        """The user's values in the space that is searched."""
+        return self.working(x)
+
+    def about(self, x: Array, scale: Array | None) -> dict[str, Array]:
+        """What a search must know of each row besides its original."""
+        return {}
+
+    def limits(self, x0: Array, budget: Budget, scale: Array | None) -> tuple[Array, ...]:
+        """``bounds`` in the space that is searched; nothing where they are those of the box."""
+        found = self.bounds(x0, budget)
+        return found if np.ndim(found[0]) else ()
+
+    def returned(self, x: Array, x0: Array | None = None, scale: Array | None = None) -> Array:
         """Float32 values in the model's units that lie on the grid, in the user's dtype."""
         if not self.levels:
             return x.astype(self.exact).astype(self.dtype)
@@ -72,7 +93,14 @@ class Grid:
         )
 
     def snapped(
-        self, x: Tensor, x0: Tensor, budget: Budget, lower: Tensor, upper: Tensor, top: Tensor
+        self,
+        x: Tensor,
+        x0: Tensor,
+        budget: Budget,
+        lower: Tensor,
+        upper: Tensor,
+        top: Tensor,
+        beside: Mapping[str, Tensor] | None = None,
     ) -> Tensor:
         """The point of the grid that the model is shown for ``x``; inside the budget if ``x`` is
         (in ``keras.ops``).
@@ -99,6 +127,24 @@ class Grid:
             second = ops.where(rows(budget.size(shorter) <= limit, delta), shorter, inwards)
             moved = ops.where(rows(size <= limit, delta), moved, second)
         return ops.clip(low + (level0 + moved) * span / top, lower, upper)
+
+    def shown(self, x: Tensor, x0: Tensor, beside: Mapping[str, Tensor]) -> Any:
+        """What the model is asked with at points of the grid."""
+        return x
+
+    def size(self, budget: Budget, delta: Tensor) -> Tensor:
+        """The size of a change, (batch,)."""
+        return budget.size(delta)
+
+    def legal(self, x: Tensor, x0: Tensor, beside: Mapping[str, Tensor]) -> Tensor | None:
+        """Whether points hold what else is demanded of them, (batch,) of bool; None: nothing is."""
+        return None
+
+    def noise(self, few: Any, count: int) -> Any:
+        """Random values of the user's kind, like ``few``."""
+        low, high = (0, 255) if self.levels else self.box
+        shape = (count, *few.shape[1:])
+        return np.random.default_rng(0).uniform(low, high, shape).astype(self.dtype)
 
     # The last word, in float64: sizes are in units of the box's range (L0: elements).
 

@@ -70,7 +70,6 @@ LATER = {
         " freeadv fast trainer"
     ),
     "certificates are not there yet": "certify randomizedsmoothing smoothing crown ibp certificate",
-    "one box for all features is what there is yet: advex.Classifier(model, box=(0, 1))": "domain",
     "one change for all inputs (universal, patch) and changes of place are not there yet": (
         "universal universalperturbation uap patch adversarialpatch dpatch spatialtransform stadv"
         " spatial wasserstein"

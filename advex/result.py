@@ -17,7 +17,9 @@ from keras import ops, tree
 from advex import _backend, images
 from advex._arrays import Array
 from advex._grid import EightBit, Grid
+from advex._inputs import Examples
 from advex._settings import helpful, shown, switch, whole_number
+from advex._space import grid_of
 from advex._table import cut, listed, one_number, write_csv
 from advex.budgets import Budget
 from advex.errors import InvalidInput, InvalidType
@@ -160,18 +162,22 @@ class Result:
     broken_by: Array
     status: Array
     info: Info = field(default_factory=lambda: Info())
+    given: Examples | None = None
+    """Of inputs that are more than one array: what is attacked of them, and what travels along."""
 
     @classmethod
-    def empty(cls, classifier: Model, x: Array, goal: Goal, budget: Budget, info: Info) -> Result:
+    def empty(
+        cls, classifier: Model, x: Array | Examples, goal: Goal, budget: Budget, info: Info
+    ) -> Result:
         """The result of no inputs."""
         whole, real = np.zeros(0, "int64"), np.zeros(0, "float64")
         return cls(
             classifier=classifier,
-            original=x.copy(),
+            original=_tree(x.copy()),
             goal=goal,
             budget=budget,
-            x=x.copy(),
-            attempt=x.copy(),
+            x=_tree(x.copy()),
+            attempt=_tree(x.copy()),
             margin=real,
             margin_before=real,
             success=np.zeros(0, bool),
@@ -185,14 +191,20 @@ class Result:
             broken_by=np.zeros(0, str),
             status=statuses(*np.zeros((4, 0), bool)),
             info=info,
+            given=x if isinstance(x, Examples) else None,
         )
 
     @property
     def perturbation(self) -> Array:
-        """``x - x0`` as floats, in the units of ``x``."""
-        kind = "float64" if self.x.dtype == np.float64 else "float32"
-        changed = self.x.astype(kind) - self.original.astype(kind)
-        return np.where((self.x == self.original), np.zeros((), kind), changed)
+        """``x - x0`` as floats, in the units of ``x``; of several inputs in their structure."""
+
+        def moved(x: Array, original: Array) -> Array:
+            kind = "float64" if x.dtype == np.float64 else "float32"
+            changed = x.astype(kind) - original.astype(kind)
+            return np.where(x == original, np.zeros((), kind), changed)
+
+        made: Array = tree.map_structure(moved, self.x, self.original)
+        return made
 
     @functools.cached_property
     def confusion(self) -> Array:
@@ -213,14 +225,23 @@ class Result:
     @functools.cached_property
     def _attempted(self) -> tuple[Array, int]:
         """The maps that the model answers with at ``attempt``, and how many classes there are."""
-        grid, reading = Grid(self.x.dtype, self.classifier.box), self.goal.reading
-        maps, classes = [], 2
+        whole, reading = self.examples("attempt"), self.goal.reading
+        grid, maps, classes = grid_of(self.classifier, whole), [], 2
         for start in range(0, len(self), BATCH):
-            points = grid.working(self.attempt[start : start + BATCH])
-            answer = self.classifier.judge(points, reading)(ops.convert_to_tensor(points))
+            points = grid.entered(whole[start : start + BATCH])
+            tensors = tree.map_structure(ops.convert_to_tensor, points)
+            answer = self.classifier.judge(points, reading)(tensors)
             maps.append(_backend.to_numpy(answer).argmax(axis=-1))
             classes = int(answer.shape[-1])
         return (np.concatenate(maps) if maps else self.before), classes
+
+    def examples(self, name: str) -> Array | Examples:
+        """``x``, ``attempt`` or ``original`` as the model is asked with it."""
+        values = getattr(self, name)
+        if self.given is None:
+            plain: Array = values
+            return plain
+        return self.given.moved(self.given.form.attacked(values))
 
     @property
     def pixel_accuracy(self) -> Array:
@@ -242,7 +263,7 @@ class Result:
         return float(self.success.mean()) if len(self.success) else None
 
     def __len__(self) -> int:
-        return len(self.x)
+        return len(self.success)
 
     def rows(self) -> list[dict[str, Any]]:
         """One dict for each row: its number, what became of it, what the model says, and what it
@@ -328,6 +349,7 @@ class Result:
         """
         if not isinstance(rows, str) or rows not in ("success", "all"):
             raise InvalidInput(f"rows must be 'success' or 'all'; received {shown(rows)}")
+        self._demand_one_array("saved")
         if len(self) and (reason := images.no_picture(self.x)):
             raise InvalidInput(
                 f"only pictures can be saved: {reason}; np.save('adversarial.npy', result.x) keeps"
@@ -340,6 +362,23 @@ class Result:
         paths = self._paths(folder, names, chosen, overwrite)
         folder.mkdir(parents=True, exist_ok=True)
         return [self._saved(path, int(row)) for path, row in zip(paths, chosen, strict=True)]
+
+    def _demand_one_array(self, done: str) -> None:
+        """Raise unless inputs are pictures in a box, and nothing else."""
+        if self.given is None and self.classifier.domain.plain:
+            return
+        layer = None if self.given is None else self.given.form.layer
+        if layer is not None:
+            what = f"what was attacked is the output of the layer {layer!r}, which no file can hold"
+            code = "np.save('adversarial.npy', result.x)"
+        elif self.given is not None:
+            what = "the inputs are several arrays"
+            names = "keras.tree.flatten(result.x)"
+            code = f"np.savez('adversarial.npz', *{names})"
+        else:
+            what = f"the inputs are of {self.classifier.domain!r}"
+            code = "np.save('adversarial.npy', result.x)"
+        raise InvalidInput(f"only pictures can be {done}, and {what}: {code} keeps the arrays")
 
     def _paths(
         self, folder: Path, names: Sequence[str] | None, chosen: Array, overwrite: bool
@@ -481,6 +520,7 @@ class Result:
             rows: which; default the first successes, then the others.
             limit: at most so many.
         """
+        self._demand_one_array("shown")
         if reason := images.no_picture(self.x):
             raise InvalidInput(
                 f"only pictures can be shown: {reason}; draw lines instead, such as matplotlib's"
@@ -560,7 +600,8 @@ class Result:
             f"<p><b>Warning:</b> {_escaped(sentence)}</p>"
             for sentence in self.info.get("warnings", [])
         )
-        if not len(self) or not images.is_image(self.x):
+        several = self.given is not None or not self.classifier.domain.plain
+        if not len(self) or several or not images.is_image(self.x):
             return head + notes
         buffer = io.BytesIO()
         self.show().save(buffer, format="PNG")
@@ -583,6 +624,10 @@ class Result:
             return f"{text}, {self.gradients.mean():.1f} gradients each)"
         # a black box, or an attack that only asks
         return f"{text}, {self.queries.mean():.1f} queries each)"
+
+
+def _tree(x: Array | Examples) -> Any:
+    return x.tree if isinstance(x, Examples) else x
 
 
 def statuses(clean: Array, success: Array, fragile: Array, invalid: Array) -> Array:

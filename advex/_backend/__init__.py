@@ -29,7 +29,12 @@ Each backend module offers the same names:
 ``given(array)``
     A NumPy array as ``program`` takes it.
 ``immediate(function)``
-    ``function`` of one tensor, called anew each time: nothing that was compiled before takes part.
+    ``function`` of a tensor or a tree of such, called anew each time: nothing that was compiled before takes part.
+``float64()``
+    A context in which tensors of float64 are computed with as such.
+``on_host(function, x)``
+    ``function`` of a NumPy array, (n, ...) -> (n,) of bool, of a tensor, also inside of what is
+    compiled.
 ``gather(tensor, index)``, ``concatenate(tensors)``
     Along the first axis, eagerly.
 ``to_numpy(tensor)``
@@ -57,10 +62,12 @@ if _name == "tensorflow":
         concatenate,
         descend,
         differentiate,
+        float64,
         gather,
         given,
         immediate,
         jacobian,
+        on_host,
         program,
         to_numpy,
         value_and_gradient,
@@ -74,10 +81,12 @@ elif _name == "jax":
         concatenate,
         descend,
         differentiate,
+        float64,
         gather,
         given,
         immediate,
         jacobian,
+        on_host,
         program,
         to_numpy,
         value_and_gradient,
@@ -91,10 +100,12 @@ elif _name == "torch":
         concatenate,
         descend,
         differentiate,
+        float64,
         gather,
         given,
         immediate,
         jacobian,
+        on_host,
         program,
         to_numpy,
         value_and_gradient,
@@ -116,10 +127,12 @@ __all__ = [
     "concatenate",
     "descend",
     "differentiate",
+    "float64",
     "gather",
     "given",
     "immediate",
     "jacobian",
+    "on_host",
     "program",
     "to_numpy",
     "value_and_gradient",

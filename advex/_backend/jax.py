@@ -4,6 +4,7 @@ constants.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -211,10 +212,27 @@ def accelerated() -> bool:
 
 def immediate(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
     # operation by operation: nothing that was traced before takes part
-    return lambda x: function(jnp.asarray(x))
+    return lambda x: function(jax.tree.map(jnp.asarray, x))
 
 
 def to_numpy(tensor: Any) -> np.ndarray[Any, Any]:
     if isinstance(tensor, jax.Array) and jax.dtypes.issubdtype(tensor.dtype, jax.dtypes.prng_key):
         tensor = jax.random.key_data(tensor)  # of a random key: NumPy does not know them
     return np.asarray(tensor)
+
+
+def float64() -> contextlib.AbstractContextManager[None]:
+    context: contextlib.AbstractContextManager[None] = jax.enable_x64(True)
+    return context
+
+
+def on_host(function: Callable[[np.ndarray[Any, Any]], np.ndarray[Any, Any]], x: Any) -> Any:
+    shape, bits = jax.ShapeDtypeStruct((x.shape[0],), bool), x
+    if x.dtype == np.float64:  # a callback is handed float32 else
+        bits = jax.lax.bitcast_convert_type(x, np.uint32)
+
+    def call(values: Any) -> np.ndarray[Any, Any]:
+        made = np.ascontiguousarray(values)
+        return function(made.view("float64")[..., 0] if bits is not x else made)
+
+    return jax.pure_callback(call, shape, bits)

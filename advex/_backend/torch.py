@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -151,3 +152,11 @@ def to_numpy(tensor: Any) -> np.ndarray[Any, Any]:
     if tensor.dtype == torch.bfloat16:  # NumPy knows it only from ml_dtypes
         return tensor.view(torch.int16).numpy().view(ml_dtypes.bfloat16)
     return tensor.numpy()
+
+
+def float64() -> contextlib.AbstractContextManager[None]:
+    return contextlib.nullcontext()
+
+
+def on_host(function: Callable[[np.ndarray[Any, Any]], np.ndarray[Any, Any]], x: Any) -> Any:
+    return torch.from_numpy(function(to_numpy(x))).to(x.device)

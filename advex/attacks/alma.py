@@ -149,5 +149,5 @@ class ALMA(Attack):
         # No farther than the linearised boundary: the last steps are a hundredth of the first, and
         # are to meet it.
         steepness = ops.maximum(budget.dual(gradient), SMALLEST_SIZE)
-        length = ops.minimum(length, ops.abs(value) / steepness / problem.span)
+        length = ops.minimum(length, ops.abs(value) / steepness / problem.width)
         return length / ops.maximum(budget.size(ops.where(free, descent, 0.0)), SMALLEST_SIZE)

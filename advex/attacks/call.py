@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, ClassVar, Literal
 
 import keras
@@ -13,11 +14,12 @@ from numpy.typing import ArrayLike
 
 from advex import _backend
 from advex._arrays import Array
-from advex._grid import Grid
+from advex._inputs import Examples, attacked_of
 from advex._settings import Settings, helpful, shown, whole_number
+from advex._space import grid_of
 from advex.attacks.inputs import checked_inputs
 from advex.attacks.whole_inputs import demand_fractions
-from advex.budgets import L0, L1, L2, Budget, Linf
+from advex.budgets import L0, L1, L2, Budget, Each, Linf, searched
 from advex.driver.call import Call, attacked
 from advex.driver.plan import Wave
 from advex.driver.progress import Progress
@@ -92,9 +94,9 @@ class Attackable(Settings):
     def __call__(
         self,
         model: keras.Model | Model,
-        x: ArrayLike,
+        x: Any,
         goal: Goal | ArrayLike | None = None,
-        budget: Budget | None = None,
+        budget: Budget | Mapping[str, Budget] | None = None,
         *,
         seed: int = 0,
         batch_size: int | None = None,
@@ -108,10 +110,12 @@ class Attackable(Settings):
             model: a ``keras.Model`` on [0, 1], a ``Classifier`` that says what its domain is, or a
                 ``BlackBox``.
             x: the inputs, (n, ...): uint8 images, or floats in the box of the model. Float64 is cut
-                to float32 first.
+                to float32 first, but where the model has a ``Domain``. Of a model of several inputs
+                a dict, tuple or list of arrays, a row for each example in all of them.
             goal: true labels (n,), a ``Goal`` such as ``Targeted(859)``, or None: the model's own
                 predictions are left.
-            budget: how far each input may be moved, such as ``Linf(8/255)``.
+            budget: how far each input may be moved, such as ``Linf(8/255)``; where several inputs
+                are attacked at once a dict with one for each.
             seed: decides all random numbers, together with each input's content.
             batch_size: examples per step, the memory's limit; no result depends on it.
             progress: True or False for a bar, None for a bar if the call is slow and somebody
@@ -159,7 +163,11 @@ class Attackable(Settings):
             raise InvalidInput(
                 f"{type(self).__name__} begins where it chooses: it has no use for start="
             )
-        start = checked_inputs(call.classifier, start.x if isinstance(start, Result) else start)
+        given = start.x if isinstance(start, Result) else start
+        if call.given is not None and call.given.form.layer is not None:
+            start = np.asarray(given)
+        else:
+            start = attacked_of(checked_inputs(call.classifier, given))
         x = call.x
         if start.shape != x.shape or start.dtype != x.dtype:
             raise InvalidInput(
@@ -184,6 +192,10 @@ def checked_call(attack: Any, model: Any, x: Any, goal: Any, budget: Any, seed: 
             f"the third argument is the goal (labels), the budget comes after it: budget={goal!r}"
         )
     budget = attack.default_budget if budget is None else budget
+    several: dict[str, Budget] | None = None
+    if isinstance(budget, Mapping):
+        several = checked_budgets(budget)
+        budget = next(iter(several.values()))
     if budget is None:
         raise InvalidInput(f"{name} needs a budget, such as advex.Linf(8/255)")
     if not isinstance(budget, Budget):
@@ -202,16 +214,69 @@ def checked_call(attack: Any, model: Any, x: Any, goal: Any, budget: Any, seed: 
         classifier, goal = classifier.only(goal.name), goal.goal
     attack.check(goal, budget)
     x = checked_inputs(classifier, x)
+    given = x if isinstance(x, Examples) else None
+    budget = _of_parts(budget, several, given)
+    x = attacked_of(x)
+    if searched(budget) is not budget or isinstance(budget, Each):
+        attack.check(goal, searched(budget))
+    budget.demand_count(len(x))
     classes = goal is not None and goal.reading in ("scores", f"scores{TREE}")
     known = classifier.known_classes if classes else None
-    budget.changeable(x.shape)
     goal = goal and goal.check(len(x), known)
-    return Call(classifier, x, goal, budget, int(seed))
+    call = Call(classifier, x, goal, budget, int(seed), given=given)
+    if len(x) and call.mask is not None and not call.mask.any():
+        raise InvalidInput("nothing of x may change: the mask and the domain leave nothing")
+    return call
+
+
+def checked_budgets(budgets: Mapping[Any, Any]) -> dict[str, Budget]:
+    """A budget for each of several inputs, by name."""
+    wrong = [entry for entry in budgets.values() if not isinstance(entry, Budget)]
+    if wrong or not budgets:
+        raise InvalidType(
+            "budget must be such as advex.Linf(8/255), or a dict with one for each input that is"
+            f" attacked; received {shown(wrong[0]) if wrong else 'an empty dict'}"
+        )
+    made = {str(name): entry for name, entry in budgets.items()}
+    if len({entry.limited for entry in made.values()}) > 1:
+        raise InvalidInput(
+            "budgets of several inputs must all have a limit, or none: received"
+            f" {', '.join(f'{name!r}: {entry!r}' for name, entry in made.items())}"
+        )
+    return made
+
+
+def _of_parts(budget: Budget, several: dict[str, Budget] | None, given: Examples | None) -> Budget:
+    """The budget of a call; where several inputs are attacked one for each, side by side."""
+    names = [] if given is None else [part.name for part in given.form.parts]
+    if several is not None and set(several) != set(names):
+        attacked = (
+            ", ".join(map(repr, names)) or "not chosen by advex.Classifier(model, perturb=...)"
+        )
+        raise InvalidInput(
+            f"budget has an entry for {', '.join(map(repr, several))}; the inputs that are attacked"
+            f" are {attacked}"
+        )
+    if given is None or len(names) < 2:
+        return budget
+    parts = {name: budget if several is None else several[name] for name in names}
+    places = tuple((part.start, part.stop) for part in given.form.parts)
+    masks = []
+    for part in given.form.parts:
+        shape = (len(given), *part.shape)
+        mask = parts[part.name].changeable(shape)
+        masks.append(np.ones(shape, bool) if mask is None else mask)
+        parts[part.name].demand_count(len(given))
+    made = Each.of(parts, places)
+    if any(entry.mask is not None for entry in parts.values()):
+        flat = np.concatenate([mask.reshape(len(given), -1) for mask in masks], axis=1)
+        made = replace(made, mask=flat)
+    return made
 
 
 def attacked_by(attack: Attackable, call: Call) -> Result:
     """The result of a call that was checked."""
-    waves = attack.plan(call.budget)
+    waves = attack.plan(searched(call.budget))
     for run in (run for wave in waves for run in wave.runs):
         run.attack.check_inputs(call.x.shape[1:])
         if run.attack.needs_gradient and not call.classifier.differentiable:
@@ -226,7 +291,7 @@ def attacked_by(attack: Attackable, call: Call) -> Result:
     before = fingerprint(call.classifier.model) if foreign else {}
     result = attacked(call, attack, waves)
     if foreign:
-        _demand_untouched(attack, call.classifier, before, call.x)
+        _demand_untouched(attack, call.classifier, before, call.examples)
     if result.info["head"] in INDEPENDENT and any("One-hot" in note for note in result.goal.notes):
         result.info["notes"].append(ONE_HOT_OR_SEVERAL)
     result.info["notes"] += _about_levels(call.x)
@@ -242,7 +307,7 @@ def fingerprint(model: keras.Model | None) -> dict[str, bytes]:
 
 
 def _demand_untouched(
-    attack: Attackable, classifier: Model, before: dict[str, bytes], x: Array
+    attack: Attackable, classifier: Model, before: dict[str, bytes], x: Array | Examples
 ) -> None:
     """Raise if weights have changed, but for those that the model changes by itself whenever it is
     called.
@@ -251,8 +316,9 @@ def _demand_untouched(
     changed = {path for path in before if now.get(path) != before[path]}
     if not changed:
         return
-    sample = Grid(x.dtype, classifier.box).working(x[:1])
-    classifier.forward(sample).raw(keras.ops.convert_to_tensor(sample))
+    sample = grid_of(classifier, x).entered(x[:1])
+    tensors = keras.tree.map_structure(keras.ops.convert_to_tensor, sample)
+    classifier.forward(sample).raw(tensors)
     again = fingerprint(classifier.model)
     if guilty := sorted(path for path in changed if again[path] == now[path]):
         raise AttackError(

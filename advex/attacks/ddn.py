@@ -65,12 +65,12 @@ class DDN(Attack):
 
     def init(self, problem: Problem) -> tuple[Tensor, Any]:
         size = problem.budget.size(problem.start - problem.x0)
-        return problem.start, ops.where(size > 0, size, self.radius * problem.span)
+        return problem.start, ops.where(size > 0, size, self.radius * problem.width)
 
     def step(self, problem: Problem, x: Tensor, memory: Tensor) -> tuple[Tensor, Any]:
-        x0, span = problem.x0, problem.span
+        x0 = problem.x0
         _, gradient = problem.gradient(x, self.loss)
         radius = memory * ops.where(problem.reached, 1 - self.gamma, 1 + self.gamma)
-        length = cosine(self.step_size, self.step_size / 100, problem) * span
+        length = cosine(self.step_size, self.step_size / 100, problem) * problem.width
         delta = x - x0 + rows(length, x) * unit(gradient, order=2)
         return ops.clip(x0 + rows(radius, x) * unit(delta, order=2), *problem.box), radius

@@ -73,7 +73,8 @@ class DeepFool(Attack):
         over, early = problem.reached, problem.progress < 0.5
         late = rows(problem.progress >= 0.5, x)
         before, origin = ops.where(late, x, memory["bare"]), ops.where(late, x, problem.x0)
-        beyond = ops.where(problem.step >= BEYOND_FROM, BEYOND, 0.0) * span * budget.dual(normal)
+        beyond = ops.where(problem.step >= BEYOND_FROM, BEYOND, 0.0) * problem.width
+        beyond = beyond * budget.dual(normal)
         missing = ops.sum(flat(normal * (x - before)), axis=1) - value + beyond
         bare = budget.onto(before, normal, missing, low, high)
         # there the box alone makes a change of more than one element

@@ -108,7 +108,7 @@ class FAB(Attack):
         least = (
             self.overshoot
             * (1 - self.backward)
-            * ops.maximum(ops.abs(slope), SMALLEST_DISTANCE * span * budget.dual(normal))
+            * ops.maximum(ops.abs(slope), SMALLEST_DISTANCE * problem.width * budget.dual(normal))
         )
 
         back = ops.where(crossed, 1 - self.backward, 0.0)

@@ -84,6 +84,6 @@ class FMN(Attack):
             way = ops.abs(value) / ops.maximum(budget.dual(gradient), SMALLEST_SIZE)
             outer = ops.where(best < float("inf"), outer, (size + way) * (1 + gamma))
         radius = ops.where(success, inner, outer)
-        length = cosine(self.step_size, self.step_size / 100, problem) * problem.span
+        length = cosine(self.step_size, self.step_size / 100, problem) * problem.width
         ahead = problem.around(x + rows(length, x) * unit(gradient, order=2), radius)
         return ahead, {"radius": radius, "best": best}

@@ -13,42 +13,149 @@ import numpy as np
 from advex import _backend
 from advex._arrays import Array
 from advex._grid import ACCEPTED, HALVES
+from advex._inputs import Bundle, Examples, Form, Part, vector
 from advex._settings import shown
+from advex.domain import Domain, demand_legal
+from advex.domain import checked as checked_domain
 from advex.errors import AdvexWarning, InvalidInput, InvalidType
+from advex.model.classifier import Classifier
+from advex.model.perturbed import Opened, input_names, layer_of, output_of, wanted_names
 from advex.model.protocol import Model
-from advex.model.refusals import HOLD_RECIPE
-
-SEVERAL = (
-    "a model of several inputs is attacked with all but one fixed, such as other of shape (1,"
-    f" ...): image = keras.Input(image_shape); {HOLD_RECIPE.format('image')}; model ="
-    " keras.Model(image, model([image, hold(other)]))"
-)
 
 
-def checked_inputs(classifier: Model, values: Any, rest: str = "") -> Array:
-    """``x`` as an array that the search can work with, or an error that says what is wrong with it.
+def checked_inputs(classifier: Model, values: Any, rest: str = "") -> Array | Examples:
+    """``x`` as an array that the search can work with, or one and what travels along; or an error
+    that says what is wrong with it.
 
     ``rest`` is what else to say where the first axis is missing.
     """
-    x = values if isinstance(values, np.ndarray) else _as_array(values, classifier.input_shape)
+    if isinstance(values, Examples):
+        return values
+    if isinstance(classifier, Classifier) and _of_several(classifier, values):
+        return _checked_examples(classifier, values)
+    return _checked_array(values, classifier.input_shape, classifier.domain, "", rest)
+
+
+def _of_several(classifier: Classifier, values: Any) -> bool:
+    """Whether ``values`` are the inputs of a model, one by one, or the output of a layer is
+    attacked.
+    """
+    if isinstance(values, Bundle | dict) or classifier.layer is not None:
+        return True
+    if not classifier.perturb:
+        return False
+    return isinstance(values, list | tuple) or len(input_names(classifier.model) or [0]) > 1
+
+
+def _checked_examples(classifier: Classifier, values: Any) -> Examples:
+    """Several inputs: what is attacked, and what travels along."""
+    model = classifier.model
+    opened = Opened(model, values)
+    names = wanted_names(opened, model, classifier.perturb)
+    layer = names[0] if names[0] not in opened.arrays else None
+    shapes = _shapes(model)
+    beside, attacked = {}, {}
+    for name, given in opened.arrays.items():
+        said = f"x[{name!r}]" if isinstance(opened.given, dict | list | tuple) else "x"
+        if name in names:
+            domain = classifier.domain_of(name)
+            attacked[name] = _checked_array(given, shapes.get(name), domain, said)
+        else:
+            beside[name] = _beside(given, shapes.get(name), said)
+    counts = {name: len(each) for name, each in (beside | attacked).items()}
+    if len(set(counts.values())) > 1:
+        told = ", ".join(f"{name!r} has {count}" for name, count in counts.items())
+        raise InvalidInput(
+            f"the inputs of x must have a row for each example, all the same number: {told}"
+        )
+    if layer is not None:
+        attacked = {layer: _output(classifier, opened, beside, layer)}
+    parts, start = [], 0
+    for name in names:
+        each = attacked[name]
+        parts.append(Part(name, each.shape[1:], each.dtype, classifier.domain_of(name), start))
+        start = parts[-1].stop
+    form = Form(opened.given, opened.taken, tuple(parts), layer)
+    arrays = [attacked[name] for name in names]
+    whole = np.ascontiguousarray(arrays[0]) if len(arrays) == 1 else vector(arrays)
+    return Examples(whole, beside, form)
+
+
+def _shapes(model: keras.Model) -> dict[str, tuple[int | None, ...]]:
+    """The shape of each input by name, where the graph tells."""
+    known = input_names(model) or []
+    inputs = getattr(model, "inputs", None) or []
+    pairs = zip(known, inputs, strict=True)
+    return {str(each[0]): tuple(tensor.shape) for each, tensor in pairs}
+
+
+def _beside(given: Any, shape: tuple[int | None, ...] | None, name: str) -> Array:
+    """An input that stays as it is."""
+    try:
+        x = np.asarray(_backend.to_numpy(given))
+    except Exception:  # what an object that is no array raises here may be anything
+        x = np.asarray(None)
+    if x.dtype.kind not in "biuf":
+        raise InvalidType(f"{name} must be an array of numbers, (n, ...); received {shown(given)}")
+    if x.dtype == np.float64:
+        x = x.astype("float32")
+    if not x.ndim:
+        raise InvalidInput(f"{name} must have a row for each example; received one number")
+    if shape is not None and not _fits(x.shape[1:], shape[1:]):
+        wanted = f"(n, {', '.join('any' if size is None else str(size) for size in shape[1:])})"
+        raise InvalidInput(f"the model takes {name} of shape {wanted}; received {x.shape}")
+    return np.ascontiguousarray(x)
+
+
+def _output(classifier: Classifier, opened: Opened, inputs: dict[str, Array], name: str) -> Array:
+    """What the layer answers to ``inputs``: the input of an attack."""
+    layer = layer_of(classifier.model, classifier.perturb[0])
+    assert layer is not None
+    asked = keras.tree.map_structure(lambda each: inputs[each], opened.taken)
+    made = output_of(layer, classifier.ask, asked)
+    domain = classifier.domain_of(name)
+    low, high = float(made.min(initial=0)), float(made.max(initial=0))
+    if (made < domain.low).any() or (made > domain.high).any():
+        ends = f"({math.floor(low * 10) / 10:g}, {math.ceil(high * 10) / 10:g})"
+        raise InvalidInput(
+            f"what the layer {name!r} answers reaches from {low:.4g} to {high:.4g}, outside of the"
+            f" box {domain.ends}: model = advex.Classifier(model, box={ends}, perturb={name!r}),"
+            " with the box's length the unit of epsilon"
+        )
+    return made
+
+
+def _checked_array(
+    values: Any,
+    shape: tuple[int | None, ...] | None,
+    domain: Domain,
+    called: str = "",
+    rest: str = "",
+) -> Array:
+    """One array, of the shape that the model takes and inside its domain."""
+    x = values if isinstance(values, np.ndarray) else _as_array(values, shape)
     if x.dtype.kind in "fiu" and not x.dtype.isnative:
         x = x.astype(x.dtype.newbyteorder("="))
+    name = called or "x"
     if x.dtype not in ACCEPTED:
         raise InvalidType(
-            _of_another_dtype(x, "x" if hasattr(values, "astype") else "np.asarray(x)")
+            _of_another_dtype(x, name if hasattr(values, "astype") else f"np.asarray({name})")
         )
-    low, high = classifier.box
-    _check_shape(
-        x, classifier.input_shape, "x" if hasattr(values, "shape") else "np.asarray(x)", rest
-    )
+    _check_shape(x, shape, name if hasattr(values, "shape") else f"np.asarray({name})", rest)
     if math.prod(x.shape[1:]) == 0:
         raise InvalidInput(
-            f"x must have at least one value for each example; received shape {x.shape}"
+            f"{name} must have at least one value for each example; received shape {x.shape}"
         )
     if len(x) and x.dtype == np.uint8 and x.ndim == 2 and x.max() <= 1:
         raise InvalidInput(
-            f"x is a table, {x.shape}, of 0 and 1 as uint8, which stands for 8-bit grey levels, 0"
-            f" to 255: x.astype('float32')"
+            f"{name} is a table, {x.shape}, of 0 and 1 as uint8, which stands for 8-bit grey levels, 0"
+            f" to 255: {name}.astype('float32')"
+        )
+    checked_domain(domain, x.shape[1:])
+    if x.dtype == np.uint8 and not (domain.plain or _scale_alone(domain)):
+        raise InvalidInput(
+            f"{name} is uint8, which stands for 8-bit levels, and the domain is about numbers:"
+            f" {name}.astype('float32')"
         )
     if not len(x) or x.dtype == np.uint8:
         return np.ascontiguousarray(x)
@@ -57,26 +164,16 @@ def checked_inputs(classifier: Model, values: Any, rest: str = "") -> Array:
     if not finite.all():
         bad = np.unique(np.nonzero(~finite)[0])
         raise InvalidInput(
-            f"x has {int((~finite).sum())} values that are NaN or infinite, in rows"
+            f"{name} has {int((~finite).sum())} values that are NaN or infinite, in rows"
             f" {bad[:5].tolist()}"
         )
-    exact = x.dtype if x.dtype in HALVES else np.dtype("float32")
-    seen_low, seen_high = float(x.astype(exact).min()), float(x.astype(exact).max())
-    if seen_low < float(np.asarray(low, exact)) or seen_high > float(np.asarray(high, exact)):
-        seen = f"x reaches from {seen_low:g} to {seen_high:g}, outside the box ({low:g}, {high:g})"
-        if seen_low >= 0 and 1 < seen_high <= 255 and (low, high) == (0, 1):
-            raise InvalidInput(f"{seen}: advex.Classifier(model, box=(0, 255)) or divide by 255?")
-        if seen_low < low:
-            raise InvalidInput(
-                f"{seen}: if it is normalised already, pass it before the normalisation and put"
-                " that into Classifier(model, preprocess=...): advex.Classifier(model,"
-                " preprocess=keras.layers.Normalization(mean=mean, variance=std**2))"
-            )
-        end = math.ceil(seen_high) if seen_high > 2 else seen_high
-        raise InvalidInput(
-            f"{seen}: advex.Classifier(model, box=({low:g}, {end})) if that is the model's domain"
-        )
+    if domain.plain:
+        _demand_in_box(x, domain.ends, name)
+    else:
+        _demand_in_domain(x, domain, name)
+        demand_legal(domain, x, name)
     if x.dtype in HALVES:
+        low, high = domain.ends
         spacing = float(np.spacing(np.asarray(max(abs(low), abs(high)), "float32"))) * (
             2**13 if HALVES[x.dtype] == "float16" else 2**16
         )
@@ -90,6 +187,59 @@ def checked_inputs(classifier: Model, values: Any, rest: str = "") -> Array:
                 stacklevel=4,
             )
     return np.ascontiguousarray(x)
+
+
+def _scale_alone(domain: Domain) -> bool:
+    """Whether a domain is nothing but ends and what may not change."""
+    return not (
+        domain.one_hot
+        or domain.repair
+        or domain.valid
+        or (domain.integer is not None and domain.integer.any())
+    )
+
+
+def _demand_in_box(x: Array, box: tuple[float, float], name: str) -> None:
+    """Raise unless all values are in the box, whose ends are taken as the dtype sees them."""
+    low, high = box
+    exact = x.dtype if x.dtype in HALVES else np.dtype("float32")
+    seen_low, seen_high = float(x.astype(exact).min()), float(x.astype(exact).max())
+    if seen_low >= float(np.asarray(low, exact)) and seen_high <= float(np.asarray(high, exact)):
+        return
+    seen = f"{name} reaches from {seen_low:g} to {seen_high:g}, outside the box ({low:g}, {high:g})"
+    if seen_low >= 0 and 1 < seen_high <= 255 and (low, high) == (0, 1):
+        raise InvalidInput(f"{seen}: advex.Classifier(model, box=(0, 255)) or divide by 255?")
+    if seen_low < low:
+        raise InvalidInput(
+            f"{seen}: if it is normalised already, pass it before the normalisation and put"
+            " that into Classifier(model, preprocess=...): advex.Classifier(model,"
+            " preprocess=keras.layers.Normalization(mean=mean, variance=std**2))"
+        )
+    end = math.ceil(seen_high) if seen_high > 2 else seen_high
+    raise InvalidInput(
+        f"{seen}: advex.Classifier(model, box=({low:g}, {end})) if that is the model's domain"
+    )
+
+
+def _demand_in_domain(x: Array, domain: Domain, name: str) -> None:
+    """Raise unless every feature is between its ends, which are taken as the dtype sees them."""
+    outside = (x < np.asarray(domain.low, x.dtype)) | (x > np.asarray(domain.high, x.dtype))
+    if not outside.any():
+        return
+    row, *place = (int(axis[0]) for axis in np.nonzero(outside))
+    low, high = (
+        np.broadcast_to(end, x.shape[1:])[tuple(place)] for end in (domain.low, domain.high)
+    )
+    feature = place[0] if len(place) == 1 else tuple(place)
+    if domain.columns is not None and len(place) == 1:
+        feature = repr(domain.columns[place[0]])  # type: ignore[assignment]
+    rows_outside = np.flatnonzero(outside.reshape(len(x), -1).any(axis=1))
+    raise InvalidInput(
+        f"{name} is outside of its domain in {len(rows_outside)} rows,"
+        f" {rows_outside[:5].tolist()}: feature {feature} of row {row} is"
+        f" {float(x[(row, *place)]):g}, and must be from {low:g} to {high:g}; a domain of all the"
+        " data, advex.Domain.from_data(x), has room for them"
+    )
 
 
 def _of_another_dtype(x: Array, name: str) -> str:
@@ -132,12 +282,9 @@ def _as_array(values: Any, shape: tuple[int | None, ...] | None) -> Array:
     """
     kind = type(values).__name__
     if isinstance(values, dict):
-        names = sorted(map(str, values))
-        several = f"; {SEVERAL}" if len(names) > 1 else ""
-        first = next(iter(values), "name")
         raise InvalidInput(
-            f"x must be one array; received a dict with {names}: pass x[...], one of them,"
-            f" x[{first!r}]{several}"
+            f"x must be one array; received a dict with {sorted(map(str, values))}: pass"
+            f" x[{next(iter(values), 'name')!r}], one of them"
         )
     if isinstance(values, str | bytes | os.PathLike):
         raise InvalidType(
@@ -162,7 +309,7 @@ def _as_array(values: Any, shape: tuple[int | None, ...] | None) -> Array:
             raise InvalidInput(
                 f"x must be one array; received a {kind} of {len(parts)} arrays of shape"
                 f" {parts[0]}: np.stack(x) if each is one example, np.concatenate(x) if each is a"
-                f" batch; {SEVERAL}"
+                " batch"
             )
     try:
         x = np.asarray(_backend.to_numpy(values))
@@ -173,12 +320,7 @@ def _as_array(values: Any, shape: tuple[int | None, ...] | None) -> Array:
             raise InvalidType(
                 f"x must be an array of numbers, shape (n, ...); received {kind}"
             ) from None
-        several = (
-            f": {SEVERAL}" if len(entries) < 5 and all(len(each) > 1 for each in shapes) else ""
-        )
-        raise InvalidInput(
-            f"x must be one array; received a {kind} of shapes {shapes}{several}"
-        ) from None
+        raise InvalidInput(f"x must be one array; received a {kind} of shapes {shapes}") from None
     if x.dtype == object:
         if hasattr(values, "to_numpy"):  # a table of pandas with columns of several kinds
             raise InvalidType(

@@ -85,7 +85,7 @@ class PDGD(Attack):
         climb = rows(weight * ops.sigmoid(-value), x) * gradient * span
         descent = rows(1 - weight, x) * unit(x - x0, order=2) - climb
         direction, moments = adam(memory["adam"], descent, problem.step)
-        size = self.step_size * span * ops.power(LAST_STEP, problem.progress)
+        size = self.step_size * problem.width * ops.power(LAST_STEP, problem.progress)
         ahead = ops.clip(x - rows(size, x) * direction, *problem.box)
         change = self.price_step * (1 - (1 - LAST_PRICE_STEP) * problem.progress)
         change = ops.where(problem.reached, change, -change)

@@ -117,7 +117,9 @@ class PDPGD(Attack):
         reach = ops.where(success, ops.minimum(memory["reach"], largest), memory["reach"])
         longest = LONGEST_STEP * reach
         longest = ops.where(progress < 0.5, INFINITY, longest) if sparse else longest
-        size = ops.minimum(self.step_size * span, longest) * cosine(1.0, LAST_STEP, problem)
+        size = ops.minimum(self.step_size * problem.width, longest) * cosine(
+            1.0, LAST_STEP, problem
+        )
         factor = ops.power(DAMPING, progress if sparse else ops.ones_like(progress))
         now = price * ops.where(success, factor, 1 / factor)
         delta = _stepped(problem, x - x0, moments, size, now)

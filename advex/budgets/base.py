@@ -42,8 +42,9 @@ class Budget(Settings):
     """A limit on the perturbation: a norm, and ``epsilon`` in units of the box's range.
 
     Args:
-        epsilon: the largest allowed size: 8/255 is 8 grey levels in every box. None (the default)
-            sets no limit: attacks which can will look for the smallest perturbation.
+        epsilon: the largest allowed size: 8/255 is 8 grey levels in every box; or one for each
+            example, (n,). None (the default) sets no limit: attacks which can will look for the
+            smallest perturbation.
         mask: where an input may change: booleans, or 0 and 1, that broadcast to one example, such
             as (h, w, 1), or to all, (n, h, w, 1). Everything else stays bit for bit. None:
             everywhere.
@@ -57,17 +58,54 @@ class Budget(Settings):
 
     def __post_init__(self) -> None:
         if self.epsilon is not None:
-            object.__setattr__(self, "epsilon", self._checked(self.epsilon))
+            several = _several(self.epsilon)
+            made = self._checked(self.epsilon) if several is None else self._each(several)
+            object.__setattr__(self, "epsilon", made)
         if self.mask is not None:
             object.__setattr__(self, "mask", _checked_mask(self.mask))
 
     def _checked(self, epsilon: Any) -> float:
         return real_number(f"{type(self).__name__}(epsilon)", epsilon)
 
+    def _each(self, epsilons: Array) -> tuple[float, ...]:
+        """One epsilon for each example, checked."""
+        name = type(self).__name__
+        if epsilons.ndim != 1 or not len(epsilons):
+            raise InvalidInput(
+                f"{name}(epsilon) must be a number, or one for each example, shape (n,); received"
+                f" shape {epsilons.shape}; where a change is allowed is said by mask="
+            )
+        if not np.isfinite(epsilons).all():
+            raise InvalidInput(f"{name}(epsilon): the epsilon of an example must be finite")
+        for end in (epsilons.min(), epsilons.max()):
+            self._checked(float(end) if epsilons.dtype.kind == "f" else int(end))
+        return tuple(map(float, epsilons.tolist()))
+
     @property
     def limited(self) -> bool:
         """Whether there is a limit at all."""
         return self.epsilon is not None
+
+    @property
+    def epsilons(self) -> Array | None:
+        """One epsilon for each example, (n,) float64; None where it is the same for all."""
+        return np.asarray(self.epsilon) if isinstance(self.epsilon, tuple) else None
+
+    def part(self, rows: Array) -> Self:
+        """The budget of some of the examples."""
+        return self if self.epsilons is None else self.bound(tuple(self.epsilons[rows].tolist()))
+
+    def demand_count(self, count: int) -> None:
+        """Raise unless there is one epsilon for all examples, or for each of them.
+
+        Raises:
+            InvalidInput: there are more, or fewer.
+        """
+        if self.epsilons is not None and len(self.epsilons) != count:
+            raise InvalidInput(
+                f"{type(self).__name__}(epsilon) has {len(self.epsilons)} epsilons, one for each"
+                f" example; x has {count} examples"
+            )
 
     def bound(self, epsilon: Tensor) -> Self:
         """A copy whose ``epsilon`` is a tensor in the model's units."""
@@ -194,12 +232,29 @@ class Budget(Settings):
         return delta * factor.reshape((-1,) + (1,) * (delta.ndim - 1))
 
     def __repr__(self) -> str:
-        parts = [] if self.epsilon is None else [f"{self.epsilon:g}"]
+        parts = [] if self.epsilon is None else [self._said]
         return f"{type(self).__name__}({', '.join([*parts, *self._masked])})"
+
+    @property
+    def _said(self) -> str:
+        if self.epsilons is None:
+            return f"{self.epsilon:g}"
+        return f"{self.epsilons.min():g} to {self.epsilons.max():g}, one for each example"
 
     @property
     def _masked(self) -> list[str]:
         return [] if self.mask is None else ["mask=..."]
+
+
+def _several(epsilon: Any) -> Array | None:
+    """Epsilons as an array, if these are several."""
+    if isinstance(epsilon, list | tuple) or (hasattr(epsilon, "shape") and len(epsilon.shape)):
+        try:
+            made = np.asarray(epsilon)
+        except Exception:  # what an object that is no array raises here may be anything
+            return None
+        return made if made.dtype.kind in "iuf" else None
+    return None
 
 
 def _checked_mask(mask: Any) -> Array:

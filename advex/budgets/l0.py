@@ -35,6 +35,11 @@ class L0(Budget):
     def _checked(self, epsilon: Any) -> float:
         return float(whole_number("L0(epsilon), a number of elements,", epsilon, lowest=0))
 
+    def _each(self, epsilons: Array) -> tuple[float, ...]:
+        if epsilons.dtype.kind == "f" and (epsilons == np.rint(epsilons)).all():
+            epsilons = epsilons.astype("int64")
+        return super()._each(epsilons)
+
     def _kept(self, delta: Tensor, gain: Tensor) -> Tensor:
         """Where ``gain``, flattened, is among the ``epsilon`` largest of its row and above zero."""
         count = ops.cast(self.epsilon, "int32")
@@ -81,4 +86,5 @@ class L0(Budget):
     def scaled(self, delta: Array, factor: Array) -> Array:
         size = np.abs(flattened(delta))
         places = np.argsort(np.argsort(-size, axis=1, kind="stable"), axis=1)
-        return np.where(places < self.epsilon, flattened(delta), 0).reshape(delta.shape)
+        most = self.epsilon if self.epsilons is None else self.epsilons[:, None]
+        return np.where(places < most, flattened(delta), 0).reshape(delta.shape)

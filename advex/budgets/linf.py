@@ -33,6 +33,8 @@ class Linf(Budget):
         return fraction_of_range("Linf", super()._checked(epsilon))
 
     def __repr__(self) -> str:
+        if self.epsilons is not None:
+            return super().__repr__()
         levels = round((self.epsilon or 0) * 255)
         return (
             f"Linf({', '.join([f'{levels}/255', *self._masked])})"

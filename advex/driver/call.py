@@ -11,6 +11,8 @@ import numpy as np
 from advex import _backend
 from advex._arrays import Array
 from advex._grid import Grid
+from advex._inputs import Examples
+from advex._space import Space, grid_of, scale_of
 from advex._version import VERSION
 from advex.budgets import Budget
 from advex.driver import sentences
@@ -42,6 +44,7 @@ class Call(NamedTuple):
 
     classifier: Model
     x: Array
+    """What is attacked."""
     goal: Goal | None
     """None: the model's own predictions are left."""
     budget: Budget
@@ -54,6 +57,34 @@ class Call(NamedTuple):
     multiple: int = 1
     """Batches are filled up to multiples of so many rows. Kernels cache something for every size
     that they have seen: long evaluations keep the number of sizes small."""
+    given: Examples | None = None
+    """``x`` with what travels along, where anything does."""
+
+    @property
+    def examples(self) -> Array | Examples:
+        """What the model is asked with."""
+        return self.x if self.given is None else self.given
+
+    @property
+    def mask(self) -> Array | None:
+        """Which elements may change, where not all may."""
+        shape = self.x.shape
+        mask, fixed = self.budget.changeable(shape), self._fixed
+        if fixed is not None:
+            free = np.broadcast_to(~fixed, shape)
+            mask = free if mask is None else mask & free
+        each = self.budget.epsilons
+        if each is not None and (each == 0).any():
+            free = np.broadcast_to((each > 0).reshape((-1,) + (1,) * (len(shape) - 1)), shape)
+            mask = free if mask is None else mask & free
+        return mask
+
+    @property
+    def _fixed(self) -> Array | None:
+        grid = grid_of(self.classifier, self.examples, self.budget)
+        if isinstance(grid, Space):
+            return grid.fixed
+        return self.classifier.domain.fixed
 
 
 def attacked(call: Call, attack: Any, waves: list[Wave]) -> Result:
@@ -63,8 +94,11 @@ def attacked(call: Call, attack: Any, waves: list[Wave]) -> Result:
     if not len(call.x):
         return _nothing(call, attack)
     # The caller may modify its arrays meanwhile.
-    call = call._replace(x=call.x.copy(), start=None if call.start is None else call.start.copy())
-    classifier, x, grid = call.classifier, call.x, Grid(call.x.dtype, call.classifier.box)
+    given = None if call.given is None else call.given.copy()
+    x = call.x.copy() if given is None else given.attacked
+    start = None if call.start is None else call.start.copy()
+    call = call._replace(x=x, given=given, start=start)
+    classifier, grid = call.classifier, grid_of(call.classifier, call.examples, call.budget)
     shapes = Shapes.of_call(len(x), x.shape[1:], call.batch_size, classifier.metered, call.multiple)
     look, goal, waves, ranked = _begun(call, waves, grid, shapes)
     forward, own = look.judge.forward, call.goal is None or call.goal.about_own
@@ -73,15 +107,18 @@ def attacked(call: Call, attack: Any, waves: list[Wave]) -> Result:
 
     end = call.until == "end"
     strongest = end or attack.keeps_worst
-    budget, mask = call.budget.bare(), call.budget.changeable(x.shape)
-    scene = Scene(grid, x, goal, budget, call.seed, call.start, strongest, mask, not end)
+    budget, mask = call.budget.bare(), call.mask
+    scale = scale_of(budget, x)
+    scene = Scene(
+        grid, x, goal, budget, call.seed, call.start, strongest, mask, not end, call.given, scale
+    )
     programs = Programs(classifier, forward, grid, goal, budget, strongest)
 
     def settled(points: Array, rows: Array) -> Array:
-        points = grid.returned(points)
+        points = grid.returned(points, x[rows], None if scale is None else scale[rows])
         if mask is not None:
             points = np.where(mask[rows], points, x[rows])
-        return grid.settled(points, x[rows], budget)
+        return grid.settled(points, x[rows], budget.part(rows))
 
     ledger = Ledger(x, scene.aim, settled, scene.leaves)
     ledger.clean(look.before["reached"], look.before["ranking"])
@@ -123,7 +160,8 @@ def _begun(
     """The first look at the clean inputs; the goal, about the model as it is; the waves that are
     for it; and how many ways to it are wanted.
     """
-    classifier, x, sample = call.classifier, call.x, grid.working(call.x[:CHECKED])
+    classifier, x, few = call.classifier, call.examples, call.examples[:CHECKED]
+    sample = grid.entered(few)
     reading = "scores" if call.goal is None else call.goal.reading
     forward = classifier.forward(sample, reading)
     goal = call.goal and call.goal.check(len(x), forward.classes)
@@ -136,7 +174,7 @@ def _begun(
         waves = forked(waves, goal, ways)
     ranks = [run.rank for wave in waves for run in wave.runs if run.rank is not None]
     ranked = min(1 + max(ranks, default=-1), ways)
-    judge = Judge(classifier, grid, shapes.most, sample, call.multiple, reading)
+    judge = Judge(classifier, grid, shapes.most, few, call.multiple, reading)
     waits = goal is None or goal.open
     look = first_look(judge, classifier, x, None if waits else goal, ranked)
     _demand_answers(look.before)
@@ -208,23 +246,30 @@ def _nothing(call: Call, attack: Any) -> Result:
         "stages": [],
     }
     info.update(nothing)
-    return Result.empty(call.classifier, call.x, goal, call.budget, info)
+    return Result.empty(call.classifier, call.examples, goal, call.budget, info)
 
 
 def _result(call: Call, goal: Goal, ledger: Ledger, word: Word, grid: Grid, info: Info) -> Result:
     x, budget, before = call.x, call.budget, word.before
     distance = np.where(word.success, 0.0, np.inf)
     changed = np.flatnonzero(word.success & ~word.clean)
-    distance[changed] = grid.distance(ledger.points[changed], x[changed], budget)
+    part = budget.part(changed)
+    distance[changed] = grid.distance(ledger.points[changed], x[changed], part)
     if budget.limited:  # the points are inside, checked exactly: a quotient may still round up
-        distance[changed] = np.minimum(distance[changed], budget.epsilon)
+        limit = part.epsilon if part.epsilons is None else part.epsilons
+        distance[changed] = np.minimum(distance[changed], limit)
+    given = call.given
+
+    def whole(points: Array) -> Any:
+        return points if given is None else given.moved(points).tree
+
     return Result(
         classifier=call.classifier,
-        original=x,
+        original=whole(x),
         goal=goal,
         budget=budget,
-        x=ledger.points,
-        attempt=ledger.attempts,
+        x=whole(ledger.points),
+        attempt=whole(ledger.attempts),
         success=word.success,
         prediction=word.prediction,
         confidence=_wide(word.confidence),
@@ -238,6 +283,7 @@ def _result(call: Call, goal: Goal, ledger: Ledger, word: Word, grid: Grid, info
         broken_by=ledger.broken_by.astype(str),
         status=statuses(word.clean, word.success, word.fragile, ledger.nan & ~word.success),
         info=info,
+        given=given,
     )
 
 

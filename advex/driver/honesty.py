@@ -6,10 +6,11 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
-from keras import ops
+from keras import ops, tree
 
 from advex import _backend
 from advex._arrays import Array
+from advex._inputs import Examples
 from advex.driver.judging import CHECKED, Judge
 from advex.driver.ledger import Jobs, Ledger
 from advex.driver.loop import Scene
@@ -65,7 +66,9 @@ class Look(NamedTuple):
     """Queries of the checks."""
 
 
-def first_look(judge: Judge, classifier: Model, x: Array, goal: Goal | None, ranked: int) -> Look:
+def first_look(
+    judge: Judge, classifier: Model, x: Array | Examples, goal: Goal | None, ranked: int
+) -> Look:
     """Judge the clean inputs, and whether the model can be trusted with the rest.
 
     Args:
@@ -101,12 +104,14 @@ def first_look(judge: Judge, classifier: Model, x: Array, goal: Goal | None, ran
         before = judge(x, goal, ranked)
         old, more = stale(classifier, judge, x[some], before["logits"][some])
         odd, spent = COMPILED if old else "", spent + more + len(x)
-    spent += judge.forward.fold(ops.convert_to_tensor(sample), before["logits"][: len(sample)])
+    spent += judge.forward.fold(
+        tree.map_structure(ops.convert_to_tensor, sample), before["logits"][:CHECKED]
+    )
     return Look(judge, before, odd, spent)
 
 
 def honesty(
-    classifier: Model, judge: Judge, x: Array, together: Array, whole: bool
+    classifier: Model, judge: Judge, x: Array | Examples, together: Array, whole: bool
 ) -> tuple[str, int]:
     """Does the model answer alike twice, alone, and in another place with other neighbours?
 
@@ -127,7 +132,7 @@ def honesty(
     every, few = np.arange(len(x)), spread(len(x), ALONE + 1)[-ALONE:]
     halves = [every[1::2][::-1], every[::2][::-1]]
 
-    def odd(ask: Callable[[Array], Array]) -> bool:
+    def odd(ask: Callable[[Any], Array]) -> bool:
         elsewhere = np.empty_like(together)
         for others in halves if whole else [np.concatenate(halves)]:
             if len(others):
@@ -135,7 +140,7 @@ def honesty(
         alone = np.concatenate([ask(x[row : row + 1]) for row in few])
         return judge.differs(elsewhere, together) or judge.differs(alone, together[few])
 
-    def itself(part: Array) -> Array:
+    def itself(part: Array | Examples) -> Array:
         return judge.alone(part) if len(part) == 1 else judge.logits(part)
 
     spent = len(x) + len(few)
@@ -156,7 +161,9 @@ def honesty(
     return RANDOM if random else NEIGHBOURS, spent + 2 * len(x)
 
 
-def alike(classifier: Model, judge: Judge, x: Array, together: Array) -> tuple[bool, int]:
+def alike(
+    classifier: Model, judge: Judge, x: Array | Examples, together: Array
+) -> tuple[bool, int]:
     """Whether a few more inputs are answered alone as they were ``together`` with others; queries
     spent.
     """
@@ -169,7 +176,7 @@ def alike(classifier: Model, judge: Judge, x: Array, together: Array) -> tuple[b
     return not judge.differs(judge.alone(x[few]), together[few]), len(few)
 
 
-def stale(classifier: Model, judge: Judge, x: Array, true: Array) -> tuple[bool, int]:
+def stale(classifier: Model, judge: Judge, x: Array | Examples, true: Array) -> tuple[bool, int]:
     """Does what was compiled for the model answer otherwise than the model itself, whose logits are
     ``true``? Queries spent.
     """
@@ -187,7 +194,7 @@ def unseeded(waves: list[Wave], programs: Programs, scene: Scene) -> list[str]:
     transforms = {
         id(one): one for attack in attacks for one in getattr(attack, "transforms", None) or ()
     }
-    few = scene._replace(x=scene.x[:CHECKED])
+    few = scene.first(CHECKED)
     for transform in transforms.values():
         run = Run(waves[0].attack)
         jobs = Jobs(np.arange(len(few.x)), np.zeros(len(few.x), "int64"))

@@ -12,6 +12,7 @@ from keras import ops, tree
 from advex import _backend
 from advex._arrays import Array, Tensor
 from advex._grid import Grid
+from advex._inputs import Examples
 from advex._table import cut
 from advex.goals.base import FRAGILE, Goal, Reading, classes_said, largest
 from advex.goals.classes import SATURATED, log_odds
@@ -36,11 +37,12 @@ class Judge:
         classifier: Model,
         grid: Grid,
         batch: int,
-        sample: Array,
+        few: Array | Examples,
         multiple: int = 1,
         reading: Reading = "scores",
     ) -> None:
-        self.grid, self.metered, self.sample = grid, classifier.metered, sample
+        self.grid, self.metered, self._few = grid, classifier.metered, few
+        self.sample = sample = grid.entered(few)
         self.fixed, self.batch = not classifier.metered and not _backend.RAGGED, batch
         self.reading, self.layout = reading, Layout()
         self.forward = classifier.forward(sample, reading)
@@ -51,7 +53,7 @@ class Judge:
 
     def renewed(self, classifier: Model) -> Judge:
         """One that knows nothing of what this one knows."""
-        return Judge(classifier, self.grid, self.batch, self.sample, self.multiple, self.reading)
+        return Judge(classifier, self.grid, self.batch, self._few, self.multiple, self.reading)
 
     def differs(self, one: Array, other: Array) -> bool:
         """Whether two answers to the same inputs differ by more than rounding errors.
@@ -62,10 +64,7 @@ class Judge:
         if not self.forward.differs(one, other):
             return False
         if not self._scale:
-            low, high = (0, 255) if self.grid.levels else self.grid.box
-            shape = (CHECKED, *self.sample.shape[1:])
-            noise = np.random.default_rng(0).uniform(low, high, shape).astype(self.grid.dtype)
-            logits = self.logits(noise)
+            logits = self.logits(self.grid.noise(self._few, CHECKED))
             self.spent += CHECKED
             self._scale = max(float(np.abs(logits[np.isfinite(logits)]).max(initial=0)), 1e-6)
         return self.forward.differs(one, other, self._scale)
@@ -76,14 +75,19 @@ class Judge:
         """
         return CHECKED if self.fixed and count <= 4 * CHECKED else self.batch
 
-    def filled(self, points: Array, size: int) -> Array:
-        """``points`` with copies of the first one, up to a number that is welcome."""
+    def filled(self, points: Any, size: int) -> Any:
+        """``points``, an array or a tree of them, with copies of the first one, up to a number that
+        is welcome.
+        """
         if self.metered:
             return points
-        missing = size - len(points) if self.fixed else -len(points) % self.multiple
-        return np.concatenate([points, np.repeat(points[:1], missing, axis=0)])
+        count = len(tree.flatten(points)[0])
+        missing = size - count if self.fixed else -count % self.multiple
+        return tree.map_structure(
+            lambda leaf: np.concatenate([leaf, np.repeat(leaf[:1], missing, axis=0)]), points
+        )
 
-    def logits(self, x: Array) -> Array:
+    def logits(self, x: Array | Examples) -> Array:
         """What the model answers, (n, ...) -> (n, numbers): logits (n, classes), or all that there
         is of an answer as one row, see ``layout``.
         """
@@ -92,35 +96,36 @@ class Judge:
         size = self.size(len(x))
         parts = [x[start : start + size] for start in range(0, len(x), size)]
         return np.concatenate(
-            [self._asked(self.filled(self.grid.working(part), size))[: len(part)] for part in parts]
+            [self._asked(self.filled(self.grid.entered(part), size))[: len(part)] for part in parts]
         )
 
-    def alone(self, x: Array) -> Array:
+    def alone(self, x: Array | Examples) -> Array:
         """The same, each input in a batch of its own."""
         return np.concatenate(
-            [self._asked(self.grid.working(x[row : row + 1])) for row in range(len(x))]
+            [self._asked(self.grid.entered(x[row : row + 1])) for row in range(len(x))]
         )
 
-    def compiled_logits(self, classifier: Model, x: Array) -> Array:
+    def compiled_logits(self, classifier: Model, x: Array | Examples) -> Array:
         """What the oldest function that was compiled for the model answers: (n, ...) -> (n,
         classes).
         """
-        points, size = self.grid.working(x), self.size(len(x))
+        size = self.size(len(x))
         if self._compiled is None:
-            self._compiled = classifier.canary(points[:1], self.reading)
+            self._compiled = classifier.canary(self.grid.entered(x[:1]), self.reading)
         parts = [
-            self.filled(points[start : start + size], size) for start in range(0, len(points), size)
+            self.filled(self.grid.entered(x[start : start + size]), size)
+            for start in range(0, len(x), size)
         ]
-        return np.concatenate(
-            [self.layout.flat(self._compiled(ops.convert_to_tensor(part))) for part in parts]
-        )[: len(points)]
+        return np.concatenate([self.layout.flat(self._compiled(_tensors(part))) for part in parts])[
+            : len(x)
+        ]
 
-    def _asked(self, points: Array) -> Array:
-        logits = self.layout.flat(self.run(ops.convert_to_tensor(points)))
-        demand_rows(len(points), logits.shape)
+    def _asked(self, points: Any) -> Array:
+        logits = self.layout.flat(self.run(_tensors(points)))
+        demand_rows(len(tree.flatten(points)[0]), logits.shape)
         return logits
 
-    def __call__(self, x: Array, goal: Goal | None, ranked: int = 0) -> dict[str, Any]:
+    def __call__(self, x: Array | Examples, goal: Goal | None, ranked: int = 0) -> dict[str, Any]:
         """Per row: logits, what the model says, how sure it is, whether the goal is reached, the
         margin, whether logits are NaN or saturate.
 
@@ -190,6 +195,10 @@ class Judge:
             return most_promising(_backend.to_numpy(ways), noise)[:, :ranked].astype("int32")
         count = len(tree.flatten(answer)[0])
         return wrong_classes(answer, ranked) if ranked else np.zeros((count, 0), "int32")
+
+
+def _tensors(points: Any) -> Any:
+    return tree.map_structure(ops.convert_to_tensor, points)
 
 
 class Layout:

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from advex._arrays import Array
+from advex._inputs import at
 from advex._table import cut
 from advex.driver.honesty import NEIGHBOURS, RANDOM, Look, alike
 from advex.driver.judging import copied, put
@@ -36,6 +37,11 @@ def last_word(look: Look, classifier: Model, ledger: Ledger, scene: Scene, ranke
     """Judge every success once more; those that do not hold get their originals back."""
     judge, before, odd, spent = look
     x, goal, grid, points = scene.x, scene.goal, scene.grid, ledger.points
+    whole = scene.examples
+
+    def asked() -> Any:
+        return at(whole, moved, points[moved])
+
     strongest = scene.aim == "strongest"
     clean, success, fragile = before["reached"], ledger.found.copy(), np.zeros(len(x), bool)
     said: list[str] = []
@@ -45,21 +51,21 @@ def last_word(look: Look, classifier: Model, ledger: Ledger, scene: Scene, ranke
     else:
         moved = np.flatnonzero(success & ~clean)
     ledger.queries[moved] += 1
-    after = judge(points[moved], goal.part(moved)) if len(moved) else None
+    after = judge(asked(), goal.part(moved)) if len(moved) else None
     if after is not None and not classifier.metered and odd not in (NEIGHBOURS, RANDOM):
-        same, more = alike(classifier, judge, points[moved], after["logits"])
+        same, more = alike(classifier, judge, asked(), after["logits"])
         spent += more
         if not same:  # it shows only near the boundary
             judge.singly, spent = True, spent + len(x) + len(moved)
             said.append(NEIGHBOURS)
-            before = judge(x, goal, ranked)
-            after = judge(points[moved], goal.part(moved))
+            before = judge(whole, goal, ranked)
+            after = judge(asked(), goal.part(moved))
             fragile |= clean & ~before["reached"]  # never attacked
             clean, success = before["reached"], (success & ~clean) | before["reached"]
     prediction, confidence = copied(before["prediction"]), copied(before["confidence"])
     margin = np.where(ledger.tried, ledger.margin, before["margin"]).astype("float64")
     if after is not None:
-        inside = grid.within(points[moved], x[moved], scene.budget)
+        inside = grid.within(points[moved], x[moved], scene.budget.part(moved))
         holds = after["reached"] & inside & ~clean[moved]
         was, won = success[moved], moved[holds]
         success[moved] = holds | clean[moved]

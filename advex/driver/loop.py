@@ -12,6 +12,8 @@ from keras import ops
 from advex import _backend
 from advex._arrays import Array
 from advex._grid import Grid
+from advex._inputs import Examples
+from advex._space import INPUT
 from advex.budgets import Budget
 from advex.driver.batch import Batch
 from advex.driver.draws import row_keys
@@ -49,6 +51,33 @@ class Scene(NamedTuple):
     """Which elements of ``x`` may change, where not all may."""
     until_success: bool = True
     """Whether a row leaves at its first success, where there is a limit."""
+    given: Array | Examples | None = None
+    """``x`` with what travels along, where anything does."""
+    scale: Array | None = None
+    """By how much the space is stretched, see ``scale_of``."""
+
+    @property
+    def examples(self) -> Array | Examples:
+        """What the model is asked with."""
+        return self.x if self.given is None else self.given
+
+    def first(self, count: int) -> Scene:
+        """The same of the first rows alone."""
+
+        def cut(values: Any) -> Any:
+            return None if values is None else values[:count]
+
+        return self._replace(
+            x=self.x[:count],
+            mask=cut(self.mask),
+            start=cut(self.start),
+            given=cut(self.given),
+            scale=self._scaled(np.arange(min(count, len(self.x)))),
+            budget=self.budget.part(np.arange(min(count, len(self.x)))),
+        )
+
+    def _scaled(self, row: Array) -> Array | None:
+        return None if self.scale is None else self.scale[row]
 
     @property
     def leaves(self) -> bool:
@@ -65,20 +94,25 @@ class Scene(NamedTuple):
     def rows(self, wave: Wave, jobs: Jobs, count: int, ledger: Ledger) -> Rows:
         """The rows of ``jobs``, filled up to ``count`` with copies of the first."""
         row, run = (np.concatenate([part, np.full(count - len(part), part[0])]) for part in jobs)
-        x = self.x[row]
-        x0 = self.grid.working(x)
-        lower, upper = self.grid.bounds(x, self.budget)
+        x, scale, budget = self.x[row], self._scaled(row), self.budget.part(row)
+        x0 = self.grid.scaled(x, scale)
+        beside = self.grid.about(x, scale)
+        if isinstance(self.given, Examples):
+            beside |= {f"{INPUT}{name}": each[row] for name, each in self.given.beside.items()}
+        if budget.epsilons is not None and not budget.homogeneous:
+            beside["epsilon"] = budget.epsilons.astype("float32")
         start: Any = ()
         target: Any = ()
         if self.start is not None or wave.warm:
             first = x if self.start is None else self.start[row]
             known = (ledger.found[row] & wave.warm).reshape((-1,) + (1,) * (x.ndim - 1))
-            start = self.grid.working(np.where(known, ledger.points[row], first))
+            start = self.grid.scaled(np.where(known, ledger.points[row], first), scale)
         if wave.aimed:
             target = ledger.ranking[row, np.array([each.rank for each in wave.runs])[run]]
         made = Rows(
             x0=x0,
-            bounds=(lower, upper) if np.ndim(lower) else (),
+            bounds=self.grid.limits(x, budget, scale),
+            beside=beside,
             mask=() if self.mask is None else self.mask[row],
             goal={name: values[row] for name, values in self.goal.rows().items()},
             key=row_keys(x0, self.seed),

@@ -35,7 +35,9 @@ class Problem:
     """What an attack sees of the world during ``init`` or one ``step``.
 
     Attributes:
-        x0: the original batch, (batch, ...), float32, in the model's units.
+        x0: the original batch, (batch, ...), float32, in the model's units; of a ``Domain`` each
+            feature from 0, its lowest value, to 1, its highest. Where examples or inputs have an
+            epsilon each, that is divided by it.
         goal: what to pursue, with the labels of this batch: the goal of the call, or a step on the
             way to it.
         budget: the budget, with ``epsilon`` in the model's units.
@@ -51,7 +53,9 @@ class Problem:
         lower, upper: the lowest and highest legal value of each element.
         mask: which elements may change, (batch, ...) of bool; None: all. What an attack makes of
             the others is not looked at, and their gradients are zero.
-        box: the lowest and highest value that the model takes, two scalars.
+        span: the length of the box.
+        box: the lowest and highest value that the model takes: two scalars, or where examples or
+            inputs have an epsilon each tensors that broadcast over ``x0``.
         classes: number of classes.
         reached: whether the points looked at last fulfil the goal of the call, inside the budget or
             not, (batch,) bool.
@@ -78,13 +82,19 @@ class Problem:
         self.goal = self._judge
         if not _absent(rows.target):
             self.goal = self._judge.towards(rows.target)
-        self.epsilon: Tensor = common.epsilon
+        self.epsilon: Tensor = rows.beside.get("epsilon", common.epsilon)
         self.budget = budget.bound(self.epsilon) if budget.limited else budget
-        self.span: Tensor = common.span
+        self._beside: dict[str, Tensor] = rows.beside
+        # Where examples or inputs have an epsilon each they are divided by it.
+        scale = rows.beside.get("scale")
+        self.span: Tensor = common.span if scale is None else scale
         self.step: Tensor = rows.step
         self.run: Tensor = rows.repetition
         self.numbers: dict[str, Tensor] = rows.numbers
         self.box: tuple[Tensor, Tensor] = (common.lower, common.upper)
+        if scale is not None:
+            self.box = ops.zeros_like(scale), scale
+        self._bounded = bool(rows.bounds)  # then the limits say all that the budget says
         self.lower, self.upper = rows.bounds or self.box
         self.mask: Tensor | None = None if _absent(rows.mask) else rows.mask
         self.classes: int = forward.classes if isinstance(forward.classes, int) else 0
@@ -108,6 +118,11 @@ class Problem:
         return self._rows.best
 
     @property
+    def width(self) -> Tensor:
+        """``span`` as one number for each example, (batch,), or for all, a scalar."""
+        return ops.max(flat(self.span), axis=1) if len(self.span.shape) else self.span
+
+    @property
     def answer(self) -> Any:
         """What the model answers to the last points that were looked at: for a goal about classes
         logits (batch, classes).
@@ -124,7 +139,7 @@ class Problem:
         one query each.
         """
         seen = self._seen(x)
-        logits = self._forward(seen, self._running)
+        logits = self._forward(self._entered(seen), self._running)
         self._record(seen, logits)
         return logits
 
@@ -145,7 +160,7 @@ class Problem:
         seen = self._seen(x)
 
         def evaluate(point: Tensor) -> tuple[Tensor, Tensor]:
-            logits = self._forward(point if through is None else through(point))
+            logits = self._forward(self._entered(point if through is None else through(point)))
             with blaming(f"the loss {getattr(loss, '__name__', type(loss).__name__)}"):
                 value = ops.convert_to_tensor(loss(logits, self.goal))
             if len(value.shape) != 1:
@@ -175,7 +190,7 @@ class Problem:
         seen = self._seen(x)
 
         def evaluate(point: Tensor) -> tuple[Tensor, Tensor]:
-            logits = self._forward(point)
+            logits = self._forward(self._entered(point))
             return ops.take_along_axis(logits, classes, axis=1), logits
 
         _, jacobian, logits = _backend.jacobian(evaluate, seen)
@@ -195,7 +210,7 @@ class Problem:
         seen = self._seen(x)
 
         def evaluate(point: Tensor) -> tuple[Tensor, Any]:
-            answer = self._forward(point)
+            answer = self._forward(self._entered(point))
             return numbers(answer, self.goal), answer
 
         values, jacobian, answer = _backend.jacobian(evaluate, seen)
@@ -210,6 +225,10 @@ class Problem:
             jacobian = ops.where(ops.expand_dims(self.mask, 1), jacobian, 0.0)
         self._differentiated(jacobian, int(jacobian.shape[1]))
         return jacobian
+
+    def _entered(self, seen: Tensor) -> Any:
+        """What the model is asked with at points that it may be shown."""
+        return self._grid.shown(seen, self.x0, self._beside)
 
     def _kept(self, x: Tensor) -> Tensor:
         """``x`` with the original's values where nothing may change."""
@@ -241,7 +260,7 @@ class Problem:
         x = self._kept(x)
         if wider is None:
             return self.budget.nearest(x, self.x0, self.lower, self.upper)
-        if len(self.lower.shape) == 0:
+        if not self._bounded:
             return self.around(x, self.epsilon * wider)
         # the maximum norm, whose ball is in the limits, more exactly than by arithmetic here
         wide = rows(wider > 1, x)
@@ -267,8 +286,8 @@ class Problem:
 
         Elements that are at their end already do not take part in the choice of the direction.
         """
-        reach = self.epsilon if self.budget.homogeneous else self.epsilon * self.span
-        if len(self.lower.shape) == 0:  # in the maximum norm every element chooses for itself
+        reach = self.epsilon if self.budget.homogeneous else self.epsilon * self.width
+        if not self._bounded:  # in the maximum norm every element chooses for itself
             stuck = ops.logical_or(
                 ops.logical_and(direction > 0, x >= self.upper),
                 ops.logical_and(direction < 0, x <= self.lower),
@@ -305,12 +324,24 @@ class Problem:
                 f" {tuple(self.x0.shape)}"
             )
         return self._grid.snapped(
-            self._kept(x), self.x0, self.budget, self.lower, self.upper, self._common.top
+            self._kept(x),
+            self.x0,
+            self.budget,
+            self.lower,
+            self.upper,
+            self._common.top,
+            self._beside,
         )
 
     def _inside(self, seen: Tensor) -> Tensor:
         legal = ops.all(flat(ops.logical_and(seen >= self.lower, seen <= self.upper)), axis=1)
-        if self._minimise or len(self.lower.shape) > 0:
+        if self.mask is not None and self._grid.repairs:  # which may change what must not
+            still = ops.logical_or(self.mask, ops.abs(seen - self.x0) < 1e-6)
+            legal = ops.logical_and(legal, ops.all(flat(still), axis=1))
+        valid = self._grid.legal(seen, self.x0, self._beside)
+        if valid is not None:
+            legal = ops.logical_and(legal, valid)
+        if self._minimise or self._bounded:
             return legal
         # Points outside by no more than rounding can do are pulled in at the end. Half precision
         # rounds more.
@@ -319,7 +350,8 @@ class Problem:
             self.budget.measure(np.full((1, int(np.prod(self.x0.shape[1:]))), unit))[0]
         )
         hair = self.epsilon * (1e-2 if self._grid.half else 1e-6) + rounding
-        return ops.logical_and(legal, self.budget.size(seen - self.x0) <= self.epsilon + hair)
+        size = self._grid.size(self.budget, seen - self.x0)
+        return ops.logical_and(legal, size <= self.epsilon + hair)
 
     def _differentiated(self, gradient: Tensor, count: int) -> None:
         """Count gradients; keep in mind where they are exactly zero at the start."""
@@ -353,7 +385,7 @@ class Problem:
             alike = ops.logical_or(reached, ops.logical_and(running, new))
             worth = ops.logical_or(first, ops.logical_and(alike, size < rows_now.size))
         elif self._minimise:
-            size = self.budget.size(seen - self.x0)
+            size = self._grid.size(self.budget, seen - self.x0)
             worth = ops.logical_and(reached, ops.logical_or(new, size < rows_now.size))
         else:
             worth = ops.logical_and(reached, new)

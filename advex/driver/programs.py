@@ -19,7 +19,7 @@ from keras import ops, tree
 from advex import _backend
 from advex._arrays import Tensor
 from advex._grid import Grid
-from advex.budgets import Budget
+from advex.budgets import Budget, searched
 from advex.driver.plan import Leaf
 from advex.driver.problem import Problem
 from advex.driver.rows import Common, Rows
@@ -45,11 +45,11 @@ class Programs:
     ) -> None:
         self.classifier, self.forward, self.grid = classifier, forward, grid
         self.strongest = strongest
-        budget = budget.bare()
+        budget = searched(budget).bare()
         self.limit = budget.bound(0.0 if budget.limited else None)
         # Without the labels, for functions that outlive this call.
         self.goal = goal.bound(dict.fromkeys(goal.rows()))
-        self.common = _common(classifier, grid, budget)
+        self.common = _common(grid, budget)
         self._fixed = [ops.convert_to_tensor(value) for value in self.common]
         kind = goal.key(), classifier.about(goal.reading), budget.bound(None), budget.limited
         self._key: tuple[Hashable, ...] = (forward.folded, kind, strongest, grid.key())
@@ -121,7 +121,7 @@ class Programs:
         def run(*tensors: Tensor) -> Any:
             rows: Rows = tree.pack_sequence_as(structure, list(tensors[:count]))
             common, given = tensors[count:][:numbers], tensors[count + numbers :]
-            asked = forward if differentiable else Given(forward, given)
+            asked: Any = forward if differentiable else Given(forward, given)
             problem = Problem(
                 asked, grid, goal, limit, attack.rounds, rows, Common(*common), strongest
             )
@@ -219,9 +219,10 @@ class Given:
         return self._left.pop(0)
 
 
-def _common(classifier: Model, grid: Grid, budget: Budget) -> Common:
-    ends = classifier.box if grid.levels else np.asarray(classifier.box, grid.exact)
-    epsilon = float(budget.limit(grid.span)) if budget.limited else np.inf
+def _common(grid: Grid, budget: Budget) -> Common:
+    ends = grid.box if grid.levels else np.asarray(grid.box, grid.exact)
+    each = budget.epsilons is not None  # then the space is stretched so that it is 1
+    epsilon = np.inf if not budget.limited else 1.0 if each else float(budget.limit(grid.span))
     numbers = epsilon, float(grid.span), ends[0], ends[1], 255
     return Common(*map(np.float32, numbers))
 

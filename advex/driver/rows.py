@@ -32,6 +32,8 @@ class Rows(NamedTuple):
     """Lowest and highest legal value of each element, where the budget gives them."""
     mask: Tensor
     """Which elements may change, where not all may."""
+    beside: dict[str, Tensor]
+    """What else a domain, or a model of several inputs, must know of each row."""
     goal: dict[str, Tensor]
     key: Tensor
     salt: Tensor

@@ -30,7 +30,8 @@ def before(look: Look, goal: Goal, own: bool, budget: Budget, grid: Grid) -> lis
                 f"The model gets {accuracy:.1%} of these inputs right before any attack, less than"
                 " chance: do labels, box and preprocessing belong to this model?"
             )
-    if grid.levels and budget.limited and budget.epsilon > 0 and budget.levels() == 0:
+    one = budget.limited and budget.epsilons is None
+    if grid.levels and one and budget.epsilon > 0 and budget.levels() == 0:
         said.append(f"{budget!r} is less than one grey level: 8-bit inputs cannot move at all.")
     return said + ([forward.head.note] if forward.head.warns else [])
 

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from advex._arrays import Array
-from advex._grid import Grid
+from advex._space import grid_of
+from advex.attacks.inputs import checked_inputs
 from advex.driver.judging import Judge
 from advex.evaluation.details import numbers_of
 from advex.evaluation.pieces import Clean, Plan, clean
@@ -28,9 +29,10 @@ def answers(plan: Plan, block: Block) -> dict[str, Any] | None:
     """
     if plan.classifier.metered:
         return None
-    grid, few = Grid(block.x.dtype, plan.classifier.box), block.x[:ROWS]
+    few = checked_inputs(plan.classifier, block.x[:ROWS])
+    grid = grid_of(plan.classifier, few)
     reading = plan.wanted(block.labels).goal.reading
-    judge = Judge(plan.classifier, grid, ROWS, grid.working(few), reading=reading)
+    judge = Judge(plan.classifier, grid, ROWS, few, reading=reading)
     forward = judge.forward
     # of maps and of several outputs only an answer tells how long it is
     size = forward.classes if reading == SCORES else judge.logits(few[:1]).shape[1]

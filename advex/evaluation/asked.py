@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from advex import attacks as shipped
-from advex._grid import Grid
 from advex._settings import shown
+from advex._space import grid_of
 from advex.attacks import Attack
 from advex.attacks.inputs import checked_inputs
 from advex.budgets import Budget
@@ -193,7 +193,7 @@ def examined(asked: Asked, source: Source, first: Block | None) -> list[str]:
     for attack in attacks.values() if asked.goal is not None else ():
         attack.check(goal, asked.budget)
     # builds the model, too
-    sample = Grid(x.dtype, classifier.box).working(x[:SAMPLE])
+    sample = grid_of(classifier, x).entered(x[:SAMPLE])
     forward = classifier.forward(sample, goal.reading)
     digests = []
     with warnings.catch_warnings():

@@ -12,7 +12,6 @@ import numpy as np
 
 from advex import _backend
 from advex._arrays import Array
-from advex._grid import Grid
 from advex.attacks import Attack
 from advex.attacks.call import attacked_by, checked_call
 from advex.attacks.inputs import checked_inputs
@@ -124,10 +123,10 @@ def judged(
         batch: rows per question at most.
         multiple: batches are filled up to multiples of so many rows.
     """
-    grid = Grid(x.dtype, classifier.box)
-    sample, most = grid.working(x[:CHECKED]), batch if _backend.RAGGED else min(batch, len(x))
+    grid, few = grid_of(classifier, x), x[:CHECKED]
+    sample, most = grid.entered(few), batch if _backend.RAGGED else min(batch, len(x))
     reading = "scores" if goal is None else goal.reading
-    judge = Judge(classifier, grid, most, sample, multiple, reading)
+    judge = Judge(classifier, grid, most, few, multiple, reading)
     goal = None if goal is None else goal.check(len(x), judge.forward.classes)
     first = None if goal is not None and goal.open else goal
     found = judge(x, first)

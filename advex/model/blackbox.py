@@ -18,7 +18,7 @@ from advex._settings import helpful, shown, whole_number
 from advex.errors import GradientUnavailable, InvalidInput, InvalidType
 from advex.goals.base import TREE, Reading
 from advex.model.cache import Kept
-from advex.model.domain import checked_box, checked_names
+from advex.model.domain import checked_domain, checked_names
 from advex.model.head import (
     LARGEST_PROBABILITY,
     LOGITS_OF_LABELS,
@@ -174,7 +174,7 @@ class BlackBox(Model):
             the box's numbers). It returns scores of shape (m, classes): logits or probabilities,
             whose logarithms are used then. Its exceptions pass through.
         classes: the number of classes, or their names in order.
-        box: lowest and highest legal value of what ``predict`` takes.
+        box: lowest and highest legal value of what ``predict`` takes, or a ``Domain``.
 
     Raises:
         InvalidInput: fewer than two classes, or a box without two finite, increasing ends; during
@@ -237,7 +237,8 @@ class BlackBox(Model):
             raise InvalidInput(
                 f"classes must name at least two classes; received {shown(self.names)}"
             )
-        self.box, self.predict = checked_box(box), predict
+        self.domain, self.predict = checked_domain(box), predict
+        self.box = self.domain.ends
         self._answers = Answers(predict, count)
         self._labels = Answers(predict, count, "labels")
         self._kept: Kept = {}

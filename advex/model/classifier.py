@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import keras
@@ -11,13 +11,15 @@ from keras import ops, tree
 from advex import _backend
 from advex._arrays import Array, Tensor
 from advex._settings import helpful, shown
+from advex.domain import Domain
 from advex.errors import InvalidInput, InvalidType
 from advex.goals.base import TREE, Reading
 from advex.model import cache, outputs
-from advex.model.domain import checked_box, checked_names
-from advex.model.forward import KerasForward
+from advex.model.domain import checked_domain, checked_names
+from advex.model.forward import KerasForward, structured
+from advex.model.perturbed import checked_perturb, input_names, layer_of, unknown, which_input
 from advex.model.protocol import Forward, Model
-from advex.model.refusals import SeveralOutputs, several_inputs, way_in
+from advex.model.refusals import SeveralOutputs, way_in
 from advex.model.several import SeveralForward
 
 
@@ -25,19 +27,24 @@ class Classifier(Model):
     """A Keras model and the domain of its inputs. Needed only where that domain is not [0, 1].
 
     Args:
-        model: any ``keras.Model`` with one input: functional, sequential, subclassed, compiled or
-            not. It may end in logits, softmax, one sigmoid unit, or one for each class; for goals
+        model: any ``keras.Model``: functional, sequential, subclassed, compiled or not. It may end in logits, softmax, one sigmoid unit, or one for each class; for goals
             that are not about classes in anything, see ``advex.goals``.
-        box: lowest and highest legal value of ``x``, before preprocessing.
-        preprocess: applied to ``x`` before the model: a function of backend tensors, or a layer.
+        box: lowest and highest legal value of ``x``, before preprocessing; or a ``Domain``; of
+            several inputs that are attacked a dict with one of these for each.
+        preprocess: applied to ``x`` before the model: a function of backend tensors, or a layer; of
+            several inputs a function of all, in the structure that the model takes.
         classes: the names of the classes, or of the labels, for captions.
         output: which of several outputs is attacked: its name (the key of a dict, or the name of
             its layer) or its number. None: there is but one, or the goal says it, see
             ``advex.Output``.
+        perturb: which of several inputs is attacked: its name (the key of a dict, or the name of
+            the input) or its number; the others stay as they are, row by row. A list of names: all
+            these at once, with a budget each. The name of a layer: the output of that layer, such
+            as an embedding; the model may be subclassed. ``box`` is about what is attacked.
 
     Raises:
-        InvalidInput: a box without two finite, increasing ends; several inputs; an output that is
-            not there.
+        InvalidInput: a box without two finite, increasing ends; several inputs of which none is
+            chosen; an input, a layer or an output that is not there.
         InvalidType: something that is not a ``keras.Model``.
 
     Example:
@@ -56,10 +63,11 @@ class Classifier(Model):
     def __init__(
         self,
         model: keras.Model,
-        box: tuple[float, float] = (0, 1),
+        box: tuple[float, float] | Domain | Mapping[str, tuple[float, float] | Domain] = (0, 1),
         preprocess: Callable[[Tensor], Tensor] | None = None,
         classes: Sequence[str] | None = None,
         output: str | int | None = None,
+        perturb: str | int | Sequence[str | int] | None = None,
     ) -> None:
         if not isinstance(model, keras.Model):
             kind = model.__name__ if isinstance(model, type) else type(model).__name__
@@ -71,10 +79,13 @@ class Classifier(Model):
             raise InvalidType(
                 f"preprocess must be a function of a tensor; received {type(preprocess).__name__}"
             )
-        if len(getattr(model, "inputs", None) or [0]) != 1:
-            raise InvalidInput(several_inputs(model))
         self.model, self.preprocess = model, preprocess
-        self.box = checked_box(box)
+        self.perturb = checked_perturb(perturb)
+        self._demand_inputs()
+        self.boxes = _boxes(box, self.perturb)
+        self.domain = next(iter(self.boxes.values()))
+        ends = [each.ends for each in self.boxes.values()]
+        self.box = min(low for low, _ in ends), max(high for _, high in ends)
         self.names = checked_names(classes)
         if isinstance(output, bool) or not isinstance(output, str | int | None):
             raise InvalidType(
@@ -96,15 +107,60 @@ class Classifier(Model):
         """
         return model if isinstance(model, Model) else cls(model)
 
+    def _demand_inputs(self) -> None:
+        """Raise unless it is known what is attacked, as far as the graph tells."""
+        names = input_names(self.model)
+        if names is None:
+            return
+        own = [each[0] for each in names]
+        if not self.perturb and len(own) > 1:
+            raise InvalidInput(which_input(own))
+        for name in self.perturb:
+            if not any(name in each for each in names) and layer_of(self.model, name) is None:
+                raise unknown(name, self.model, own)
+
+    def domain_of(self, name: str) -> Domain:
+        names = input_names(self.model) or []
+        aliases = next((each for each in names if name in map(str, each)), [name])
+        for alias in aliases:
+            if str(alias) in self.boxes:
+                return self.boxes[str(alias)]
+        return self.domain
+
+    def ask(self, inputs: Any) -> Any:
+        """What the model itself answers to tensors in the structure that it takes."""
+        raw = inputs if self.preprocess is None else self.preprocess(inputs)
+        return self.model(structured(self.model, raw), training=False)
+
+    @property
+    def layer(self) -> str | int | None:
+        """The layer whose output is attacked; None: an input is."""
+        if len(self.perturb) != 1:
+            return None
+        name = self.perturb[0]
+        known = input_names(self.model)
+        if known is None:
+            return name if layer_of(self.model, name) is not None else None
+        return None if any(name in each for each in known) else name
+
     @property
     def input_shape(self) -> tuple[int | None, ...] | None:
         inputs = getattr(self.model, "inputs", None)
-        return tuple(inputs[0].shape) if inputs else None
+        if not inputs or len(inputs) > 1 or self.layer is not None:
+            return None
+        return tuple(inputs[0].shape)
 
     @property
     def input_dtype(self) -> str | None:
         inputs = getattr(self.model, "inputs", None)
-        return str(inputs[0].dtype) if inputs else None
+        if not inputs or self.layer is not None:
+            return None
+        if len(inputs) == 1:
+            return str(inputs[0].dtype)
+        names = input_names(self.model) or []
+        chosen = [place for place, each in enumerate(names) if set(each) & set(self.perturb)]
+        whole = [str(inputs[place].dtype) for place in chosen]
+        return next((dtype for dtype in whole if "float" not in dtype), whole[0] if whole else None)
 
     def only(self, output: str | int) -> Classifier:
         """The same model with one of its outputs chosen.
@@ -117,7 +173,9 @@ class Classifier(Model):
                 f"the goal is about the output {shown(output)}, and the classifier has chosen"
                 f" another, output={shown(self.output)}: leave that out"
             )
-        made = Classifier(self.model, self.box, self.preprocess, None, output)
+        chosen = list(self.perturb) or None
+        made = Classifier(self.model, (0, 1), self.preprocess, None, output, chosen)
+        made.boxes, made.domain, made.box = self.boxes, self.domain, self.box
         made.names = self.names  # counted where the goal is about classes: a number has none
         return made
 
@@ -146,19 +204,19 @@ class Classifier(Model):
             return None
         return max(2, symbol.shape[1]) if len(symbol.shape) == 2 else 2
 
-    def forward(self, sample: Array, reading: Reading = "scores") -> Forward:
+    def forward(self, sample: Any, reading: Reading = "scores") -> Forward:
         reading = self._resolved(sample, reading)
 
-        key = "forward", self.output, reading
+        key = "forward", self.output, reading, self.layer
         forward: Any = self.compiled(key, lambda: self._fresh(sample, reading))
         if isinstance(reading, str) and reading != "raw" and isinstance(forward.classes, int):
             self._check_names(forward.classes)
         return forward
 
-    def judge(self, sample: Array, reading: Reading = "scores") -> Callable[[Tensor], Any]:
+    def judge(self, sample: Any, reading: Reading = "scores") -> Callable[[Tensor], Any]:
         return _backend.immediate(self.forward(sample, reading).exact)
 
-    def renewed(self, sample: Array, logits: Array, reading: Reading = "scores") -> bool:
+    def renewed(self, sample: Any, logits: Array, reading: Reading = "scores") -> bool:
         """Whether the head is another one than it was, by another look where ``logits`` make it
         doubtful: then all that was compiled goes. Where nothing is compiled, nothing else would
         show it.
@@ -172,16 +230,16 @@ class Classifier(Model):
             known.spent += fresh.spent
             return False
         self.forget()
-        self.compiled(("forward", self.output, reading), lambda: fresh)
+        self.compiled(("forward", self.output, reading, self.layer), lambda: fresh)
         return True
 
     def about(self, reading: Reading) -> Hashable:
-        return self.output, reading
+        return self.output, reading, self.layer
 
     def kept(self) -> cache.Kept:
         return cache.kept(self.model, self.preprocess)
 
-    def _resolved(self, sample: Array, reading: Reading) -> Reading:
+    def _resolved(self, sample: Any, reading: Reading) -> Reading:
         """The reading; that of all outputs becomes that of one, if there is but one."""
         if not isinstance(reading, str) or not reading.endswith(TREE):
             return reading
@@ -197,19 +255,20 @@ class Classifier(Model):
             return reading
         return one
 
-    def _fresh(self, sample: Array, reading: Reading) -> Forward:
+    def _fresh(self, sample: Any, reading: Reading) -> Forward:
         """The forward pass, with a look at the head."""
-        points = ops.convert_to_tensor(sample)
-        about = self.model, self.preprocess, points, self.box
+        points = tree.map_structure(ops.convert_to_tensor, sample)
+        ends = self.domain.low, self.domain.high
+        about, layer = (self.model, self.preprocess, points, ends), self.layer
         if not isinstance(reading, str):
-            return SeveralForward(*about, reading, self.output)
+            return SeveralForward(*about, reading, self.output, layer=layer)
         if reading.endswith(TREE):
-            raw = KerasForward(*about, 0, "raw").raw
+            raw = KerasForward(*about, 0, "raw", layer).raw
             structure = outputs.structure(self.model, raw, points)
             every = range(len(tree.flatten(structure)))
             parts = tuple((number, reading) for number in every)
-            return SeveralForward(*about, parts, None, structure)
-        return KerasForward(*about, self.output, reading)
+            return SeveralForward(*about, parts, None, structure, layer)
+        return KerasForward(*about, self.output, reading, layer)
 
     def _check_names(self, count: int) -> None:
         if self.names is not None and len(self.names) != count:
@@ -220,4 +279,23 @@ class Classifier(Model):
 
     def __repr__(self) -> str:
         output = "" if self.output is None else f", output={shown(self.output)}"
-        return f"Classifier({self.model.name!r}, box={self.box}{output})"
+        chosen = list(self.perturb) if len(self.perturb) != 1 else self.perturb[0]
+        perturb = f", perturb={chosen!r}" if self.perturb else ""
+        told = {
+            name: domain.ends if domain.plain and domain.fixed is None else domain
+            for name, domain in self.boxes.items()
+        }
+        box = told[""] if "" in told else told
+        return f"Classifier({self.model.name!r}, box={box}{output}{perturb})"
+
+
+def _boxes(box: Any, perturb: tuple[str | int, ...]) -> dict[str, Domain]:
+    """The domain of each input that is attacked by name; under no name that of all."""
+    if not isinstance(box, Mapping):
+        return {"": checked_domain(box)}
+    if set(box) != set(perturb):
+        raise InvalidInput(
+            "box as a dict has an entry for each of perturb: received boxes of"
+            f" {', '.join(map(repr, box)) or 'nothing'} for perturb={list(perturb)}"
+        )
+    return {str(name): checked_domain(each) for name, each in box.items()}

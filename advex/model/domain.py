@@ -9,7 +9,18 @@ from typing import Any
 import numpy as np
 
 from advex._settings import real_number, shown
+from advex.domain import Domain
 from advex.errors import InvalidInput, InvalidType
+
+
+def checked_domain(box: Any) -> Domain:
+    """A box or a domain as a domain.
+
+    Raises:
+        InvalidType: it is neither.
+        InvalidInput: its ends are not finite and increasing.
+    """
+    return box if isinstance(box, Domain) else Domain(*checked_box(box))
 
 
 def checked_box(box: Any) -> tuple[float, float]:

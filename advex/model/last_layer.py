@@ -87,7 +87,7 @@ def makes_no_probabilities(model: keras.Model | None) -> bool:
 def _last(model: keras.Model) -> tuple[keras.Operation, keras.KerasTensor] | None:
     """The last operation that does more than change shapes, and its input."""
     outputs = getattr(model, "outputs", None)
-    if not outputs or len(outputs) != 1 or len(model.inputs) != 1:
+    if not outputs or len(outputs) != 1:
         return None
     tensor = outputs[0]
     while (
@@ -104,10 +104,18 @@ def _last(model: keras.Model) -> tuple[keras.Operation, keras.KerasTensor] | Non
 
 def _until(model: keras.Model, tensor: keras.KerasTensor) -> Callable[[Tensor, Ask], Tensor]:
     """``model`` from its input to one of its inner tensors."""
-    if tensor is model.inputs[0]:
-        return lambda x, _: x
-    part = keras.Model(model.inputs[0], tensor, name="advex_part")
+    if len(model.inputs) == 1:
+        if tensor is model.inputs[0]:
+            return lambda x, _: x
+        part = keras.Model(model.inputs[0], tensor, name="advex_part")
+        return lambda x, ask: ask(part, x)
+    part = keras.Model(structure_of(model), tensor, name="advex_part")
     return lambda x, ask: ask(part, x)
+
+
+def structure_of(model: keras.Model) -> Any:
+    """The inputs of a functional model as it was built to take them, where there are several."""
+    return getattr(model, "_inputs_struct", model.inputs) if len(model.inputs) > 1 else model.inputs
 
 
 def _with_linear_activation(layer: keras.layers.Layer) -> keras.layers.Layer:

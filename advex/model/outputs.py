@@ -10,6 +10,7 @@ from keras import tree
 
 from advex._settings import shown
 from advex.errors import InvalidInput
+from advex.model.last_layer import structure_of
 from advex.model.refusals import SeveralOutputs
 
 
@@ -68,7 +69,7 @@ def alone(model: keras.Model, name: str | int | None) -> keras.Model | None:
     if name is None:
         raise SeveralOutputs.of([each[0] for each in names(structure, model)])
     symbol = tree.flatten(structure)[place(structure, name, model)]
-    return keras.Model(model.inputs, symbol, name=f"{model.name}_output")
+    return keras.Model(structure_of(model), symbol, name=f"{model.name}_output")
 
 
 def structure(model: keras.Model, raw: Callable[[Any], Any], sample: Any) -> Any:

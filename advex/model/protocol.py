@@ -8,9 +8,11 @@ from typing import Any, ClassVar, Protocol
 
 import keras
 import numpy as np
+from keras import tree
 
 from advex import _backend
 from advex._arrays import Array, Tensor
+from advex.domain import Domain
 from advex.errors import InvalidInput
 from advex.goals.base import Reading
 from advex.model import cache
@@ -114,7 +116,9 @@ class Model(ABC):
     """A model under attack, and the domain of its inputs.
 
     Attributes:
-        box: lowest and highest legal value of ``x``.
+        box: lowest and highest legal value of ``x``; of a domain of its lowest and highest feature.
+        domain: the legal values of ``x``.
+        perturb: which of several inputs are attacked, or which layer's output.
         names: the names of the classes.
         model: the Keras model, where it is one.
         preprocess: applied to ``x`` before the Keras model.
@@ -129,9 +133,15 @@ class Model(ABC):
     notes: ClassVar[tuple[str, ...]] = ()
 
     box: tuple[float, float]
+    domain: Domain
+    perturb: tuple[str | int, ...] = ()
     names: list[str] | None
     model: keras.Model | None = None
     preprocess: Callable[[Tensor], Tensor] | None = None
+
+    def domain_of(self, name: str) -> Domain:
+        """The domain of one of several inputs."""
+        return self.domain
 
     @property
     @abstractmethod
@@ -149,19 +159,19 @@ class Model(ABC):
         """The number of classes, where it is known before the model is asked."""
 
     @abstractmethod
-    def forward(self, sample: Array, reading: Reading = "scores") -> Forward:
-        """The forward pass to what a goal reads; ``sample``, a few inputs in the model's units, may
+    def forward(self, sample: Any, reading: Reading = "scores") -> Forward:
+        """The forward pass to what a goal reads; ``sample``, a few inputs as the model takes them, may
         be used to look at the head once.
         """
 
     @abstractmethod
-    def judge(self, sample: Array, reading: Reading = "scores") -> Callable[[Tensor], Any]:
+    def judge(self, sample: Any, reading: Reading = "scores") -> Callable[[Tensor], Any]:
         """The model itself, called as its user would call it: a tensor in the model's units -> what
         a goal reads. Nothing is compiled.
         """
 
     @abstractmethod
-    def renewed(self, sample: Array, logits: Array, reading: Reading = "scores") -> bool:
+    def renewed(self, sample: Any, logits: Array, reading: Reading = "scores") -> bool:
         """Whether the head has changed since it was looked at, which ``logits`` may show."""
 
     def about(self, reading: Reading) -> Hashable:
@@ -184,17 +194,20 @@ class Model(ABC):
         """``make()``, or what it returned for the same key and model before."""
         return cache.compiled(self.kept, key, make)
 
-    def canary(self, sample: Array, reading: Reading = "scores") -> Callable[[Tensor], Any]:
+    def canary(self, sample: Any, reading: Reading = "scores") -> Callable[[Tensor], Any]:
         """The forward pass as it was compiled before everything else: where it answers as the model
         does, no trace is stale.
         """
-        forward, shape = self.forward(sample, reading), sample.shape[1:]
-        return self.compiled(
-            ("canary", shape, self.about(reading)),
-            lambda: _backend.compiled(
-                forward.exact, [((None, *shape), "float32")], forward.variables
-            ),
-        )
+        forward, leaves = self.forward(sample, reading), tree.flatten(sample)
+        signature = [((None, *leaf.shape[1:]), str(leaf.dtype)) for leaf in leaves]
+        structure = tree.map_structure(lambda _: 0, sample)
+
+        def exact(*tensors: Tensor) -> Any:
+            return forward.exact(tree.pack_sequence_as(structure, list(tensors)))
+
+        key = ("canary", repr(structure), tuple(signature), self.about(reading))
+        run = self.compiled(key, lambda: _backend.compiled(exact, signature, forward.variables))
+        return lambda x: run(*tree.flatten(x))
 
     def forget(self) -> None:
         """Drop all that was compiled for this model."""

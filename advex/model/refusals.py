@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from keyword import iskeyword
 from typing import Any
 
 import keras
@@ -20,13 +19,6 @@ KERAS_2_MODULES = (
     "keras.src.engine.",
     "tensorflow.python.keras.",
 )
-RECIPE_NAMES = {"x", "model", "hold", "keras", "values", "advex"}
-"""What the recipe for several inputs uses itself."""
-HOLD_RECIPE = (
-    "hold = lambda values: keras.layers.Lambda(lambda x: keras.ops.repeat(values,"
-    " keras.ops.shape(x)[0], axis=0))({})"
-)
-"""Constants of shape (1, ...) as often as there are rows, on every backend."""
 FUNCTION_RECIPE = "keras.Sequential([keras.Input(x.shape[1:]), keras.layers.Lambda(model)])"
 
 
@@ -104,50 +96,6 @@ def _from_torch() -> str:
         " gradients advex.BlackBox(lambda x: model(torch.from_numpy(x)).detach().numpy(),"
         " classes=10)"
     )
-
-
-def several_inputs(model: keras.Model) -> str:
-    """The error about several inputs: how to attack one of them while the others stay as they
-    are.
-    """
-    inputs = list(model.inputs)
-    given = [str(tensor.name) for tensor in inputs]
-    names = [
-        name if _usable(name) and given.count(name) == 1 else f"input_{place}"
-        for place, name in enumerate(given)
-    ]
-    floats = [place for place, tensor in enumerate(inputs) if "float" in str(tensor.dtype)] or [0]
-    chosen = max(floats, key=lambda place: len(inputs[place].shape))
-    held = [f"hold({name})" if place != chosen else name for place, name in enumerate(names)]
-    others = [
-        f"{names[place]} of shape {(1, *tensor.shape[1:])}"
-        for place, tensor in enumerate(inputs)
-        if place != chosen
-    ]
-    return (
-        f"the model has {len(inputs)} inputs, {', '.join(given)}; fix all but one:"
-        f" {' and '.join(others)}, the same for every row (other values in each row are not"
-        f" possible yet): {names[chosen]} = keras.Input({tuple(inputs[chosen].shape[1:])});"
-        f" {HOLD_RECIPE.format(names[chosen])}; model = keras.Model({names[chosen]},"
-        f" model({_passed(model, held)}))"
-    )
-
-
-def _usable(name: str) -> bool:
-    """Whether an input's name can be a variable of the recipe."""
-    return name.isidentifier() and not iskeyword(name) and name not in RECIPE_NAMES
-
-
-def _passed(model: keras.Model, values: list[str]) -> str:
-    """The inputs in the structure that the model takes, as source code."""
-    structure = getattr(model, "_inputs_struct", None)
-    if not isinstance(structure, dict) or not all(
-        isinstance(tensor, keras.KerasTensor) for tensor in structure.values()
-    ):
-        return f"[{', '.join(values)}]"
-    place = {id(tensor): number for number, tensor in enumerate(model.inputs)}
-    entries = [f"{key!r}: {values[place[id(tensor)]]}" for key, tensor in structure.items()]
-    return "{" + ", ".join(entries) + "}"
 
 
 def no_scores(shape: tuple[int | None, ...]) -> InvalidInput:

@@ -15,7 +15,7 @@ from advex._arrays import Array, Tensor
 from advex.goals.base import part_name
 from advex.model.forward import KerasForward
 from advex.model.head import Heads
-from advex.model.last_layer import ask
+from advex.model.last_layer import ask, structure_of
 from advex.model.protocol import Forward
 
 
@@ -31,6 +31,7 @@ class SeveralForward(Forward):
         reading: the outputs, each with how it is wanted.
         output: the one that is meant where ``reading`` names none.
         structure: the answer is given in it, the model's own; None: as a dict of ``part_name``.
+        layer: whose output is attacked; None: an input is.
     """
 
     head: Heads
@@ -39,16 +40,17 @@ class SeveralForward(Forward):
         self,
         model: keras.Model,
         preprocess: Callable[[Tensor], Tensor] | None,
-        sample: Tensor,
-        box: tuple[float, float],
+        sample: Any,
+        box: tuple[Any, Any],
         reading: tuple[tuple[str | int | None, str], ...],
         output: str | int | None = None,
         structure: Any = None,
+        layer: str | int | None = None,
     ) -> None:
         self._model, self._structure = weakref.ref(model), structure
         self._parts: Mapping[str, KerasForward] = {
             part_name(name, reads): KerasForward(
-                model, preprocess, sample, box, output if name is None else name, reads
+                model, preprocess, sample, box, output if name is None else name, reads, layer
             )
             for name, reads in reading
         }
@@ -57,34 +59,35 @@ class SeveralForward(Forward):
         self.head = Heads({name: part.head for name, part in self._parts.items()})
         self._joint: keras.Model | None = None
         self._reads: list[Callable[[Tensor], Tensor]] = []
-        self._join(model, sample)
+        if layer is None:
+            self._join(model, sample)
 
-    def _join(self, model: keras.Model, sample: Tensor) -> None:
+    def _join(self, model: keras.Model, sample: Any) -> None:
         """One graph of all the outputs, if it answers as they do by themselves."""
         ends = [part.ends() for part in self._parts.values()]
         if any(end is None for end in ends):
             return
         apart = [part(sample) for part in self._parts.values()]
-        self._joint = keras.Model(model.inputs, [end[0] for end in ends if end])
+        self._joint = keras.Model(structure_of(model), [end[0] for end in ends if end])
         self._reads = [end[1] for end in ends if end]
-        self.spent += 2 * int(sample.shape[0])
+        self.spent += 2 * int(tree.flatten(sample)[0].shape[0])
         pairs = zip(self._each(sample).values(), apart, strict=True)
         if not all(_alike(one, other) for one, other in pairs):
             self._joint = None
 
-    def _each(self, x: Tensor) -> dict[str, Tensor]:
+    def _each(self, x: Any) -> dict[str, Tensor]:
         """What each output answers."""
         if self._joint is None:
             return {name: part(x) for name, part in self._parts.items()}
-        made = ask(self._joint, next(iter(self._parts.values())).structured(x))
+        made = ask(self._joint, next(iter(self._parts.values())).prepared(x))
         values = tree.flatten(made)
         readers = zip(self._parts, self._reads, values, strict=True)
         return {name: read(value) for name, read, value in readers}
 
-    def __call__(self, x: Tensor, live: Tensor | None = None) -> Any:
+    def __call__(self, x: Any, live: Tensor | None = None) -> Any:
         return self._packed(self._each(x))
 
-    def exact(self, x: Tensor) -> Any:
+    def exact(self, x: Any) -> Any:
         return self._packed(self._each(x))
 
     def _packed(self, answers: dict[str, Any]) -> Any:
@@ -92,13 +95,13 @@ class SeveralForward(Forward):
             return answers
         return tree.pack_sequence_as(self._structure, list(answers.values()))
 
-    def raw(self, x: Tensor) -> Any:
+    def raw(self, x: Any) -> Any:
         return next(iter(self._parts.values())).raw(x)
 
     def variables(self) -> list[keras.Variable]:
         return next(iter(self._parts.values())).variables()
 
-    def fold(self, x: Tensor, logits: Array) -> int:
+    def fold(self, x: Any, logits: Array) -> int:
         return 0
 
     def suits(self, logits: Array) -> bool:

@@ -11,8 +11,8 @@ from keras import ops, tree
 
 from advex import _backend
 from advex._arrays import Array
-from advex._grid import Grid
 from advex._settings import shown
+from advex._space import grid_of, scale_of
 from advex.attacks.base import Attack
 from advex.attacks.call import checked_call
 from advex.budgets import Budget
@@ -106,23 +106,33 @@ def _checked(
     attack: Any, model: Any, x: Any, goal: Any, budget: Any, seed: int
 ) -> tuple[Programs, Scene]:
     call = checked_call(attack, model, x, goal, budget, seed)
-    classifier, x = call.classifier, call.x
+    classifier, x, given = call.classifier, call.x, call.examples
     if not len(x) or not classifier.differentiable:
         raise InvalidInput(
             f"walk needs a model and at least one input; received {classifier!r} and {len(x)}"
             f" inputs"
         )
-    grid = Grid(x.dtype, classifier.box)
+    grid = grid_of(classifier, given, call.budget)
     made = call.goal
     reading = "scores" if made is None else made.reading
-    forward = classifier.forward(grid.working(x[:CHECKED]), reading)
+    forward = classifier.forward(grid.entered(given[:CHECKED]), reading)
     if made is None or made.open:
-        answer = forward(ops.convert_to_tensor(grid.working(x)))
+        answer = forward(tree.map_structure(ops.convert_to_tensor, grid.entered(given)))
         answer = tree.map_structure(_backend.to_numpy, answer)
         made = Untargeted(answer.argmax(axis=1)) if made is None else made.closed(answer)
     made = made.check(len(x), forward.classes).of(forward.head)
     programs = Programs(classifier, forward, grid, made, call.budget)
-    return programs, Scene(grid, x, made, call.budget, call.seed)
+    scale = scale_of(call.budget, x)
+    return programs, Scene(
+        grid,
+        x,
+        made,
+        call.budget,
+        call.seed,
+        mask=call.mask,
+        given=call.given,
+        scale=scale,
+    )
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,410 @@
+"""What an input may be: ranges, types, relations between features."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import numpy as np
+from keras import ops
+
+from advex import _backend
+from advex._arrays import Array, flattened
+from advex._settings import helpful, shown
+from advex.errors import InvalidInput, InvalidType, blaming
+
+WHOLE = 2.0**24  # up to here float32 has every whole number
+RESTORED = 1e-4  # of a feature's range: by how much ``repair`` may move what was right
+
+
+class Domain:
+    """The legal inputs of a model: goes where ``box`` goes, and holds exactly for every result.
+
+    An attack searches among continuous points. The model sees, and judges, the legal point next to
+    each; gradients pass straight through what is rounded, and by the chain rule through ``repair``.
+    ``epsilon`` and distances are in units of each feature's own range, ``high - low``.
+
+    Args:
+        low: lowest legal value, in the model's units: a number, or an array that broadcasts to one
+            example.
+        high: highest legal value, likewise. Where it equals ``low`` a feature stays as it is.
+        fixed: what may not change: booleans, True where a feature stays bit for bit, that broadcast
+            to one example.
+        integer: what is whole: booleans likewise. Changes are whole numbers.
+        one_hot: groups of features, lists of their numbers on the last axis, of which exactly one
+            is 1 and the others are 0. A group counts as one change in ``L0``.
+        repair: a function of ``keras.ops``, (n, ...) -> (n, ...), which restores relations between
+            features by computing some of them from others. It is called in the model's units, at
+            the end once more in float64.
+        valid: what else must hold: a function of an array (n, ...), float64, that returns (n,) of
+            bool. Nothing for which it is False counts as a success.
+
+    Raises:
+        InvalidInput: ends that are not finite or not in order; groups that overlap.
+        InvalidType: something that is no number, no mask or no function.
+
+    Example:
+        >>> table = Domain([0, 0, 0, 0], [90, 1, 1, 5e4], fixed=[True, False, False, False],
+        ...     integer=[True, False, False, False], one_hot=[[1, 2]])
+        >>> table
+        Domain(of 4 features, 1 fixed, 1 whole, 1 group)
+        >>> bool(table.holds([[30, 1, 1, 2e4]])[0])
+        False
+    """
+
+    @helpful
+    def __init__(
+        self,
+        low: Any,
+        high: Any,
+        fixed: Any = None,
+        integer: Any = None,
+        one_hot: Sequence[Sequence[int]] | None = None,
+        repair: Callable[[Any], Any] | None = None,
+        valid: Callable[[Any], Any] | None = None,
+    ) -> None:
+        self.low, self.high = _ends("low", low), _ends("high", high)
+        try:
+            between = np.broadcast_arrays(self.low, self.high)
+        except ValueError:
+            raise InvalidInput(
+                f"low and high must broadcast to one example; received shapes {self.low.shape} and"
+                f" {self.high.shape}"
+            ) from None
+        if (between[0] > between[1]).any():
+            bad = np.flatnonzero((between[0] > between[1]).ravel())
+            raise InvalidInput(f"low must not be above high; it is for features {bad[:5].tolist()}")
+        if not (between[0] < between[1]).any():
+            raise InvalidInput("low must be below high for some feature; no feature has a range")
+        self.fixed, self.integer = _mask("fixed", fixed), _mask("integer", integer)
+        self.one_hot = _groups(one_hot)
+        for name, function in (("repair", repair), ("valid", valid)):
+            if function is not None and not callable(function):
+                raise InvalidType(f"{name} must be a function; received {shown(function)}")
+        self.repair, self.valid = repair, valid
+        known = [
+            each.shape
+            for each in (self.low, self.high, self.fixed, self.integer)
+            if each is not None
+        ]
+        try:
+            self.shape: tuple[int, ...] = np.broadcast_shapes(*known)
+        except ValueError:
+            raise InvalidInput(
+                f"low, high, fixed and integer must broadcast to one example; received shapes"
+                f" {known}"
+            ) from None
+        self.columns: list[str] | None = None
+
+    @property
+    def ends(self) -> tuple[float, float]:
+        """The lowest and the highest legal value of any feature."""
+        return float(self.low.min()), float(self.high.max())
+
+    @property
+    def plain(self) -> bool:
+        """Whether it is a box with two ends, and what may not change."""
+        return not (
+            self.low.ndim or self.high.ndim or self.one_hot or self.repair or self.valid
+        ) and (self.integer is None or not self.integer.any())
+
+    @classmethod
+    @helpful
+    def from_data(
+        cls,
+        x: Any,
+        fixed: Any = None,
+        integer: Any = None,
+        one_hot: Any = None,
+        repair: Callable[[Any], Any] | None = None,
+        valid: Callable[[Any], Any] | None = None,
+    ) -> Domain:
+        """The domain that a table suggests: the range of each feature; whole where all values are.
+
+        Args:
+            x: data that cover what is legal, such as the training data: an array (n, features), or
+                a frame of pandas, whose columns may then be named in the other arguments. Columns
+                of 0 and 1, such as those of a group, are whole.
+            fixed: what may not change: booleans for each feature, or names of columns.
+            integer: what is whole, likewise; None: what holds nothing but whole numbers.
+            one_hot: groups, lists of numbers or of names of features.
+            repair: see ``Domain``.
+            valid: see ``Domain``.
+
+        Raises:
+            InvalidInput: no table of numbers; a column that is not there.
+
+        Example:
+            >>> Domain.from_data(np.array([[20, 0.5], [31, 0.25], [64, 1.75]]))
+            Domain(of 2 features, 1 whole)
+        """
+        columns = [str(name) for name in x.columns] if hasattr(x, "columns") else None
+        try:
+            table = np.asarray(x if columns is None else x.to_numpy("float64"), "float64")
+        except (TypeError, ValueError):
+            raise InvalidInput(
+                "x must be a table of numbers; it has columns of another kind: pandas.get_dummies(x,"
+                " dtype='float64') makes groups of columns, of which exactly one is 1"
+            ) from None
+        if table.ndim < 2 or not len(table):
+            raise InvalidInput(
+                f"x must be a table (n, features), not empty; received {table.shape}"
+            )
+        if not np.isfinite(table).all():
+            bad = np.unique(np.nonzero(~np.isfinite(table))[-1])
+            raise InvalidInput(
+                f"x must be finite; it is not in features {_said(bad[:5], columns)}: fill in what is"
+                " missing first, as for the model"
+            )
+        groups = None
+        if one_hot is not None:
+            groups = [_numbers("one_hot", group, columns) for group in one_hot]
+        whole = (
+            (table == np.rint(table)).all(axis=0)
+            if integer is None
+            else _chosen("integer", integer, columns, table.shape[1:])
+        )
+        made = cls(
+            table.min(axis=0),
+            table.max(axis=0),
+            None if fixed is None else _chosen("fixed", fixed, columns, table.shape[1:]),
+            whole if whole.any() else None,
+            groups,
+            repair,
+            valid,
+        )
+        made.columns = columns
+        return made
+
+    def repaired(self, x: Any) -> Array:
+        """``x`` (n, ...) with its relations restored, in float64 and then in the dtype of ``x``."""
+        x = np.asarray(x)
+        if self.repair is None or not len(x):
+            return x
+        return repaired(self.repair, x.astype("float64")).astype(x.dtype)
+
+    def holds(self, x: Any, original: Any = None) -> Array:
+        """Whether each row of ``x`` (n, ...) is legal: (n,) of bool; with ``original`` also whether
+        what is fixed is as it was there.
+        """
+        return np.logical_and.reduce([~broken for broken in self.violations(x, original).values()])
+
+    def violations(self, x: Any, original: Any = None) -> dict[str, Array]:
+        """Which rows of ``x`` (n, ...), in the model's units, break which rule: (n,) of bool for
+        each of "range", "integer", "one_hot", "fixed" and "valid".
+
+        Range ends are taken as the dtype of ``x`` has them.
+        """
+        x = np.asarray(x)
+        if x.dtype.kind not in "f":
+            x = x.astype("float64")
+        wide = x.astype("float64")
+        broken = {
+            name: np.zeros(len(x), bool)
+            for name in ("range", "integer", "one_hot", "fixed", "valid")
+        }
+        low, high = (np.asarray(end, x.dtype).astype("float64") for end in (self.low, self.high))
+        broken["range"] = ~np.asarray(flattened((wide >= low) & (wide <= high)).all(axis=1))
+        if self.integer is not None:
+            fine = ~np.broadcast_to(self.integer, wide.shape[1:]) | (wide == np.rint(wide))
+            broken["integer"] = ~np.asarray(flattened(fine).all(axis=1))
+        for group in self.one_hot:
+            part = wide[..., group]
+            hot = ((part == 1).sum(axis=-1) == 1) & ((part != 0).sum(axis=-1) == 1)
+            broken["one_hot"] |= ~np.asarray(hot.reshape(len(x), -1).all(axis=1))
+        if original is not None and self.fixed is not None:
+            same = ~np.broadcast_to(self.fixed, wide.shape[1:]) | (x == np.asarray(original))
+            broken["fixed"] = ~np.asarray(flattened(same).all(axis=1))
+        if self.valid is not None and len(x):
+            broken["valid"] = ~judged(self.valid, wide)
+        return broken
+
+    def __repr__(self) -> str:
+        if self.plain and self.fixed is None:
+            return f"Domain({float(self.low):g}, {float(self.high):g})"
+        parts = [
+            f"of {int(np.prod(self.shape))} features"
+            if self.shape
+            else f"{float(self.low):g} to {float(self.high):g}"
+        ]
+        for name, mask in (("fixed", self.fixed), ("whole", self.integer)):
+            if mask is not None and mask.any():
+                parts.append(f"{int(np.broadcast_to(mask, self.shape).sum())} {name}")
+        if self.one_hot:
+            parts.append(f"{len(self.one_hot)} group{'s' * (len(self.one_hot) > 1)}")
+        parts += [name for name in ("repair", "valid") if getattr(self, name) is not None]
+        return f"Domain({', '.join(parts)})"
+
+
+def repaired(repair: Callable[[Any], Any], x: Array) -> Array:
+    """What ``repair`` makes of an array, (n, ...), in float64."""
+    with _backend.float64(), blaming("repair"):
+        made = _backend.to_numpy(repair(ops.convert_to_tensor(x, "float64")))
+    if made.shape != x.shape:
+        raise InvalidInput(
+            f"repair must return what it was given, of shape {x.shape}; it returned {made.shape}"
+        )
+    return np.array(made, "float64")
+
+
+def judged(valid: Callable[[Any], Any], x: Array) -> Array:
+    """What ``valid`` says of an array (n, ...) of float64: (n,) of bool."""
+    with _backend.float64(), blaming("valid"):
+        answer = valid(x)
+        made = np.asarray(_backend.to_numpy(answer) if ops.is_tensor(answer) else answer)
+    if made.shape != (len(x),):
+        raise InvalidInput(
+            f"valid must return one boolean for each example, shape ({len(x)},); it returned shape"
+            f" {made.shape}: .all(axis=1) joins several"
+        )
+    return made.astype(bool)
+
+
+def _ends(name: str, values: Any) -> Array:
+    made = _number_array(name, values)
+    if not np.isfinite(made).all():
+        raise InvalidInput(
+            f"{name} must be finite, also where a feature has no natural end: the smallest or"
+            f" largest value that is plausible; received {shown(values)}"
+        )
+    return made
+
+
+def _number_array(name: str, values: Any) -> Array:
+    with contextlib.suppress(Exception):
+        made = np.asarray(_backend.to_numpy(values) if ops.is_tensor(values) else values)
+        if made.dtype.kind in "iuf":
+            return made.astype("float64")
+    raise InvalidType(f"{name} must be a number, or one for each feature; received {shown(values)}")
+
+
+def _mask(name: str, values: Any) -> Array | None:
+    if values is None:
+        return None
+    try:
+        made = np.asarray(values)
+    except Exception:  # what an object that is no array raises here may be anything
+        made = np.asarray(None)
+    if made.dtype.kind not in "biuf":
+        raise InvalidType(
+            f"{name} must be a mask, True or False for each feature; received {shown(values)}"
+        )
+    if made.dtype != bool and not ((made == 0) | (made == 1)).all():
+        raise InvalidInput(
+            f"{name} must be a mask, True or False for each feature; received {shown(values)}: of"
+            f" numbers of features {name}=np.isin(np.arange(count), numbers) makes one"
+        )
+    return made.astype(bool)
+
+
+def _groups(groups: Any) -> tuple[list[int], ...]:
+    if groups is None:
+        return ()
+    if isinstance(groups, str | bytes) or not isinstance(groups, Iterable):
+        raise InvalidType(
+            f"one_hot must be groups of features, such as [[1, 2, 3], [4, 5]]; received"
+            f" {shown(groups)}"
+        )
+    made = []
+    for group in groups:
+        numbers = np.asarray(group) if not isinstance(group, str | bytes) else np.asarray(None)
+        if numbers.ndim != 1 or numbers.dtype.kind not in "iu" or len(numbers) < 2:
+            raise InvalidType(
+                "one_hot must be groups of features, each of two or more, such as [[1, 2, 3], [4,"
+                f" 5]]; received {shown(group)}"
+            )
+        made.append([int(number) for number in numbers])
+    every = [number for group in made for number in group]
+    if min(every, default=0) < 0 or len(set(every)) < len(every):
+        raise InvalidInput(
+            "one_hot: a feature can be in one group alone, and its number is not below 0; received"
+            f" {shown(groups)}"
+        )
+    return tuple(made)
+
+
+def _numbers(name: str, group: Any, columns: list[str] | None) -> list[int]:
+    """Numbers of features, from such numbers or the names of columns."""
+    made = []
+    for entry in group:
+        if not isinstance(entry, str):
+            made.append(entry)
+        elif columns is None or entry not in columns:
+            known = (
+                "x has no names, it is no frame"
+                if columns is None
+                else f"the columns are {columns}"
+            )
+            raise InvalidInput(f"{name}: there is no column {shown(entry)}; {known}")
+        else:
+            made.append(columns.index(entry))
+    return made
+
+
+def _chosen(name: str, given: Any, columns: list[str] | None, shape: tuple[int, ...]) -> Array:
+    """A mask, from one or from the names of columns."""
+    named = isinstance(given, list | tuple | set) and any(isinstance(entry, str) for entry in given)
+    if isinstance(given, str) or named:
+        numbers = _numbers(name, [given] if isinstance(given, str) else given, columns)
+        return np.isin(np.arange(shape[-1]), numbers)
+    mask = _mask(name, given)
+    assert mask is not None
+    try:
+        return np.broadcast_to(mask, shape)
+    except ValueError:
+        raise InvalidInput(
+            f"{name} must have an entry for each feature, shape {shape}; received {mask.shape}"
+        ) from None
+
+
+def _said(numbers: Array, columns: list[str] | None) -> list[Any]:
+    return [number if columns is None else columns[number] for number in numbers.tolist()]
+
+
+def checked(domain: Domain, shape: tuple[int, ...]) -> None:
+    """Raise unless inputs of ``shape``, one example, can be of this domain."""
+    try:
+        fits = np.broadcast_shapes(domain.shape, shape) == shape
+    except ValueError:
+        fits = False
+    if not fits:
+        raise InvalidInput(
+            f"the domain is about examples of shape {domain.shape}; x has examples of shape {shape}"
+        )
+    most = max((number for group in domain.one_hot for number in group), default=-1)
+    if most >= shape[-1]:
+        raise InvalidInput(
+            f"one_hot names the feature {most}, and examples of shape {shape} have"
+            f" {shape[-1]} on the last axis"
+        )
+
+
+def demand_legal(domain: Domain, x: Array, name: str = "x") -> None:
+    """Raise unless every row is legal before any attack."""
+    rules = {
+        "integer": "are not whole where the domain says integer: integer=... for the features that"
+        " are",
+        "one_hot": "do not have exactly one 1 in each group of one_hot",
+        "valid": "are not valid before any attack: leave them out, or mend the data or the rule",
+    }
+    broken = domain.violations(x)
+    for rule, words in rules.items():
+        if broken[rule].any():
+            bad = np.flatnonzero(broken[rule])
+            raise InvalidInput(f"{len(bad)} rows of {name}, {bad[:5].tolist()}, {words}")
+    if domain.repair is None or not len(x):
+        return
+    moved = np.abs(repaired(domain.repair, x.astype("float64")) - x.astype("float64"))
+    bad = np.flatnonzero(
+        flattened(moved > RESTORED * np.maximum(_range(domain), 1e-300)).any(axis=1)
+    )
+    if len(bad):
+        raise InvalidInput(
+            f"repair changes {len(bad)} rows of {name}, {bad[:5].tolist()}, before any attack: their"
+            f" relations do not hold; {name} = domain.repaired({name}) restores them"
+        )
+
+
+def _range(domain: Domain) -> Array:
+    return domain.high - domain.low
