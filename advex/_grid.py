@@ -75,8 +75,9 @@ class Grid:
         """Float32 values in the model's units that lie on the grid, in the user's dtype."""
         if not self.levels:
             return x.astype(self.exact).astype(self.dtype)
-        scale = 255 / float(self.span)
-        return np.clip(np.rint((x.astype("float64") - self.box[0]) * scale), 0, 255).astype("uint8")
+        levels = 255 / float(self.span)
+        made = np.rint((x.astype("float64") - self.box[0]) * levels)
+        return np.clip(made, 0, 255).astype("uint8")
 
     def bounds(self, x0: Array, budget: Budget) -> tuple[Array, Array]:
         """Lowest and highest legal value of each element, as float32 in the model's units."""

@@ -4,6 +4,7 @@ of its own range, what is legal next to each point, and the last word on it in f
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
 from typing import Any, Protocol
@@ -109,8 +110,14 @@ class Space(Grid):
             return made[self.parts[0].name]
         return self.form.entered(made, x.beside if isinstance(x, Examples) else {})
 
+    def _part(self, values: Array, part: Part) -> Array:
+        """One part of an array (n, ...), in its own shape."""
+        if not self.flat:
+            return values
+        return values[:, part.start : part.stop].reshape(-1, *part.shape)
+
     def about(self, x: Array, scale: Array | None) -> dict[str, Array]:
-        """What a search must know of each row: the originals as they are, and the scale of ``w``."""
+        """What a search must know of each row: its original as it is, and the scale of ``w``."""
         known = {"origin": x.astype("float32")}
         if self.judges and x.dtype == np.float64:
             known["rest"] = (x - known["origin"].astype("float64")).astype("float32")
@@ -375,8 +382,9 @@ class Space(Grid):
     # The last word.
 
     def returned(self, x: Array, x0: Array | None = None, scale: Array | None = None) -> Array:
-        """Points of the search in the user's dtype; what has not moved is as it was, bit for bit."""
-        assert x0 is not None
+        """Points of the search in the user's dtype; what has not moved is as it was, to the bit."""
+        if x0 is None:
+            raise ValueError("the originals are needed")
         origin = self.scaled(x0, scale)
         moved = (x.astype("float64") - origin) / (1.0 if scale is None else scale) * self.range
         return self._placed(x0, np.where(x == origin, 0.0, moved))
@@ -423,10 +431,7 @@ class Space(Grid):
         """Whether each row is legal and inside the budget, in float64: (n,) of bool."""
         fine = self._within_ball(x, x0, budget)
         for part in self.parts:
-            mine, own = (
-                values[:, part.start : part.stop].reshape(-1, *part.shape) if self.flat else values
-                for values in (x, x0)
-            )
+            mine, own = (self._part(values, part) for values in (x, x0))
             if part.dtype == np.uint8:
                 wide = mine.astype("float64")
                 level = (wide == np.rint(wide)) & (wide >= 0) & (wide <= 255)
@@ -561,10 +566,8 @@ def _units(part: Part) -> tuple[Array, Array]:
 
 def _asked(valid: Callable[[Any], Any], x: Tensor) -> Tensor:
     """What ``valid`` says of a tensor: by itself where it can, else on the host."""
-    try:
+    with contextlib.suppress(Exception):  # it is written for arrays
         answer = valid(x)
         if ops.is_tensor(answer) and len(answer.shape) == 1:
             return ops.cast(answer, "bool")
-    except Exception:  # it is written for arrays
-        pass
     return _backend.on_host(lambda values: judged(valid, values), x)

@@ -105,9 +105,13 @@ class Domain:
     @property
     def plain(self) -> bool:
         """Whether it is a box with two ends, and what may not change."""
-        return not (
-            self.low.ndim or self.high.ndim or self.one_hot or self.repair or self.valid
-        ) and (self.integer is None or not self.integer.any())
+        return not (self.low.ndim or self.high.ndim or self.related)
+
+    @property
+    def related(self) -> bool:
+        """Whether it says more than ends, and what may not change."""
+        whole = self.integer is not None and bool(self.integer.any())
+        return whole or bool(self.one_hot or self.repair or self.valid)
 
     @classmethod
     @helpful
@@ -144,8 +148,9 @@ class Domain:
             table = np.asarray(x if columns is None else x.to_numpy("float64"), "float64")
         except (TypeError, ValueError):
             raise InvalidInput(
-                "x must be a table of numbers; it has columns of another kind: pandas.get_dummies(x,"
-                " dtype='float64') makes groups of columns, of which exactly one is 1"
+                "x must be a table of numbers; it has columns of another kind:"
+                " pandas.get_dummies(x, dtype='float64') makes groups of columns, of which exactly"
+                " one is 1"
             ) from None
         if table.ndim < 2 or not len(table):
             raise InvalidInput(
@@ -154,8 +159,8 @@ class Domain:
         if not np.isfinite(table).all():
             bad = np.unique(np.nonzero(~np.isfinite(table))[-1])
             raise InvalidInput(
-                f"x must be finite; it is not in features {_said(bad[:5], columns)}: fill in what is"
-                " missing first, as for the model"
+                f"x must be finite; it is not in features {_said(bad[:5], columns)}: fill in what"
+                " is missing first, as for the model"
             )
         groups = None
         if one_hot is not None:
@@ -396,15 +401,10 @@ def demand_legal(domain: Domain, x: Array, name: str = "x") -> None:
     if domain.repair is None or not len(x):
         return
     moved = np.abs(repaired(domain.repair, x.astype("float64")) - x.astype("float64"))
-    bad = np.flatnonzero(
-        flattened(moved > RESTORED * np.maximum(_range(domain), 1e-300)).any(axis=1)
-    )
+    least = RESTORED * np.maximum(domain.high - domain.low, 1e-300)
+    bad = np.flatnonzero(flattened(moved > least).any(axis=1))
     if len(bad):
         raise InvalidInput(
-            f"repair changes {len(bad)} rows of {name}, {bad[:5].tolist()}, before any attack: their"
-            f" relations do not hold; {name} = domain.repaired({name}) restores them"
+            f"repair changes {len(bad)} rows of {name}, {bad[:5].tolist()}, before any attack:"
+            f" their relations do not hold; {name} = domain.repaired({name}) restores them"
         )
-
-
-def _range(domain: Domain) -> Array:
-    return domain.high - domain.low

@@ -29,7 +29,8 @@ Each backend module offers the same names:
 ``given(array)``
     A NumPy array as ``program`` takes it.
 ``immediate(function)``
-    ``function`` of a tensor or a tree of such, called anew each time: nothing that was compiled before takes part.
+    ``function`` of a tensor or a tree of such, called anew each time: nothing that was compiled
+    before takes part.
 ``float64()``
     A context in which tensors of float64 are computed with as such.
 ``on_host(function, x)``

@@ -148,11 +148,11 @@ def _checked_array(
         )
     if len(x) and x.dtype == np.uint8 and x.ndim == 2 and x.max() <= 1:
         raise InvalidInput(
-            f"{name} is a table, {x.shape}, of 0 and 1 as uint8, which stands for 8-bit grey levels, 0"
-            f" to 255: {name}.astype('float32')"
+            f"{name} is a table, {x.shape}, of 0 and 1 as uint8, which stands for 8-bit grey"
+            f" levels, 0 to 255: {name}.astype('float32')"
         )
     checked_domain(domain, x.shape[1:])
-    if x.dtype == np.uint8 and not (domain.plain or _scale_alone(domain)):
+    if x.dtype == np.uint8 and domain.related:
         raise InvalidInput(
             f"{name} is uint8, which stands for 8-bit levels, and the domain is about numbers:"
             f" {name}.astype('float32')"
@@ -187,16 +187,6 @@ def _checked_array(
                 stacklevel=4,
             )
     return np.ascontiguousarray(x)
-
-
-def _scale_alone(domain: Domain) -> bool:
-    """Whether a domain is nothing but ends and what may not change."""
-    return not (
-        domain.one_hot
-        or domain.repair
-        or domain.valid
-        or (domain.integer is not None and domain.integer.any())
-    )
 
 
 def _demand_in_box(x: Array, box: tuple[float, float], name: str) -> None:

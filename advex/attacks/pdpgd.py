@@ -106,7 +106,7 @@ class PDPGD(Attack):
         }
 
     def step(self, problem: Problem, x: Tensor, memory: Any) -> tuple[Tensor, Any]:
-        x0, span, progress = problem.x0, problem.span, problem.progress
+        x0, progress = problem.x0, problem.progress
         sparse = isinstance(problem.budget, L0 | L1)
         _, gradient = problem.gradient(x, self.loss)
         success = problem.reached

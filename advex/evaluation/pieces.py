@@ -12,6 +12,8 @@ import numpy as np
 
 from advex import _backend
 from advex._arrays import Array
+from advex._inputs import Examples
+from advex._space import grid_of
 from advex.attacks import Attack
 from advex.attacks.call import attacked_by, checked_call
 from advex.attacks.inputs import checked_inputs
@@ -110,7 +112,7 @@ class Judgement(NamedTuple):
 
 
 def judged(
-    classifier: Model, x: Array, goal: Goal | None, batch: int, multiple: int = 1
+    classifier: Model, x: Array | Examples, goal: Goal | None, batch: int, multiple: int = 1
 ) -> Judgement:
     """Ask the model itself about inputs before any attack; ``goal`` None is reached by no row.
 
@@ -151,9 +153,9 @@ def judged(
 def clean(plan: Plan, x: Array, labels: Any) -> Clean:
     """The first look at a block."""
     began = time.monotonic()
-    x = checked_inputs(plan.classifier, x)
+    given = checked_inputs(plan.classifier, x)
     goal, classifier = plan.wanted(labels)
-    said = judged(classifier, x, goal, plan.batch, _multiple(plan))
+    said = judged(classifier, given, goal, plan.batch, _multiple(plan))
     assert said.goal is not None
     status = np.where(said.silent, "invalid", np.where(said.reached, "wrong", "correct"))
     kept = details(said.goal, said.prediction, said.confidence, said.classes, before=True)
@@ -173,8 +175,8 @@ def goal_again(plan: Plan, x: Array, labels: Any) -> Goal:
     goal, classifier = plan.wanted(labels)
     if not goal.open:
         return goal
-    x = checked_inputs(classifier, x)
-    found = judged(classifier, x, goal, plan.batch, _multiple(plan)).goal
+    given = checked_inputs(classifier, x)
+    found = judged(classifier, given, goal, plan.batch, _multiple(plan)).goal
     assert found is not None
     return found
 

@@ -27,8 +27,9 @@ class Classifier(Model):
     """A Keras model and the domain of its inputs. Needed only where that domain is not [0, 1].
 
     Args:
-        model: any ``keras.Model``: functional, sequential, subclassed, compiled or not. It may end in logits, softmax, one sigmoid unit, or one for each class; for goals
-            that are not about classes in anything, see ``advex.goals``.
+        model: any ``keras.Model``: functional, sequential, subclassed, compiled or not. It may end
+            in logits, softmax, one sigmoid unit, or one for each class; for goals that are not
+            about classes in anything, see ``advex.goals``.
         box: lowest and highest legal value of ``x``, before preprocessing; or a ``Domain``; of
             several inputs that are attacked a dict with one of these for each.
         preprocess: applied to ``x`` before the model: a function of backend tensors, or a layer; of
@@ -285,7 +286,7 @@ class Classifier(Model):
             name: domain.ends if domain.plain and domain.fixed is None else domain
             for name, domain in self.boxes.items()
         }
-        box = told[""] if "" in told else told
+        box = told.get("", told)
         return f"Classifier({self.model.name!r}, box={box}{output}{perturb})"
 
 

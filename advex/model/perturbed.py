@@ -189,7 +189,7 @@ def wanted_names(opened: Opened, model: keras.Model, perturb: tuple[Name, ...]) 
 def replaced(layer: keras.layers.Layer, output: Any) -> Iterator[None]:
     """While this lasts ``layer`` answers with ``output``, whatever it is asked."""
 
-    def call(*args: Any, **kwargs: Any) -> Any:
+    def call(*_: Any, **__: Any) -> Any:
         return ops.cast(output, layer.compute_dtype) if "float" in layer.compute_dtype else output
 
     with _calling(layer, call):

@@ -160,8 +160,8 @@ class Model(ABC):
 
     @abstractmethod
     def forward(self, sample: Any, reading: Reading = "scores") -> Forward:
-        """The forward pass to what a goal reads; ``sample``, a few inputs as the model takes them, may
-        be used to look at the head once.
+        """The forward pass to what a goal reads; ``sample``, a few inputs as the model takes them,
+        may be used to look at the head once.
         """
 
     @abstractmethod
