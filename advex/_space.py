@@ -198,7 +198,7 @@ class Space(Grid):
         for part in self.parts:
             own = self._own(values, part)
             if part.dtype == np.uint8:
-                low, span = _units(part)
+                low, span = map(ops.convert_to_tensor, _units(part))
                 own = low + own * span / 255
             made[part.name] = own
         if self.form is None:
@@ -210,18 +210,22 @@ class Space(Grid):
 
     def _coordinates(self, w: Tensor, x0: Tensor, beside: Mapping[str, Tensor]) -> Tensor:
         moved = (w - x0) / beside["scale"] if "scale" in beside else w - x0
-        values = beside["origin"] + moved * self.range.astype("float32")
+        values = beside["origin"] + moved * self._ranges
         steps = self._steps
         if steps is not None:
-            whole = values if steps.all() else ops.where(steps, values, 0.0)
-            rounded = ops.round(whole)
-            rounded = rounded if steps.all() else ops.where(steps, rounded, values)
+            rounded = ops.round(values)
+            if not steps.all():
+                rounded = ops.where(ops.convert_to_tensor(steps), rounded, values)
             values = values + ops.stop_gradient(rounded - values)
         if self.half:
             values = values + ops.stop_gradient(
                 ops.cast(ops.cast(values, self.half), "float32") - values
             )
         return values
+
+    @property
+    def _ranges(self) -> Tensor:
+        return ops.convert_to_tensor(self.range.astype("float32"))
 
     def _own(self, values: Tensor, part: Part) -> Tensor:
         if not self.flat:
@@ -268,7 +272,7 @@ class Space(Grid):
             alike = len(values.shape) > 0
             return ops.concatenate([values] * count, axis=0) if alike else values
 
-        part = [rows(share, x) if len(ops.shape(share)) else share for share in shares]
+        part = [share if isinstance(share, float) else rows(share, x) for share in shares]
         start, low, high = repeated(x0), repeated(lower), repeated(upper)
         many = {name: repeated(values) for name, values in known.items()}
         points = ops.concatenate([x0 + share * delta for share in part], axis=0)
@@ -281,7 +285,7 @@ class Space(Grid):
         points = ops.clip(points, low, high)
         if not inside:
             own = budget.epsilon
-            limit = ops.concatenate([own] * count, axis=0) if len(ops.shape(own)) else own
+            limit = ops.concatenate([own] * count, axis=0) if len(own.shape) else own
             small = self.size(budget, points - start) <= limit * (1 + 1e-6)
             fits = ops.logical_and(fits, small)
         fits = ops.reshape(fits, (count, -1))
@@ -293,7 +297,7 @@ class Space(Grid):
 
     def _moved(self, values: Tensor, x0: Tensor, beside: Mapping[str, Tensor]) -> Tensor:
         """Coordinates, in the space that is searched."""
-        delta = (values - beside["origin"]) / self.range.astype("float32")
+        delta = (values - beside["origin"]) / self._ranges
         return x0 + (delta * beside["scale"] if "scale" in beside else delta)
 
     def _legal(
@@ -304,9 +308,9 @@ class Space(Grid):
             return x
         scale = beside.get("scale", 1.0)
         if self.levels or self.whole is not None:
-            step = scale / self.range.astype("float32")
+            step = scale / self._ranges
             whole = x0 + ops.round((x - x0) / step) * step
-            x = whole if self.levels else ops.where(self.whole, whole, x)
+            x = whole if self.levels else ops.where(ops.convert_to_tensor(self.whole), whole, x)
             x = ops.clip(x, lower, upper)
         for part in self.parts:
             for group in part.domain.one_hot:
@@ -324,15 +328,16 @@ class Space(Grid):
         upper: Tensor,
     ) -> Tensor:
         mine, was = self._own(x, part), self._own(origin, part)
-        size = self._own(scale, part) if self.flat and len(ops.shape(scale)) else scale
+        size = scale if isinstance(scale, float) or not self.flat else self._own(scale, part)
         room = ops.broadcast_to(upper, ops.shape(x)) - ops.broadcast_to(lower, ops.shape(x))
         free = ops.all(ops.take(self._own(room, part), group, axis=-1) > 0, axis=-1, keepdims=True)
         before = ops.take(was, group, axis=-1)
         values = ops.take(mine / size, group, axis=-1) - LATER * before
         hot = ops.one_hot(ops.argmax(values, axis=-1), len(group))
         hot = ops.where(free, hot, before)
-        spread = np.eye(part.shape[-1], dtype="float32")[group]
-        kept = 1 - spread.sum(axis=0)
+        members = np.eye(part.shape[-1], dtype="float32")[group]
+        kept = ops.convert_to_tensor(1 - members.sum(axis=0))
+        spread = ops.convert_to_tensor(members)
         made = mine * kept + ops.matmul(hot, spread) * size
         if not self.flat:
             return made
@@ -341,7 +346,7 @@ class Space(Grid):
     def size(self, budget: Budget, delta: Tensor) -> Tensor:
         """The size of a change, (batch,), as ``distance`` has it: of a group one change in L0."""
         if isinstance(budget, L0) and self.grouped is not None:
-            weight = np.where(self.grouped, 0.5, 1.0).astype("float32")
+            weight = ops.convert_to_tensor(np.where(self.grouped, 0.5, 1.0).astype("float32"))
             return ops.sum(ops.cast(delta != 0, "float32") * weight, axis=axes(delta))
         return budget.size(delta)
 
