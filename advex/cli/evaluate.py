@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import functools
 import math
+import shlex
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -204,7 +205,8 @@ def show(outcome: dict[str, Any]) -> None:
     screen, file = console(), outcome["run"]
     summarise(screen, outcome["evaluation"])
     if file:
-        say(screen, f"Kept in {file}. As a page: advex report {file} --out report.html")
+        typed = shlex.quote(str(file))
+        say(screen, f"Kept in {file}. As a page: advex report {typed} --out report.html")
 
 
 @contextlib.contextmanager
