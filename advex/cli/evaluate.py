@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import functools
 import math
+import re
 import shlex
 import sys
 from collections.abc import Callable, Iterator
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from advex.attacks import Attack
     from advex.budgets import Budget
 
+IN_BOX = re.compile(r"advex\.Classifier\(model, box=\((\S+), (\S+)\)\)")
 ATTACKS = {
     "verdict": "Verdict",
     "autoattack": "AutoAttack",
@@ -172,6 +174,10 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
             f"--goal {options.goal} needs labels from an npz file: a folder of images says one"
             " class for each; --data FILE.npz"
         )
+    if options.workers is not None and options.run is None:
+        raise InvalidInput("--workers needs a run file: --run run.advex")
+    if options.workers is not None and options.data.is_dir():
+        raise InvalidInput("--workers needs data from an npz file: --data FILE.npz")
     data = data_of(options.data, classifier, options.count)
     with _flags():
         found = advex.evaluate(
@@ -211,11 +217,15 @@ def show(outcome: dict[str, Any]) -> None:
 
 @contextlib.contextmanager
 def _flags() -> Iterator[None]:
-    """Say with options of the command line what an error says about ``evaluate``'s ``goal``."""
+    """Say with options of the command line what an error says in Python."""
     try:
         yield
     except InvalidInput as problem:
-        text, mark, hint = str(problem).partition("; for evaluate: ")
+        said = IN_BOX.sub(r"--box \1 \2", str(problem))
+        said = re.sub(r"needs a limit, such as .*", "needs a limit: --epsilon 8/255", said)
+        if said != str(problem):
+            raise InvalidInput(said) from None
+        text, mark, hint = said.partition("; for evaluate: ")
         name = next((name for name, kind in GOALS.items() if kind in hint), None)
         if not mark or name is None:
             raise

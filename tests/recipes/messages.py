@@ -16,7 +16,7 @@ PACKAGE = Path(advex.__file__).parent
 EXECUTED = {}  # words of a message -> the test that types its recipe
 _typed = []  # the messages of which a recipe was typed in the test that runs now
 
-CALL = r"[\w\]}]\((?=[^)])"  # with something in it
+CALL = r"[\w\])}]\((?=[^)])"  # with something in it
 CODE = re.compile(
     rf"{CALL}|\b(?:advex|np|keras|plt)\.[\w.]+[(\[]|[\w)}}]\[(?:None|\.\.\.|'|:|\d|{{)"
     r"|\w=[\w'\"{(\[]|\blambda\b|\bpip install\b|\badvex (?:attack|demo|evaluate|report)\b"
@@ -85,17 +85,27 @@ def installed_by(message):
     return cut(message, r"pip install '?([\w\[\]]+)")
 
 
-def recipes():
-    """All strings of the package that hold code for the reader: (file, line, text), with ``{}``
-    for what is filled in.
+SILENT = ("evaluation/contents/", "evaluation/identity.py", "evaluation/page/")
+"""What is written there are digests and pages, not messages; but what to install."""
+
+
+def strings():
+    """All strings of the package but documentation: (file, line, text), with ``{}`` for what is
+    filled in.
     """
     for path in sorted(PACKAGE.rglob("*.py")):
         name = path.relative_to(PACKAGE).as_posix()
-        if name.startswith("evaluation/page/"):  # pages, no messages
-            continue
         for line, text in _strings(ast.parse(path.read_text(encoding="utf-8"))):
-            if CODE.search(text) and not QUERY.match(text):
-                yield name, line, text
+            yield name, line, text
+
+
+def recipes():
+    """Those that hold code for the reader."""
+    for name, line, text in strings():
+        words = " " in text.strip() or text.startswith(("advex.", "np.", "keras."))
+        silent = name.startswith(SILENT) and "pip install" not in text
+        if words and CODE.search(text) and not QUERY.match(text) and not silent:
+            yield name, line, text
 
 
 def _strings(node):

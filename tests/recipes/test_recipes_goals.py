@@ -13,6 +13,8 @@ from messages import cut, executes, keywords, said, typed
 import advex
 from advex.errors import AdvexWarning
 
+pytestmark = pytest.mark.usefixtures("unsearched")
+
 BUDGET, ATTACK = advex.Linf(0.1), advex.FGSM()
 X = np.random.default_rng(0).random((4, 4, 4, 1)).astype("float32")
 
@@ -338,6 +340,9 @@ def test_labels_of_another_kind_in_an_evaluation():
     "each block of the data has labels of its own: goal=lambda labels: {}",
     "advex.MultiLabel(labels)",
     "goal must return a goal, such as",
+    "{}(labels, {})",
+    "{}(labels, k={})",
+    "{}({}, {})",
 )
 def test_a_goal_in_place_of_a_function():
     labels, several, values = np.zeros(4, int), np.ones((4, 3), int), np.full(4, 0.5)

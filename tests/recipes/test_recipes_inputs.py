@@ -17,6 +17,8 @@ from advex.errors import ModelWarning
 from advex.testing import linear_data
 from advex.testing import linear_model as new_linear_model
 
+pytestmark = pytest.mark.usefixtures("unsearched")
+
 BUDGET, ATTACK = advex.Linf(0.1), advex.FGSM()
 
 
@@ -106,7 +108,7 @@ def test_names_of_other_libraries(words, name):
     assert made is not None and made is not NotImplemented
 
 
-@executes(": int({})", ": float({})")
+@executes("not a {}; received {}: int({})", ": float({})")
 def test_numbers_of_another_kind():
     for value in (10.0, np.float32(10), np.float64(10), fractions.Fraction(10)):
         message = said(lambda value=value: advex.PGD(steps=value))
@@ -167,7 +169,7 @@ def test_a_budget_in_the_place_of_the_goal():
 @executes(
     "needs a budget, such as",
     "budget must be such as",
-    "supports only",
+    "use an attack that takes every norm, such as",
     "evaluate needs a budget",
     "check_attack needs an attack",
     "walk needs an attack, such as",
