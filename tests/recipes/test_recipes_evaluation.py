@@ -219,9 +219,9 @@ def test_pictures_that_exist(tmp_path):
     )
     x = (np.random.default_rng(0).random((2, 8, 8, 1)) * 255).astype("uint8")
     result = ATTACK(model, x, None, advex.Linf(0.1))
-    assert result.save(tmp_path)
-    message = said(lambda: result.save(tmp_path))
-    assert result.save(tmp_path, **keywords(message, r"overwrite=True"))
+    assert result.save(tmp_path, rows="all")
+    message = said(lambda: result.save(tmp_path, rows="all"))
+    assert result.save(tmp_path, rows="all", **keywords(message, r"overwrite=True"))
 
 
 @executes("{} exists; pass overwrite=True to replace it")
