@@ -3,7 +3,6 @@
 import functools
 import itertools
 import re
-import signal
 import sys
 import tomllib
 import warnings
@@ -151,7 +150,7 @@ def test_a_run_that_was_stopped(tmp_path, monkeypatch):
 
     def stopped(**run):
         def told(*_):
-            signal.raise_signal(signal.SIGINT)
+            raise KeyboardInterrupt
 
         return said(lambda: evaluated(**settings, **run, progress=told), KeyboardInterrupt)
 
