@@ -922,9 +922,9 @@ def test_whatever_a_call_is_given_is_answered_by_advex():
         (lambda: advex.PGD(steps=10**30), ["PGD(steps=...)", "at most 2147483647"]),
         (
             lambda: advex.PGD(40),
-            ["PGD takes its settings by name (steps, ", "PGD()(model, x, labels, budget)"],
+            ["PGD takes its settings by name (steps, ", "advex.PGD()(model, x, labels, budget)"],
         ),
-        (lambda: advex.PGD(linear_model(), 1), ["PGD()(model, x, labels, budget)"]),
+        (lambda: advex.PGD(linear_model(), 1), ["advex.PGD()(model, x, labels, budget)"]),
         (lambda: advex.Attack(), ["base class"]),
         (lambda: advex.Budget(0.1), ["base class"]),
         (lambda: advex.Restarts(), ["Restarts()", "missing", "attack"]),

@@ -646,9 +646,9 @@ def test_truth_in_place_of_class_numbers():
 
 def test_labels_from_1():
     message = said(lambda: PGD(small(), pictures(3), [1, 2, 3], BUDGET), InvalidInput)
-    labels = np.array([1, 2, 3])
-    code = re.search(r"labels - 1", message).group()
-    assert len(PGD(small(), pictures(3), eval(code, {"labels": labels}), BUDGET)) == 3
+    code = re.search(r"np\.asarray\(labels\) - 1", message).group()
+    made = eval(code, {"np": np, "labels": [1, 2, 3]})
+    assert len(PGD(small(), pictures(3), made, BUDGET)) == 3
 
 
 # Names that messages mention exist

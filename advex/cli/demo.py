@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
+import shlex
 import time
 import warnings
 from pathlib import Path
@@ -284,8 +285,8 @@ def _places(report: dict[str, Any]) -> list[str]:
         page = f"Report: {evaluation['page']}"
     else:
         page = (
-            f"For a page: pip install 'advex[report]', then advex report {evaluation['run']} --out"
-            f" report.html"
+            f"For a page: pip install 'advex[report]', then advex report"
+            f" {shlex.quote(str(evaluation['run']))} --out report.html"
         )
     return [
         f"Pictures: {originals.parent}, in {originals.name}, {folders}",
@@ -295,5 +296,5 @@ def _places(report: dict[str, Any]) -> list[str]:
         evaluation["headline"],
         *(f"FLAG {flag}" for flag in evaluation["flags"]),
         page,
-        f"Your turn: advex attack {report['originals']} --target Bag --epsilon 8/255",
+        f"Your turn: advex attack {shlex.quote(report['originals'])} --target Bag --epsilon 8/255",
     ]

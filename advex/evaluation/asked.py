@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from advex import attacks as shipped
+from advex._keywords import public_name
 from advex._settings import shown
 from advex._space import grid_of
 from advex.attacks import Attack
@@ -129,7 +130,7 @@ def named_attacks(attacks: Any, classifier: Model, budget: Budget) -> dict[str, 
             attacks = [shipped.Verdict(), shipped.SquareAttack(steps=1000)]
         else:
             attacks = [shipped.SquareAttack(steps=1000)]
-    if isinstance(attacks, Attack):
+    if isinstance(attacks, Attack | type):  # a class is answered below
         attacks = [attacks]
     if isinstance(attacks, Mapping):
         if odd := [name for name in attacks if not isinstance(name, str) or not name.isprintable()]:
@@ -151,7 +152,7 @@ def named_attacks(attacks: Any, classifier: Model, budget: Budget) -> dict[str, 
     wrong = [attack for attack in named.values() if not isinstance(attack, Attack)]
     if wrong or not named:
         hint = (
-            f": {wrong[0].__name__}() with its brackets"
+            f": {public_name(wrong[0])}() with its brackets"
             if wrong and isinstance(wrong[0], type)
             else ""
         )

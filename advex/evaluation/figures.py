@@ -361,7 +361,8 @@ class Figures:
         """
         if self.facts["identity"]["keep"] != "success":
             raise InvalidInput(
-                "this run did not keep adversarial inputs: evaluate(..., keep='success')"
+                "this run did not keep adversarial inputs: advex.evaluate(model, data, attacks,"
+                " budget, keep='success') does"
             )
         number, shape = self._number(attack), self._shape
         with self._file.open() as store:

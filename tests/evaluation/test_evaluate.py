@@ -681,7 +681,7 @@ def test_files_that_are_no_runs(content, case, tmp_path):
         ({"budget": 0.1}, InvalidType, "budget must be"),
         ({"attacks": "PGD"}, InvalidType, "attacks must be"),
         ({"attacks": advex.PGD}, InvalidType, "attacks must be"),
-        ({"attacks": [advex.PGD]}, InvalidType, r"PGD\(\) with its brackets"),
+        ({"attacks": [advex.PGD]}, InvalidType, r"advex\.PGD\(\) with its brackets"),
         ({"attacks": []}, InvalidType, "received 'none'"),
         ({"budget": advex.Linf()}, InvalidInput, "needs a limit"),
         ({"keep": "all"}, InvalidInput, "keep must be"),
