@@ -34,7 +34,8 @@ FLOORS = {  # inside a room, where the order tells something
         base labels classes several_labels regression segmentation joined __init__
     """),
     "model": words("""
-        cache last_layer head protocol refusals outputs domain folding perturbed forward several blackbox
+        cache last_layer head protocol refusals outputs domain folding perturbed forward several
+        blackbox
         classifier __init__
     """),
     "driver": words("""

@@ -104,7 +104,8 @@ class Budget(Settings):
         if self.epsilons is not None and len(self.epsilons) != count:
             raise InvalidInput(
                 f"{type(self).__name__}(epsilon) has {len(self.epsilons)} epsilons, one for each"
-                f" example; x has {count} examples"
+                f" example; x has {count} examples. A range for each feature is a domain,"
+                " box=advex.Domain(low, high)"
             )
 
     def bound(self, epsilon: Tensor) -> Self:
