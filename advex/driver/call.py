@@ -28,7 +28,7 @@ from advex.errors import InvalidInput, ModelWarning
 from advex.goals import Goal, Untargeted
 from advex.goals.classes import places
 from advex.model.protocol import Model
-from advex.result import Info, Result, statuses
+from advex.result import Info, Result, before_word, statuses
 
 NO_GOAL = (
     "the model answers with scores at each place of an input, not for each input: a goal says what"
@@ -70,7 +70,7 @@ def attacked(call: Call, attack: Any, waves: list[Wave]) -> Result:
     look, goal, waves, ranked = _begun(call, waves, grid, shapes)
     forward, own = look.judge.forward, call.goal is None or call.goal.about_own
     notes = sentences.notes_before(look, classifier, goal, own)
-    look, elsewhere = _ranged(look, call, goal, own)
+    look, elsewhere = _ranged(look, call, goal)
     said = sentences.before(look, goal, own, call.budget, grid, elsewhere)
 
     end = call.until == "end"
@@ -89,7 +89,8 @@ def attacked(call: Call, attack: Any, waves: list[Wave]) -> Result:
     ledger.clean(look.before["reached"], look.before["ranking"])
     chosen = sensible(waves, goal, ranked, notes)
     said += unseeded(chosen, programs, scene)
-    report = Report(call.progress, len(x))
+    there = int(look.before["reached"].sum())
+    report = Report(call.progress, len(x), there, before_word(goal.targeted))
     # Avoid needless queries of a black box; a search for the smallest needs every run.
     together = scene.aim == "first" and not classifier.metered
     for wave in chosen if together else one_by_one(chosen):
@@ -164,11 +165,11 @@ def _known(look: Look, goal: Goal | None, ranked: int) -> tuple[Look, Goal]:
     return look._replace(before=told), goal
 
 
-def _ranged(look: Look, call: Call, goal: Goal, own: bool) -> tuple[Look, str]:
+def _ranged(look: Look, call: Call, goal: Goal) -> tuple[Look, str]:
     """The look with what it cost to ask whether the inputs lie in another range than the model's,
     and a sentence about it. Not where all steps are taken: a model in training is poor by nature.
     """
-    if own or call.until == "end" or not isinstance(goal, Untargeted):
+    if call.until == "end" or not isinstance(goal, Untargeted):
         return look, ""
     told, spent = another_range(
         look.judge, call.classifier, call.x, goal.labels, look.before["prediction"]

@@ -78,6 +78,11 @@ class Figures:
         return int(self._table.are("invalid").sum())
 
     @property
+    def wrong(self) -> int:
+        """How many examples are wrong without any attack: none has attacked them."""
+        return int(self._table.are("wrong").sum())
+
+    @property
     def undecided(self) -> int:
         """How many examples no attack broke and at least one attack came to no clear end on."""
         return int(self._table.are("undecided").sum())

@@ -23,7 +23,7 @@ from advex.evaluation.identity import About, about, demand_same
 from advex.evaluation.patient import Patient
 from advex.evaluation.pieces import Clean, Plan, attacked, clean, goal_again, other_range
 from advex.evaluation.progress import Report
-from advex.evaluation.records import held, recalled, write_clean, write_verdicts
+from advex.evaluation.records import held, recalled, write_clean, write_verdicts, wrong
 from advex.evaluation.source import Block, Source
 from advex.evaluation.store import Store
 from advex.evaluation.wanted import CLASSES, kind_of
@@ -302,7 +302,8 @@ class Runner:
         assert self.plan is not None  # _begin was called
         if block.number not in self.reported:
             self.reported.add(block.number)
-            self.report(len(block), held(self.store, block, len(self.plan.attacks)), worked=worked)
+            store, attacks = self.store, len(self.plan.attacks)
+            self.report(len(block), held(store, block, attacks), wrong(store, block), worked=worked)
 
     def _diagnosed(self, last: bool, stop: Callable[[], bool]) -> None:
         """Let the doctor look, once, as soon as there are enough examples."""

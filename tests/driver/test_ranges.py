@@ -102,21 +102,21 @@ def test_the_line_that_is_said_helps(case, kind, eats, clothes):
     assert nothing == ""
 
 
-def twice(x):
-    return x * 2
+def minus(x):
+    return -x
 
 
 @pytest.mark.backends
 @pytest.mark.parametrize("kind", ["uint8", "float"])
 def test_what_the_classifier_has_already_stays(kind, eats, clothes):
     """Its preprocessing, after the other range, its names and its output."""
-    model, (x, labels) = eats(0, 510), clothes
+    model, (x, labels) = eats(0, -255), clothes
     names = [f"kind {number}" for number in range(10)]
     x = x if kind == "uint8" else floats(x, 0, 1)
     output = model.output_names[0]
-    given = advex.Classifier(model, preprocess=twice, classes=names, output=output)
+    given = advex.Classifier(model, preprocess=minus, classes=names, output=output)
     _, sentence = attacked(given, x, labels)
-    better = typed(sentence, model=model, preprocess=twice, classes=names)
+    better = typed(sentence, model=model, preprocess=minus, classes=names)
     assert better.names == names
     assert better.output == output
     assert better.box == ((0, 255) if kind == "uint8" else (0, 1))
