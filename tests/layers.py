@@ -39,8 +39,8 @@ FLOORS = {  # inside a room, where the order tells something
         classifier __init__
     """),
     "driver": words("""
-        draws rows problem shapes plan ledger batch programs loop judging honesty last_word
-        sentences progress call __init__
+        draws rows problem shapes plan ledger batch programs loop judging honesty ranges
+        last_word sentences progress call __init__
     """),
     "attacks": words("""
         inputs whole_inputs call base schedules _parts _phases hyperplane

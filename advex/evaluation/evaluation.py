@@ -70,6 +70,7 @@ class Evaluation(Figures):
             "norm": self.facts["norm"],
             "epsilon": self.facts["epsilon"],
             "examples": self.examples,
+            "wrong": self.wrong,
             "invalid": self.invalid,
             "undecided": self.undecided,
             "clean_accuracy": self.clean_accuracy,
