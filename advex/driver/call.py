@@ -210,7 +210,7 @@ def _ranged(look: Look, call: Call, goal: Goal) -> tuple[Look, str]:
     if call.until == "end" or not isinstance(goal, Untargeted):
         return look, ""
     told, spent = another_range(
-        look.judge, call.classifier, call.x, goal.labels, look.before["prediction"]
+        look.judge, call.classifier, call.examples, goal.labels, look.before["prediction"]
     )
     return look._replace(spent=look.spent + spent), told
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from advex._arrays import Array
 from advex._grid import Grid
+from advex._inputs import Examples
 from advex._settings import shown
 from advex.driver.judging import Judge
 from advex.model.protocol import Model
@@ -34,7 +35,7 @@ class Range(NamedTuple):
 
 
 def another_range(
-    judge: Judge, classifier: Model, x: Array, labels: Array, prediction: Array
+    judge: Judge, classifier: Model, x: Array | Examples, labels: Array, prediction: Array
 ) -> tuple[str, int]:
     """Whether the model explains the labels much better where the inputs lie in another range.
 
@@ -61,6 +62,8 @@ def another_range(
     """
     right = prediction == labels
     if classifier.metered or classifier.model is None or len(x) < FEW or right.mean() >= POOR:
+        return "", 0
+    if isinstance(x, Examples) or not classifier.domain.plain:  # no box that others are like
         return "", 0
     some = np.sort(np.random.default_rng(0).permutation(len(x))[:ROWS])
     labels = labels[some]

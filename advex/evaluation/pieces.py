@@ -176,11 +176,11 @@ def other_range(plan: Plan, x: Array, labels: Any, before: Clean) -> tuple[str, 
     goal, classifier = plan.wanted(labels)
     if not isinstance(goal, Untargeted) or classifier.metered:
         return "", 0
-    x, known = checked_inputs(classifier, x), before.status != "invalid"
-    grid = Grid(x.dtype, classifier.box)
-    judge = Judge(classifier, grid, plan.batch, grid.working(x[:CHECKED]), _multiple(plan))
+    given, known = checked_inputs(classifier, x), before.status != "invalid"
+    grid, few = grid_of(classifier, given), given[:CHECKED]
+    judge = Judge(classifier, grid, plan.batch, few, _multiple(plan))
     return another_range(
-        judge, classifier, x[known], before.labels[known], before.prediction[known]
+        judge, classifier, given[known], before.labels[known], before.prediction[known]
     )
 
 
