@@ -164,6 +164,8 @@ class Result:
     info: Info = field(default_factory=lambda: Info())
     given: Examples | None = None
     """Of inputs that are more than one array: what is attacked of them, and what travels along."""
+    sized: tuple[tuple[Array, Result], ...] = ()
+    """Of inputs of several sizes: the rows of each size, and their result."""
 
     @classmethod
     def empty(
@@ -219,6 +221,10 @@ class Result:
             raise InvalidInput(
                 f"only results of advex.Segmentation have it; the goal is {self.goal!r}"
             )
+        if self.sized:
+            order = np.concatenate([rows for rows, _ in self.sized])
+            every = np.concatenate([part.confusion for _, part in self.sized])
+            return every[np.argsort(order)]
         maps, classes = self._attempted
         return self.goal.confusion(maps, classes)
 
@@ -352,7 +358,7 @@ class Result:
         if not isinstance(rows, str) or rows not in ("success", "all"):
             raise InvalidInput(f"rows must be 'success' or 'all'; received {shown(rows)}")
         self._demand_one_array("saved")
-        if len(self) and (reason := images.no_picture(self.x)):
+        if len(self) and (reason := self._no_picture()):
             raise InvalidInput(
                 f"only pictures can be saved: {reason}; np.save('adversarial.npy', result.x) keeps"
                 f" the arrays"
@@ -364,6 +370,11 @@ class Result:
         paths = self._paths(folder, names, chosen, overwrite)
         folder.mkdir(parents=True, exist_ok=True)
         return [self._saved(path, int(row)) for path, row in zip(paths, chosen, strict=True)]
+
+    def _no_picture(self) -> str:
+        """Why the inputs are no pictures; empty if they are."""
+        arrays = [part.x for _, part in self.sized] or [self.x]
+        return next(filter(None, map(images.no_picture, arrays)), "")
 
     def _demand_one_array(self, done: str) -> None:
         """Raise unless inputs are pictures in a box, and nothing else."""
@@ -510,7 +521,7 @@ class Result:
         """One adversarial input in levels: rounded towards the original, inside the budget where
         that can be.
         """
-        if self.x.dtype == np.uint8:
+        if self.x[row].dtype == np.uint8:
             return self.x[row]
         return EightBit(self.original[row], self.classifier.box, self.budget).rounded(self.x[row])
 
@@ -523,7 +534,7 @@ class Result:
             limit: at most so many.
         """
         self._demand_one_array("shown")
-        if reason := images.no_picture(self.x):
+        if reason := self._no_picture():
             raise InvalidInput(
                 f"only pictures can be shown: {reason}; draw lines instead, such as matplotlib's"
                 " plt.plot(result.perturbation[0].ravel())"
@@ -547,7 +558,9 @@ class Result:
             points = self.attempt if isinstance(self.goal, Segmentation) else self.x
             original, adversarial = map(self._eight_bit, (self.original[row], points[row]))
             span = (
-                255 if self.x.dtype == np.uint8 else self.classifier.box[1] - self.classifier.box[0]
+                255
+                if original.dtype == points[row].dtype
+                else self.classifier.box[1] - self.classifier.box[0]
             )
             moved = points[row].astype("float64") - self.original[row].astype("float64")
             change = moved / span * 255
@@ -566,7 +579,7 @@ class Result:
                 ]
             )
         # The shorter side is to be seen as well: strips are drawn larger.
-        height, width = self.x.shape[1:3]
+        height, width = np.max([line[0][0].shape[:2] for line in lines] or [(1, 1)], axis=0)
         side = int(np.clip(SHORTER * max(height, width) / min(height, width), SIDE, LONGEST))
         headings = ["original", "adversarial", "difference x10"]
         if isinstance(self.goal, Segmentation):
@@ -603,7 +616,8 @@ class Result:
             for sentence in self.info.get("warnings", [])
         )
         several = self.given is not None or not self.classifier.domain.plain
-        if not len(self) or several or not images.is_image(self.x):
+        arrays = [part.x for _, part in self.sized] or [self.x]
+        if not len(self) or several or not all(map(images.is_image, arrays)):
             return head + notes
         buffer = io.BytesIO()
         self.show().save(buffer, format="PNG")

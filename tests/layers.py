@@ -43,7 +43,7 @@ FLOORS = {  # inside a room, where the order tells something
         last_word sentences progress call __init__
     """),
     "attacks": words("""
-        inputs whole_inputs call base schedules _parts _phases hyperplane
+        inputs whole_inputs sizes call base schedules _parts _phases hyperplane
         fgsm bim pgd momentum_iterative nesterov_iterative gradient_ascent
         apgd_l1 apgd fab square_windows square_linf square_l2 square
         carlini_wagner_l2 carlini_wagner_linf carlini_wagner elastic_net

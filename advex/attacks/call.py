@@ -19,6 +19,7 @@ from advex._keywords import public_name
 from advex._settings import Settings, helpful, shown, whole_number
 from advex._space import grid_of
 from advex.attacks.inputs import checked_inputs
+from advex.attacks.sizes import Told, groups_of, joined, of_several_sizes
 from advex.attacks.whole_inputs import demand_fractions
 from advex.budgets import L0, L1, L2, Budget, Linf
 from advex.budgets.each import Each, searched
@@ -120,7 +121,9 @@ class Attackable(Settings):
                 ``BlackBox``.
             x: the inputs, (n, ...): uint8 images, or floats in the box of the model. Float64 is cut
                 to float32 first, but where the model has a ``Domain``. Of a model of several inputs
-                a dict, tuple or list of arrays, a row for each example in all of them.
+                a dict, tuple or list of arrays, a row for each example in all of them. Of inputs
+                of several sizes a list of arrays, one for each example, or the name of a folder of
+                pictures: the result has such lists.
             goal: true labels (n,), a ``Goal`` such as ``Targeted(859)``, or None: the model's own
                 predictions are left.
             budget: how far each input may be moved, such as ``Linf(8/255)``; where several inputs
@@ -149,22 +152,73 @@ class Attackable(Settings):
             raise InvalidType(
                 f"progress must be True, False, None or a function; received {shown(progress)}"
             )
-        call = checked_call(self, model, x, goal, budget, seed)
+        classifier = Classifier.of(model)
+        pictures = of_several_sizes(classifier, x)
+        if pictures is not None:
+            return self._of_sizes(
+                classifier, pictures, goal, budget, seed, batch_size, progress, start, until
+            )
+        call = checked_call(self, classifier, x, goal, budget, seed)
+        return attacked_by(self, self._asked(call, batch_size, progress, start, until))
+
+    def _of_sizes(
+        self,
+        classifier: Model,
+        pictures: list[Array],
+        goal: Any,
+        budget: Any,
+        seed: Any,
+        batch_size: int | None,
+        progress: Progress,
+        start: Any,
+        until: Any,
+    ) -> Result:
+        """The call for inputs of several sizes: one group after the other."""
+        count, groups = len(pictures), groups_of(pictures)
+        if isinstance(start, Result):
+            start = start.x
+        if start is not None and len(start) != count:
+            raise InvalidInput(
+                f"start must be points for each of x, {count} of them; received {len(start)}"
+            )
+        if goal is not None and not isinstance(goal, Goal):
+            demand_made(goal)
+            goal = _labelled(goal, classifier, np.stack([pictures[row] for row in groups[0]]))
+        goal = goal and goal.check(count, None)
+        if isinstance(budget, Budget):
+            budget.demand_count(count)
+        calls = []
+        for rows in groups:  # everything is checked before anything is attacked
+            x = np.stack([pictures[row] for row in rows])
+            part = budget.part(rows) if isinstance(budget, Budget) else budget
+            call = checked_call(self, classifier, x, goal and goal.part(rows), part, seed)
+            first = None if start is None else np.stack([np.asarray(start[row]) for row in rows])
+            calls.append(
+                self._asked(call, batch_size, progress, first, until)._replace(of_sizes=True)
+            )
+        told, parts = Told(progress, count), []
+        for rows, call in zip(groups, calls, strict=True):
+            result = attacked_by(self, call._replace(progress=told.part(len(rows))))
+            parts.append((rows, result))
+        whole = goal if not isinstance(goal, Output) else goal.goal
+        return joined(parts, pictures, whole)
+
+    def _asked(
+        self, call: Call, batch_size: int | None, progress: Progress, start: Any, until: Any
+    ) -> Call:
+        """The call with all that it is to do, checked."""
         if not isinstance(until, str) or until not in ("success", "end"):
             raise InvalidInput(f"until must be 'success' or 'end'; received {shown(until)}")
         if until == "end" and not call.budget.limited:
             raise InvalidInput(
-                f"until='end' needs a limit, such as {USUAL.get(type(call.budget), USUAL[Linf])}: a"
-                " search for the smallest perturbation takes all its steps in any case"
+                "until='end' needs a limit, such as advex.Linf(8/255): a search for the smallest"
+                " perturbation takes all its steps in any case"
             )
-        return attacked_by(
-            self,
-            call._replace(
-                until=until,
-                batch_size=batch_size,
-                progress=progress,
-                start=None if start is None else self._checked_start(call, start),
-            ),
+        return call._replace(
+            until=until,
+            batch_size=batch_size,
+            progress=progress,
+            start=None if start is None else self._checked_start(call, start),
         )
 
     def _checked_start(self, call: Call, start: Any) -> Array:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import keras
@@ -58,6 +59,8 @@ class Call(NamedTuple):
     multiple: int = 1
     """Batches are filled up to multiples of so many rows. Kernels cache something for every size
     that they have seen: long evaluations keep the number of sizes small."""
+    of_sizes: bool = False
+    """Whether there are calls for inputs of other sizes: then only the steps are compiled."""
     given: Examples | None = None
     """``x`` with what travels along, where anything does."""
 
@@ -101,6 +104,7 @@ def attacked(call: Call, attack: Any, waves: list[Wave]) -> Result:
     call = call._replace(x=x, given=given, start=start)
     classifier, grid = call.classifier, grid_of(call.classifier, call.examples, call.budget)
     shapes = Shapes.of_call(len(x), x.shape[1:], call.batch_size, classifier.metered, call.multiple)
+    shapes = replace(shapes, shrinks=not call.of_sizes)
     look, goal, waves, ranked = _begun(call, waves, grid, shapes)
     forward, own = look.judge.forward, call.goal is None or call.goal.about_own
     notes = sentences.notes_before(look, classifier, goal, own)
@@ -114,7 +118,7 @@ def attacked(call: Call, attack: Any, waves: list[Wave]) -> Result:
     scene = Scene(
         grid, x, goal, budget, call.seed, call.start, strongest, mask, not end, call.given, scale
     )
-    programs = Programs(classifier, forward, grid, goal, budget, strongest)
+    programs = Programs(classifier, forward, grid, goal, budget, strongest, not call.of_sizes)
 
     def settled(points: Array, rows: Array) -> Array:
         points = grid.returned(points, x[rows], None if scale is None else scale[rows])
@@ -178,6 +182,7 @@ def _begun(
     ranks = [run.rank for wave in waves for run in wave.runs if run.rank is not None]
     ranked = min(1 + max(ranks, default=-1), ways)
     judge = Judge(classifier, grid, shapes.most, few, call.multiple, reading)
+    judge.traces = not call.of_sizes
     waits = goal is None or goal.open
     look = first_look(judge, classifier, x, None if waits else goal, ranked)
     _demand_answers(look.before)

@@ -144,7 +144,7 @@ def honesty(
         return judge.alone(part) if len(part) == 1 else judge.logits(part)
 
     spent = len(x) + len(few)
-    if _backend.TRACED and _backend.RAGGED:
+    if judge.traces and _backend.RAGGED:
         middle = few[len(few) // 2 :][:1]
         spent += 1
         if not (
@@ -168,7 +168,7 @@ def alike(
     spent.
     """
     few = telling(len(x), ALONE, judge.size(len(x)))
-    if _backend.TRACED and _backend.RAGGED:  # quicker; the model itself has the last word
+    if judge.traces and _backend.RAGGED:  # quicker; the model itself has the last word
         quick = np.concatenate([judge.compiled_logits(classifier, x[row : row + 1]) for row in few])
         if not judge.differs(quick, together[few]):
             return True, len(few)
@@ -180,7 +180,7 @@ def stale(classifier: Model, judge: Judge, x: Array | Examples, true: Array) -> 
     """Does what was compiled for the model answer otherwise than the model itself, whose logits are
     ``true``? Queries spent.
     """
-    if not _backend.TRACED:
+    if not judge.traces:
         return False, 0
     return judge.differs(judge.compiled_logits(classifier, x), true), len(x)
 

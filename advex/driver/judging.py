@@ -31,6 +31,7 @@ class Judge:
 
     Attributes:
         singly: whether each input is asked about in a batch of its own.
+        traces: whether a compiled function of the model may be asked, too.
     """
 
     def __init__(
@@ -48,7 +49,7 @@ class Judge:
         self.reading, self.layout = reading, Layout()
         self.forward = classifier.forward(sample, reading)
         self.run = classifier.judge(sample, reading)
-        self.singly, self.multiple = False, multiple
+        self.singly, self.multiple, self.traces = False, multiple, _backend.TRACED
         self.spent, self._scale = 0, 0.0
         self._compiled: Callable[[Tensor], Tensor] | None = None
 

@@ -33,7 +33,11 @@ Part = Callable[[Problem, Rows], Rows]
 
 
 class Programs:
-    """The programs of a call, whatever attacks run in it."""
+    """The programs of a call, whatever attacks run in it.
+
+    Unless ``whole`` nothing but steps is compiled: that of one size among many costs more than it
+    saves.
+    """
 
     def __init__(
         self,
@@ -43,7 +47,9 @@ class Programs:
         goal: Goal,
         budget: Budget,
         strongest: bool = False,
+        whole: bool = True,
     ) -> None:
+        self.whole = whole
         self.classifier, self.forward, self.grid = classifier, forward, grid
         self.strongest = strongest
         budget = searched(budget).bare()
@@ -69,6 +75,8 @@ class Programs:
 
     def compiled(self, name: str, attack: Leaf, rows: Rows, part: Part) -> Callable[[Rows], Rows]:
         """``part`` as a function of rows like these."""
+        if name != "step" and not self.whole:
+            return lambda rows: part(self.problem(attack, rows), rows)
         if self.classifier.differentiable:
             return self._traced(name, attack, rows, part)
         parts: list[Callable[..., Any]] = []

@@ -35,11 +35,13 @@ class Shapes:
         ragged: whether any size will do. Where each new size is compiled, a batch is full until
             nobody waits, and shrinks to a quarter then, and again: few sizes, which calls of about
             as many rows have in common.
+        shrinks: whether it shrinks at all there.
     """
 
     most: int
     multiple: int = 1
     ragged: bool = True
+    shrinks: bool = True
 
     @classmethod
     def of_call(
@@ -79,6 +81,6 @@ class Shapes:
             return seats
         if self.ragged:
             return min(self.judged(taken), seats)
-        while seats // SHRINK >= taken:
+        while self.shrinks and seats // SHRINK >= taken:
             seats //= SHRINK
         return seats

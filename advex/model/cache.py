@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 
 import keras
 
-MAX_FUNCTIONS = 32  # per model and preprocessing; the oldest goes
+MAX_FUNCTIONS = 64  # per model and preprocessing; the oldest goes
 MAX_PREPROCESSINGS = 8  # per model
 NEVER_EVICTED = ("forward", "canary")  # the look at the head, and the oldest trace of the model
 
