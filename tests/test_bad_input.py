@@ -132,7 +132,7 @@ def test_float64_beyond_float32():
             InvalidType,
             ["x must be an array", "'photo.png'", "advex.images.read(path).pixels[None]"],
         ),
-        ({"image": images()}, InvalidInput, ["x must be one array", "['image']", "x[...]"]),
+        ({"image": images()}, InvalidInput, ["x must be one array", "['image']", "x['image']"]),
         ([[1.0, 2.0], [1.0]], InvalidInput, ["x must be one array", "list of shapes [(2,), (1,)]"]),
     ],
     ids=["int64", "bool", "none", "text", "dict", "ragged"],

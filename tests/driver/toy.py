@@ -95,6 +95,7 @@ class Scene(NamedTuple):
         rows = Rows(
             x0=x0,
             mask=(),
+            beside={},
             bounds=(),
             goal={},
             key=np.zeros((count, 2), "int32"),
