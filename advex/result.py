@@ -7,7 +7,7 @@ import functools
 import io
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal, TypedDict
 
@@ -373,19 +373,37 @@ class Result:
 
     def _no_picture(self) -> str:
         """Why the inputs are no pictures; empty if they are."""
-        arrays = [part.x for _, part in self.sized] or [self.x]
-        return next(filter(None, map(images.no_picture, arrays)), "")
+        return next(filter(None, map(images.no_picture, self._groups)), "")
+
+    @property
+    def _groups(self) -> list[Array]:
+        """What is drawn, in arrays of one size each."""
+        return [part.x for _, part in self.sized] or [self._pictures("x")]
+
+    def _pictures(self, name: str) -> Array:
+        """``x``, ``attempt`` or ``original`` as it is drawn: of several inputs what is attacked."""
+        values: Array = getattr(self, name)
+        return values if self.given is None else self.given.form.attacked(values)
+
+    @property
+    def _box(self) -> tuple[float, float]:
+        """The box of the pictures."""
+        if self.given is None:
+            return self.classifier.box
+        return self.given.form.parts[0].domain.ends
 
     def _demand_one_array(self, done: str) -> None:
         """Raise unless inputs are pictures in a box, and nothing else."""
-        if self.given is None and self.classifier.domain.plain:
+        form = None if self.given is None else self.given.form
+        layer = None if form is None else form.layer
+        plain = self.classifier.domain.plain if form is None else form.parts[0].domain.plain
+        if plain and layer is None and (form is None or not form.flat):
             return
-        layer = None if self.given is None else self.given.form.layer
         if layer is not None:
             what = f"what was attacked is the output of the layer {layer!r}, which no file can hold"
             code = "np.save('adversarial.npy', result.x)"
-        elif self.given is not None:
-            what = "the inputs are several arrays"
+        elif form is not None and form.flat:
+            what = "several inputs were attacked at once"
             names = "keras.tree.flatten(result.x)"
             code = f"np.savez('adversarial.npz', *{names})"
         else:
@@ -444,7 +462,7 @@ class Result:
         return paths
 
     def _saved(self, path: Path, row: int) -> SavedImage:
-        pixels, original = self._pixels(row), self._eight_bit(self.original[row])
+        pixels, original = self._pixels(row), self._eight_bit(self._pictures("original")[row])
         images.write(path, pixels, overwrite=True)
         back = images.read(
             path, channels=1 if pixels.ndim == 2 or pixels.shape[-1] == 1 else 3
@@ -458,15 +476,16 @@ class Result:
         """8-bit pixels judged by the model: what it says, how sure it is, whether they reach the
         goal inside the budget, their distance from the input, and why not.
         """
-        grid = Grid(np.dtype("uint8"), self.classifier.box)
         goal = self.goal.bound(
             {
                 name: ops.convert_to_tensor(values[row : row + 1])
                 for name, values in self.goal.rows().items()
             }
         )
-        working, reading = grid.working(pixels[None]), self.goal.reading
-        answer = self.classifier.judge(working, reading)(ops.convert_to_tensor(working))
+        working, reading = self._entered(pixels, row), self.goal.reading
+        answer = self.classifier.judge(working, reading)(
+            tree.map_structure(ops.convert_to_tensor, working)
+        )
         forward = self.classifier.forward(working, reading)
         reached = bool(_backend.to_numpy(goal.reached(answer, forward.slack))[0])
         prediction, confidence = goal.said(tree.map_structure(_backend.to_numpy, answer))
@@ -477,6 +496,16 @@ class Result:
             reason = f"{now}; {reason}" if reason else now
         return after, one_number(confidence, 0), not reason, distance, reason
 
+    def _entered(self, pixels: Array, row: int) -> Any:
+        """What the model is asked with about 8-bit pixels in place of one row."""
+        if self.given is None:
+            return Grid(np.dtype("uint8"), self._box).entered(pixels[None])
+        form = self.given.form
+        parts = (replace(form.parts[0], dtype=pixels.dtype),)
+        beside = {name: values[row : row + 1] for name, values in self.given.beside.items()}
+        file = Examples(pixels[None], beside, replace(form, parts=parts))
+        return grid_of(self.classifier, file).entered(file)
+
     def _words(self, prediction: Any, confidence: Any, row: int) -> str:
         """What the model says about one row."""
         said, sure = (cut(part, row) for part in (prediction, confidence))
@@ -484,13 +513,13 @@ class Result:
 
     def _measured(self, pixels: Array, row: int) -> tuple[float, str]:
         """How far 8-bit pixels are from the input as it was given, and what is wrong with that."""
-        budget, original = self.budget, self.original[row]
+        budget, original = self.budget.single(row), self._pictures("original")[row]
         if original.dtype == np.uint8:
-            grid = Grid(original.dtype, self.classifier.box)
+            grid = Grid(original.dtype, self._box)
             distance = float(grid.distance(pixels[None], original[None], budget)[0])
             inside, start = bool(grid.within(pixels[None], original[None], budget)[0]), 0.0
         else:
-            file = EightBit(original, self.classifier.box, budget)
+            file = EightBit(original, self._box, budget)
             distance, inside, start = (
                 file.size(pixels),
                 file.within(pixels),
@@ -512,7 +541,7 @@ class Result:
         """One input in levels, rounded to nearest."""
         if values.dtype == np.uint8:
             return values
-        low, high = self.classifier.box
+        low, high = self._box
         return np.clip(
             np.rint((values.astype("float64") - low) / (high - low) * 255), 0, 255
         ).astype("uint8")
@@ -521,9 +550,10 @@ class Result:
         """One adversarial input in levels: rounded towards the original, inside the budget where
         that can be.
         """
-        if self.x[row].dtype == np.uint8:
-            return self.x[row]
-        return EightBit(self.original[row], self.classifier.box, self.budget).rounded(self.x[row])
+        if self._pictures("x")[row].dtype == np.uint8:
+            return self._pictures("x")[row]
+        file = EightBit(self._pictures("original")[row], self._box, self.budget.single(row))
+        return file.rounded(self._pictures("x")[row])
 
     def show(self, rows: Sequence[int] | None = None, limit: int = 8) -> Any:
         """Pictures as one ``PIL.Image``: original, adversarial and their difference x10, with
@@ -555,14 +585,14 @@ class Result:
                 or not -len(self) <= row < len(self)
             ):
                 raise InvalidType(f"rows must be numbers below {len(self)}; received {shown(row)}")
-            points = self.attempt if isinstance(self.goal, Segmentation) else self.x
-            original, adversarial = map(self._eight_bit, (self.original[row], points[row]))
-            span = (
-                255
-                if original.dtype == points[row].dtype
-                else self.classifier.box[1] - self.classifier.box[0]
+            points = self._pictures("attempt" if isinstance(self.goal, Segmentation) else "x")
+            original, adversarial = map(
+                self._eight_bit, (self._pictures("original")[row], points[row])
             )
-            moved = points[row].astype("float64") - self.original[row].astype("float64")
+            span = 255 if original.dtype == points[row].dtype else self._box[1] - self._box[0]
+            moved = points[row].astype("float64") - self._pictures("original")[row].astype(
+                "float64"
+            )
             change = moved / span * 255
             difference = np.clip(128 + 10 * change, 0, 255).astype("uint8")
             if isinstance(self.goal, Segmentation):
@@ -615,9 +645,9 @@ class Result:
             f"<p><b>Warning:</b> {_escaped(sentence)}</p>"
             for sentence in self.info.get("warnings", [])
         )
-        several = self.given is not None or not self.classifier.domain.plain
-        arrays = [part.x for _, part in self.sized] or [self.x]
-        if not len(self) or several or not all(map(images.is_image, arrays)):
+        form = None if self.given is None else self.given.form
+        drawn = not (form.flat or form.layer) if form else self.classifier.domain.plain
+        if not len(self) or not drawn or not all(map(images.is_image, self._groups)):
             return head + notes
         buffer = io.BytesIO()
         self.show().save(buffer, format="PNG")

@@ -27,6 +27,8 @@ def demand_fractions(classifier: Model, label: str, gradient: bool, x: Array) ->
     cut off unseen.
     """
     dtype = classifier.input_dtype
+    if getattr(classifier, "layer", None) is not None:  # behind which all are fractions
+        return
     whole = dtype is not None and "float" not in dtype
     nested = None if whole or classifier.model is None else _whole_within(classifier.model)
     if not whole and nested is None:
@@ -52,7 +54,19 @@ def demand_fractions(classifier: Model, label: str, gradient: bool, x: Array) ->
     raise GradientUnavailable(
         f"{label} needs gradients, and {where} has dtype {dtype}: no gradient passes through whole"
         f" numbers. Give the same layers a float input: {recipe}; token numbers have no gradient"
-        " in any case"
+        f" in any case{_embedding(classifier.model)}"
+    )
+
+
+def _embedding(model: Any) -> str:
+    """How to attack what an embedding makes of token numbers, where there is one."""
+    layers = [] if model is None else model._flatten_layers(include_self=False)
+    names = [layer.name for layer in layers if isinstance(layer, keras.layers.Embedding)]
+    if not names:
+        return ""
+    return (
+        ", but what becomes of them has one: model = advex.Classifier(model, box=(-1, 1),"
+        f" perturb={names[0]!r})"
     )
 
 

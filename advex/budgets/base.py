@@ -95,6 +95,10 @@ class Budget(Settings):
         """The budget of some of the examples."""
         return self if self.epsilons is None else self.bound(tuple(self.epsilons[rows].tolist()))
 
+    def single(self, row: int) -> Self:
+        """The budget of one example."""
+        return self if self.epsilons is None else self.bound(float(self.epsilons[row]))
+
     def demand_count(self, count: int) -> None:
         """Raise unless there is one epsilon for all examples, or for each of them.
 

@@ -12,6 +12,7 @@ from keras import ops
 from advex._arrays import Array, Tensor
 from advex.budgets.base import Budget, Randomness
 from advex.budgets.linf import Linf
+from advex.errors import InvalidInput
 
 
 @dataclass(frozen=True, repr=False)
@@ -116,6 +117,12 @@ class Each(Budget):
 
     def dual(self, gradient: Tensor) -> Tensor:
         return sum(own * budget.dual(gradient[:, place]) for place, budget, own in self._budgets)
+
+    def onto(self, x: Tensor, normal: Tensor, rise: Tensor, low: Tensor, high: Tensor) -> Tensor:
+        raise InvalidInput(
+            f"this attack has no form for inputs in different norms, {self!r}: give all of them"
+            " advex.Linf, or use advex.FMN(), or advex.PGD() where they have limits"
+        )
 
     def sample(self, problem: Randomness) -> Tensor:
         return self._joined(lambda place, budget: budget.sample(_Part(problem, place)))

@@ -108,6 +108,7 @@ def attacked(call: Call, attack: Any, waves: list[Wave]) -> Result:
     look, goal, waves, ranked = _begun(call, waves, grid, shapes)
     forward, own = look.judge.forward, call.goal is None or call.goal.about_own
     notes = sentences.notes_before(look, classifier, goal, own)
+    notes += sentences.about_inputs(grid, call.budget)
     look, elsewhere = _ranged(look, call, goal)
     said = sentences.before(look, goal, own, call.budget, grid, elsewhere)
 

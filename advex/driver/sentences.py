@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from advex._grid import Grid
-from advex.budgets import Budget
+from advex._space import Space
+from advex.budgets import Budget, Linf
 from advex.driver.honesty import Look
 from advex.driver.last_word import Word
 from advex.driver.ledger import Ledger
@@ -38,6 +39,25 @@ def before(
     if grid.levels and one and budget.epsilon > 0 and budget.levels() == 0:
         said.append(f"{budget!r} is less than one grey level: 8-bit inputs cannot move at all.")
     return said + ([forward.head.note] if forward.head.warns else [])
+
+
+def about_inputs(grid: Grid, budget: Budget) -> list[str]:
+    """What is attacked, where that is more than one array or of a domain."""
+    if not isinstance(grid, Space):
+        return []
+    notes = []
+    if grid.form is not None and grid.form.layer is not None:
+        notes.append(
+            f"What is attacked is the output of the layer {grid.form.layer!r}: the result holds"
+            " such outputs, not inputs, and no file can be written."
+        )
+    if grid.grouped is not None and isinstance(budget, Linf) and budget.limited:
+        largest = budget.epsilon if budget.epsilons is None else budget.epsilons.max()
+        if largest < 1:
+            notes.append(
+                f"A group of one_hot changes by 1, the whole range: within {budget!r} none can."
+            )
+    return notes
 
 
 def notes_before(look: Look, classifier: Model, goal: Goal, own: bool) -> list[str]:
