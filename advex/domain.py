@@ -148,7 +148,7 @@ class Domain:
             table = np.asarray(x if columns is None else x.to_numpy("float64"), "float64")
         except (TypeError, ValueError):
             raise InvalidInput(
-                "x must be a table of numbers; it has columns of another kind:"
+                "x must be a table of numbers; it has columns of another kind: x ="
                 " pandas.get_dummies(x, dtype='float64') makes groups of columns, of which exactly"
                 " one is 1"
             ) from None
@@ -261,7 +261,8 @@ def judged(valid: Callable[[Any], Any], x: Array) -> Array:
     if made.shape != (len(x),):
         raise InvalidInput(
             f"valid must return one boolean for each example, shape ({len(x)},); it returned shape"
-            f" {made.shape}: .all(axis=1) joins several"
+            f" {made.shape}; if these are several conditions, all must hold:"
+            " lambda x: valid(x).all(axis=1)"
         )
     return made.astype(bool)
 
@@ -297,8 +298,8 @@ def _mask(name: str, values: Any) -> Array | None:
         )
     if made.dtype != bool and not ((made == 0) | (made == 1)).all():
         raise InvalidInput(
-            f"{name} must be a mask, True or False for each feature; received {shown(values)}: of"
-            f" numbers of features {name}=np.isin(np.arange(count), numbers) makes one"
+            f"{name} must be a mask, True or False for each feature; received {shown(values)}. If"
+            f" these are numbers of features: {name}=np.isin(np.arange(x.shape[-1]), {name})"
         )
     return made.astype(bool)
 

@@ -35,6 +35,10 @@ SIDE, SHORTER, LONGEST = (
     448,
 )
 
+ARRAY = "np.save('adversarial.npy', result.x)"
+ARRAYS = "np.savez('adversarial.npz', *keras.tree.flatten(result.x))"
+"""How to keep what is no picture."""
+
 
 @dataclass(frozen=True)
 class SavedImage:
@@ -401,14 +405,13 @@ class Result:
             return
         if layer is not None:
             what = f"what was attacked is the output of the layer {layer!r}, which no file can hold"
-            code = "np.save('adversarial.npy', result.x)"
+            code = ARRAY
         elif form is not None and form.flat:
             what = "several inputs were attacked at once"
-            names = "keras.tree.flatten(result.x)"
-            code = f"np.savez('adversarial.npz', *{names})"
+            code = ARRAYS
         else:
             what = f"the inputs are of {self.classifier.domain!r}"
-            code = "np.save('adversarial.npy', result.x)"
+            code = ARRAY
         raise InvalidInput(f"only pictures can be {done}, and {what}: {code} keeps the arrays")
 
     def _paths(

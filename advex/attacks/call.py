@@ -321,12 +321,16 @@ def _of_parts(budget: Budget, several: dict[str, Budget] | None, given: Examples
     """The budget of a call; where several inputs are attacked one for each, side by side."""
     names = [] if given is None else [part.name for part in given.form.parts]
     if several is not None and set(several) != set(names):
-        attacked = (
-            ", ".join(map(repr, names)) or "not chosen by advex.Classifier(model, perturb=...)"
-        )
+        keys = ", ".join(map(repr, several))
+        if not names:
+            first = next(iter(several.values()))
+            raise InvalidInput(
+                f"budget has an entry for {keys}, and the model has but one input: budget ="
+                f" advex.{first!r}"
+            )
         raise InvalidInput(
-            f"budget has an entry for {', '.join(map(repr, several))}; the inputs that are attacked"
-            f" are {attacked}"
+            f"budget has an entry for {keys}; the inputs that are attacked are"
+            f" {', '.join(map(repr, names))}"
         )
     if given is None or len(names) < 2:
         return budget

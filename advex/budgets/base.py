@@ -73,10 +73,10 @@ class Budget(Settings):
         if epsilons.ndim != 1 or not len(epsilons):
             raise InvalidInput(
                 f"{name}(epsilon) must be a number, or one for each example, shape (n,); received"
-                f" shape {epsilons.shape}; where a change is allowed is said by mask="
+                f" shape {epsilons.shape}. Where a change is allowed, a mask says"
             )
         if not np.isfinite(epsilons).all():
-            raise InvalidInput(f"{name}(epsilon): the epsilon of an example must be finite")
+            raise InvalidInput(f"the epsilon of each example must be finite, in {name}(epsilon)")
         for end in (epsilons.min(), epsilons.max()):
             self._checked(float(end) if epsilons.dtype.kind == "f" else int(end))
         return tuple(map(float, epsilons.tolist()))

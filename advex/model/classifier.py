@@ -296,7 +296,7 @@ def _boxes(box: Any, perturb: tuple[str | int, ...]) -> dict[str, Domain]:
         return {"": checked_domain(box)}
     if set(box) != set(perturb):
         raise InvalidInput(
-            "box as a dict has an entry for each of perturb: received boxes of"
-            f" {', '.join(map(repr, box)) or 'nothing'} for perturb={list(perturb)}"
+            f"box as a dict must have an entry for each input that is attacked, {list(perturb)};"
+            f" received boxes of {', '.join(map(repr, box)) or 'nothing'}"
         )
     return {str(name): checked_domain(each) for name, each in box.items()}

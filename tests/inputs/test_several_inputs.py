@@ -277,6 +277,9 @@ def test_wrong_budgets():
         with pytest.raises((InvalidInput, InvalidType), match=words):
             advex.PGD()(both, x, None, budget)
     mixed = {"image": one, "audio": advex.L2(0.1)}
-    for attack, words in ((advex.MinimumNorm(), "supports only"), (advex.FAB(), "different norms")):
+    for attack, words in (
+        (advex.MinimumNorm(), "smallest change in"),
+        (advex.FAB(), "different norms"),
+    ):
         with pytest.raises(InvalidInput, match=words):
             attack(both, x, None, mixed)

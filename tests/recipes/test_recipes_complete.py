@@ -12,14 +12,13 @@ TYPED = re.compile(r"\b(?:eval|exec|typed)\(")  # what a test outside of this fo
 
 ELSEWHERE = {
     "test_recipes.py::test_a_range_for_each_feature": [
-        "a value for each feature is not possible yet",
+        "a range for each feature is a domain, box=advex.Domain(low, high)",
+        "A range for each feature is a domain, box=advex.Domain(low, high)",
     ],
-    "test_recipes.py::test_several_inputs": [
-        "hold = lambda values: keras.layers.Lambda(",
-        "the model has {} inputs, {}; fix all but one",
-    ],
-    "test_recipes.py::test_several_inputs_of_a_subclassed_model": [
-        "a model of several inputs is attacked with all but one fixed",
+    "test_recipes.py::test_several_inputs": ["say which one is attacked, the others stay"],
+    "driver/test_ranges.py::test_what_the_classifier_has_already_stays": [
+        "advex.Classifier({})",
+        "preprocess=lambda x: {}",
     ],
     "test_recipes.py::test_several_outputs": ["the model has several outputs ({}); attack one"],
     "test_recipes.py::test_an_input_of_whole_numbers": [
@@ -71,6 +70,8 @@ ELSEWHERE = {
 """Tests outside of this folder that type a recipe, and words of its message."""
 
 NO_RECIPE = {
+    "{}(epsilon) must be a number, or one for each example": "names a setting",
+    "the epsilon of each example must be finite": "names a setting",
     "alpha is at most 1 and backward below 1; received": "names two settings and their values",
     "{}({}) lets every element move": "names a budget",
     "L0(epsilon), a number of elements,": "names a setting",

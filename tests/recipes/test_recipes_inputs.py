@@ -84,7 +84,6 @@ OTHERS = {
     "KerasClassifier": "most models need none",
     "HopSkipJump": "attacks that see class numbers alone",
     "NES": "this attack on scores is not there yet",
-    "domain": "one box for all features is what there is yet",
     "foolbox": "that is another library",
     "Zzzzzz": "lists what there is",
 }
