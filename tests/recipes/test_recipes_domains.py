@@ -148,7 +148,7 @@ def test_what_is_no_picture(tmp_path, monkeypatch):
             assert (tmp_path / f"adversarial.{name}").stat().st_size > 0
 
 
-@executes("and the model has but one input: budget = {}")
+@executes("and the model has but one input: budget = advex.{}")
 def test_a_dict_of_budgets_for_one_input():
     model, (x, labels) = linear_model(), linear_data(4)
     message = said(lambda: PGD(model, x, labels, {"x": BUDGET}), InvalidInput)
