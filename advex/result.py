@@ -387,7 +387,14 @@ class Result:
     def _pictures(self, name: str) -> Array:
         """``x``, ``attempt`` or ``original`` as it is drawn: of several inputs what is attacked."""
         values: Array = getattr(self, name)
-        return values if self.given is None else self.given.form.attacked(values)
+        values = values if self.given is None else self.given.form.attacked(values)
+        return np.moveaxis(values, 1, -1) if self._channels_first else values
+
+    @property
+    def _channels_first(self) -> bool:
+        """Whether the pictures are (n, 1 or 3, height, width)."""
+        shape = () if self.sized else self.examples("x").shape
+        return len(shape) == 4 and shape[1] in (1, 3) and shape[3] not in (1, 3)
 
     @property
     def _box(self) -> tuple[float, float]:
@@ -501,6 +508,8 @@ class Result:
 
     def _entered(self, pixels: Array, row: int) -> Any:
         """What the model is asked with about 8-bit pixels in place of one row."""
+        if self._channels_first:
+            pixels = np.moveaxis(pixels, -1, 0)
         if self.given is None:
             return Grid(np.dtype("uint8"), self._box).entered(pixels[None])
         form = self.given.form

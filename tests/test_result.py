@@ -668,3 +668,23 @@ def test_odd_arguments_are_answered(eight, odd, tmp_path, monkeypatch):
     for call in calls:
         with pytest.raises(advex.errors.AdvexError):
             call()
+
+
+@pytest.mark.parametrize("kind", ["uint8", "float32"])
+def test_channels_first_are_saved_and_shown(kind, tmp_path):
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((3, 16, 12))
+    model = keras.Model(inputs, keras.layers.Dense(3)(keras.layers.Flatten()(inputs)))
+    pixels = np.random.default_rng(0).integers(0, 256, (6, 3, 16, 12))
+    x = pixels.astype("uint8") if kind == "uint8" else (pixels / np.float32(255)).astype("float32")
+    result = advex.PGD()(model, x, None, advex.Linf(4 / 255))
+    files = result.save(tmp_path)
+    assert len(files) == result.success.sum() > 0
+    verified = [file.verified for file in files]
+    assert all(verified) if kind == "uint8" else any(verified)
+    for file in files:
+        back = advex.images.read(file.path).pixels
+        assert back.shape == (16, 12, 3)
+        levels = np.moveaxis(back, -1, 0)
+        assert np.abs(levels.astype(int) - pixels[file.index]).max() == file.levels <= 4
+    assert result.show().width > 100 and "<img" in result._repr_html_()
