@@ -26,6 +26,8 @@ this much: what a single change can reach is reached.
 """
 SHARES = (1.0, 0.9, 0.75, 0.5, 0.25, 0.1)
 """How much of a step is kept where the whole of it does not lead to a legal point."""
+NEARLY = 0.05
+"""What a whole step may lack and still be one, where others are pulled in by a hair."""
 ROUNDS = 24  # of pulling a point inside on the host
 
 
@@ -484,7 +486,8 @@ class Space(Grid):
             share = 1 - 1e-7 * 4.0**attempt if attempt < 12 else 0.85 ** (attempt - 11)
             delta = (start - x0[wrong].astype("float64")) * share
             if self._steps is not None:
-                delta = np.where(self._steps, np.trunc(delta), delta)
+                whole = np.sign(delta) * np.floor(np.abs(delta) + NEARLY)
+                delta = np.where(self._steps, whole, delta)
             if self.grouped is not None:  # a group cannot move by a share
                 delta = np.where(self.grouped, start - x0[wrong].astype("float64"), delta)
             made = self._boxed(self._placed(x0[wrong], delta), x0[wrong], budget.part(wrong))
