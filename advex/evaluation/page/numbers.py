@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+from advex.evaluation.figures import Figures
+
 NONE = "\u2013"
 
 
@@ -32,6 +34,13 @@ def cost(value: float) -> str:
     if 0 < value < 0.1:
         return f"{value:.2g}" if value >= 1e-4 else "<0.0001"
     return f"{value:,.1f}" if value < 100 else f"{value:,.0f}"
+
+
+def unit(evaluation: Figures) -> str:
+    """In what distances are given."""
+    if evaluation.facts["norm"] != "Each":
+        return f"in {evaluation.facts['norm']}"
+    return "in the largest of their norms" if evaluation.facts["epsilon"] is None else "of epsilon"
 
 
 def distance(value: float | None, norm: str) -> str:

@@ -66,6 +66,12 @@ def _classifier(about: dict[str, Any], model: str) -> list[str]:
     if not model.startswith("Classifier("):
         return ["classifier = model  # an advex.BlackBox, " + box]
     names, parts, notes = about["classes"], ["model", box], []
+    if "domain" in about:
+        parts[1] = "box=..."
+        notes.append(f"its domain: {_line(about['domain'])}")
+    if "perturb" in about:
+        own = about["perturb"]
+        parts.append(f"perturb={(own[0] if len(own) == 1 else own)!r}")
     if "output" in about:
         parts.append(f"output={about['output']!r}")
     if about["preprocess"]:
