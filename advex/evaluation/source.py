@@ -95,6 +95,8 @@ class Source:
 
     def _inputs(self, name: str, values: Any) -> Array | Bundle:
         """One array, or several in the structure that they came in."""
+        if isinstance(values, Bundle):
+            return values
         if isinstance(values, Mapping):
             made: Any = {key: _array(f"{name}[{key!r}]", values[key]) for key in values}
         elif self.several and _is_several(values):

@@ -44,7 +44,7 @@ def snippet(evaluation: Figures) -> str:
         *_yours("\n".join(listed)),
         f"# {_line(', '.join(f'{name} {version}' for name, version in evaluation.versions.items()))}",  # noqa: E501
         f"model = ...  # {_line(facts['model'])}, weights {about['weights'] or 'not known'}",
-        f"x, labels = ..., ...  # {_line(facts['inputs'] or 'no inputs')}, "
+        f"x, labels = ..., ...  # {_line(evaluation.attacked or facts['inputs'] or 'no inputs')}, "
         f"{len(evaluation.distance)} rows, in the same order",
         "",
         *_classifier(about, facts["model"]),
