@@ -55,6 +55,12 @@ def known_as(word: str, known: list[str]) -> bool:
     return any(name.startswith(word) or word.endswith(f"_{name}") for name in known)
 
 
+def public_name(kind: type) -> str:
+    """What one types for a class of this package, or of one's own."""
+    name = kind.__name__
+    return f"advex.{name}" if kind.__module__.startswith("advex.") else name
+
+
 class Called(ABCMeta):
     """Answers a constructor that is called with too much or too little, as Python would, but says
     what to do.
@@ -81,7 +87,7 @@ class Called(ABCMeta):
             words = ", ".join(field.name for field in fields)
             raise InvalidType(
                 f"{name} takes its settings by name ({words}); the model comes at the call:"
-                f" {name}()(model, x, labels, budget)"
+                f" {public_name(cls)}()(model, x, labels, budget)"
             )
         try:
             inspect.signature(cls.__init__).bind(None, *args, **kwargs)  # type: ignore[misc]

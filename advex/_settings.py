@@ -21,10 +21,8 @@ HUGE = 1e38  # float32 ends a little above it
 CHECK = "advex"  # the key of a check in the metadata of its field
 
 PER_FEATURE = (
-    "a value for each feature is not possible yet. Scale each feature to [0, 1], x = (x - low) /"
-    " (high - low), and undo it in the model, advex.Classifier(model,"
-    " preprocess=keras.layers.Rescaling(high - low, offset=low)); there one epsilon is a fraction"
-    " of each feature's range"
+    "a range for each feature is a domain, box=advex.Domain(low, high): there one epsilon is a"
+    " fraction of each feature's own range"
 )
 
 P = ParamSpec("P")

@@ -16,7 +16,8 @@ from advex import _backend
 from advex._arrays import Array, Tensor, axes, flat, flattened, rows
 from advex._grid import HALVES, Grid
 from advex._inputs import Examples, Form, Part, attacked_of
-from advex.budgets import L0, Budget, Each, Linf
+from advex.budgets import L0, Budget, Linf
+from advex.budgets.each import Each
 from advex.domain import Domain, judged, repaired
 
 LATER = 1e-4

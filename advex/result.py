@@ -259,7 +259,9 @@ class Result:
 
     @property
     def success_rate(self) -> float | None:
-        """Share of successes; None for an empty batch."""
+        """Share of successes, those included that were reached before any attack; None for an empty
+        batch.
+        """
         return float(self.success.mean()) if len(self.success) else None
 
     def __len__(self) -> int:
@@ -615,9 +617,10 @@ class Result:
         if not len(self):
             return "Result(no inputs)"
         attack, budget = self.info.get("attack", "?"), self.info.get("budget", "?")
-        text = f"Result({int(self.success.sum())} of {len(self)} broken by {attack} within {budget}"
-        if wrong := self.info.get("clean_wrong"):
-            text += f", {wrong} of them wrong before"
+        broken, clean = (int((self.status == word).sum()) for word in ("broken", "clean"))
+        text = f"Result({broken} of {len(self)} broken by {attack} within {budget}"
+        if clean:
+            text += f", {more_before(clean, self.goal.targeted)}"
         if self.info.get("invalid"):
             text += f", {len(self.info['invalid'])} invalid"
         if self.gradients.any():
@@ -628,6 +631,16 @@ class Result:
 
 def _tree(x: Array | Examples) -> Any:
     return x.tree if isinstance(x, Examples) else x
+
+
+def before_word(targeted: bool) -> str:
+    """What a row was whose goal was reached before any attack."""
+    return "at the target before" if targeted else "wrong before"
+
+
+def more_before(count: int, targeted: bool) -> str:
+    """Such rows, in a headline about those that were broken."""
+    return f"{count} more {'was' if count == 1 else 'were'} {before_word(targeted)}"
 
 
 def statuses(clean: Array, success: Array, fragile: Array, invalid: Array) -> Array:

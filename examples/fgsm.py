@@ -41,9 +41,10 @@ def main() -> None:
     ):
         fate = f"-> {classifier.caption(after)}" if after != before else "   still seen right"
         print(f"{classifier.caption(before):>12} {fate:<18} ({confidence:.0%} sure)")
+    fooled, wrong = ((result.status == word).sum() for word in ("broken", "clean"))
     print(
-        f"{result.success.sum()} of {len(result)} images fooled by one step within"
-        f" {arguments.epsilon} grey levels."
+        f"{fooled} of {len(result)} images fooled by one step within {arguments.epsilon} grey"
+        f" levels{f', {wrong} more were wrong before' if wrong else ''}."
     )
 
     records = result.save(arguments.out / "fgsm", overwrite=True)

@@ -61,7 +61,8 @@ def main() -> None:
     for said in (result.before[row], result.prediction[row]):
         print("lit:", ", ".join(name for name, there in zip(CORNERS, said, strict=True) if there))
     moved = advex.PGD()(number, pictures, advex.Regression(bright, off=0.2), advex.Linf(0.1))
-    print(f"{int(moved.success.sum())} of {len(moved)} numbers are off by more than 0.2")
+    pushed, off = (int((moved.status == word).sum()) for word in ("broken", "clean"))
+    print(f"{pushed} of {len(moved)} numbers pushed off by more than 0.2, {off} more were before")
 
 
 if __name__ == "__main__":

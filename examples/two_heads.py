@@ -51,7 +51,8 @@ def main() -> None:
         "both at once": advex.AllOf(older, other),
     }.items():
         result = advex.PGD()(model, pictures, goal, budget)
-        print(f"{int(result.success.sum()):3d} of {len(result)}: {word}")
+        broken, before = (int((result.status == one).sum()) for one in ("broken", "clean"))
+        print(f"{broken:3d} of {len(result)}: {word}, {before} more before any attack")
 
 
 if __name__ == "__main__":

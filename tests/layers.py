@@ -19,7 +19,7 @@ def words(text):
 ROOMS = words("""
     _version errors _others _arrays _keywords _settings data
     _backend graph
-    goals losses budgets _grid images _table
+    goals losses domain budgets _grid _inputs _space images _table
     model
     result
     driver
@@ -34,12 +34,13 @@ FLOORS = {  # inside a room, where the order tells something
         base labels classes several_labels regression segmentation joined __init__
     """),
     "model": words("""
-        cache last_layer head protocol refusals outputs domain folding forward several blackbox
+        cache last_layer head protocol refusals outputs domain folding perturbed forward several
+        blackbox
         classifier __init__
     """),
     "driver": words("""
-        draws rows problem shapes plan ledger batch programs loop judging honesty last_word
-        sentences progress call __init__
+        draws rows problem shapes plan ledger batch programs loop judging honesty ranges
+        last_word sentences progress call __init__
     """),
     "attacks": words("""
         inputs whole_inputs call base schedules _parts _phases hyperplane

@@ -373,12 +373,15 @@ def test_the_budget_in_the_place_of_the_goal():
         (np.inf, InvalidInput),
         ("8/255", InvalidType),
         (True, InvalidType),
-        ([1], InvalidType),
+        ([[1]], InvalidInput),
+        ([-1, 1], InvalidInput),
+        ([np.nan, 1], InvalidInput),
+        (["1"], InvalidType),
     ],
-    ids=["negative", "nan", "inf", "text", "bool", "list"],
+    ids=["negative", "nan", "inf", "text", "bool", "table", "one negative", "one nan", "texts"],
 )
 def test_epsilon_that_is_no_size(budget, epsilon, kind):
-    with pytest.raises(kind, match=rf"{budget.__name__}\(epsilon\).*received"):
+    with pytest.raises(kind, match=rf"{budget.__name__}\(epsilon.*(received|finite)"):
         budget(epsilon)
 
 
@@ -579,7 +582,7 @@ def test_several_outputs_of_a_subclassed_model():
 def test_several_inputs():
     inputs = [keras.Input((12,)), keras.Input((12,))]
     model = keras.Model(inputs, keras.layers.Dense(2)(ops.add(*inputs)))
-    with pytest.raises(InvalidInput, match=r"2 inputs, .*fix all but one: .*keras\.Model"):
+    with pytest.raises(InvalidInput, match=r"2 inputs, .*advex\.Classifier\(model, perturb="):
         ATTACK(model, linear_data(4)[0], budget=BUDGET)
 
 
@@ -922,9 +925,9 @@ def test_whatever_a_call_is_given_is_answered_by_advex():
         (lambda: advex.PGD(steps=10**30), ["PGD(steps=...)", "at most 2147483647"]),
         (
             lambda: advex.PGD(40),
-            ["PGD takes its settings by name (steps, ", "PGD()(model, x, labels, budget)"],
+            ["PGD takes its settings by name (steps, ", "advex.PGD()(model, x, labels, budget)"],
         ),
-        (lambda: advex.PGD(linear_model(), 1), ["PGD()(model, x, labels, budget)"]),
+        (lambda: advex.PGD(linear_model(), 1), ["advex.PGD()(model, x, labels, budget)"]),
         (lambda: advex.Attack(), ["base class"]),
         (lambda: advex.Budget(0.1), ["base class"]),
         (lambda: advex.Restarts(), ["Restarts()", "missing", "attack"]),

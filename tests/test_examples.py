@@ -199,7 +199,9 @@ def test_pictures(run, tmp_path):
 
 
 def test_two_heads(run):
-    counts = [int(line.split()[0]) for line in run("two_heads.py").splitlines()]
+    said = run("two_heads.py")
+    numbers = re.findall(r"^ *(\d+) of 50: .*, (\d+) more before any attack$", said, re.MULTILINE)
+    counts = [int(broken) + int(before) for broken, before in numbers]
     age, smile, either, both = counts
     assert either >= max(age, smile) > 0 and both <= min(age, smile)
 
@@ -209,6 +211,8 @@ def test_labels_and_numbers(run):
     one, every, first = (float(n) for n in re.findall(r"median +([\d.]+)", said))
     assert 0 < one <= first and one <= every
     assert len(re.findall(r"^lit: ", said, re.MULTILINE)) == 2
+    pushed, off = re.search(r"(\d+) of 16 numbers .*, (\d+) more were before", said).groups()
+    assert 0 < int(pushed) + int(off) <= 16
 
 
 def test_unet(run, tmp_path):

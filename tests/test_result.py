@@ -135,10 +135,35 @@ def test_repr_counts_what_was_wrong_before():
     x, labels = linear_data(8)
     labels[:2] = 1 - labels[:2]
     result = advex.FGSM()(linear_model(), x, labels, advex.Linf(0.0))
-    assert "2 of 8 broken" in repr(result)
-    assert "2 of them wrong before" in repr(result)
+    assert repr(result).startswith("Result(0 of 8 broken by FGSM(")
+    assert ", 2 more were wrong before, " in repr(result)
+    assert result.success.sum() == 2
+    assert result.success_rate == 0.25
     assert (result.distance[:2] == 0).all()
     assert (result.gradients[:2] == 0).all()
+
+
+def test_repr_counts_apart_what_was_there_before_and_what_was_broken():
+    x, labels = linear_data(8)
+    labels[0] = 1 - labels[0]
+    model = linear_model()
+    result = advex.PGD()(model, x, labels, advex.Linf(0.4))
+    assert repr(result).startswith("Result(7 of 8 broken by ")
+    assert ", 1 more was wrong before, " in repr(result)
+    result = advex.PGD()(model, x, advex.Targeted(labels), advex.Linf(0.4))
+    assert repr(result).startswith("Result(1 of 8 broken by ")
+    assert ", 7 more were at the target before, " in repr(result)
+
+
+@pytest.mark.parametrize("wrong", [0, 2])
+def test_a_bar_counts_apart_what_was_wrong_before(wrong, capsys):
+    x, labels = linear_data(8)
+    labels[:wrong] = 1 - labels[:wrong]
+    result = advex.PGD()(linear_model(), x, labels, advex.Linf(0.4), progress=True)
+    assert result.success.all()
+    last = capsys.readouterr().out.replace("\x08", "").split("fooled: ")[-1]
+    assert float(last.split()[0]) == 8 - wrong
+    assert ("wrong before: 2" in last) == bool(wrong)
 
 
 def test_empty(model):

@@ -15,11 +15,13 @@ from numpy.typing import ArrayLike
 from advex import _backend
 from advex._arrays import Array
 from advex._inputs import Examples, attacked_of
+from advex._keywords import public_name
 from advex._settings import Settings, helpful, shown, whole_number
 from advex._space import grid_of
 from advex.attacks.inputs import checked_inputs
 from advex.attacks.whole_inputs import demand_fractions
-from advex.budgets import L0, L1, L2, Budget, Each, Linf, searched
+from advex.budgets import L0, L1, L2, Budget, Linf
+from advex.budgets.each import Each, searched
 from advex.driver.call import Call, attacked
 from advex.driver.plan import Wave
 from advex.driver.progress import Progress
@@ -36,6 +38,13 @@ ONE_HOT_OR_SEVERAL = (
     " taken for one class number each. Several labels for one example (multi-label):"
     " advex.MultiLabel(labels)."
 )
+USUAL = {
+    Linf: "advex.Linf(8/255)",
+    L2: "advex.L2(0.5)",
+    L1: "advex.L1(10)",
+    L0: "advex.L0(20)",
+}
+"""A budget of each norm, as one types it."""
 INDEPENDENT = ("sigmoid", "probabilities, one per class")
 
 
@@ -73,7 +82,7 @@ class Attackable(Settings):
         name = type(self).__name__
         if self.needs_epsilon and not budget.limited:
             raise InvalidInput(
-                f"{name} needs a limit: {type(budget).__name__}(epsilon), such as advex.Linf(8/255)"
+                f"{name} needs a limit, such as {USUAL.get(type(budget), USUAL[Linf])}"
             )
         if goal is not None and goal.targeted and not self.targets:
             raise InvalidInput(
@@ -145,8 +154,8 @@ class Attackable(Settings):
             raise InvalidInput(f"until must be 'success' or 'end'; received {shown(until)}")
         if until == "end" and not call.budget.limited:
             raise InvalidInput(
-                "until='end' needs a limit, such as advex.Linf(8/255): a search for the smallest"
-                " perturbation takes all its steps in any case"
+                f"until='end' needs a limit, such as {USUAL.get(type(call.budget), USUAL[Linf])}: a"
+                " search for the smallest perturbation takes all its steps in any case"
             )
         return attacked_by(
             self,
@@ -177,6 +186,13 @@ class Attackable(Settings):
         return start
 
 
+def _code(budget: Budget) -> str:
+    """The budget as one types it."""
+    name = type(budget).__name__
+    settings = repr(budget).removeprefix(name).replace("mask=...", "mask=mask")
+    return f"{public_name(type(budget))}{settings}"
+
+
 def listed(norms: Sequence[type[Budget]], word: str) -> str:
     """Their names, as in "Linf, L2 or L1"; ``word`` goes before the last one."""
     *first, last = (norm.__name__ for norm in norms)
@@ -189,7 +205,8 @@ def checked_call(attack: Any, model: Any, x: Any, goal: Any, budget: Any, seed: 
     classifier = Classifier.of(model)
     if isinstance(goal, Budget):
         raise InvalidType(
-            f"the third argument is the goal (labels), the budget comes after it: budget={goal!r}"
+            "the third argument is the goal (labels), the budget comes after it:"
+            f" budget={_code(goal)}"
         )
     budget = attack.default_budget if budget is None else budget
     several: dict[str, Budget] | None = None
@@ -336,10 +353,12 @@ def _labelled(labels: Any, classifier: Model, x: Any) -> Goal:
         and not isinstance(labels, bool)
     ):
         checked_inputs(classifier, x, "; and its label as a list, [label]")
+        one = labels if isinstance(labels, int | float) else labels.item()
+        name = "x" if hasattr(x, "shape") else "np.asarray(x)"
         raise InvalidInput(
             "labels must have shape (n,), one for each example; received one number:"
-            f" [{shown(labels, 20)}] for one example. The first axis of x, {np.shape(x)}, counts"
-            " the examples: x[None] if that is one alone"
+            f" [{shown(one, 20)}] for one example. The first axis of x, {np.shape(x)}, counts the"
+            f" examples: {name}[None] if that is one alone"
         )
     return Untargeted(labels)
 

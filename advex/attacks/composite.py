@@ -145,7 +145,7 @@ class Ensemble(Composite):
         wrong = [attack for attack in attacks if not isinstance(attack, Attack)]
         if wrong or not attacks:
             raise InvalidType(
-                "Ensemble needs attacks, such as Ensemble(advex.FGSM(), advex.PGD());"
+                "Ensemble needs attacks, such as advex.Ensemble(advex.FGSM(), advex.PGD());"
                 f" received {shown(wrong) if wrong else 'none'}"
             )
         object.__setattr__(self, "attacks", attacks)

@@ -104,7 +104,8 @@ class Budget(Settings):
         if self.epsilons is not None and len(self.epsilons) != count:
             raise InvalidInput(
                 f"{type(self).__name__}(epsilon) has {len(self.epsilons)} epsilons, one for each"
-                f" example; x has {count} examples"
+                f" example; x has {count} examples. A range for each feature is a domain,"
+                " box=advex.Domain(low, high)"
             )
 
     def bound(self, epsilon: Tensor) -> Self:
@@ -270,7 +271,7 @@ def _checked_mask(mask: Any) -> Array:
     if made.dtype != bool and not ((made == 0) | (made == 1)).all():
         raise InvalidInput(
             "mask must hold booleans, or 0 and 1; other numbers would be an epsilon for each"
-            " element: mask > 0"
+            " element: np.asarray(mask) > 0"
         )
     made = made.astype(bool)
     made.flags.writeable = False
@@ -343,7 +344,7 @@ def fraction_of_range(name: str, epsilon: float) -> float:
     if epsilon > 1:
         raise InvalidInput(
             f"{name}({epsilon:g}): epsilon is a fraction of the box's range, so it cannot be above"
-            f" 1; for {epsilon:g} grey levels write {name}({epsilon:g}/255)"
+            f" 1; for {epsilon:g} grey levels write advex.{name}({epsilon:g}/255)"
         )
     if epsilon >= 0.5:
         warnings.warn(

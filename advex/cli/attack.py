@@ -274,6 +274,8 @@ def _cells(entry: dict[str, Any], *, other_norm: bool) -> list[str]:
 
 
 def _sentences(report: dict[str, Any]) -> list[str]:
+    from advex.result import more_before
+
     settings = report["settings"]
     means = f"{settings['attack_name']} within {settings['budget']}"
     goal = f" as {settings['target']['name']}" if settings["target"] else ""
@@ -284,6 +286,11 @@ def _sentences(report: dict[str, Any]) -> list[str]:
     ]
     if held := sum(entry["status"] == "not fooled" for entry in report["images"]):
         said.append(f"{held} not broken by {means}")
+    if there := sum(entry["status"] == "already the target" for entry in report["images"]):
+        said.append(
+            f"{more_before(there, targeted=True)}, and {'was' if there == 1 else 'were'}"
+            " not attacked"
+        )
     said += report["notes"]
     if report["contact_sheet"]:
         sheet, many = Path(report["contact_sheet"]), report["attacked"] > SHEET_PICTURES

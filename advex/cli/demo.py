@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
+import shlex
 import time
 import warnings
 from pathlib import Path
@@ -142,7 +143,8 @@ def _about(attack: Attack, wanted: str, found: Attacked) -> dict[str, Any]:
         "attack": repr(attack),
         "name": type(attack).__name__,
         "goal": wanted,
-        "fooled": int(result.success.sum()),
+        "fooled": int((result.status == "broken").sum()),
+        "before": int((result.status == "clean").sum()),
         "images": len(result),
         "largest_levels": max((file.levels for file in files), default=None),
         "mean_levels": float(changes.mean()) if files else None,
@@ -232,6 +234,8 @@ NUMBERS = ("grey\nlevels", "gradients", *ATTACK_COLUMNS[2:])
 
 def show(report: dict[str, Any]) -> None:
     """Print the tables and say where the pictures are."""
+    from advex.result import more_before
+
     screen, budget = console(), report["budget"]
     say(
         screen,
@@ -246,8 +250,11 @@ def show(report: dict[str, Any]) -> None:
     say(screen, "All attacks, changes in grey levels; each PNG was read back and judged again:")
     screen.print(table(ATTACK_COLUMNS, map(_attack_cells, report["attacks"]), NUMBERS))
     for entry in report["attacks"]:
-        if held := entry["images"] - entry["fooled"]:
+        if held := entry["images"] - entry["fooled"] - entry["before"]:
             say(screen, f"{held} not broken by {entry['name']}, {entry['goal']}, within {budget}")
+        if entry["before"]:
+            more = more_before(entry["before"], entry["goal"] == "targeted")
+            say(screen, f"{entry['name']}, {entry['goal']}: {more}")
     say(screen)
     for line in _places(report):
         say(screen, line)
@@ -284,8 +291,8 @@ def _places(report: dict[str, Any]) -> list[str]:
         page = f"Report: {evaluation['page']}"
     else:
         page = (
-            f"For a page: pip install 'advex[report]', then advex report {evaluation['run']} --out"
-            f" report.html"
+            f"For a page: pip install 'advex[report]', then advex report"
+            f" {shlex.quote(str(evaluation['run']))} --out report.html"
         )
     return [
         f"Pictures: {originals.parent}, in {originals.name}, {folders}",
@@ -295,5 +302,5 @@ def _places(report: dict[str, Any]) -> list[str]:
         evaluation["headline"],
         *(f"FLAG {flag}" for flag in evaluation["flags"]),
         page,
-        f"Your turn: advex attack {report['originals']} --target Bag --epsilon 8/255",
+        f"Your turn: advex attack {shlex.quote(report['originals'])} --target Bag --epsilon 8/255",
     ]

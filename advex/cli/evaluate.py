@@ -6,6 +6,8 @@ import argparse
 import contextlib
 import functools
 import math
+import re
+import shlex
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from advex.attacks import Attack
     from advex.budgets import Budget
 
+IN_BOX = re.compile(r"advex\.Classifier\(model, box=\((\S+), (\S+)\)\)")
 ATTACKS = {
     "verdict": "Verdict",
     "autoattack": "AutoAttack",
@@ -178,6 +181,10 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
             f"--goal {options.goal} needs labels from an npz file: a folder of images says one"
             " class for each; --data FILE.npz"
         )
+    if options.workers is not None and options.run is None:
+        raise InvalidInput("--workers needs a run file: --run run.advex")
+    if options.workers is not None and options.data.is_dir():
+        raise InvalidInput("--workers needs data from an npz file: --data FILE.npz")
     data = data_of(options.data, classifier, options.count)
     with _flags():
         found = advex.evaluate(
@@ -211,16 +218,21 @@ def show(outcome: dict[str, Any]) -> None:
     screen, file = console(), outcome["run"]
     summarise(screen, outcome["evaluation"])
     if file:
-        say(screen, f"Kept in {file}. As a page: advex report {file} --out report.html")
+        typed = shlex.quote(str(file))
+        say(screen, f"Kept in {file}. As a page: advex report {typed} --out report.html")
 
 
 @contextlib.contextmanager
 def _flags() -> Iterator[None]:
-    """Say with options of the command line what an error says about ``evaluate``'s ``goal``."""
+    """Say with options of the command line what an error says in Python."""
     try:
         yield
     except InvalidInput as problem:
-        text, mark, hint = str(problem).partition("; for evaluate: ")
+        said = IN_BOX.sub(r"--box \1 \2", str(problem))
+        said = re.sub(r"needs a limit, such as .*", "needs a limit: --epsilon 8/255", said)
+        if said != str(problem):
+            raise InvalidInput(said) from None
+        text, mark, hint = said.partition("; for evaluate: ")
         name = next((name for name, kind in GOALS.items() if kind in hint), None)
         if not mark or name is None:
             raise

@@ -18,8 +18,8 @@ CONSTANT_TOLERANCE = 1e-6  # relative to the largest logit
     "D4",
     "random model",
     means="The same input gets different answers: a success can be luck, and so can a failure.",
-    advice="Attack with AveragedGradient(attack), and report shares over many evaluations of the"
-    " same array.",
+    advice="Attack with advex.AveragedGradient(attack), and report shares over many evaluations of"
+    " the same array.",
 )
 def random_model(exam: Examination) -> Outcome:
     """Whether the model answers alike when it is asked again."""

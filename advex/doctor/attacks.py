@@ -180,7 +180,7 @@ def unbounded_fails(exam: Examination) -> Outcome:
     means="One big step breaks what many small ones do not: the small ones are led astray near the"
     " input.",
     advice="Use more restarts, SquareAttack, or larger first steps, such as"
-    " PGD(step_size=advex.attacks.LinearDecay(1.0)).",
+    " advex.PGD(step_size=advex.attacks.LinearDecay(1.0)).",
 )
 def one_step_wins(exam: Examination) -> Outcome:
     """Whether FGSM breaks what PGD does not."""
@@ -228,7 +228,7 @@ def not_converged(exam: Examination) -> Outcome:
     "restart-sensitive",
     needs=BY_PGD,
     means="Other random starts break more: one run depends on its luck.",
-    advice="Use Restarts(attack, 10) or more, or AutoAttack.",
+    advice="Use advex.Restarts(attack, 10) or more, or AutoAttack.",
 )
 def restart_sensitive(exam: Examination) -> Outcome:
     """Whether other random starts break what the first did not."""
@@ -267,8 +267,8 @@ def not_monotone(exam: Examination) -> Outcome:
     "black box wins",
     needs=(white_box, room),
     means="Blind random search breaks what no gradient attack breaks: the gradients hide the way.",
-    advice="Believe SquareAttack(steps=5000) rather than gradient attacks, or run AutoAttack, which"
-    " contains it.",
+    advice="Believe advex.SquareAttack(steps=5000) rather than gradient attacks, or run AutoAttack,"
+    " which contains it.",
 )
 def black_box_wins(exam: Examination) -> Outcome:
     """Whether random search breaks what no gradient attack does."""

@@ -29,7 +29,7 @@ def points_and_labels(exam: Examination) -> tuple[Array, Array]:
     means="Successes seem to be successes only sometimes: the model is random, and the search has"
     " picked lucky draws.",
     advice="Count a success by its share over many fresh evaluations; search with"
-    " AveragedGradient(attack).",
+    " advex.AveragedGradient(attack).",
 )
 def luck(exam: Examination) -> Outcome:
     """Whether successes stay successes when the model is asked again."""

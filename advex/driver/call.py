@@ -24,12 +24,13 @@ from advex.driver.loop import Scene, run_wave
 from advex.driver.plan import Wave, forked, one_by_one, sensible, suitable
 from advex.driver.programs import Programs
 from advex.driver.progress import Progress, Report
+from advex.driver.ranges import another_range
 from advex.driver.shapes import Shapes
 from advex.errors import InvalidInput, ModelWarning
 from advex.goals import Goal, Untargeted
 from advex.goals.classes import places
 from advex.model.protocol import Model
-from advex.result import Info, Result, statuses
+from advex.result import Info, Result, before_word, statuses
 
 NO_GOAL = (
     "the model answers with scores at each place of an input, not for each input: a goal says what"
@@ -103,7 +104,8 @@ def attacked(call: Call, attack: Any, waves: list[Wave]) -> Result:
     look, goal, waves, ranked = _begun(call, waves, grid, shapes)
     forward, own = look.judge.forward, call.goal is None or call.goal.about_own
     notes = sentences.notes_before(look, classifier, goal, own)
-    said = sentences.before(look, goal, own, call.budget, grid)
+    look, elsewhere = _ranged(look, call, goal)
+    said = sentences.before(look, goal, own, call.budget, grid, elsewhere)
 
     end = call.until == "end"
     strongest = end or attack.keeps_worst
@@ -124,7 +126,8 @@ def attacked(call: Call, attack: Any, waves: list[Wave]) -> Result:
     ledger.clean(look.before["reached"], look.before["ranking"])
     chosen = sensible(waves, goal, ranked, notes)
     said += unseeded(chosen, programs, scene)
-    report = Report(call.progress, len(x))
+    there = int(look.before["reached"].sum())
+    report = Report(call.progress, len(x), there, before_word(goal.targeted))
     # Avoid needless queries of a black box; a search for the smallest needs every run.
     together = scene.aim == "first" and not classifier.metered
     for wave in chosen if together else one_by_one(chosen):
@@ -198,6 +201,18 @@ def _known(look: Look, goal: Goal | None, ranked: int) -> tuple[Look, Goal]:
     if isinstance(goal, Untargeted):
         told |= {name: look.before[name] for name in ("ranking", "saturated")}
     return look._replace(before=told), goal
+
+
+def _ranged(look: Look, call: Call, goal: Goal) -> tuple[Look, str]:
+    """The look with what it cost to ask whether the inputs lie in another range than the model's,
+    and a sentence about it. Not where all steps are taken: a model in training is poor by nature.
+    """
+    if call.until == "end" or not isinstance(goal, Untargeted):
+        return look, ""
+    told, spent = another_range(
+        look.judge, call.classifier, call.examples, goal.labels, look.before["prediction"]
+    )
+    return look._replace(spent=look.spent + spent), told
 
 
 def _demand_answers(before: dict[str, Array]) -> None:

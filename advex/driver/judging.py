@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from copy import copy
 from typing import Any
 
 import numpy as np
@@ -54,6 +55,12 @@ class Judge:
     def renewed(self, classifier: Model) -> Judge:
         """One that knows nothing of what this one knows."""
         return Judge(classifier, self.grid, self.batch, self._few, self.multiple, self.reading)
+
+    def of(self, grid: Grid) -> Judge:
+        """The same for inputs of another dtype, or in another box."""
+        made = copy(self)
+        made.grid = grid
+        return made
 
     def differs(self, one: Array, other: Array) -> bool:
         """Whether two answers to the same inputs differ by more than rounding errors.

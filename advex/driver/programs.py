@@ -19,7 +19,8 @@ from keras import ops, tree
 from advex import _backend
 from advex._arrays import Tensor
 from advex._grid import Grid
-from advex.budgets import Budget, searched
+from advex.budgets import Budget
+from advex.budgets.each import searched
 from advex.driver.plan import Leaf
 from advex.driver.problem import Problem
 from advex.driver.rows import Common, Rows

@@ -21,10 +21,14 @@ class Report:
         progress: True, False, None (a bar if it lasts and somebody watches), or ``progress(done,
             total, found)``.
         total: the number of rows.
+        before: how many had reached the goal before any attack: a bar counts them apart.
+        word: what they were.
     """
 
-    def __init__(self, progress: Progress, total: int) -> None:
-        self._total = total
+    def __init__(
+        self, progress: Progress, total: int, before: int = 0, word: str = "wrong before"
+    ) -> None:
+        self._total, self._before, self._word = total, before, word
         self._bar: Any = None
         self._began = time.monotonic()
         self._call = progress if callable(progress) else None
@@ -38,7 +42,9 @@ class Report:
         late = time.monotonic() - self._began > PATIENCE
         if self._bar is None and (self._wanted or (self._allowed and late)):
             self._bar = keras.utils.Progbar(
-                self._total, unit_name="example", stateful_metrics=["fooled"]
+                self._total, unit_name="example", stateful_metrics=["fooled", self._word]
             )
         if self._bar is not None:
-            self._bar.update(done, [("fooled", found)], finalize=done == self._total)
+            counts = [("fooled", max(0, found - self._before))]
+            counts += [(self._word, self._before)] if self._before else []
+            self._bar.update(done, counts, finalize=done == self._total)

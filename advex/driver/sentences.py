@@ -19,11 +19,15 @@ from advex.model.protocol import Model
 TELLING = 10  # labels of which an accuracy below chance says something
 
 
-def before(look: Look, goal: Goal, own: bool, budget: Budget, grid: Grid) -> list[str]:
-    """What is doubtful before the attack."""
+def before(
+    look: Look, goal: Goal, own: bool, budget: Budget, grid: Grid, elsewhere: str = ""
+) -> list[str]:
+    """What is doubtful before the attack; ``elsewhere`` is said of another range of the inputs."""
     forward, prediction = look.judge.forward, look.before["prediction"]
     said = [look.odd] if look.odd else []
-    if isinstance(goal, Untargeted) and not own and len(prediction) >= TELLING:
+    if elsewhere:
+        said.append(elsewhere)
+    elif isinstance(goal, Untargeted) and not own and len(prediction) >= TELLING:
         accuracy = (prediction == goal.labels).mean()
         if accuracy < 1 / forward.classes:
             said.append(

@@ -16,12 +16,14 @@ import numpy as np
 from advex import attacks as shipped
 from advex._arrays import Array
 from advex._inputs import Bundle, Examples
+from advex._keywords import public_name
 from advex._settings import shown
 from advex._space import grid_of
 from advex.attacks import Attack
 from advex.attacks.call import checked_call
 from advex.attacks.inputs import checked_inputs
-from advex.budgets import Budget, Each, searched
+from advex.budgets import Budget
+from advex.budgets.each import Each, searched
 from advex.driver.shapes import default_batch
 from advex.errors import AdvexWarning, GradientUnavailable, InvalidInput, InvalidType
 from advex.evaluation.budgets import Within, demand_count, joined, of_rows, plain
@@ -144,7 +146,7 @@ def named_attacks(attacks: Any, classifier: Model, budget: Budget) -> dict[str, 
             attacks = [shipped.Verdict(), shipped.SquareAttack(steps=1000)]
         else:
             attacks = [shipped.SquareAttack(steps=1000)]
-    if isinstance(attacks, Attack):
+    if isinstance(attacks, Attack | type):  # a class is answered below
         attacks = [attacks]
     if isinstance(attacks, Mapping):
         if odd := [name for name in attacks if not isinstance(name, str) or not name.isprintable()]:
@@ -166,7 +168,7 @@ def named_attacks(attacks: Any, classifier: Model, budget: Budget) -> dict[str, 
     wrong = [attack for attack in named.values() if not isinstance(attack, Attack)]
     if wrong or not named:
         hint = (
-            f": {wrong[0].__name__}() with its brackets"
+            f": {public_name(wrong[0])}() with its brackets"
             if wrong and isinstance(wrong[0], type)
             else ""
         )

@@ -13,7 +13,8 @@ from advex._arrays import Array
 from advex._inputs import Examples
 from advex._settings import shown
 from advex.attacks.call import checked_budgets
-from advex.budgets import Budget, Each
+from advex.budgets import Budget
+from advex.budgets.each import Each
 from advex.errors import InvalidInput, InvalidType
 from advex.model.protocol import Model
 

@@ -147,8 +147,8 @@ def evaluate(
     if engine == "ray" and (path is None or source.arrays is None):
         raise InvalidInput(
             "engine='ray' needs a run file, and data as arrays that every worker can open:"
-            " evaluate(model, (np.load('x.npy', mmap_mode='r'), labels), run='run.advex',"
-            " engine='ray')"
+            " advex.evaluate(model, (np.load('x.npy', mmap_mode='r'), labels), attacks, budget,"
+            " run='run.advex', engine='ray')"
         )
     return _evaluated(asked, source, path, progress, workers if engine == "ray" else 0)
 

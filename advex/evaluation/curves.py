@@ -48,7 +48,7 @@ class Curve:
         if radius > self.limit:
             raise InvalidInput(
                 f"the attack looked within {self.norm}({self.limit:g}) alone and knows nothing of"
-                f" {radius:g}: run it with {self.norm}()"
+                f" {radius:g}: run it with advex.{self.norm}()"
             )
         return float((self.distances > radius).mean())
 

@@ -71,6 +71,7 @@ class Evaluation(Figures):
             "norm": self.facts["norm"],
             "epsilon": self.facts["epsilon"],
             "examples": self.examples,
+            "wrong": self.wrong,
             "invalid": self.invalid,
             "undecided": self.undecided,
             "clean_accuracy": self.clean_accuracy,

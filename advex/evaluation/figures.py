@@ -79,6 +79,11 @@ class Figures:
         return int(self._table.are("invalid").sum())
 
     @property
+    def wrong(self) -> int:
+        """How many examples are wrong without any attack: none has attacked them."""
+        return int(self._table.are("wrong").sum())
+
+    @property
     def undecided(self) -> int:
         """How many examples no attack broke and at least one attack came to no clear end on."""
         return int(self._table.are("undecided").sum())
@@ -276,6 +281,7 @@ class Figures:
         with self._file.open() as store:
             clean = store.one("SELECT coalesce(sum(queries), 0) FROM blocks")[0]
             checks = store.one("SELECT coalesce(sum(checks), 0) FROM work")[0]
+        checks += self.facts.get("range", {}).get("queries", 0)
         gradients, queries = (
             sum(getattr(attack, name) for attack in self.attacks)
             for name in ("gradients", "queries")
@@ -302,9 +308,10 @@ class Figures:
 
     @property
     def warnings(self) -> list[str]:
-        """What the attacks warned of, each kind once, with the number of blocks if it was said of
-        several.
+        """What the first look and the attacks warned of, each kind once, with the number of blocks
+        if it was said of several.
         """
+        first = self.facts.get("range", {}).get("said", "")
         kinds: dict[str, list[str]] = {}
         with self._file.open() as store:
             rows = store.rows(
@@ -315,7 +322,7 @@ class Figures:
             for sentence in json.loads(code):
                 kind = name + "".join(letter for letter in sentence if not letter.isdigit())
                 kinds.setdefault(kind, []).append(f"{name}: {sentence}")
-        return [
+        return ([first] if first else []) + [
             said[0] + (f" (and {len(said) - 1} more blocks)" if said[1:] else "")
             for said in kinds.values()
         ]
@@ -368,7 +375,8 @@ class Figures:
         """
         if self.facts["identity"]["keep"] != "success":
             raise InvalidInput(
-                "this run did not keep adversarial inputs: evaluate(..., keep='success')"
+                "this run did not keep adversarial inputs: advex.evaluate(model, data, attacks,"
+                " budget, keep='success') does"
             )
         number, shape = self._number(attack), self._shape
         with self._file.open() as store:

@@ -18,11 +18,12 @@ from advex.attacks import Attack
 from advex.attacks.call import attacked_by, checked_call
 from advex.attacks.inputs import checked_inputs
 from advex.driver.judging import CHECKED, Judge
+from advex.driver.ranges import another_range
 from advex.errors import ModelWarning
 from advex.evaluation.budgets import Within, of_rows
 from advex.evaluation.details import details
 from advex.evaluation.wanted import CLASSES, MAPS, NUMBERS, Make, Wanted, kind_of, until, wanted
-from advex.goals import Goal
+from advex.goals import Goal, Untargeted
 from advex.model.protocol import Model
 from advex.result import Result
 
@@ -173,6 +174,21 @@ def clean(plan: Plan, x: Array | Bundle, labels: Any) -> Clean:
     confidence = np.where(said.silent, np.nan, sure)
     seconds = time.monotonic() - began
     return Clean(true, prediction, confidence, status, len(x), seconds, kept, said.goal)
+
+
+def other_range(plan: Plan, x: Array | Bundle, labels: Any, before: Clean) -> tuple[str, int]:
+    """Whether the rows of a block lie in another range than those that the model was trained on, in
+    a sentence; queries spent. Attacks do not see it: they get the rows that are right.
+    """
+    goal, classifier = plan.wanted(labels)
+    if not isinstance(goal, Untargeted) or classifier.metered:
+        return "", 0
+    given, known = checked_inputs(classifier, x), before.status != "invalid"
+    grid, few = grid_of(classifier, given), given[:CHECKED]
+    judge = Judge(classifier, grid, plan.batch, few, _multiple(plan))
+    return another_range(
+        judge, classifier, given[known], before.labels[known], before.prediction[known]
+    )
 
 
 def goal_again(plan: Plan, x: Array | Bundle, labels: Any) -> Goal:

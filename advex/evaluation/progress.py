@@ -26,7 +26,7 @@ class Report:
         self.total = total
         self.bar: Any = None
         self.task: Any = None
-        self.held = self.done = 0
+        self.held = self.wrong = self.done = 0
         self.wanted = progress is True or (progress is None and sys.stderr.isatty())
         self.began = time.monotonic()
         self.fresh = 0.0  # rows attacked by this process
@@ -42,11 +42,11 @@ class Report:
 
         return moved
 
-    def __call__(self, rows: int, held: int, *, worked: bool) -> None:
-        """A block is finished: its rows, those of them that no attack has broken, and whether this
-        call has attacked them.
+    def __call__(self, rows: int, held: int, wrong: int = 0, *, worked: bool) -> None:
+        """A block is finished: its rows, those of them that no attack has broken, those that were
+        wrong before, and whether this call has attacked them.
         """
-        self.held, self.done = self.held + held, self.done + rows
+        self.held, self.done, self.wrong = self.held + held, self.done + rows, self.wrong + wrong
         self.fresh += rows * worked
         if self.call is not None:
             self.call(self.done, self.total, self.held)
@@ -76,9 +76,10 @@ class Report:
             self.task = self.bar.add_task("", total=self.total, speed="", held="")
             self.bar.start()
         seconds = time.monotonic() - self.began
+        wrong = f", {self.wrong} wrong before" if self.wrong else ""
         self.bar.update(
             self.task,
             completed=int(done),
             speed=f"{fresh / max(seconds, 1e-9):.3g} rows/s",
-            held=f"{self.held / self.done:.1%} not broken so far" if self.done else "",
+            held=f"{self.held / self.done:.1%} not broken so far{wrong}" if self.done else "",
         )

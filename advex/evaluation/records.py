@@ -168,3 +168,12 @@ def held(store: Store, block: Block, attacks: int) -> int:
         (block.first, last, attacks, attacks),
     )[0]
     return found
+
+
+def wrong(store: Store, block: Block) -> int:
+    """How many rows of a block were wrong before any attack."""
+    found: int = store.one(
+        "SELECT count(*) FROM examples WHERE id BETWEEN ? AND ? AND status = 'wrong'",
+        (block.first, block.first + len(block) - 1),
+    )[0]
+    return found

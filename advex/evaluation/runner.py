@@ -24,9 +24,9 @@ from advex.evaluation.facts import first_facts
 from advex.evaluation.identity import About, about, demand_same
 from advex.evaluation.patient import Patient
 from advex.evaluation.perturbed import attacked_fact
-from advex.evaluation.pieces import Clean, Plan, attacked, clean, goal_again
+from advex.evaluation.pieces import Clean, Plan, attacked, clean, goal_again, other_range
 from advex.evaluation.progress import Report
-from advex.evaluation.records import held, recalled, write_clean, write_verdicts
+from advex.evaluation.records import held, recalled, write_clean, write_verdicts, wrong
 from advex.evaluation.source import Block, Source, copied
 from advex.evaluation.store import Store
 from advex.evaluation.wanted import CLASSES, kind_of
@@ -222,11 +222,24 @@ class Runner:
             raise KeyboardInterrupt
         before = clean(self.plan, block.x, block.labels)
         told = answers(self.plan, block) if block.number == 0 else None
+        facts = self._ranged(block, before)
         with self.store.transaction():
             write_clean(self.store, block, before)
             if told is not None:
-                self.store.state({"answers": told})
+                facts["answers"] = told
+            if facts:
+                self.store.state(facts)
         return before
+
+    def _ranged(self, block: Block, before: Clean) -> dict[str, Any]:
+        """The facts about the range of the inputs, said once: by the first block."""
+        assert self.plan is not None
+        if block.number != 0:
+            return {}
+        sentence, queries = other_range(self.plan, block.x, block.labels, before)
+        if sentence:
+            warnings.warn(sentence, ModelWarning, stacklevel=2)
+        return {"range": {"said": sentence, "queries": queries}} if queries else {}
 
     def _let_workers(self, source: Source, workers: int, stop: Callable[[], bool]) -> None:
         """Let workers do every block that the file does not have, and write down what they find."""
@@ -255,8 +268,11 @@ class Runner:
         )
         with contextlib.closing(parts):
             for block, before, found in parts:
+                facts = self._ranged(block, before)
                 with store.transaction():
                     write_clean(store, block, before)
+                    if facts:
+                        store.state(facts)
                     for attack, verdicts in enumerate(found):
                         write_verdicts(store, plan, block, attack, verdicts)
                 self._told(block, worked=True)
@@ -294,7 +310,8 @@ class Runner:
         assert self.plan is not None  # _begin was called
         if block.number not in self.reported:
             self.reported.add(block.number)
-            self.report(len(block), held(self.store, block, len(self.plan.attacks)), worked=worked)
+            store, attacks = self.store, len(self.plan.attacks)
+            self.report(len(block), held(store, block, attacks), wrong(store, block), worked=worked)
 
     def _diagnosed(self, last: bool, stop: Callable[[], bool]) -> None:
         """Let the doctor look, once, as soon as there are enough examples."""

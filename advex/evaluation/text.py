@@ -21,7 +21,8 @@ def headline(figures: Figures) -> str:
     )
     short = in_short(figures)
     more = f"; {short}" if short else ""
-    return f"{sentence}, {figures.clean_accuracy:.1%} right without attack{more}"
+    wrong = f" ({figures.wrong} wrong before)" if figures.wrong else ""
+    return f"{sentence}, {figures.clean_accuracy:.1%} right without attack{wrong}{more}"
 
 
 def described(figures: Figures) -> str:

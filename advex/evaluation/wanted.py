@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 
 from advex._arrays import Array
+from advex._keywords import public_name
 from advex._settings import shown
 from advex.budgets import Budget
 from advex.errors import InvalidInput, InvalidType, blaming
@@ -49,13 +50,26 @@ def checked_goal(goal: Any) -> Make:
             "goal=advex.Regression needs a limit: goal=functools.partial(advex.Regression, off=0.5)"
         )
     if isinstance(goal, Goal) or not callable(goal):
-        name = type(goal).__name__ if isinstance(goal, Goal) else "MultiLabel"
+        code = _code(goal) if isinstance(goal, Goal) else "advex.MultiLabel(labels)"
         raise InvalidType(
             "goal must be a function from labels to a goal, since each block of the data has labels"
-            f" of its own: goal=lambda labels: advex.{name}(labels); received {shown(goal)}"
+            f" of its own: goal=lambda labels: {code}; received {shown(goal)}"
         )
     made: Make = goal
     return made
+
+
+def _code(goal: Goal) -> str:
+    """What one types for a goal like this one about ``labels``."""
+    name = public_name(type(goal))
+    if isinstance(goal, Regression):
+        return f"{name}(labels, {_limit(goal)})"
+    if isinstance(goal, Output):
+        return f"{name}({goal.name!r}, {_code(goal.goal)})"
+    if isinstance(parts := getattr(goal, "goals", None), tuple):
+        return f"{name}({', '.join(map(_code, parts))})"
+    k = getattr(goal, "k", None)
+    return f"{name}(labels)" if k is None else f"{name}(labels, k={k})"
 
 
 def wanted(make: Make, labels: Any, classifier: Model) -> Wanted:
@@ -107,9 +121,7 @@ def described(goal: Goal) -> str:
         ignore = "" if goal.ignore is None else f", ignore={goal.ignore}"
         return f"Segmentation(share={goal.share:g}{ignore}{target})"
     if isinstance(goal, Regression):
-        side = next(name for name in ("off", "above", "below") if getattr(goal, name) is not None)
-        limit = getattr(goal, side)
-        return f"Regression({side}={f'{limit:g}' if np.ndim(limit) == 0 else '...'})"
+        return f"Regression({_limit(goal, '...')})"
     parts = getattr(goal, "goals", None)
     if isinstance(parts, tuple):
         return f"{type(goal).__name__}({', '.join(map(described, parts))})"
@@ -117,6 +129,13 @@ def described(goal: Goal) -> str:
         return f"Output({goal.name!r}, {described(goal.goal)})"
     k = getattr(goal, "k", None)
     return f"{type(goal).__name__}({'' if k is None else f'k={k}'})"
+
+
+def _limit(goal: Regression, many: str = "0.5") -> str:
+    """The limit as a keyword; ``many`` stands for one of each example."""
+    side = next(name for name in ("off", "above", "below") if getattr(goal, name) is not None)
+    limit = getattr(goal, side)
+    return f"{side}={f'{limit:g}' if np.ndim(limit) == 0 else many}"
 
 
 def written(make: Make) -> str:

@@ -192,7 +192,8 @@ class Goal(Settings):
         if tensors := [name for name, value in vars(self).items() if ops.is_tensor(value)]:
             name = f"{type(self).__name__}.{tensors[0]}"
             raise InvalidType(
-                f"{name} is a tensor: entries for the examples are a NumPy array, np.asarray(...)"
+                f"{name} is a tensor: entries for the examples are a NumPy array,"
+                f" np.asarray({tensors[0]})"
             )
         tidy = {
             name: tidied(f"{type(self).__name__}.{name}", values)

@@ -132,7 +132,7 @@ class Labelled(Goal):
         outside = (self.labels < 0) | (self.labels >= classes)
         if outside.any():
             hint = (
-                ": are they 1-based? Subtract 1: labels - 1"
+                ": are they 1-based? Subtract 1: np.asarray(labels) - 1"
                 if self.labels.min() >= 1 and self.labels.max() == classes
                 else ""
             )

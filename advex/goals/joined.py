@@ -12,10 +12,21 @@ from typing import Any, ClassVar, Self
 from keras import ops
 
 from advex._arrays import Array, Tensor
+from advex._keywords import public_name
 from advex._settings import shown
 from advex.errors import InvalidType
 from advex.goals.base import Goal, Reading, Seen, part_name
 from advex.goals.classes import Untargeted, entropy_of
+
+SEVERAL_OUTPUTS = "{}(advex.Output('age', labels), advex.Output('sex', labels))"
+MADE_OF = {
+    "Regression": "values, off=0.5",
+    "TopK": "labels, k=2",
+    "Output": "'age', labels",
+    "AnyOf": "*goals",
+    "AllOf": "*goals",
+}
+"""What a goal is made of, where that is not labels alone."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -46,8 +57,8 @@ class Output(Goal):
         object.__setattr__(self, "goal", _checked(self.goal, f"Output({shown(self.name)}, ...)"))
         if isinstance(self.goal, Output | _Joined):
             raise InvalidType(
-                "Output takes a goal about one output: AnyOf(Output('age', ...), Output('sex',"
-                " ...)) joins several"
+                f"Output takes a goal about one output; {SEVERAL_OUTPUTS.format('advex.AnyOf')}"
+                " joins several"
             )
 
     @property
@@ -142,8 +153,8 @@ class _Joined(Goal):
         name = type(self).__name__
         if not goals:
             raise InvalidType(
-                f"{name} needs goals, such as {name}(advex.Output('age', ...),"
-                " advex.Output('sex', ...)); received none"
+                f"{name} needs goals, such as {SEVERAL_OUTPUTS.format(public_name(type(self)))};"
+                " received none"
             )
         object.__setattr__(self, "goals", tuple(_checked(goal, f"{name}(...)") for goal in goals))
 
@@ -363,8 +374,10 @@ def demand_made(goal: Any) -> None:
     labels, or goals, of several outputs.
     """
     if isinstance(goal, type) and issubclass(goal, Goal):
+        name = public_name(goal)
+        settings = MADE_OF.get(goal.__name__, "labels") if name != goal.__name__ else "..."
         raise InvalidType(
-            f"the goal is the class {goal.__name__}: make one of it, {goal.__name__}(...)"
+            f"the goal is the class {goal.__name__}: make one of it, {name}({settings})"
         )
     if isinstance(goal, dict) and goal:
         goals = any(isinstance(each, Goal) for each in goal.values())

@@ -55,8 +55,8 @@ class Regression(Goal):
         given = [name for name in ("off", "above", "below") if getattr(self, name) is not None]
         if len(given) != 1:
             raise InvalidInput(
-                "Regression needs one of off=, above= and below=, such as Regression(values,"
-                f" off=0.5); received {' and '.join(given) or 'none'}"
+                "Regression needs one of off=, above= and below=, such as advex.Regression("
+                f"values, off=0.5); received {' and '.join(given) or 'none'}"
             )
         if self.values is not None:
             object.__setattr__(self, "values", _numbers("values", self.values))

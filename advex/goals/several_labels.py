@@ -183,8 +183,8 @@ def _zeros_and_ones(labels: Any) -> Array:
     except Exception:  # what an object that is no array raises here may be anything
         array = np.asarray(None)
     flat = (
-        ": np.asarray(labels)[:, None] if there is one label for each example, [None] if they are"
-        " those of one example"
+        ": np.asarray(labels)[:, None] if there is one label for each example,"
+        " np.asarray(labels)[None] if they are those of one example"
     )
     if array.dtype.kind not in "biuf" or array.ndim != 2 or not array.shape[1]:
         raise InvalidInput(
@@ -195,7 +195,7 @@ def _zeros_and_ones(labels: Any) -> Array:
     if not ((array == 0) | (array == 1)).all():
         odd = array[(array != 0) & (array != 1)][0]
         raise InvalidInput(
-            f"MultiLabel needs labels of 0 and 1; received {odd}: labels > 0.5 if they are"
-            " probabilities"
+            f"MultiLabel needs labels of 0 and 1; received {odd}: np.asarray(labels) > 0.5 if"
+            " they are probabilities"
         )
     return array.astype("int32")

@@ -13,7 +13,7 @@ from advex.errors import InvalidInput, InvalidType
 from advex.graph.finding import lookup, reaching, where
 from advex.graph.frozen import demand_live
 from advex.graph.layer import Gradients, Plan
-from advex.graph.program import Program, probed
+from advex.graph.program import WITHOUT_GRADIENT, Program, probed
 from advex.graph.structures import filled, leaves, listed, symbols_of
 from advex.graph.walk import Graph, Reading, Symbol, history, is_array, name
 
@@ -206,9 +206,7 @@ def _symbol(thing: Any) -> Symbol:
 
 def _hint(thing: Symbol) -> str:
     if isinstance(thing, keras.Variable):
-        return (
-            ' gradients(..., unconnected="zero") gives zeros for it, unconnected="none" gives None'
-        )
+        return f" {WITHOUT_GRADIENT}"
     return f" {where(thing)}"
 
 

@@ -22,6 +22,12 @@ from advex._backend.scope import Scope, Tap
 from advex.errors import GradientUnavailable
 from advex.graph.walk import Derivation, Graph, Step, Symbol, Values, name
 
+WITHOUT_GRADIENT = (
+    'advex.gradients(loss, variables, unconnected="zero") gives zeros for it, unconnected="none"'
+    " gives None"
+)
+"""How one says that something may be without a gradient."""
+
 
 class Wanted(NamedTuple):
     """The gradients of one sum of losses: of several ``gradients(loss, ...)`` for the same loss,
@@ -128,9 +134,7 @@ class Program:
                 raise GradientUnavailable(
                     f"the loss has no gradient with respect to {name(symbol)}: either the loss"
                     " does not change with it, or something between them is not differentiable"
-                    " (rounding, argmax, a look-up, a cast to integers)."
-                    ' gradients(..., unconnected="zero") gives zeros for it, unconnected="none"'
-                    " gives None"
+                    f" (rounding, argmax, a look-up, a cast to integers). {WITHOUT_GRADIENT}"
                 )
             if isinstance(symbol, keras.Variable):
                 return ops.zeros(symbol.shape, symbol.dtype)

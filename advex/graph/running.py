@@ -198,8 +198,8 @@ def _change(variable: keras.Variable, new: Any) -> Change:
         raise InvalidType(
             f"the new value of {variable.path!r} is an array: it was computed when that line ran,"
             " and would be the same at each run. Write it as a function of the old value,"
-            f" ({variable.name}, lambda old: old + 1), or with symbols,"
-            f" advex.symbol({variable.name}) + 1; give a constant as a number or NumPy array"
+            " (variable, lambda old: old + 1), or with symbols, advex.symbol(variable) + 1; give a"
+            " constant as a number or NumPy array"
         )
     live = callable(new) and not isinstance(new, KerasTensor | keras.Variable)
     if live:

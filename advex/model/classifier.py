@@ -292,7 +292,7 @@ class Classifier(Model):
 
 def _boxes(box: Any, perturb: tuple[str | int, ...]) -> dict[str, Domain]:
     """The domain of each input that is attacked by name; under no name that of all."""
-    if not isinstance(box, Mapping):
+    if not isinstance(box, Mapping) or not perturb:
         return {"": checked_domain(box)}
     if set(box) != set(perturb):
         raise InvalidInput(

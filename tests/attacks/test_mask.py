@@ -103,7 +103,7 @@ def test_the_optimum_of_a_linear_model_is_that_of_the_free_features(norm):
     [
         (np.zeros((6, 6, 1), bool), "nothing that may change"),
         (np.ones((5, 6, 1), bool), "must broadcast to one input"),
-        (np.full((6, 6, 1), 0.5), "mask > 0"),
+        (np.full((6, 6, 1), 0.5), r"np\.asarray\(mask\) > 0"),
         ("middle", "array of booleans"),
     ],
 )

@@ -116,6 +116,20 @@ def test_demo_as_a_user_runs_it(shown):
     assert len(listing(folder / "original")) == 32
 
 
+def test_demo_counts_apart_what_was_wrong_before(shown, capsys):
+    folder, _ = shown
+    assert cli.main(["demo", "--out", str(folder), "--json"]) == 0
+    report = document(capsys)
+    for entry in report["attacks"]:
+        entry |= {"fooled": 29, "before": 2}
+    demo.show(report)
+    said = capsys.readouterr().out
+    assert "29 of 32" in said
+    assert "1 not broken by PGD, untargeted, within" in said
+    assert "PGD, untargeted: 2 more were wrong before" in said
+    assert "PGD, targeted: 2 more were at the target before" in said
+
+
 def test_demo_holds_its_claims_and_runs_twice(shown, capsys):
     folder, _ = shown
     first = (folder / "pgd" / "00-ankle-boot.png").read_bytes()
@@ -128,6 +142,7 @@ def test_demo_holds_its_claims_and_runs_twice(shown, capsys):
     assert report["classified_correctly"] == report["total"] == 32
     classifier = zoo.fashion_mnist()
     x, labels = zoo.fashion_images()
+    assert [entry["before"] for entry in report["attacks"]] == [0] * 4
     for entry in report["attacks"]:
         files = {
             path.name: images.read(path, channels=1).pixels
@@ -276,6 +291,8 @@ def test_an_image_that_is_the_target_already_is_a_status(here, place, capsys):
     assert (other["status"], other["after"]) == ("fooled", entry["after"])
     assert here(*photos, *words, "--out", "again", "--overwrite") == 1
     assert f"already {entry['after']}" in capsys.readouterr().out
+    assert here(*photos, *words, "--out", "third") == 1
+    assert "1 more was at the target before, and was not attacked" in capsys.readouterr().out
 
 
 def test_a_model_that_answers_nan_costs_that_image_only(tmp_path, monkeypatch, capsys):

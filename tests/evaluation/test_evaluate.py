@@ -22,7 +22,7 @@ from keras import ops
 import advex
 from advex.attacks.call import attacked_by, checked_call
 from advex.errors import Interrupted, InvalidInput, InvalidType, ModelWarning
-from advex.evaluation import Evaluation, runner
+from advex.evaluation import Evaluation, progress, runner
 from advex.evaluation.store import Store
 from advex.evaluation.values import packed, unpacked
 
@@ -129,6 +129,25 @@ def test_the_figures_are_those_of_the_attacks(case):
     assert sum(entry.examples for entry in found.per_class) == found.examples == len(x)
     assert found.interval[0] < found.robust_accuracy < found.interval[1]
     assert "not broken by steps, one within Linf(0.1)" in repr(found)
+    assert found.wrong == (~right).sum()
+    assert f"right without attack ({found.wrong} wrong before)" in found.headline()
+
+
+def test_no_wrong_example_no_word_about_it(case):
+    model, x, _ = case
+    right = np.asarray(ops.convert_to_numpy(model(x, training=False))).argmax(1)
+    found = evaluated((model, x, right), attacks=advex.FGSM())
+    assert found.headline().endswith(", 100.0% right without attack")
+
+
+@pytest.mark.parametrize("wrong", [0, 3])
+def test_a_bar_says_how_many_were_wrong_before(wrong, capsys):
+    report = progress.Report(True, 20)
+    report(10, 6, wrong, worked=True)
+    report(10, 2, 0, worked=True)
+    said = report.bar.tasks[0].fields["held"]
+    report.close()
+    assert said == "40.0% not broken so far" + (", 3 wrong before" if wrong else "")
 
 
 def test_one_attack_is_enough_to_break(case):
@@ -681,7 +700,7 @@ def test_files_that_are_no_runs(content, case, tmp_path):
         ({"budget": 0.1}, InvalidType, "budget must be"),
         ({"attacks": "PGD"}, InvalidType, "attacks must be"),
         ({"attacks": advex.PGD}, InvalidType, "attacks must be"),
-        ({"attacks": [advex.PGD]}, InvalidType, r"PGD\(\) with its brackets"),
+        ({"attacks": [advex.PGD]}, InvalidType, r"advex\.PGD\(\) with its brackets"),
         ({"attacks": []}, InvalidType, "received 'none'"),
         ({"budget": advex.Linf()}, InvalidInput, "needs a limit"),
         ({"keep": "all"}, InvalidInput, "keep must be"),

@@ -51,7 +51,7 @@ def test_a_run_within_a_limit_ends_there():
     x, labels = linear_data(50)
     short = curve(advex.PGD(steps=5)(linear_model(), x, labels, advex.Linf(8 / 255)))
     assert short.table().splitlines()[-1].split()[0] == "8/255"
-    with pytest.raises(InvalidInput, match=r"run it with Linf\(\)"):
+    with pytest.raises(InvalidInput, match=r"run it with advex\.Linf\(\)"):
         short.at(0.1)
 
 

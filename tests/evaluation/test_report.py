@@ -262,10 +262,26 @@ def made(
 # The page.
 
 
+@pytest.mark.parametrize("wrong", [1, 3])
+def test_what_was_wrong_before_is_counted_apart(wrong, case):
+    model, x, labels = case
+    labels = np.where(np.arange(len(x)) < wrong, (labels + 1) % 10, labels)
+    budget = advex.Linf(4 / 255)
+    found = advex.evaluate(model, (x, labels), advex.FGSM(), budget, diagnose=False)
+    assert found.wrong == found.to_dict()["wrong"] == wrong
+    page = checked(found)
+    was = "was" if wrong == 1 else "were"
+    assert f". Of the others {wrong} {was} wrong before any attack." in page.text
+    said = f"right without attack ({wrong} wrong before)"
+    assert said in Page(report.fragment(found)).text
+    assert said in page.text.partition("To cite")[2]
+
+
 def test_a_real_run(run, case):
     page = checked(run)
     share = numbers.percent(run.robust_accuracy)
     assert f"{share} not broken by PGD, SquareAttack within Linf(4/255)" in page.text
+    assert "wrong before" not in page.text
     assert (
         f"95 % interval {numbers.percent(run.interval[0])} to {numbers.percent(run.interval[1])}"
         in page.text

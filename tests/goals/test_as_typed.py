@@ -52,7 +52,7 @@ def refused(goal, model, *words, attack=ATTACK, kind=(InvalidInput, InvalidType)
 
 
 def test_a_class_of_goals_is_no_goal():
-    refused(advex.MultiLabel, classes(), "MultiLabel(...)")
+    refused(advex.MultiLabel, classes(), "advex.MultiLabel(labels)")
 
 
 def test_the_model_is_looked_at_before_it_is_asked_for_its_own_answer():
@@ -236,7 +236,7 @@ def test_a_goal_of_ones_own_is_a_dataclass():
     refused(Misread(), classes(), "'scores', 'labels' or 'raw'")
     assert len(ATTACK(classes(), X, First(), BUDGET)) == 4
     limits = ops.zeros(4)
-    refused(Beyond(limits), classes(), "Beyond.limits is a tensor", "np.asarray(...)")
+    refused(Beyond(limits), classes(), "Beyond.limits is a tensor", "np.asarray(limits)")
     assert len(ATTACK(classes(), X, Beyond(np.asarray(limits)), BUDGET)) == 4
 
 

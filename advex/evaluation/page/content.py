@@ -68,6 +68,7 @@ def _result(evaluation: Figures) -> dict[str, Any]:
         "budget": budget if limited else f"{budget}, a change of any size",
         "interval": None if interval is None else tuple(map(percent, interval)),
         "clean": percent(evaluation.clean_accuracy),
+        "wrong": evaluation.wrong,
         "median": None if limited else distance(nearest, evaluation.facts["norm"]),
         "undecided": evaluation.undecided,
         "invalid": evaluation.invalid,
@@ -229,11 +230,12 @@ def _citation(evaluation: Figures) -> str:
     low, high = result["interval"]
     attacked = f"attacked: {evaluation.attacked}; " if evaluation.attacked else ""
     short = "".join(f"; {text}" for text in (_goal(evaluation), in_short(evaluation)) if text)
+    wrong = f" ({count(result['wrong'])} wrong before)" if result["wrong"] else ""
     return (
         f"{'Unfinished: ' if not evaluation.finished else ''}{result['share']} of"
         f" {count(evaluation.examples)} examples (95 % interval {low} to {high}) not broken by"
         f" {result['attacks']} within {evaluation.budget}; {result['clean']} right without"
-        f" attack{short}. advex {evaluation.versions['advex']},"
+        f" attack{wrong}{short}. advex {evaluation.versions['advex']},"
         f" {evaluation.facts['identity']['backend']}, seed"
         f" {evaluation.seed}, {attacked}doctor: {doctor}, begun {evaluation.facts['began']}."
     )

@@ -1,0 +1,232 @@
+"""Recipes in what the command line says, given to the command line."""
+
+import json
+import re
+import shlex
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+from messages import cut, executes
+from PIL import Image
+
+from advex import cli, zoo
+from advex.cli import demo
+from advex.cli.evaluate import GOALS
+
+pytestmark = pytest.mark.usefixtures("unsearched")
+
+
+@pytest.fixture(scope="module")
+def loaded():
+    """The shipped model, and whatever a file holds, loaded and compiled once."""
+    shipped, load, known = zoo.fashion_mnist(), zoo.load, {}
+
+    def once(name, box, names):
+        key = Path(name).resolve(), box, None if names is None else tuple(names)
+        if key not in known:
+            known[key] = load(name, box, names)
+        return known[key]
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(zoo, "load", once)
+        patched.setattr(zoo, "fashion_mnist", lambda names=None: shipped)
+        yield
+
+
+@pytest.fixture
+def here(loaded, tmp_path, monkeypatch):
+    """A folder, with a blank in its name, of two images, and their arrays."""
+    folder = tmp_path / "my files"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    x, labels = zoo.fashion_images()
+    names = zoo.fashion_mnist().names
+    np.savez("FILE.npz", x=x[:2, ..., 0], labels=labels[:2])
+    (folder / "NAMES.json").write_text(json.dumps(names))
+    for image, label in zip(x[:2, ..., 0], labels[:2], strict=True):
+        place = folder / "classes" / names[label].replace("/", "-")
+        place.mkdir(parents=True, exist_ok=True)
+        for where in (folder / f"{label}.png", place / "a.png"):
+            Image.fromarray(image).save(where)
+    return folder
+
+
+@pytest.fixture
+def refused(capsys):
+    """``refused(*words)``: what the command line answers to wrong words."""
+
+    def run(*words):
+        assert cli.main([*map(str, words)]) == 2
+        return " ".join(capsys.readouterr().err.split())
+
+    return run
+
+
+def works(*words):
+    """Whether the command line does what it is told, whatever it finds."""
+    return cli.main([*map(str, words)]) in (0, 1)
+
+
+def options(message, pattern):
+    return shlex.split(cut(message, pattern))
+
+
+FGSM = "--attack", "fgsm", "--epsilon", "2/255"
+
+
+@executes(
+    "is the probability of a class: it needs --target",
+    "fgsm takes one step; leave out --steps, or use bim",
+    "--learning-rate belongs to --attack gradient-ascent",
+    "--restarts belongs to --attack pgd",
+    "needs --epsilon, {}",
+)
+def test_options_of_an_attack(here, refused):
+    image = next(here.glob("*.png"))
+
+    def works_in(folder, *words):
+        return works("attack", image, "--out", folder, *words)
+
+    message = refused("attack", image, "--confidence", "0.2")
+    assert works_in("1", "--confidence", "0.2", *options(message, r"--target$"), "Bag")
+    message = refused("attack", image, "--attack", "fgsm", "--steps", "2")
+    assert works_in("2", "--attack", cut(message, r"or use (\w+)$"), "--steps", "2")
+    words = "--learning-rate", "0.1"
+    message = refused("attack", image, *words)
+    assert works_in("3", *words, *options(message, r"--attack .*$"))
+    message = refused("attack", image, "--attack", "fgsm", "--restarts", "2")
+    assert works_in("4", "--restarts", "2", "--steps", "2", *options(message, r"(--attack .*);"))
+    for norm in ("l2", "l0"):
+        message = refused("attack", image, "--norm", norm, "--attack", "fgsm")
+        epsilon = cut(message, r"--epsilon, .*such as (\S+)$")
+        assert works_in(norm, "--norm", norm, "--attack", "fgsm", "--epsilon", epsilon)
+
+
+@executes(
+    "the class names are not known; give an index, or --classes NAMES.json", "--box belongs to"
+)
+def test_options_of_a_model(here, refused):
+    image = next(here.glob("*.png"))
+    model = keras.Sequential(
+        [keras.Input((28, 28, 1)), keras.layers.Flatten(), keras.layers.Dense(10)]
+    )
+    model.save("FILE.keras")
+    message = refused("attack", image, "--box", "0", "255", *FGSM)
+    given = *options(message, r"(--model .*?);"), "--box", "0", "255"
+    assert works("attack", image, *given, *FGSM)
+    words = "attack", image, *given, *FGSM, "--out", "other", "--target", "Bag"
+    message = refused(*words)
+    assert works(*words, *options(message, r"--classes \S+$"))
+
+
+@executes(
+    "--overwrite replaces, --out DIR writes elsewhere",
+    "would replace its own source; choose another --out",
+    "is a {}; choose another --out",
+)
+def test_where_pictures_go(here, refused):
+    image = next(here.glob("*.png"))
+    words = "attack", image, *FGSM
+    assert works(*words)
+    message = refused(*words)
+    assert works(*words, *options(message, r"; (--overwrite) "))
+    assert works(*words, *options(message, r"--out DIR"))
+    message = refused(*words, "--out", ".")
+    assert works(*words, *options(message, r"another (--out)$"), "third")
+    (here / "fourth" / image.name).mkdir(parents=True)
+    message = refused(*words, "--out", "fourth")
+    assert works(*words, *options(message, r"another (--out)$"), "fifth")
+
+
+EVALUATE = "evaluate", "--no-doctor", "--count", "2"
+
+
+@executes(
+    "--steps belongs to an attack: --attack pgd --steps 40",
+    "As a page: advex report {} --out report.html",
+    "--workers needs a run file: --run run.advex",
+    "--workers needs data from an npz file: --data FILE.npz",
+    "needs a limit: --epsilon 8/255",
+)
+def test_options_of_an_evaluation(here, refused, capsys, monkeypatch):
+    data = *EVALUATE, "--data", "FILE.npz", "--epsilon", "2/255"
+    message = refused(*data, "--steps", "40")
+    assert works(*data, *options(message, r"--attack .*$"), "--run", "my run.advex")
+    said = " ".join(capsys.readouterr().out.split())
+    assert works(*options(said, r"As a page: advex (.*\.html)"))
+    assert (here / "report.html").exists()
+    message = refused(*data[:-1], "inf", "--attack", "fgsm")
+    assert works(*data[:-2], *options(message, r"--epsilon .*$"), "--attack", "fgsm")
+    # Ray itself is started by the tests of the engine
+    monkeypatch.setattr("advex.evaluation.call._evaluated", lambda *asked: None)
+    monkeypatch.setattr("advex.cli.evaluate.show", lambda outcome: None)
+    message = refused(*data, "--workers", "2")
+    run = options(message, r"--run \S+$")
+    message = refused(*data, "--data", "classes", "--workers", "2", *run)
+    assert works(*data, *options(message, r"--data \S+$"), "--workers", "2", *run)
+
+
+@executes(
+    "--{} belongs to --goal {}",
+    "--goal regression needs how far is too far: --off 0.5",
+    "a folder of images says one class for each; --data FILE.npz",
+    "{}; here that is --goal {}{}",
+    " --off 0.5",
+)
+def test_options_of_a_goal(here, refused):
+    several = {
+        "multilabel": (3, np.ones((2, 3), int)),
+        "regression": (1, np.full(2, 0.5)),
+        "segmentation": (0, np.ones((2, 28, 28), int)),
+    }
+    words = *EVALUATE, *FGSM, "--data", "FILE.npz"
+    message = refused(*words, "--k", "2")
+    assert works(*words, "--k", "2", *options(message, r"--goal \w+$"))
+    for goal, (units, labels) in several.items():
+        image = keras.Input((28, 28, 1))
+        last = keras.layers.Dense(units) if units else keras.layers.Conv2D(2, 1)
+        keras.Model(image, last(keras.layers.Flatten()(image) if units else image)).save(
+            f"{goal}.keras"
+        )
+        np.savez("FILE.npz", x=zoo.fashion_images()[0][:2] / np.float32(255), labels=labels)
+        given = *words, "--model", f"{goal}.keras"
+        found = options(refused(*given), r"here that is (.*)$")
+        assert found[:2] == ["--goal", goal] and works(*given, *found)
+        if goal == "regression":
+            message = refused(*given, "--goal", goal)
+            assert works(*given, "--goal", goal, *options(message, r"--off .*$"))
+        if goal == "multilabel":
+            message = refused(*given, "--data", "classes", "--goal", goal)
+            assert works(*given, "--goal", goal, *options(message, r"--data \S+$"))
+    assert set(several) < set(GOALS)
+
+
+@executes("if that is the model's domain", "or divide by 255?")
+def test_the_box_of_an_evaluation(here, refused):
+    keras.Sequential(
+        [keras.Input((28, 28, 1)), keras.layers.Flatten(), keras.layers.Dense(10)]
+    ).save("m.keras")
+    words = *EVALUATE, *FGSM, "--data", "FILE.npz", "--model", "m.keras"
+    for high in (255.0, 300.0):
+        x, labels = zoo.fashion_images()
+        np.savez("FILE.npz", x=x[:2] * np.float32(high / 255), labels=labels[:2])
+        message = refused(*words)
+        assert works(*words, *options(message, r"--box \S+ \d+"))
+
+
+@executes("Your turn: advex attack", "For a page: pip install 'advex[report]', then advex report")
+def test_what_the_demo_says_at_the_end(here, monkeypatch):
+    x, labels = zoo.fashion_images()
+    assert works(*EVALUATE, *FGSM, "--data", "FILE.npz", "--run", "a run.advex")
+    report = {
+        "originals": str(here),
+        "contact_sheet": "",
+        "attacks": [],
+        "evaluation": {"page": None, "run": str(here / "a run.advex"), "headline": "", "flags": []},
+    }
+    said = "\n".join(demo._places(report))
+    assert works(*options(said, r"Your turn: advex (.*)"))
+    assert works(*options(said, r"then advex (report .*)"))
+    assert re.search(r"pip install 'advex\[report\]'", said) and len(x) == len(labels)
