@@ -112,6 +112,12 @@ def answer(model, x):
     return np.array(ops.convert_to_numpy(model(tensors)))
 
 
+@functools.cache
+def usual(kind):
+    """What is compiled for it is compiled once."""
+    return classifier(kind)
+
+
 def classifier(kind, **changed):
     model = case(kind)[0]
     settings = {
@@ -132,7 +138,7 @@ def evaluated(kind, run=None, **settings):
     _, x, labels, budget = case(kind)
     settings = {"block": 10, "batch_size": 10, "keep": "success"} | settings
     return advex.evaluate(
-        settings.pop("model", None) or classifier(kind),
+        settings.pop("model", None) or usual(kind),
         settings.pop("data", (x, labels)),
         settings.pop("attacks", ATTACKS),
         settings.pop("budget", budget),
@@ -182,7 +188,7 @@ def test_it_finds_what_the_attacks_find(runs, kind):
     found, (_, x, labels, budget) = runs(kind), case(kind)
     assert found.clean_accuracy == (ROWS - 1) / ROWS and found.diagnosis is None
     for number, attack in enumerate(ATTACKS.values()):
-        result = attack(classifier(kind), x, labels, budget, batch_size=10)
+        result = attack(usual(kind), x, labels, budget, batch_size=10)
         broken = result.status == "broken"
         assert (found.matrix[number] == broken).all()
         for row in range(ROWS):
@@ -346,7 +352,7 @@ def test_workers_get_all_inputs(tmp_path):
 def test_a_part_of_a_worker_comes_back(kind, tmp_path):
     pytest.importorskip("pyarrow")
     _, x, labels, budget = case(kind)
-    plan = Plan(classifier(kind), ATTACKS, budget, 0, ROWS, ROWS, "success")
+    plan = Plan(usual(kind), ATTACKS, budget, 0, ROWS, ROWS, "success")
     source = Source((x, labels))
     block = Block(0, 0, *source.arrays)
     before = clean(plan, block.x, block.labels)
@@ -415,7 +421,7 @@ def test_an_epsilon_for_each_example(tmp_path):
     epsilons = np.linspace(0.01, 0.2, ROWS)
     budget = advex.Linf(epsilons)
     found = evaluated("one", tmp_path / "run.advex", budget=budget, attacks=ATTACKS["steps"])
-    result = ATTACKS["steps"](classifier("one"), x, labels, budget, batch_size=10)
+    result = ATTACKS["steps"](usual("one"), x, labels, budget, batch_size=10)
     assert (found.matrix[0] == (result.status == "broken")).all() and found.broken.any()
     assert (found.distance[found.broken] <= epsilons[found.broken]).all()
     assert found.distance[found.broken].max() > epsilons[0]
@@ -428,7 +434,7 @@ def test_an_epsilon_for_each_example(tmp_path):
     assert evaluated("one", found.path, budget=budget, attacks=ATTACKS["steps"]).finished
     both = {"image": advex.Linf(epsilons), "audio": advex.Linf(0.05)}
     pair = evaluated("two", budget=both, attacks=ATTACKS["steps"])
-    result = ATTACKS["steps"](classifier("two"), x, labels, both, batch_size=10)
+    result = ATTACKS["steps"](usual("two"), x, labels, both, batch_size=10)
     assert (pair.matrix[0] == (result.status == "broken")).all()
 
 
@@ -516,6 +522,10 @@ BAD = {
     "labels": ({"data": (case("one")[1], [0, 1])}, "data has 20 inputs and 2 labels"),
     "a missing input": ({"data": (X, [0, 1, 2, 0])}, "x lacks 'audio'"),
     "too few epsilons": ({"budget": advex.Linf([0.1] * 7)}, "7 epsilons.*data has 20 examples"),
+    "an epsilon for each, and L2": (
+        {"budget": {"image": advex.Linf([0.1] * ROWS), "audio": advex.L2(0.1)}},
+        "the budget of 'image' has an epsilon for each example",
+    ),
     "too few, of one": (
         {"budget": {"image": advex.Linf([0.1] * 7), "audio": advex.Linf(0.1)}},
         "7 epsilons.*data has 20 examples",
@@ -549,11 +559,13 @@ def test_the_doctor_says_what_else_to_do():
     """And that runs as it is written."""
     for kind in ("one", "table"):
         _, x, labels, budget = case(kind)
-        model = classifier(kind)
+        model = usual(kind)
         with pytest.raises(InvalidInput, match="one array of numbers in a box") as caught:
             advex.evaluation.diagnose(model, x, labels, budget)
         recipe = re.search(r"advex\.evaluate\(.*\)$", str(caught.value)).group()
         assert "steps=1000" in recipe
+        if kind == "table":
+            continue  # the same, but slow
         known = {"advex": advex, "model": model, "x": x, "labels": labels, "budget": budget}
         found = eval(recipe.replace("steps=1000", "steps=4"), known)
         assert found.names == ["PGD", "SquareAttack"]
@@ -565,10 +577,10 @@ def test_the_doctor_says_what_else_to_do():
 
 def test_curves_of_results():
     _, x, labels, budget = case("two")
-    found = advex.evaluation.curve(ATTACKS["one"](classifier("two"), x, labels, budget))
+    found = advex.evaluation.curve(ATTACKS["one"](usual("two"), x, labels, budget))
     assert found.limit == 1 and found.at(0) == (ROWS - 1) / ROWS
     each = advex.Linf(np.linspace(0.1, 0.2, ROWS))
-    found = advex.evaluation.curve(ATTACKS["one"](classifier("one"), x, labels, each))
+    found = advex.evaluation.curve(ATTACKS["one"](usual("one"), x, labels, each))
     assert found.limit == 0.1
 
 
@@ -578,7 +590,7 @@ def test_curves_of_results():
 @pytest.mark.parametrize("kind", ["one", "two", "table"])
 def test_in_training(kind):
     model, x, labels, budget = case(kind)
-    own = classifier(kind)
+    own = usual(kind)
     settings = {"box": table(), "preprocess": scaled} if kind == "table" else {
         "perturb": list(own.perturb)
     }  # fmt: skip
