@@ -72,7 +72,7 @@ def table(**changed):
 
 
 def scaled(x):
-    return x / np.float32(HIGH)
+    return ops.convert_to_tensor(x) / ops.convert_to_tensor(HIGH.astype("float32"))
 
 
 @functools.cache
