@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from advex.cli.screen import tell
 from advex.errors import InvalidInput
@@ -22,8 +22,9 @@ def chosen_model(options: argparse.Namespace, names: list[str] | None) -> Classi
     name, perturb = options.model, getattr(options, "perturb", None)
     if name is not None and (Path(name).suffix or os.sep in name or Path(name).exists()):
         chosen = [int(one) if one.isdecimal() else one for one in perturb or ()]
+        more: dict[str, Any] = {"perturb": chosen} if chosen else {}
         try:
-            return zoo.load(name, tuple(options.box or (0, 1)), names, chosen or None)
+            return zoo.load(name, tuple(options.box or (0, 1)), names, **more)
         except InvalidInput as problem:
             raise _said(problem, images=not hasattr(options, "perturb")) from None
     if perturb is not None:

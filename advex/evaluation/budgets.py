@@ -51,6 +51,13 @@ def radius(budget: Budget) -> float | None:
     return float(budget.epsilon if budget.epsilons is None else budget.epsilons.min())
 
 
+def norm_of(budget: Budget) -> str:
+    """In what distances are told: "Each" stands for the largest share of an epsilon."""
+    if isinstance(budget, Each) and not budget.limited:
+        return "the largest norm"
+    return type(budget).__name__
+
+
 def even(budget: Budget) -> bool:
     """Whether a distance means the same for all examples and inputs."""
     return not isinstance(budget, Each) and budget.epsilons is None
@@ -66,7 +73,7 @@ def demand_count(budget: Within, examples: int) -> None:
     for each in budget.values() if isinstance(budget, dict) else [budget]:
         if each.epsilons is not None and len(each.epsilons) != examples:
             raise InvalidInput(
-                f"{type(each).__name__}(epsilon) has {len(each.epsilons)} epsilons, one for each"
+                f"{type(each).__name__} has {len(each.epsilons)} epsilons, one for each"
                 f" example; data has {examples} examples"
             )
 

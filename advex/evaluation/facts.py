@@ -11,7 +11,7 @@ import numpy as np
 from advex import _backend
 from advex._version import VERSION
 from advex.evaluation.asked import Asked
-from advex.evaluation.budgets import even, joined, radius
+from advex.evaluation.budgets import even, joined, norm_of, radius
 from advex.evaluation.identity import About, backend_version
 from advex.evaluation.pieces import Plan
 from advex.evaluation.wanted import described, kind_of
@@ -47,7 +47,7 @@ def first_facts(
         "block": plan.block if plan else None,
         "batch": plan.batch if plan else None,
         "doctor": asked.diagnose,
-        "norm": type(budget).__name__,
+        "norm": norm_of(budget),
         "epsilon": radius(budget),
         "model": repr(asked.classifier),
         "classes": asked.classifier.names,

@@ -3,7 +3,6 @@
 import contextlib
 import functools
 import json
-import re
 import shutil
 import sqlite3
 import sys
@@ -555,24 +554,12 @@ def test_batches_that_change():
         evaluated("one", data=[first, second])
 
 
-def test_the_doctor_says_what_else_to_do():
-    """And that runs as it is written."""
+def test_the_doctor_is_about_a_box():
     for kind in ("one", "table"):
         _, x, labels, budget = case(kind)
-        model = usual(kind)
         with pytest.raises(InvalidInput, match="one array of numbers in a box") as caught:
-            advex.evaluation.diagnose(model, x, labels, budget)
-        recipe = re.search(r"advex\.evaluate\(.*\)$", str(caught.value)).group()
-        assert "steps=1000" in recipe
-        if kind == "table":
-            continue  # the same, but slow
-        known = {"advex": advex, "model": model, "x": x, "labels": labels, "budget": budget}
-        found = eval(recipe.replace("steps=1000", "steps=4"), known)
-        assert found.names == ["PGD", "SquareAttack"]
-    with pytest.raises(InvalidInput, match=r"budget=advex.Linf\(0.2\), the largest of them"):
-        advex.evaluation.diagnose(
-            advex.testing.linear_model(), *advex.testing.linear_data(), advex.Linf([0.1, 0.2])
-        )
+            advex.evaluation.diagnose(usual(kind), x, labels, budget)
+        assert "\n" not in str(caught.value)
 
 
 def test_curves_of_results():

@@ -116,7 +116,7 @@ def _attacks(evaluation: Figures) -> dict[str, Any]:
         "broken": int(evaluation.broken.sum()),
         "share": evaluation.robust_accuracy,
     }
-    return {"rows": rows, "together": together if len(rows) > 1 else None, "unit": unit(evaluation)}
+    return {"rows": rows, "together": together if len(rows) > 1 else None, "unit": unit(norm)}
 
 
 def _attack(attack: AttackSummary, norm: str) -> dict[str, Any]:

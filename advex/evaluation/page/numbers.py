@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import math
 
-from advex.evaluation.figures import Figures
-
 NONE = "\u2013"
 
 
@@ -36,11 +34,14 @@ def cost(value: float) -> str:
     return f"{value:,.1f}" if value < 100 else f"{value:,.0f}"
 
 
-def unit(evaluation: Figures) -> str:
-    """In what distances are given."""
-    if evaluation.facts["norm"] != "Each":
-        return f"in {evaluation.facts['norm']}"
-    return "in the largest of their norms" if evaluation.facts["epsilon"] is None else "of epsilon"
+def unit(norm: str) -> str:
+    """In what distances are given.
+
+    Example:
+        >>> unit("L2"), unit("Each")
+        ('in L2', 'of epsilon')
+    """
+    return "of epsilon" if norm == "Each" else f"in {norm}"
 
 
 def distance(value: float | None, norm: str) -> str:

@@ -50,9 +50,9 @@ def galleries(evaluation: Figures) -> dict[str, Any]:
     seen = {pair.example for pair in ends["nearest"]}
     # Where few examples fell, the farthest would be the nearest over again.
     ends["farthest"] = [pair for pair in ends["farthest"] if pair.example not in seen]
-    maps = evaluation.kind == MAPS
+    norm, maps = evaluation.facts["norm"], evaluation.kind == MAPS
     places = [
-        {"name": name, "pairs": [_shown(pair, box, evaluation) | _maps(pair) for pair in pairs]}
+        {"name": name, "pairs": [_shown(pair, box, norm) | _maps(pair) for pair in pairs]}
         for name, pairs in ends.items()
         if pairs
     ]
@@ -106,12 +106,13 @@ def _no_pictures(pair: Pair, attacked: dict[str, Any] | None) -> str:
 
 def _listed(evaluation: Figures, ends: dict[str, list[Pair]]) -> list[dict[str, Any]]:
     """Inputs that are not pictures, in words."""
-    made = {pair.example: _words(pair, evaluation) for pairs in ends.values() for pair in pairs}
+    norm = evaluation.facts["norm"]
+    made = {pair.example: _words(pair, norm) for pairs in ends.values() for pair in pairs}
     return list(made.values())
 
 
-def _words(pair: Pair, evaluation: Figures) -> dict[str, Any]:
-    moved = f"{distance(pair.distance, evaluation.facts['norm'])} {unit(evaluation)}"
+def _words(pair: Pair, norm: str) -> dict[str, Any]:
+    moved = f"{distance(pair.distance, norm)} {unit(norm)}"
     return {
         "example": pair.example,
         "attack": pair.attack,
@@ -123,12 +124,12 @@ def _words(pair: Pair, evaluation: Figures) -> dict[str, Any]:
     }
 
 
-def _shown(pair: Pair, box: tuple[Any, ...], evaluation: Figures) -> dict[str, Any]:
+def _shown(pair: Pair, box: tuple[Any, ...], norm: str) -> dict[str, Any]:
     before, after = _levels(pair.before, box), _levels(pair.after, box)
     factor = scale(after - before)
     change = np.clip(GREY + factor * (after - before), 0, 255)
     height, width = before.shape[:2]
-    return _words(pair, evaluation) | {
+    return _words(pair, norm) | {
         "before": uri(before),
         "after": uri(after),
         "change": uri(change),
