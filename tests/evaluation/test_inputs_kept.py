@@ -206,6 +206,10 @@ def test_it_finds_what_the_attacks_find(runs, kind):
 @pytest.mark.backends
 def test_what_is_kept_breaks_the_model(runs):
     """Beside the inputs that stay as they are, and legal where there is a domain."""
+    for pair in runs("two").pairs() + runs("two").pairs("farthest"):
+        assert set(pair.before) == set(pair.after) == {"image", "audio"}
+        for name, values in pair.before.items():
+            assert (values == case("two")[1][name][pair.example]).all()
     for kind in ("one", "two"):
         found, (model, x, labels, _) = runs(kind), case(kind)
         for row in np.flatnonzero(found.matrix[0]):
@@ -327,7 +331,7 @@ def test_data_that_are_copies(runs):
     other["meta"][19] += 1
     digests = [block.digest for block in Source((other, labels)).blocks(7)]
     assert [block.digest for block in blocks][:2] == digests[:2] and digests[2] != blocks[2].digest
-    renamed = {"image": x["image"], "sound": x["audio"], "meta": x["meta"]}
+    renamed = {"bells": x["audio"], "image": x["image"], "meta": x["meta"]}
     assert Source((renamed, labels)).digest != source.digest
 
 
