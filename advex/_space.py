@@ -172,7 +172,7 @@ class Space(Grid):
         """
         if isinstance(budget, Each):
             return [
-                (slice(*place), own.epsilon)
+                (slice(*place), own.epsilon if own.epsilons is None else own.epsilons[:, None])
                 for place, (_, own) in zip(budget.places, budget.parts, strict=True)
                 if isinstance(own, Linf) and own.limited
             ]

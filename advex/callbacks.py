@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import keras
-import numpy as np
 
 from advex._arrays import Array, Tensor
+from advex._inputs import Bundle
 from advex._others import face
 from advex._settings import helpful, shown, whole_number
 from advex.attacks import Attack
 from advex.attacks.inputs import checked_inputs
 from advex.budgets import Budget
+from advex.domain import Domain
 from advex.errors import AdvexWarning, InvalidInput, InvalidType
-from advex.evaluation.source import Source
+from advex.evaluation.budgets import checked_budget, demand_count
+from advex.evaluation.source import Source, joined
 from advex.evaluation.wanted import checked_goal, wanted
 from advex.goals import Goal
 from advex.model.classifier import Classifier
+from advex.model.perturbed import checked_perturb
 
 __all__ = ["RobustAccuracy"]
 
@@ -33,15 +36,17 @@ class RobustAccuracy(keras.callbacks.Callback):
 
     Args:
         data: (x, labels), or batches of such pairs; a few hundred examples are enough. They are
-            kept in memory.
+            kept in memory. Of a model of several inputs x is a dict, a tuple or a list of arrays.
         attack: a cheap one, such as ``advex.PGD(steps=10)``.
-        budget: such as ``advex.Linf(8/255)``.
+        budget: such as ``advex.Linf(8/255)``, or a dict with one for each input that is attacked.
         every: look every so many epochs; the last value is logged in between.
         name: the entry of the logs.
         goal: as in ``advex.evaluate``: a function from labels to a goal, such as
             ``advex.MultiLabel``; then it is the share of the examples whose goal is reached neither
             before nor by the attack.
-        box, preprocess: as in ``advex.Classifier``, where the model's domain is not [0, 1].
+        box, preprocess: as in ``advex.Classifier``, where the model's domain is not [0, 1]; ``box``
+            may be a ``Domain``.
+        perturb: as there, which of several inputs is attacked, or which layer's output.
         seed: of the attack.
         batch_size: examples per step of the attack.
 
@@ -65,30 +70,33 @@ class RobustAccuracy(keras.callbacks.Callback):
         self,
         data: Any,
         attack: Attack,
-        budget: Budget,
+        budget: Budget | Mapping[str, Budget],
         *,
         every: int = 1,
         name: str = "val_robust_accuracy",
         goal: Callable[[Any], Goal] | None = None,
-        box: tuple[float, float] = (0, 1),
+        box: tuple[float, float] | Domain | Mapping[str, tuple[float, float] | Domain] = (0, 1),
         preprocess: Callable[[Tensor], Tensor] | None = None,
         seed: int = 0,
         batch_size: int | None = None,
+        perturb: str | int | Sequence[str | int] | None = None,
     ) -> None:
         super().__init__()
         if not isinstance(attack, Attack):
             raise InvalidType(
                 f"attack must be an attack, such as advex.PGD(steps=10); received {shown(attack)}"
             )
-        if not isinstance(budget, Budget):
-            raise InvalidType(f"budget must be such as advex.Linf(8/255); received {shown(budget)}")
-        attack.check(None, budget)
-        batches = list(Source(data).batches())
+        within = checked_budget(budget)
+        for each in within.values() if isinstance(within, dict) else [within]:
+            attack.check(None, each)
+        self.perturb = checked_perturb(perturb)
+        batches = list(Source(data, several=bool(self.perturb)).batches())
         if not batches:
             raise InvalidInput("data must have at least one example")
-        self.x: Array = np.concatenate([x for x, _ in batches])
-        self.labels: Array = np.concatenate([labels for _, labels in batches])
-        self.attack, self.budget, self.name = attack, budget, name
+        self.x: Array | Bundle = joined([x for x, _ in batches])
+        self.labels: Array = joined([labels for _, labels in batches])
+        demand_count(within, len(self.labels))
+        self.attack, self.budget, self.name = attack, within, name
         self.goal = checked_goal(goal)
         self.every = whole_number("every", every)
         self.box, self.preprocess, self.seed, self.batch_size = box, preprocess, seed, batch_size
@@ -103,7 +111,8 @@ class RobustAccuracy(keras.callbacks.Callback):
 
     def look(self) -> float:
         """The share of the data that is right and not broken, for the model of the callback."""
-        classifier = Classifier(self.model, box=self.box, preprocess=self.preprocess)
+        chosen = list(self.perturb) or None
+        classifier = Classifier(self.model, self.box, self.preprocess, perturb=chosen)
         x = checked_inputs(classifier, self.x)
         goal, only = wanted(self.goal, self.labels, classifier)
         with warnings.catch_warnings():

@@ -134,7 +134,10 @@ def check_keras(version: str | None = None) -> None:
 
 
 def load(
-    path: str | Path, box: tuple[float, float] = (0, 1), classes: Sequence[str] | None = None
+    path: str | Path,
+    box: tuple[float, float] = (0, 1),
+    classes: Sequence[str] | None = None,
+    perturb: str | int | Sequence[str | int] | None = None,
 ) -> Classifier:
     """The classifier in a ``.keras`` file, loaded without running code that the file brings
     (``safe_mode=True``).
@@ -143,6 +146,7 @@ def load(
         path: the file.
         box: lowest and highest value that the model takes.
         classes: the names of its classes.
+        perturb: which of several inputs is attacked, or which layer's output, as in ``Classifier``.
 
     Raises:
         InvalidInput: no such file, another format, broken, in need of code, or a Keras without the
@@ -171,7 +175,7 @@ def load(
             f"{path} could not be loaded: {_short(problem)} (a model with layers of your own is"
             f" attacked from Python)"
         ) from problem
-    return Classifier(model, box=box, classes=classes)
+    return Classifier(model, box=box, classes=classes, perturb=perturb)
 
 
 def fashion_mnist(classes: Sequence[str] | None = None) -> Classifier:

@@ -58,7 +58,7 @@ FLOORS = {  # inside a room, where the order tells something
         call __init__
     """),
     "evaluation": words("""
-        schema values complaints seals store source progress stopping
+        schema values complaints seals store source progress stopping budgets perturbed
         wanted details contents identity
         curves table summaries kept label_figures error_figures map_figures
         reading figures goal_tables text page evaluation

@@ -31,6 +31,7 @@ def checked_inputs(classifier: Model, values: Any, rest: str = "") -> Array | Ex
     """
     if isinstance(values, Examples):
         return values
+    values = values.tree if isinstance(values, Bundle) else values
     if isinstance(classifier, Classifier) and _of_several(classifier, values):
         return _checked_examples(classifier, values)
     return _checked_array(values, classifier.input_shape, classifier.domain, "", rest)
@@ -40,7 +41,7 @@ def _of_several(classifier: Classifier, values: Any) -> bool:
     """Whether ``values`` are the inputs of a model, one by one, or the output of a layer is
     attacked.
     """
-    if isinstance(values, Bundle) or classifier.layer is not None:
+    if classifier.layer is not None:
         return True
     known = input_names(classifier.model)
     if isinstance(values, dict):  # of a model with one input, it may be called by its name

@@ -38,6 +38,12 @@ class Each(Budget):
     def of(cls, parts: dict[str, Budget], places: tuple[tuple[int, int], ...]) -> Each:
         """The budget of inputs that have these places in the vector."""
         limited = all(budget.limited for budget in parts.values())
+        each = [name for name, budget in parts.items() if budget.epsilons is not None]
+        if each and not all(isinstance(budget, Linf) for budget in parts.values()):
+            raise InvalidInput(
+                f"the budget of {each[0]!r} has an epsilon for each example: of inputs that are"
+                f" attacked at once that is for Linf in all of them; received {parts!r}"
+            )
         bare = tuple((name, budget.bare()) for name, budget in parts.items())
         return cls(1.0 if limited else None, parts=bare, places=places)
 
@@ -54,10 +60,10 @@ class Each(Budget):
         return replace(self, parts=tuple((name, budget.part(rows)) for name, budget in self.parts))
 
     @property
-    def _budgets(self) -> list[tuple[slice, Budget, float]]:
-        """Place, budget and its own epsilon."""
+    def _budgets(self) -> list[tuple[slice, Budget, Any]]:
+        """Place, budget and its own epsilon; on the host one for each example perhaps."""
         return [
-            (slice(*place), budget, float(budget.epsilon) if budget.limited else 1.0)
+            (slice(*place), budget, _own(budget))
             for place, (_, budget) in zip(self.places, self.parts, strict=True)
         ]
 
@@ -128,7 +134,9 @@ class Each(Budget):
         return self._joined(lambda place, budget: budget.sample(_Part(problem, place)))
 
     def measure(self, delta: Array) -> Array:
-        sizes = [budget.measure(delta[:, place]) / own for place, budget, own in self._budgets]
+        sizes = [
+            _quotient(budget.measure(delta[:, place]), own) for place, budget, own in self._budgets
+        ]
         made: Array = np.max(sizes, axis=0)
         return made
 
@@ -139,6 +147,19 @@ class Each(Budget):
 
     def __repr__(self) -> str:
         return "{" + ", ".join(f"{name!r}: {budget!r}" for name, budget in self.parts) + "}"
+
+
+def _own(budget: Budget) -> Any:
+    if budget.epsilons is not None:
+        return budget.epsilons
+    return float(budget.epsilon) if budget.limited else 1.0
+
+
+def _quotient(size: Array, epsilon: Any) -> Array:
+    """A size in units of epsilon: 0 where neither is above 0."""
+    return np.divide(
+        size, epsilon, out=np.where(size > 0, np.inf, 0.0), where=epsilon > np.zeros(size.shape)
+    )
 
 
 class _Part:

@@ -20,6 +20,7 @@ PAIRS = (
     ("x", "y"),
     ("images", "labels"),
 )
+LABELS = ("labels", "y", "y_test")  # likewise, beside the inputs of a model that has several
 READ_TOGETHER = 64  # image files
 
 
@@ -29,13 +30,31 @@ def data_of(path: Path, classifier: Model, count: int | None) -> Any:
         raise InvalidInput(f"--count must be at least 1; received {count}")
     if not path.exists():
         raise InvalidInput(f"--data {path}: no such file or folder")
+    names = _several(classifier)
+    if path.is_dir() and names:
+        raise InvalidInput(
+            f"--data {path}: a folder of images has one input, the model has {len(names)}: an npz"
+            f" file with {', '.join(map(repr, names))} and labels"
+        )
     if path.is_dir():
         return Folder(path, classifier, count)
-    return _arrays(path, classifier, count)
+    return _arrays(path, classifier, count, names)
 
 
-def _arrays(path: Path, classifier: Model, count: int | None) -> tuple[Array, Array]:
-    """Inputs and labels from an npz file."""
+def _several(classifier: Model) -> dict[str, list[str]]:
+    """What each input may be called, by its name, where the model has several."""
+    from advex.model.perturbed import input_names
+
+    if not classifier.perturb:
+        return {}
+    every = [list(map(str, each)) for each in input_names(classifier.model) or ()]
+    return {each[0]: each for each in every} if len(every) > 1 else {}
+
+
+def _arrays(
+    path: Path, classifier: Model, count: int | None, names: dict[str, list[str]]
+) -> tuple[Any, Array]:
+    """Inputs and labels from an npz file; several inputs by name."""
     import zipfile
 
     import numpy as np
@@ -46,6 +65,8 @@ def _arrays(path: Path, classifier: Model, count: int | None) -> tuple[Array, Ar
                 raise InvalidInput(
                     f"--data {path}: one array alone; an npz file with x and labels is needed"
                 )
+            if names:
+                return _by_name(path, stored, count, names)
             pair = next((pair for pair in PAIRS if set(pair) <= set(stored.files)), None)
             if pair is None:
                 wanted = ", ".join(" and ".join(pair) for pair in PAIRS)
@@ -62,6 +83,25 @@ def _arrays(path: Path, classifier: Model, count: int | None) -> tuple[Array, Ar
     if shape is not None and len(shape) == x.ndim + 1 and shape[-1] == 1:
         x = x[..., None]  # grey pictures are often kept without their axis of channels
     return x, labels
+
+
+def _by_name(
+    path: Path, stored: Any, count: int | None, names: dict[str, list[str]]
+) -> tuple[dict[str, Array], Array]:
+    """The inputs of a model that has several, and labels."""
+    found = {
+        name: next((alias for alias in aliases if alias in stored.files), None)
+        for name, aliases in names.items()
+    }
+    labels = next((name for name in LABELS if name in stored.files), None)
+    missing = [repr(name) for name, alias in found.items() if alias is None]
+    missing += ["'labels'"] * (labels is None)
+    if missing:
+        raise InvalidInput(
+            f"--data {path}: it holds {', '.join(stored.files) or 'nothing'}, and lacks"
+            f" {', '.join(missing)}: an array for each input of the model, by its name, and labels"
+        )
+    return {name: stored[alias][:count] for name, alias in found.items()}, stored[labels][:count]
 
 
 class Folder:

@@ -75,9 +75,16 @@ OPTIONS = (
         type=Path,
         required=True,
         metavar="FOLDER|FILE.npz",
-        help="a folder for each class, or arrays x and labels",
+        help="a folder for each class, or arrays x and labels; of a model of several inputs an"
+        " array for each by name, and labels",
     ),
     BOX,
+    option(
+        "--perturb",
+        action="append",
+        metavar="NAME",
+        help="which of the model's inputs is attacked, or which layer's output; may be repeated",
+    ),
     CLASSES,
     option(
         "--attack",

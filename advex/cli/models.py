@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from advex.cli.screen import tell
 from advex.errors import InvalidInput
@@ -16,18 +16,41 @@ if TYPE_CHECKING:
 
 
 def chosen_model(options: argparse.Namespace, names: list[str] | None) -> Classifier:
-    """The classifier that ``--model`` and ``--box`` mean."""
+    """The classifier that ``--model``, ``--box`` and ``--perturb`` mean."""
     from advex import zoo
 
-    name = options.model
+    name, perturb = options.model, getattr(options, "perturb", None)
     if name is not None and (Path(name).suffix or os.sep in name or Path(name).exists()):
-        return zoo.load(name, tuple(options.box or (0, 1)), names)
+        chosen = [int(one) if one.isdecimal() else one for one in perturb or ()]
+        more: dict[str, Any] = {"perturb": chosen} if chosen else {}
+        try:
+            return zoo.load(name, tuple(options.box or (0, 1)), names, **more)
+        except InvalidInput as problem:
+            raise _said(problem, images=not hasattr(options, "perturb")) from None
+    if perturb is not None:
+        raise InvalidInput("--perturb belongs to --model FILE.keras; other models have one input")
     if options.box is not None:
         raise InvalidInput("--box belongs to --model FILE.keras; the box of other models is known")
     if name is None:
         return zoo.fashion_mnist(names)
     tell(f"loading {zoo.found(name)}")
     return zoo.application(name, names)
+
+
+def _said(problem: InvalidInput, *, images: bool) -> InvalidInput:
+    """Say with options of the command line what an error says about ``Classifier``."""
+    text, mark, rest = str(problem).partition(": say which one is attacked")
+    if not mark:
+        return problem
+    if images:
+        return InvalidInput(
+            f"{text}: images alone are no inputs for it; with arrays of all inputs, advex evaluate"
+            " --model FILE.keras --data FILE.npz --perturb NAME"
+        )
+    name = rest.partition("perturb='")[2].partition("'")[0]
+    return InvalidInput(
+        f"{text}: --perturb {name} says which one is attacked, the others stay as they are"
+    )
 
 
 def picture_shape(classifier: Model) -> tuple[tuple[int, int] | None, int]:

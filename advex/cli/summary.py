@@ -33,6 +33,8 @@ def summarise(screen: Any, found: Evaluation) -> None:
             f"With 95 % confidence {low:.1%} to {high:.1%}; an upper bound: a better attack may"
             f" find less.",
         )
+    if found.attacked:
+        say(screen, f"Attacked: {found.attacked}")
     screen.print(table(COLUMNS, map(_cells, found.attacks), COLUMNS[1:]))
     if (made := goal_table(found)) is not None:
         say(screen, f"{found.goal}: {made.caption}")

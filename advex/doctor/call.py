@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import warnings
+from collections.abc import Mapping
 from typing import Any
 
 import keras
@@ -87,6 +88,7 @@ def diagnose(
         ()
     """
     classifier = Classifier.of(model)
+    _demand_a_box(classifier, x, budget)
     if not isinstance(budget, Budget):
         raise InvalidType(f"budget must be such as advex.Linf(8/255); received {shown(budget)}")
     if isinstance(seed, bool) or not isinstance(seed, int | np.integer):
@@ -114,6 +116,30 @@ def diagnose(
         seed=exam.seed,
         gradients=int(exam.gradients),
         queries=int(exam.queries),
+    )
+
+
+def _demand_a_box(classifier: Model, x: Any, budget: Any) -> None:
+    """Raise unless one array of numbers in a box is attacked, within one budget: the checks are
+    about nothing else.
+    """
+    domain = classifier.domain
+    each = isinstance(budget, Budget) and budget.epsilons is not None
+    if classifier.perturb or isinstance(x, Mapping) or isinstance(budget, Mapping):
+        what = "one of several inputs, or the output of a layer, is attacked"
+    elif not domain.plain or domain.fixed is not None:
+        what = f"the inputs are of {domain!r}"
+    elif each:
+        raise InvalidInput(
+            f"diagnose is about one epsilon for all examples; received {budget!r}:"
+            f" budget=advex.{type(budget).__name__}({budget.epsilons.max():g}), the largest of them"
+        )
+    else:
+        return
+    raise InvalidInput(
+        f"diagnose is about one array of numbers in a box, and here {what}: whether gradients tell"
+        " the truth is seen beside an attack without them, advex.evaluate(model, (x, labels),"
+        " [advex.PGD(), advex.SquareAttack(steps=1000)], budget)"
     )
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
+import math
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,14 +14,19 @@ from typing import Any
 import numpy as np
 
 from advex import attacks as shipped
+from advex._arrays import Array
+from advex._inputs import Bundle, Examples
 from advex._keywords import public_name
 from advex._settings import shown
 from advex._space import grid_of
 from advex.attacks import Attack
+from advex.attacks.call import checked_call
 from advex.attacks.inputs import checked_inputs
 from advex.budgets import Budget
+from advex.budgets.each import Each, searched
 from advex.driver.shapes import default_batch
 from advex.errors import AdvexWarning, GradientUnavailable, InvalidInput, InvalidType
+from advex.evaluation.budgets import Within, demand_count, joined, of_rows, plain
 from advex.evaluation.identity import budget_text
 from advex.evaluation.pieces import Plan
 from advex.evaluation.schema import checked_path
@@ -41,13 +48,15 @@ class Asked:
 
     classifier: Model
     attacks: dict[str, Attack]
-    budget: Budget
+    budget: Within
     seed: int
     batch_size: int | None
     block: int | None
     keep: str
     diagnose: bool
     goal: Make = None
+    no_doctor: str | None = None
+    """Why the doctor cannot look."""
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -60,9 +69,9 @@ class Asked:
             "keep": self.keep,
         }
 
-    def plan(self, example: tuple[int, ...], attacks: dict[str, Attack]) -> Plan:
-        """What is done to each block of inputs of this shape; ``attacks`` in their order."""
-        batch = self.batch_size or default_batch(example)
+    def plan(self, x: Array | Bundle, attacks: dict[str, Attack]) -> Plan:
+        """What is done to each block of inputs such as ``x``; ``attacks`` in their order."""
+        batch = self.batch_size or default_batch(self._example(x))
         size = self.block or BATCHES * batch
         return Plan(
             self.classifier,
@@ -86,18 +95,24 @@ class Asked:
         first = next(batches, None)
         if first is None:
             return
-        yield from Source(itertools.chain([first], batches)).blocks(
-            BATCHES * default_batch(first[0].shape[1:])
+        yield from Source(itertools.chain([first], batches), several=source.several).blocks(
+            BATCHES * default_batch(self._example(first[0]))
         )
 
-
-def checked_budget(budget: Any) -> Budget:
-    """The budget, or an error that says what is wrong with it."""
-    if budget is None:
-        raise InvalidInput("evaluate needs a budget, such as advex.Linf(8/255)")
-    if not isinstance(budget, Budget):
-        raise InvalidType(f"budget must be such as advex.Linf(8/255); received {shown(budget)}")
-    return budget
+    def _example(self, x: Array | Bundle) -> tuple[int, ...]:
+        """The shape of one example; of several inputs, or a layer's output, how long all are."""
+        if not isinstance(x, Bundle) and not self.classifier.perturb:
+            return x.shape[1:]
+        with warnings.catch_warnings(), contextlib.suppress(InvalidInput, InvalidType):
+            warnings.simplefilter("ignore", AdvexWarning)
+            given = checked_inputs(self.classifier, x[:1])
+            every = (
+                [given]
+                if not isinstance(given, Examples)
+                else [given.attacked, *given.beside.values()]
+            )
+            return (sum(math.prod(each.shape[1:]) for each in every),)
+        return x.shape[1:]  # what is wrong with them is said later
 
 
 def checked_run(run: Any) -> Path | None:
@@ -125,7 +140,8 @@ def named_attacks(attacks: Any, classifier: Model, budget: Budget) -> dict[str, 
     """The attacks with a name each: those given, their types, or the default ones."""
     if attacks is None:
         if not budget.limited:
-            attacks = [shipped.MinimumNorm()]
+            several = isinstance(budget, Each)
+            attacks = [shipped.FMN() if several else shipped.MinimumNorm()]
         elif classifier.differentiable:
             attacks = [shipped.Verdict(), shipped.SquareAttack(steps=1000)]
         else:
@@ -167,8 +183,8 @@ def demand_suitable(attacks: Mapping[str, Attack], classifier: Model, budget: Bu
     """Raise unless every attack can pursue labels within the budget, with what the model tells."""
     for attack in attacks.values():
         attack.check_settings()
-        attack.check(Untargeted(np.zeros(0, "int32")), budget)
-        for run in (run for wave in attack.plan(budget) for run in wave.runs):
+        attack.check(Untargeted(np.zeros(0, "int32")), searched(budget))
+        for run in (run for wave in attack.plan(searched(budget)) for run in wave.runs):
             if run.attack.needs_gradient and not classifier.differentiable:
                 raise GradientUnavailable(
                     f"{run.label} needs gradients, and {classifier!r} has none: use an attack that"
@@ -191,8 +207,15 @@ def examined(asked: Asked, source: Source, first: Block | None) -> list[str]:
             wave.attack.check_inputs(x.shape[1:])
     goal = wanted(asked.goal, first.labels, classifier).goal
     goal.check(len(first), classifier.known_classes if kind_of(goal) == CLASSES else None)
+    whole = joined(asked.budget, classifier)
     for attack in attacks.values() if asked.goal is not None else ():
-        attack.check(goal, asked.budget)
+        attack.check(goal, searched(whole))
+    if source.arrays is not None:
+        demand_count(asked.budget, len(source.arrays[1]))
+    if whole is not asked.budget or not plain(whole):
+        rows = np.arange(len(first))
+        for attack in attacks.values():  # whether the names of inputs, and masks, are theirs
+            checked_call(attack, classifier, x, None, of_rows(asked.budget, x, rows), asked.seed)
     # builds the model, too
     sample = grid_of(classifier, x).entered(x[:SAMPLE])
     forward = classifier.forward(sample, goal.reading)

@@ -91,6 +91,7 @@ def write_part(
         "run": mark,
         "digest": block.digest,
         "clean": [before.queries, before.seconds],
+        "shape": list(found[0].x.shape[1:]) if found else [],
         "work": [[verdicts.checks, verdicts.seconds, verdicts.warnings] for verdicts in found],
     }
     about["sum"] = _sum(about, columns)
@@ -129,7 +130,7 @@ def read_part(path: Path, plan: Plan, block: Block, mark: str) -> tuple[Clean, l
         }
         x = np.empty(len(rows), object)
         for place, code in enumerate(own["adversarial"]):
-            x[place] = None if code is None else unpacked(code, block.x.shape[1:])
+            x[place] = None if code is None else unpacked(code, about["shape"])
         more = _details(columns, name, rows)
         arrays: dict[str, Any] = {
             column: np.asarray(own[column], KINDS.get(column, "int64")) for column in VERDICT

@@ -5,7 +5,7 @@ before the next begins.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -19,15 +19,16 @@ from advex.errors import AdvexError, Interrupted, InvalidInput, InvalidType
 from advex.evaluation.asked import (
     Asked,
     Attacks,
-    checked_budget,
     checked_run,
     checked_seed,
     demand_suitable,
     examined,
     named_attacks,
 )
+from advex.evaluation.budgets import checked_budget, joined
 from advex.evaluation.evaluation import Evaluation
 from advex.evaluation.identity import about
+from advex.evaluation.perturbed import no_doctor
 from advex.evaluation.progress import Report
 from advex.evaluation.runner import Runner
 from advex.evaluation.source import Source
@@ -44,7 +45,7 @@ def evaluate(
     model: keras.Model | Model,
     data: Any,
     attacks: Attacks = None,
-    budget: Budget | None = None,
+    budget: Budget | Mapping[str, Budget] | None = None,
     *,
     run: str | Path | None = None,
     seed: int = 0,
@@ -69,11 +70,15 @@ def evaluate(
             ``BlackBox``.
         data: (x, labels), a ``tf.data.Dataset``, a ``keras.utils.PyDataset``, a torch
             ``DataLoader``, or any iterable of batches (x, labels). To go on with a run it must
-            bring the same examples in the same order: no shuffling.
+            bring the same examples in the same order: no shuffling. Of a model of several inputs x
+            is a dict of arrays, or a tuple or list of them: ``({"image": image, "meta": meta},
+            labels)``; see ``Classifier(model, perturb="image")``.
         attacks: one, several, or names and attacks. Default: ``Verdict()`` and, against masked
             gradients, ``SquareAttack`` with 1,000 queries; for a ``BlackBox`` the latter alone, for
             a budget without limit ``MinimumNorm()``.
-        budget: how far each input may be moved, such as ``Linf(8/255)``.
+        budget: how far each input may be moved, such as ``Linf(8/255)``; where several inputs are
+            attacked at once a dict with one for each. An epsilon, or a mask, for each example
+            follows the order of the data.
         run: the file that keeps what was found, an SQLite database. If it is there already, the run
             in it goes on; it must have been begun with the same model, data and settings. None:
             nothing is kept.
@@ -87,7 +92,8 @@ def evaluate(
             ``functools.partial(advex.TopK, k=3)`` or ``lambda y: advex.Regression(y, off=0.5)``.
             An example whose goal is reached before any attack counts as wrong. Of numbers and maps
             the run keeps how far each example came (``until="end"``). None: ``Untargeted``.
-        diagnose: whether the doctor looks at up to 128 inputs, see ``advex.evaluation.diagnose``.
+        diagnose: whether the doctor looks at up to 128 inputs, see ``advex.evaluation.diagnose``;
+            it does so where one array in a box is attacked, and its classes.
         progress: True or False for a bar, None for a bar if somebody watches, or ``progress(done,
             total, held)``, total None where it is not known.
         engine: "local", or "ray" for several processes or machines (``pip install 'advex[ray]'``),
@@ -111,9 +117,10 @@ def evaluate(
         ('PGD', 32)
     """
     classifier, make = Classifier.of(model), checked_goal(goal)
-    budget = checked_budget(budget)
-    named = named_attacks(attacks, classifier, budget)
-    demand_suitable(named, classifier, budget)
+    within = checked_budget(budget)
+    whole = joined(within, classifier)
+    named = named_attacks(attacks, classifier, whole)
+    demand_suitable(named, classifier, whole)
     if not isinstance(keep, str) or keep not in ("none", "success"):
         raise InvalidInput(f"keep must be 'none' or 'success'; received {shown(keep)}")
     if not isinstance(engine, str) or engine not in ("local", "ray"):
@@ -121,7 +128,7 @@ def evaluate(
     asked = Asked(
         classifier,
         named,
-        budget,
+        within,
         seed=checked_seed(seed),
         batch_size=None if batch_size is None else whole_number("batch_size", batch_size),
         block=None if block is None else whole_number("block", block),
@@ -136,7 +143,7 @@ def evaluate(
             f"progress must be True, False, None or a function; received {shown(progress)}"
         )
     path = checked_run(run)
-    source = Source(data)
+    source = Source(data, several=bool(classifier.perturb))
     if engine == "ray" and (path is None or source.arrays is None):
         raise InvalidInput(
             "engine='ray' needs a run file, and data as arrays that every worker can open:"
@@ -156,6 +163,8 @@ def _evaluated(
         asked = replace(
             asked, classifier=wanted(asked.goal, first.labels, asked.classifier).classifier
         )
+        if asked.diagnose and (reason := no_doctor(asked.classifier, asked.budget, first.x)):
+            asked = replace(asked, diagnose=False, no_doctor=reason)
     # before there is a file: a refused call leaves none
     digests = examined(asked, source, first)
     there = path is not None and path.exists()

@@ -15,9 +15,10 @@ from typing import Any
 import numpy as np
 
 from advex._arrays import Array
+from advex._inputs import Bundle
 from advex.evaluation.block_files import Damaged, Part, name_of, read_part, write_part
 from advex.evaluation.pieces import Plan, attacked, clean
-from advex.evaluation.source import Block
+from advex.evaluation.source import Block, copied
 
 INHERITED = (
     "KERAS_BACKEND",
@@ -31,7 +32,7 @@ INHERITED = (
 
 def finished(
     plan: Plan,
-    arrays: tuple[Array, Array],
+    arrays: tuple[Array | Bundle, Array],
     block_of: Callable[[int], Block],
     waiting: list[int],
     workers: int,
@@ -80,7 +81,7 @@ def finished(
 def _done(
     ray: Any,
     plan: Plan,
-    arrays: tuple[Array, Array],
+    arrays: tuple[Array | Bundle, Array],
     waiting: list[int],
     workers: int,
     folder: Path,
@@ -128,11 +129,12 @@ class Worker:
             path = self.folder / name_of(number)
             if not path.exists():  # another worker may have done it before it was killed
                 rows = slice(number * self.plan.block, (number + 1) * self.plan.block)
-                block = Block(
-                    number, rows.start, np.array(self.x[rows]), np.array(self.labels[rows])
-                )
+                block = Block(number, rows.start, copied(self.x[rows]), np.array(self.labels[rows]))
                 before = clean(self.plan, block.x, block.labels)
-                found = [attacked(self.plan, name, block.x, before) for name in self.plan.attacks]
+                found = [
+                    attacked(self.plan, name, block.x, before, first=block.first)
+                    for name in self.plan.attacks
+                ]
                 write_part(path, self.plan, block, before, found, self.mark)
         return batch
 
@@ -168,8 +170,14 @@ def _ray(workers: int) -> Iterator[Any]:
             ray.shutdown()
 
 
-def _sent(ray: Any, values: Array) -> Any:
-    """How workers get an array: a file that they can open too, or Ray's memory."""
+def _sent(ray: Any, values: Array | Bundle) -> Any:
+    """How workers get an array: a file that they can open too, or Ray's memory; several one by
+    one.
+    """
+    if isinstance(values, Bundle):
+        kind = type(values.tree)
+        named = values.tree.items() if kind is dict else enumerate(values.tree)
+        return {"kind": kind, "several": {name: _sent(ray, each) for name, each in named}}
     name: Any = getattr(values, "filename", None)
     if (
         isinstance(values, np.memmap)
@@ -186,7 +194,10 @@ def _sent(ray: Any, values: Array) -> Any:
     return {"memory": ray.put(np.asarray(values))}
 
 
-def _received(sent: dict[str, Any]) -> Array:
+def _received(sent: dict[str, Any]) -> Any:
+    if "several" in sent:
+        several = {name: _received(each) for name, each in sent["several"].items()}
+        return Bundle(several if sent["kind"] is dict else sent["kind"](several.values()))
     if "memory" in sent:
         import ray
 

@@ -14,6 +14,7 @@ import numpy as np
 from advex._arrays import Array
 from advex._settings import real_number
 from advex.errors import InvalidInput, InvalidType
+from advex.evaluation.budgets import radius
 from advex.images import replacing
 from advex.result import Result
 
@@ -194,5 +195,6 @@ def curve(result: Result) -> Curve:
     if not len(result):
         raise InvalidInput("a curve needs at least one input; the result has none")
     budget = result.budget
-    limit = float("inf") if not budget.limited else float(budget.epsilon)
+    within = radius(budget)
+    limit = float("inf") if within is None else within
     return Curve(np.asarray(result.distance, "float64"), type(budget).__name__, limit)

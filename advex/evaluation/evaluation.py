@@ -67,6 +67,7 @@ class Evaluation(Figures):
             "finished": self.finished,
             "model": self.facts["model"],
             "budget": self.budget,
+            **({"attacked": self.facts["attacked"]} if self.attacked else {}),
             "norm": self.facts["norm"],
             "epsilon": self.facts["epsilon"],
             "examples": self.examples,

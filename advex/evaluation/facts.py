@@ -11,6 +11,7 @@ import numpy as np
 from advex import _backend
 from advex._version import VERSION
 from advex.evaluation.asked import Asked
+from advex.evaluation.budgets import even, joined, norm_of, radius
 from advex.evaluation.identity import About, backend_version
 from advex.evaluation.pieces import Plan
 from advex.evaluation.wanted import described, kind_of
@@ -37,7 +38,7 @@ def first_facts(
         inputs: dtype and shape of one input; None likewise.
         goal: of the first block, where the run has one of its own.
     """
-    parts, budget = what.parts, asked.budget
+    parts, budget = what.parts, joined(asked.budget, asked.classifier)
     return {
         "identity": what.identity(),
         "parts": parts if sum(map(len, parts.values())) <= MOST_PARTS else {},
@@ -46,8 +47,8 @@ def first_facts(
         "block": plan.block if plan else None,
         "batch": plan.batch if plan else None,
         "doctor": asked.diagnose,
-        "norm": type(budget).__name__,
-        "epsilon": float(budget.epsilon) if budget.limited else None,
+        "norm": norm_of(budget),
+        "epsilon": radius(budget),
         "model": repr(asked.classifier),
         "classes": asked.classifier.names,
         "versions": {
@@ -58,6 +59,8 @@ def first_facts(
         },
         "began": time.strftime("%Y-%m-%d %H:%M:%S %Z"),
         "finished": False,
+        **({} if even(budget) else {"curve": False}),
+        **({"no doctor": asked.no_doctor} if asked.no_doctor else {}),
     } | ({} if goal is None else goal_facts(goal))
 
 

@@ -22,6 +22,7 @@ from advex.evaluation.curves import Curve
 from advex.evaluation.error_figures import Errors, errors
 from advex.evaluation.label_figures import LabelSummary, per_label
 from advex.evaluation.map_figures import MapFigure, MapFigures, map_figures
+from advex.evaluation.perturbed import split
 from advex.evaluation.reading import RunFile, read_input, read_pairs, read_rows
 from advex.evaluation.schema import PICTURES
 from advex.evaluation.store import Store
@@ -117,6 +118,11 @@ class Figures:
     def goal(self) -> str:
         """What counts as a success, in words."""
         return str(self.facts.get("goal", {}).get("text", "Untargeted()"))
+
+    @property
+    def attacked(self) -> str:
+        """What of its inputs was attacked, in words; empty for one array in a box."""
+        return str((self.facts.get("attacked") or {}).get("text", ""))
 
     @property
     def measured(self) -> str:
@@ -359,9 +365,10 @@ class Figures:
         with self._file.open() as store:
             yield from read_rows(store, table, names, details=self.kind != CLASSES)
 
-    def adversarial(self, example: int, attack: str | int = 0) -> Array | None:
-        """The adversarial input that was kept of one example, dtype and shape of the data's; None
-        where there is none.
+    def adversarial(self, example: int, attack: str | int = 0) -> Any:
+        """The adversarial input that was kept of one example, dtype and shape of the data's; of a
+        layer its output; where several inputs are attacked at once a dict of them. None where there
+        is none.
 
         Raises:
             InvalidInput: nothing was kept (``keep="success"``), or no such attack.
@@ -373,7 +380,8 @@ class Figures:
             )
         number, shape = self._number(attack), self._shape
         with self._file.open() as store:
-            return read_input(store, int(example), number, shape)
+            found = read_input(store, int(example), number, shape)
+        return None if found is None else split(found, self.facts.get("attacked"))
 
     @property
     def _shape(self) -> list[int]:
@@ -401,4 +409,9 @@ class Figures:
             raise InvalidInput(f"place must be 'nearest' or 'farthest'; received {shown(place)}")
         about = self.names, self._table.label, self.facts["classes"], self._shape, self.kind
         with self._file.open() as store:
-            return read_pairs(store, place, PICTURES, *about)
+            found = read_pairs(store, place, PICTURES, *about)
+        fact = self.facts.get("attacked")
+        return [
+            replace(pair, before=split(pair.before, fact), after=split(pair.after, fact))
+            for pair in found
+        ]

@@ -16,7 +16,9 @@ from advex import _backend
 from advex._version import VERSION
 from advex.attacks import Attack
 from advex.budgets import Budget
+from advex.domain import Domain
 from advex.errors import InvalidInput
+from advex.evaluation.budgets import Within
 from advex.evaluation.contents import (
     changed,
     combined,
@@ -25,6 +27,7 @@ from advex.evaluation.contents import (
     parts,
     weights_hash,
 )
+from advex.evaluation.perturbed import boxed, domains
 from advex.evaluation.wanted import Make, written
 from advex.model.protocol import Model
 
@@ -36,6 +39,8 @@ MEANT = {  # what the message calls a part, and what can be done
     "model": "the model",
     "weights": "the weights of the model",
     "box": "the box of the model",
+    "domain": "the domain of the inputs",
+    "perturb": "which input of the model is attacked",
     "preprocess": "the preprocessing of the model",
     "classes": "the classes of the model",
     "data": "the data",
@@ -51,7 +56,13 @@ MEANT = {  # what the message calls a part, and what can be done
 }
 
 
-CODED = {"model", "preprocess", "attacks", "goal"}  # the entries that may hold hashes of code
+CODED = {
+    "model",
+    "preprocess",
+    "attacks",
+    "goal",
+    "domain",
+}  # the entries that may hold hashes of code
 
 
 @dataclass(frozen=True)
@@ -76,7 +87,7 @@ class About:
         }
         both = {
             name: f"{self.entries[name]} {made[name]}"
-            for name in ("model", "preprocess", "goal")
+            for name in ("model", "preprocess", "goal", "domain")
             if self.entries.get(name)
         }
         return self.entries | both | {"attacks": attacks}
@@ -124,13 +135,31 @@ def about(
     }
     if getattr(classifier, "output", None) is not None:
         entries["output"] = classifier.output  # type: ignore[attr-defined]
+    if classifier.perturb:
+        entries["perturb"] = list(classifier.perturb)
+    if not boxed(classifier):
+        known = domains(classifier)
+        told = [f"{name}: {domain!r}" if name else repr(domain) for name, domain in known.items()]
+        entries["domain"] = ", ".join(sorted(told))
+        found["domain"] = parts({name: _fields(domain) for name, domain in known.items()})
     if goal is not None:
         entries["goal"], found["goal"] = written(goal), parts({"": goal})
     return About(entries, found)
 
 
-def budget_text(budget: Budget) -> str:
-    """A budget to the last digit; what else there is of it as a hash."""
+def _fields(domain: Domain) -> dict[str, Any]:
+    """All that decides what is legal: not what columns are called."""
+    return {
+        name: getattr(domain, name)
+        for name in ("low", "high", "fixed", "integer", "one_hot", "repair", "valid")
+    }
+
+
+def budget_text(budget: Within) -> str:
+    """A budget to the last digit; what else there is of it as a hash; of several inputs a dict."""
+    if not isinstance(budget, Budget):
+        each = ", ".join(f"{name!r}: {budget_text(budget[name])}" for name in sorted(budget))
+        return f"{{{each}}}"
     text, kind = repr(budget.bare()), type(budget)
     number = budget.epsilon if budget.limited else None
     with contextlib.suppress(TypeError, ValueError):

@@ -9,6 +9,8 @@ import numpy as np
 
 from advex import attacks
 from advex._arrays import Array
+from advex._inputs import Bundle
+from advex.budgets import Budget
 from advex.doctor import EXAMPLES, Diagnosis, diagnose
 from advex.errors import AdvexWarning, GradientUnavailable
 from advex.evaluation.pieces import Clean, Plan
@@ -34,6 +36,8 @@ class Patient:
 
     def add(self, block: Block, before: Clean) -> None:
         """Take what is still wanted."""
+        if isinstance(block.x, Bundle):
+            return  # which the doctor cannot look at
         rows = np.flatnonzero(before.status == "correct")[: max(0, EXAMPLES - len(self))]
         if len(rows) or not self.x:
             self.x.append(block.x[rows])
@@ -42,6 +46,7 @@ class Patient:
     def seen(self, plan: Plan) -> Diagnosis:
         """What the doctor says."""
         x, labels = np.concatenate(self.x), np.concatenate(self.labels)
+        assert isinstance(plan.budget, Budget)  # the doctor is not asked otherwise
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", AdvexWarning)
             return diagnose(
@@ -52,6 +57,7 @@ class Patient:
         """How far these few are from the boundary, whatever the budget: attacks within a limit do
         not tell.
         """
+        assert isinstance(plan.budget, Budget)
         if not plan.budget.limited or plan.classifier.metered or not len(self):
             return None
         attack = attacks.FMN(steps=SAMPLE_STEPS)

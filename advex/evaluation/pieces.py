@@ -12,15 +12,15 @@ import numpy as np
 
 from advex import _backend
 from advex._arrays import Array
-from advex._inputs import Examples
+from advex._inputs import Bundle, Examples, attacked_of
 from advex._space import grid_of
 from advex.attacks import Attack
 from advex.attacks.call import attacked_by, checked_call
 from advex.attacks.inputs import checked_inputs
-from advex.budgets import Budget
 from advex.driver.judging import CHECKED, Judge
 from advex.driver.ranges import another_range
 from advex.errors import ModelWarning
+from advex.evaluation.budgets import Within, of_rows
 from advex.evaluation.details import details
 from advex.evaluation.wanted import CLASSES, MAPS, NUMBERS, Make, Wanted, kind_of, until, wanted
 from advex.goals import Goal, Untargeted
@@ -36,7 +36,7 @@ class Plan:
 
     classifier: Model
     attacks: dict[str, Attack]
-    budget: Budget
+    budget: Within
     seed: int
     block: int
     batch: int
@@ -47,6 +47,12 @@ class Plan:
     def wanted(self, labels: Any) -> Wanted:
         """The goal of a block, and the model that it is about."""
         return wanted(self.goal, labels, self.classifier)
+
+    def attacked(self, x: Array | Bundle) -> Array:
+        """What is attacked of a block's inputs."""
+        if not isinstance(x, Bundle) and not self.classifier.perturb:
+            return x
+        return attacked_of(checked_inputs(self.classifier, x))
 
 
 @dataclass(frozen=True)
@@ -87,6 +93,7 @@ class Verdicts:
     queries: Array
     broken_by: Array
     x: Array
+    """What was attacked, as it is now; of several inputs at once one vector for each row."""
     checks: int
     seconds: float
     warnings: list[str]
@@ -151,7 +158,7 @@ def judged(
     )
 
 
-def clean(plan: Plan, x: Array, labels: Any) -> Clean:
+def clean(plan: Plan, x: Array | Bundle, labels: Any) -> Clean:
     """The first look at a block."""
     began = time.monotonic()
     given = checked_inputs(plan.classifier, x)
@@ -169,7 +176,7 @@ def clean(plan: Plan, x: Array, labels: Any) -> Clean:
     return Clean(true, prediction, confidence, status, len(x), seconds, kept, said.goal)
 
 
-def other_range(plan: Plan, x: Array, labels: Any, before: Clean) -> tuple[str, int]:
+def other_range(plan: Plan, x: Array | Bundle, labels: Any, before: Clean) -> tuple[str, int]:
     """Whether the rows of a block lie in another range than those that the model was trained on, in
     a sentence; queries spent. Attacks do not see it: they get the rows that are right.
     """
@@ -184,7 +191,7 @@ def other_range(plan: Plan, x: Array, labels: Any, before: Clean) -> tuple[str, 
     )
 
 
-def goal_again(plan: Plan, x: Array, labels: Any) -> Goal:
+def goal_again(plan: Plan, x: Array | Bundle, labels: Any) -> Goal:
     """The goal of a block that was looked at by an earlier call; one about what the model itself
     says needs another look.
     """
@@ -200,18 +207,23 @@ def goal_again(plan: Plan, x: Array, labels: Any) -> Goal:
 def attacked(
     plan: Plan,
     name: str,
-    x: Array,
+    x: Array | Bundle,
     before: Clean,
     progress: Callable[[int, int, int], Any] | bool = False,
+    first: int = 0,
 ) -> Verdicts:
-    """One attack on the rows of a block that were classified correctly."""
+    """One attack on the rows of a block that were classified correctly; ``first`` is the number of
+    the block's first example.
+    """
     rows = np.flatnonzero(before.status == "correct")
     began = time.monotonic()
     attack = plan.attacks[name]
     assert before.goal is not None
     goal = before.goal.check(len(x), None).part(rows)
     kind, classifier = kind_of(goal), plan.classifier
-    call = checked_call(attack, classifier, x[rows], goal, plan.budget, plan.seed)
+    given = checked_inputs(classifier, x[rows])
+    budget = of_rows(plan.budget, given, first + rows)
+    call = checked_call(attack, classifier, given, goal, budget, plan.seed)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ModelWarning)  # kept with the block, and said once
         result = attacked_by(
@@ -220,7 +232,7 @@ def attacked(
                 batch_size=plan.batch,
                 progress=progress,
                 multiple=_multiple(plan),
-                until=until(kind, plan.budget),
+                until=until(kind, call.budget),
             ),
         )
     kept, maps, asked = _after(plan, goal, result, kind)
@@ -236,7 +248,7 @@ def attacked(
         result.gradients,
         result.queries,
         result.broken_by,
-        result.x if maps is None else result.attempt,
+        attacked_of(result.examples("x" if maps is None else "attempt")),
         int(result.info["checks"]["queries"]) + asked,
         time.monotonic() - began,
         list(result.info["warnings"]),
@@ -253,7 +265,8 @@ def _after(
     """
     prediction, confidence, classes, asked = result.prediction, result.confidence, None, 0
     if kind in (NUMBERS, MAPS) and len(result):  # how far each came, in the model's own words
-        said = judged(plan.classifier, result.attempt, goal, plan.batch, _multiple(plan))
+        points = result.examples("attempt")
+        said = judged(plan.classifier, points, goal, plan.batch, _multiple(plan))
         prediction, confidence, classes = said.prediction, said.confidence, said.classes
         asked = len(result)
     if not len(result):

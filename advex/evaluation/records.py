@@ -76,25 +76,26 @@ def write_verdicts(store: Store, plan: Plan, block: Block, attack: int, found: V
             ),
         )
     store.seals.write_work(attack, block.number)
-    _write_pictures(store, block, attack, found)
+    _write_pictures(store, plan, block, attack, found)
 
 
-def _write_pictures(store: Store, block: Block, attack: int, found: Verdicts) -> None:
+def _write_pictures(store: Store, plan: Plan, block: Block, attack: int, found: Verdicts) -> None:
     """Keep the few successes of this attack that are nearest to the boundary, and the farthest; of
     maps those with the most wrong pixels, and the fewest.
     """
     key = ranks(found)
     for place, few in zip(("nearest", "farthest"), ends(found), strict=True):
+        originals = plan.attacked(block.x[found.rows[few]])
         rows = [
             (
                 place,
                 attack,
                 block.first + int(found.rows[row]),
                 key[row],
-                packed(block.x[found.rows[row]]),
+                packed(before),
                 packed(found.x[row]),
             )
-            for row in few
+            for row, before in zip(few, originals, strict=True)
         ]
         store.insert("pictures", rows)
         if found.maps is not None:

@@ -13,18 +13,21 @@ from typing import Any, NoReturn
 
 import numpy as np
 
+from advex._inputs import attacked_of
 from advex.attacks.inputs import checked_inputs
 from advex.errors import InvalidInput, ModelWarning
 from advex.evaluation import cluster
 from advex.evaluation.answers import answers, difference
 from advex.evaluation.asked import Asked
+from advex.evaluation.budgets import demand_count
 from advex.evaluation.facts import first_facts
 from advex.evaluation.identity import About, about, demand_same
 from advex.evaluation.patient import Patient
+from advex.evaluation.perturbed import attacked_fact
 from advex.evaluation.pieces import Clean, Plan, attacked, clean, goal_again, other_range
 from advex.evaluation.progress import Report
 from advex.evaluation.records import held, recalled, write_clean, write_verdicts, wrong
-from advex.evaluation.source import Block, Source
+from advex.evaluation.source import Block, Source, copied
 from advex.evaluation.store import Store
 from advex.evaluation.wanted import CLASSES, kind_of
 
@@ -47,6 +50,7 @@ class Runner:
         self.digests = digests
         self.attacks = asked.attacks
         self.plan: Plan | None = None
+        self.perturbed: dict[str, Any] | None = None
         self.patient = Patient()
         self.said: set[str] = set()
         self.reported: set[int] = set()
@@ -77,6 +81,7 @@ class Runner:
         recorded = store.one("SELECT coalesce(sum(rows), 0) FROM blocks")[0]
         if recorded != seen:
             self._refuse_data(f"there were {recorded} rows, now there are {seen}")
+        demand_count(self.asked.budget, seen)
         self._diagnosed(last=True, stop=stop)
         moved = self.moved()
         if not finished or moved:
@@ -130,8 +135,10 @@ class Runner:
         """Settle what depends on the first rows; write down what the run is about, or compare
         it.
         """
-        x = checked_inputs(self.asked.classifier, block.x)
-        self.plan = self.asked.plan(x.shape[1:], self.attacks)
+        given = checked_inputs(self.asked.classifier, block.x)
+        x = attacked_of(given)
+        self.plan = self.asked.plan(block.x, self.attacks)
+        self.perturbed = attacked_fact(self.asked.classifier, given)
         kind = f"{x.dtype} {list(x.shape[1:])}"
         if before is None:
             with self.store.transaction():
@@ -153,7 +160,8 @@ class Runner:
             goal = self.plan.wanted(block.labels).goal
             if kind_of(goal) != CLASSES:
                 self.store.extend()
-        self.store.state(first_facts(self.asked, self.what, self.plan, kind, goal))
+        facts = first_facts(self.asked, self.what, self.plan, kind, goal)
+        self.store.state(facts | ({"attacked": self.perturbed} if self.perturbed else {}))
 
     # One block.
 
@@ -180,7 +188,7 @@ class Runner:
                 if stop():
                     raise KeyboardInterrupt
                 part = self.report.part(len(block), number, len(plan.attacks))
-                verdicts = attacked(plan, name, block.x, before, part)
+                verdicts = attacked(plan, name, block.x, before, part, block.first)
                 with store.transaction():
                     write_verdicts(store, plan, block, number, verdicts)
                 self._say(name, verdicts.warnings)
@@ -245,7 +253,7 @@ class Runner:
 
         def block_of(number: int) -> Block:
             rows = slice(number * plan.block, (number + 1) * plan.block)
-            block = Block(number, rows.start, np.array(x[rows]), np.array(labels[rows]))
+            block = Block(number, rows.start, copied(x[rows]), np.array(labels[rows]))
             self._demand_unchanged(block)
             return block
 

@@ -6,15 +6,17 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import keras
 import numpy as np
+from keras import tree
 
 from advex import _backend
 from advex._arrays import Array
+from advex._inputs import Bundle
 from advex._settings import shown
 from advex.errors import InvalidInput, InvalidType
 
@@ -28,14 +30,15 @@ KINDS = (
 
 @dataclass(frozen=True)
 class Block:
-    """Consecutive examples: the first one's number, inputs (n, ...), labels as they came (n, ...).
+    """Consecutive examples: the first one's number, inputs (n, ...) or several arrays of them,
+    labels as they came (n, ...).
 
     The arrays are copies: what others do to the user's own meanwhile changes nothing here.
     """
 
     number: int
     first: int
-    x: Array
+    x: Array | Bundle
     labels: Array
 
     def __len__(self) -> int:
@@ -53,22 +56,27 @@ class Source:
     Args:
         data: a pair of arrays (x, labels), or batches of such pairs: a ``tf.data.Dataset``, a
             ``keras.utils.PyDataset``, a torch ``DataLoader``, any iterable. A third part, the
-            weights of the examples, is left alone.
+            weights of the examples, is left alone. x may be a dict of arrays.
+        several: whether x may also be a tuple or a list of arrays, the inputs of a model, which is
+            otherwise taken for a pair (x, labels).
     """
 
-    def __init__(self, data: Any) -> None:
-        self.arrays: tuple[Array, Array] | None = None
+    def __init__(self, data: Any, *, several: bool = False) -> None:
+        self.arrays: tuple[Array | Bundle, Array] | None = None
         self.copied = False  # whether these are ours alone
-        if isinstance(data, tuple | list) and len(data) in (2, 3) and not _is_pair(data[0]):
-            x, labels = _array("x", data[0]), _array("labels", data[1])
-            if x.ndim < 2 or labels.ndim == 0:
+        self.several = several
+        if isinstance(data, tuple | list) and len(data) in (2, 3) and self._of_arrays(data):
+            x, labels = self._inputs("x", data[0]), _array("labels", data[1])
+            if (not isinstance(x, Bundle) and x.ndim < 2) or labels.ndim == 0:
                 raise InvalidInput(
                     f"data must be {KINDS}; received arrays of shapes {x.shape} and"
                     f" {labels.shape}: is the batch axis missing?"
                 )
             _demand_alike(x, labels, "data")
-            self.arrays = (_kept(x), _kept(labels))
-            self.copied = self.arrays[0] is not x and self.arrays[1] is not labels
+            made = tree.map_structure(_kept, x.tree) if isinstance(x, Bundle) else _kept(x)
+            self.arrays = (Bundle(made) if isinstance(x, Bundle) else made, _kept(labels))
+            pairs = zip(_leaves(self.arrays[0]), _leaves(x), strict=True)
+            self.copied = self.arrays[1] is not labels and all(own is not its for own, its in pairs)
         elif (
             isinstance(data, dict | str | bytes)
             or hasattr(data, "shape")
@@ -78,6 +86,34 @@ class Source:
                 f"data must be {KINDS}; received {type(data).__name__}: labels belong to the inputs"
             )
         self.data = data
+
+    def _of_arrays(self, data: Any) -> bool:
+        """Whether this is (x, labels), not batches of such pairs."""
+        if not _is_pair(data[0]):
+            return True
+        return self.several and _is_several(data[0]) and not _is_pair(data[1])
+
+    def _inputs(self, name: str, values: Any) -> Array | Bundle:
+        """One array, or several in the structure that they came in."""
+        if isinstance(values, Bundle):
+            return values
+        if isinstance(values, Mapping):
+            made: Any = {key: _array(f"{name}[{key!r}]", values[key]) for key in values}
+        elif self.several and _is_several(values):
+            made = [_array(f"{name}[{place}]", entry) for place, entry in enumerate(values)]
+            made = tuple(made) if isinstance(values, tuple) else made
+        else:
+            return _array(name, values)
+        if not made:
+            raise InvalidInput(f"{name} must be inputs, one or several; received none")
+        counts = {str(key): np.shape(each)[:1] for key, each in _named(made)}
+        if len(set(counts.values())) > 1 or () in counts.values():
+            told = ", ".join(f"{key} has {sum(count)}" for key, count in counts.items())
+            raise InvalidInput(
+                f"the inputs of {name} must have a row for each example, all the same number:"
+                f" {told}"
+            )
+        return Bundle(made)
 
     @property
     def total(self) -> int | None:
@@ -98,7 +134,7 @@ class Source:
         """A hash of all examples, where they can be looked at twice."""
         return digest(*self.arrays) if self.arrays is not None else None
 
-    def batches(self) -> Iterator[tuple[Array, Array]]:
+    def batches(self) -> Iterator[tuple[Array | Bundle, Array]]:
         """The batches as they come: inputs and labels."""
         if self.arrays is not None:
             yield self.arrays
@@ -116,10 +152,10 @@ class Source:
                     f" {_described(part)}"
                 )
             x, labels = (
-                _array(f"x of batch {number}", part[0]),
+                self._inputs(f"x of batch {number}", part[0]),
                 _array(f"labels of batch {number}", part[1]),
             )
-            if x.ndim < 2 or labels.ndim == 0:
+            if (not isinstance(x, Bundle) and x.ndim < 2) or labels.ndim == 0:
                 raise InvalidInput(
                     f"batch {number} of data has shapes {x.shape} and {labels.shape}: batches need"
                     " a first axis; is .batch(n) missing?"
@@ -130,33 +166,40 @@ class Source:
 
     def blocks(self, rows: int) -> Iterator[Block]:
         """All examples in blocks of ``rows``; the last may be smaller."""
-        held: list[tuple[Array, Array]] = []
+        held: list[tuple[Array | Bundle, Array]] = []
         waiting = number = 0
         kind: tuple[Any, ...] | None = None
         for x, labels in self.batches():
-            if kind is not None and kind != (x.shape[1:], x.dtype):
+            if kind is not None and kind != _kind(x):
                 raise InvalidInput(
-                    f"the inputs of data change from {kind[1]} {kind[0]} to {x.dtype} {x.shape[1:]}"
+                    f"the inputs of data change from {_told(kind)} to {_told(_kind(x))}"
                 )
-            kind = (x.shape[1:], x.dtype)
+            kind = _kind(x)
             start = 0
             while start < len(x):
                 take = min(rows - waiting, len(x) - start)
                 held.append(
-                    (np.array(x[start : start + take]), np.array(labels[start : start + take]))
+                    (copied(x[start : start + take]), np.array(labels[start : start + take]))
                 )
                 waiting, start = waiting + take, start + take
                 if waiting == rows:
-                    yield _joined(number, number * rows, held)
+                    yield _block(number, number * rows, held)
                     held, waiting, number = [], 0, number + 1
         if waiting:
-            yield _joined(number, number * rows, held)
+            yield _block(number, number * rows, held)
 
 
-def digest(x: Array, labels: Array) -> str:
-    """A hash of arrays: what they hold, their shapes and types."""
+def copied(x: Array | Bundle) -> Array | Bundle:
+    """A copy that is in memory, in whatever file the rows were."""
+    return x.copy() if isinstance(x, Bundle) else np.array(x)
+
+
+def digest(x: Array | Bundle, labels: Array) -> str:
+    """A hash of arrays: what they hold, their shapes and types, and the names of several."""
     made = hashlib.blake2b(digest_size=16)
-    for values in (x, labels):
+    if isinstance(x, Bundle):
+        made.update(repr([str(name) for name, _ in _named(x.tree)]).encode())
+    for values in (*_leaves(x), labels):
         made.update(f"{values.dtype.str}{values.shape}".encode())
         step = max(1, 2**24 // max(1, values[:1].nbytes))
         # not contiguous perhaps: a copy, but never of everything
@@ -165,14 +208,48 @@ def digest(x: Array, labels: Array) -> str:
     return made.hexdigest()
 
 
-def _joined(number: int, first: int, held: list[tuple[Array, Array]]) -> Block:
-    if len(held) == 1:
-        return Block(number, first, *held[0])
+def joined(parts: list[Any]) -> Any:
+    """Rows of several parts, one after the other."""
+    first, *others = parts
+    if not others:
+        return first
+    return first.joined(others) if isinstance(first, Bundle) else np.concatenate(parts)
+
+
+def _block(number: int, first: int, held: list[tuple[Array | Bundle, Array]]) -> Block:
     return Block(
-        number,
-        first,
-        np.concatenate([x for x, _ in held]),
-        np.concatenate([labels for _, labels in held]),
+        number, first, joined([x for x, _ in held]), joined([labels for _, labels in held])
+    )
+
+
+def _leaves(x: Array | Bundle) -> list[Array]:
+    return [values for _, values in _named(x.tree)] if isinstance(x, Bundle) else [x]
+
+
+def _named(inputs: Any) -> list[tuple[Any, Array]]:
+    """Several inputs, each with its name or its number, in an order that is always the same."""
+    if isinstance(inputs, dict):
+        return sorted(inputs.items(), key=lambda pair: str(pair[0]))
+    return list(enumerate(inputs))
+
+
+def _kind(x: Array | Bundle) -> tuple[Any, ...]:
+    """Shape and dtype of each input, which must be the same for all batches."""
+    if isinstance(x, Bundle):
+        return tuple((name, each.shape[1:], each.dtype) for name, each in _named(x.tree))
+    return (("", x.shape[1:], x.dtype),)
+
+
+def _told(kind: tuple[Any, ...]) -> str:
+    return ", ".join(f"{name} {dtype} {shape}".strip() for name, shape, dtype in kind)
+
+
+def _is_several(values: Any) -> bool:
+    """Whether these are several arrays."""
+    return (
+        isinstance(values, tuple | list)
+        and len(values) > 0
+        and all(hasattr(entry, "shape") or hasattr(entry, "__array__") for entry in values)
     )
 
 
@@ -218,7 +295,7 @@ def _kept(values: Array) -> Array:
     return values if base is not None or values.nbytes > COPIED else np.array(values)
 
 
-def _demand_alike(x: Array, labels: Array, name: str) -> None:
+def _demand_alike(x: Array | Bundle, labels: Array, name: str) -> None:
     if len(x) != len(labels):
         raise InvalidInput(f"{name} has {len(x)} inputs and {len(labels)} labels")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -64,8 +65,9 @@ class Pair:
     prediction: str
     """What the model takes the changed input for."""
     confidence: float
-    before: Array
-    after: Array
+    before: Any
+    """What was attacked: one array, or where several inputs were attacked at once a dict."""
+    after: Any
     maps: Array | None = None
     """Where the goal is about maps: the true one, the one predicted before, and after, (3, ...)."""
 

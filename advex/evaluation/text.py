@@ -33,6 +33,8 @@ def described(figures: Figures) -> str:
         lines.append(
             f"95 % interval {low:.1%} to {high:.1%}; an upper bound: a better attack may find less"
         )
+    if figures.attacked:
+        lines.append(f"Attacked: {figures.attacked}")
     lines += _table_of(figures.attacks, max((len(name) for name in figures.names), default=6))
     if (made := goal_table(figures)) is not None:
         lines += ["", f"{figures.goal}: {made.caption}", *_lines(made), made.note]

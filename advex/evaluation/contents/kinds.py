@@ -159,6 +159,11 @@ def _compound(found: Parts, thing: Any, path: str) -> None:
         found.put(path, called(type(thing)))
         for name in ("model", "predict", "preprocess", "box", "names"):
             found.walk(getattr(thing, name, None), f"{path}.{name}")
+        if thing.perturb:
+            found.walk(thing.perturb, f"{path}.perturb")
+        for name, domain in getattr(thing, "boxes", {"": thing.domain}).items():
+            if name or not domain.plain or domain.fixed is not None:
+                found.walk(domain, f"{path}.domain[{name!r}]")
     elif isinstance(thing, keras.KerasTensor):
         found.put(path, b"symbol", repr((thing.shape, thing.dtype)).encode())
     elif isinstance(thing, keras.Variable) or keras.ops.is_tensor(thing):

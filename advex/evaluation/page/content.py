@@ -11,7 +11,7 @@ from advex.doctor import Diagnosis, Finding
 from advex.evaluation.figures import Figures
 from advex.evaluation.goal_tables import in_short
 from advex.evaluation.page import class_chart, curve_chart, goal_part, pictures, repeat
-from advex.evaluation.page.numbers import NONE, count, distance, percent
+from advex.evaluation.page.numbers import NONE, count, distance, percent, unit
 from advex.evaluation.summaries import AttackSummary
 from advex.evaluation.wanted import CLASSES
 
@@ -37,7 +37,8 @@ def summary(evaluation: Figures) -> dict[str, Any]:
 def page(evaluation: Figures) -> dict[str, Any]:
     """All of the page."""
     return summary(evaluation) | {
-        "curves": curve_chart.curves(evaluation),
+        "curves": curve_chart.curves(evaluation) if _curved(evaluation) else [],
+        "curved": _curved(evaluation),
         "classes": class_chart.classes(evaluation.per_class) if evaluation.kind == CLASSES else {},
         "overlap": _overlap(evaluation),
         "pictures": pictures.galleries(evaluation),
@@ -46,6 +47,11 @@ def page(evaluation: Figures) -> dict[str, Any]:
         "citation": _citation(evaluation),
         "snippet": repeat.snippet(evaluation),
     }
+
+
+def _curved(evaluation: Figures) -> bool:
+    """Whether a radius means the same for all examples and all that is attacked."""
+    return bool(evaluation.facts.get("curve", True))
 
 
 def _result(evaluation: Figures) -> dict[str, Any]:
@@ -68,6 +74,7 @@ def _result(evaluation: Figures) -> dict[str, Any]:
         "invalid": evaluation.invalid,
         "waiting": len(evaluation.distance) - evaluation.examples - evaluation.invalid,
         "began": evaluation.facts["began"],
+        "attacked": evaluation.attacked,
     }
 
 
@@ -109,7 +116,7 @@ def _attacks(evaluation: Figures) -> dict[str, Any]:
         "broken": int(evaluation.broken.sum()),
         "share": evaluation.robust_accuracy,
     }
-    return {"rows": rows, "together": together if len(rows) > 1 else None, "unit": f"in {norm}"}
+    return {"rows": rows, "together": together if len(rows) > 1 else None, "unit": unit(norm)}
 
 
 def _attack(attack: AttackSummary, norm: str) -> dict[str, Any]:
@@ -178,6 +185,8 @@ def _record(evaluation: Figures) -> list[tuple[str, str]]:
         ("Model", facts["model"]),
         ("Layers", about["model"]),
         ("Preprocessing", about["preprocess"] or "none"),
+        *((("Attacked", evaluation.attacked),) if evaluation.attacked else ()),
+        *((("Domain", about["domain"]),) if "domain" in about else ()),
         ("Box", f"{about['box'][0]:g} to {about['box'][1]:g}"),
         ("Weights, hash", evaluation.hashes["weights"] or "not known: a black box"),
         ("Inputs", facts["inputs"] or "none"),
@@ -219,6 +228,7 @@ def _citation(evaluation: Figures) -> str:
         "not examined" if evaluation.diagnosis is None else f"flags {ids}" if ids else "no flags"
     )
     low, high = result["interval"]
+    attacked = f"attacked: {evaluation.attacked}; " if evaluation.attacked else ""
     short = "".join(f"; {text}" for text in (_goal(evaluation), in_short(evaluation)) if text)
     wrong = f" ({count(result['wrong'])} wrong before)" if result["wrong"] else ""
     return (
@@ -227,5 +237,5 @@ def _citation(evaluation: Figures) -> str:
         f" {result['attacks']} within {evaluation.budget}; {result['clean']} right without"
         f" attack{wrong}{short}. advex {evaluation.versions['advex']},"
         f" {evaluation.facts['identity']['backend']}, seed"
-        f" {evaluation.seed}, doctor: {doctor}, begun {evaluation.facts['began']}."
+        f" {evaluation.seed}, {attacked}doctor: {doctor}, begun {evaluation.facts['began']}."
     )

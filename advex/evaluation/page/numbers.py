@@ -34,6 +34,16 @@ def cost(value: float) -> str:
     return f"{value:,.1f}" if value < 100 else f"{value:,.0f}"
 
 
+def unit(norm: str) -> str:
+    """In what distances are given.
+
+    Example:
+        >>> unit("L2"), unit("Each")
+        ('in L2', 'of epsilon')
+    """
+    return "of epsilon" if norm == "Each" else f"in {norm}"
+
+
 def distance(value: float | None, norm: str) -> str:
     """How far an input was moved, in the budget's units; grey levels where it is a whole number of
     them.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from advex import images
 from advex._arrays import Array
 from advex.evaluation.figures import Figures
 from advex.evaluation.page.goal_part import coloured
-from advex.evaluation.page.numbers import distance
+from advex.evaluation.page.numbers import distance, unit
 from advex.evaluation.summaries import Pair
 from advex.evaluation.wanted import MAPS
 
@@ -35,15 +36,17 @@ def galleries(evaluation: Figures) -> dict[str, Any]:
             "pairs": [],
             "maps": False,
         }
-    if not _pictures(ends["nearest"][0]):
-        shape = " by ".join(map(str, ends["nearest"][0].before.shape))
+    attacked = evaluation.facts.get("attacked")
+    box = tuple(evaluation.facts["identity"]["box"])
+    if attacked is not None and len(attacked["inputs"]) > 1:
+        ends, box = _of_one(ends, attacked["inputs"], box)
+    if reason := _no_pictures(ends["nearest"][0], attacked):
         return {
-            "reason": f"The inputs (shape {shape}) are not pictures.",
+            "reason": reason,
             "places": [],
             "pairs": _listed(evaluation, ends),
             "maps": False,
         }
-    box = tuple(evaluation.facts["identity"]["box"])
     seen = {pair.example for pair in ends["nearest"]}
     # Where few examples fell, the farthest would be the nearest over again.
     ends["farthest"] = [pair for pair in ends["farthest"] if pair.example not in seen]
@@ -70,8 +73,35 @@ def _maps(pair: Pair) -> dict[str, Any]:
     }
 
 
-def _pictures(pair: Pair) -> bool:
-    return images.is_image(pair.before[None])
+def _of_one(
+    ends: dict[str, list[Pair]], inputs: list[dict[str, Any]], box: tuple[Any, ...]
+) -> tuple[dict[str, list[Pair]], tuple[Any, ...]]:
+    """The pairs with the first of several inputs that is a picture, and its box; as they were where
+    none is.
+    """
+    for one in inputs:
+        name = one["name"]
+        if images.is_image(ends["nearest"][0].before[name][None]):
+            alone = {
+                place: [
+                    replace(pair, before=pair.before[name], after=pair.after[name])
+                    for pair in pairs
+                ]
+                for place, pairs in ends.items()
+            }
+            return alone, tuple(one["box"])
+    return ends, box
+
+
+def _no_pictures(pair: Pair, attacked: dict[str, Any] | None) -> str:
+    """Why what was attacked cannot be drawn; empty where it can."""
+    if attacked is not None and attacked["layer"] is not None:
+        return f"The output of the layer {attacked['layer']!r} is not a picture."
+    if isinstance(pair.before, dict):
+        return "None of the inputs that were attacked is a picture."
+    if images.is_image(pair.before[None]):
+        return ""
+    return f"The inputs (shape {' by '.join(map(str, pair.before.shape))}) are not pictures."
 
 
 def _listed(evaluation: Figures, ends: dict[str, list[Pair]]) -> list[dict[str, Any]]:
@@ -82,7 +112,7 @@ def _listed(evaluation: Figures, ends: dict[str, list[Pair]]) -> list[dict[str, 
 
 
 def _words(pair: Pair, norm: str) -> dict[str, Any]:
-    moved = f"{distance(pair.distance, norm)} in {norm}"
+    moved = f"{distance(pair.distance, norm)} {unit(norm)}"
     return {
         "example": pair.example,
         "attack": pair.attack,
@@ -94,7 +124,7 @@ def _words(pair: Pair, norm: str) -> dict[str, Any]:
     }
 
 
-def _shown(pair: Pair, box: tuple[float, float], norm: str) -> dict[str, Any]:
+def _shown(pair: Pair, box: tuple[Any, ...], norm: str) -> dict[str, Any]:
     before, after = _levels(pair.before, box), _levels(pair.after, box)
     factor = scale(after - before)
     change = np.clip(GREY + factor * (after - before), 0, 255)
@@ -111,7 +141,7 @@ def _shown(pair: Pair, box: tuple[float, float], norm: str) -> dict[str, Any]:
     }
 
 
-def _levels(x: Array, box: tuple[float, float]) -> Array:
+def _levels(x: Array, box: tuple[Any, ...]) -> Array:
     """An input in grey levels, 0 to 255, as float64."""
     if x.dtype == np.uint8:
         return x.astype("float64")

@@ -44,7 +44,7 @@ def snippet(evaluation: Figures) -> str:
         *_yours("\n".join(listed)),
         f"# {_line(', '.join(f'{name} {version}' for name, version in evaluation.versions.items()))}",  # noqa: E501
         f"model = ...  # {_line(facts['model'])}, weights {about['weights'] or 'not known'}",
-        f"x, labels = ..., ...  # {_line(facts['inputs'] or 'no inputs')}, "
+        f"x, labels = ..., ...  # {_line(evaluation.attacked or facts['inputs'] or 'no inputs')}, "
         f"{len(evaluation.distance)} rows, in the same order",
         "",
         *_classifier(about, facts["model"]),
@@ -66,6 +66,12 @@ def _classifier(about: dict[str, Any], model: str) -> list[str]:
     if not model.startswith("Classifier("):
         return ["classifier = model  # an advex.BlackBox, " + box]
     names, parts, notes = about["classes"], ["model", box], []
+    if "domain" in about:
+        parts[1] = "box=..."
+        notes.append(f"its domain: {_line(about['domain'])}")
+    if "perturb" in about:
+        own = about["perturb"]
+        parts.append(f"perturb={(own[0] if len(own) == 1 else own)!r}")
     if "output" in about:
         parts.append(f"output={about['output']!r}")
     if about["preprocess"]:
