@@ -255,3 +255,13 @@ def _brief(attack, budget):
         assert (result.gradients >= 0).all() and (result.queries >= 1).all()
     assert result.success.sum() > 1  # within the wide budget
     assert held == (x.tobytes(), labels.tobytes(), [w.tobytes() for w in model.get_weights()])
+
+
+@pytest.fixture
+def unsearched(monkeypatch):
+    """Attacks that do all but search: what a recipe is about is known before, and a search costs a
+    second of compiling.
+    """
+    from advex.driver import call
+
+    monkeypatch.setattr(call, "run_wave", lambda *given: None)
