@@ -26,6 +26,7 @@ this much: what a single change can reach is reached.
 SHARES = (1.0, 0.9, 0.75, 0.5, 0.25, 0.1)
 """How much of a step is kept where the whole of it does not lead to a legal point."""
 ROUNDS = 24  # of pulling a point inside on the host
+HAIR = 4  # units of rounding by which a relation may be off
 
 
 class Space(Grid):
@@ -49,11 +50,11 @@ class Space(Grid):
         self.half = HALVES.get(dtype)
         self.exact = dtype
         self.box, self.span = (0.0, 1.0), Fraction(1)
-        self.low, self.high = (self._whole(name) for name in ("low", "high"))
-        # Ends as the user's dtype has them, one unit further inside where that is outside.
-        wide = [np.asarray(end, dtype).astype("float64") for end in (self.low, self.high)]
-        self.low, self.high = wide if not self.levels else [self.low, self.high]
-        self.range = np.where(self.high > self.low, self.high - self.low, 1.0)
+        low, high = (self._whole(name) for name in ("low", "high"))
+        # Epsilon is in units of the range as it was typed; ends are as the user's dtype has them.
+        self.range = np.where(high > low, high - low, 1.0)
+        ends = [end if self.levels else end.astype(dtype).astype("float64") for end in (low, high)]
+        self.low, self.high = ends
         whole, groups = self._whole("integer").astype(bool), np.zeros(self.low.shape, bool)
         for part in self.parts:
             for group in part.domain.one_hot:
@@ -401,8 +402,8 @@ class Space(Grid):
             made = np.where(self._steps, np.rint(made), made)
         made = np.clip(made, self.low, self.high)
         made = np.where(moved == 0, x0.astype("float64"), made)
-        if self.repairs and len(made):
-            made = self._repaired_exactly(made, x0)
+        if self.repairs and len(made):  # of the values that the others will have
+            made = self._repaired_exactly(made.astype(self.dtype).astype("float64"), x0)
         made = made.astype(self.dtype)
         return made if self.fixed is None else np.where(self.fixed, x0, made)
 
@@ -445,6 +446,8 @@ class Space(Grid):
             broken = part.domain.violations(mine, own)
             for rule in broken.values():
                 fine &= ~rule
+            if part.domain.repair is not None and len(x):
+                fine &= _related(part.domain.repair, mine, own)
         if self.fixed is not None:
             fine &= flattened(~self.fixed | (x == x0)).all(axis=1)
         return fine
@@ -546,6 +549,14 @@ def _small(budget: Budget, size: Array) -> Array:
     limit = budget.epsilon if budget.epsilons is None else budget.epsilons
     hair = 1 - 1e-12 if budget.homogeneous else 1.0
     return np.asarray(size <= np.asarray(limit) * hair)
+
+
+def _related(repair: Callable[[Any], Any], x: Array, x0: Array) -> Array:
+    """Whether the relations of each row hold, but for rounding, or as well as in the original."""
+    wide, start = x.astype("float64"), x0.astype("float64")
+    off, before = (np.abs(repaired(repair, values) - values) for values in (wide, start))
+    hair = HAIR * np.spacing(np.abs(x)).astype("float64")
+    return np.asarray(flattened(off <= np.maximum(before, hair)).all(axis=1))
 
 
 def _same(domain: Domain) -> Any:
