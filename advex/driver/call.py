@@ -174,7 +174,7 @@ def _begun(
         alone = all(size == 1 for size in forward.example[:-1])
         raise InvalidInput(places("a call without a goal", forward.example) if alone else NO_GOAL)
     ways = forward.classes - 1 if goal is None else goal.branches(forward.classes)
-    waves = suitable(waves, goal)
+    waves = suitable(waves, goal, grid.discrete)
     if goal is not None:
         waves = forked(waves, goal, ways)
     ranks = [run.rank for wave in waves for run in wave.runs if run.rank is not None]
