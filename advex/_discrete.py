@@ -10,8 +10,8 @@ from typing import NamedTuple
 import numpy as np
 from keras import ops
 
-from advex._arrays import Array, Tensor, flat, rows
-from advex.budgets import L0, L1, L2, Budget, Linf
+from advex._arrays import Array, Tensor, rows
+from advex.budgets import L0, L2, Budget, Linf
 from advex.budgets.base import room
 
 BINS = 256  # of the budget
@@ -80,8 +80,8 @@ class Items(NamedTuple):
     """In units of the budget's power."""
     number: Tensor
     """Of each item among all, (batch, items)."""
-    count: int
-    """Of all."""
+    total: int
+    """How many there are in all."""
 
     @classmethod
     def of(cls, gain: Tensor, cost: Tensor) -> Items:
@@ -95,8 +95,8 @@ class Items(NamedTuple):
         return cls(gain, cost, number, count)
 
     def spread(self, level: Tensor) -> Tensor:
-        """The levels of these as those of all, (batch, count)."""
-        hot = ops.one_hot(self.number, self.count, dtype="int32")
+        """The levels of these as those of all, (batch, total)."""
+        hot = ops.one_hot(self.number, self.total, dtype="int32")
         return ops.sum(hot * ops.expand_dims(level, -1), axis=1)
 
 
@@ -235,15 +235,16 @@ class Solver:
 
     def _fewest(self, epsilon: Tensor) -> Tensor:
         """In ``L0`` all choices cost the same: those with the largest gains."""
-        scene, layout = self.scene, self.layout
-        gain = ops.where(
-            ops.convert_to_tensor(layout.free), ops.abs(self.rest) * self.space, 0.0
-        )
-        every = ops.concatenate([gain, self.slope * self.most, self.swap], axis=1)
+        every = self._ends()
         place = ops.argsort(ops.argsort(-every, axis=1), axis=1)
         count = ops.expand_dims(ops.cast(epsilon + 0.5, "int32"), 1)
         kept = ops.logical_and(ops.cast(place, "int32") < count, every > 0)
         return self._kept(kept)
+
+    def _ends(self) -> Tensor:
+        """What each feature, whole feature and group gains at its end: side by side."""
+        gain = ops.abs(self.rest) * self.space
+        return ops.concatenate([gain, self.slope * self.most, self.swap], axis=1)
 
     def _kept(self, kept: Tensor) -> Tensor:
         """Of the features, whole features and groups the ones that are kept, each to its end."""
@@ -271,9 +272,7 @@ class Solver:
         missing = ops.expand_dims(need, 1) - table  # of each number of bins for choices
         # The fewest bins of continuous features that bring what is missing.
         some = ops.expand_dims(rest, 1) >= ops.expand_dims(missing, 2)
-        fewest = ops.where(
-            missing <= 0, 0, BINS + 1 - ops.sum(ops.cast(some, "int32"), axis=2)
-        )
+        fewest = ops.where(missing <= 0, 0, BINS + 1 - ops.sum(ops.cast(some, "int32"), axis=2))
         total = fewest + ops.expand_dims(ops.arange(BINS + 1, dtype="int32"), 0)
         enough = ops.logical_or(missing <= 0, fewest <= BINS)
         total = ops.where(enough, total, 10 * BINS)
@@ -285,16 +284,12 @@ class Solver:
         scene = self.scene
         spread = self.budget.onto(scene.x0, self.rest, left, scene.low, scene.high)
         any_ = ops.any(enough, axis=1)
-        return ops.where(rows(any_, spread), self._placed(choice, spread), self._filled(choice, most))
+        return ops.where(
+            rows(any_, spread), self._placed(choice, spread), self._filled(choice, most)
+        )
 
     def _least_count(self, need: Tensor) -> Tensor:
-        layout = self.layout
-        gain = ops.where(
-            ops.convert_to_tensor(layout.free), ops.abs(self.rest) * self.space, 0.0
-        )
-        every = ops.maximum(
-            ops.concatenate([gain, self.slope * self.most, self.swap], axis=1), 0.0
-        )
+        every = ops.maximum(self._ends(), 0.0)
         order = ops.argsort(-every, axis=1)
         ordered = ops.take_along_axis(every, order, axis=1)
         before = ops.cumsum(ordered, axis=1) - ordered

@@ -13,8 +13,8 @@ import numpy as np
 from keras import ops
 
 from advex import _backend
-from advex._discrete import Layout, Scene, Solver
 from advex._arrays import Array, Tensor, axes, flat, flattened, rows
+from advex._discrete import Layout, Scene, Solver
 from advex._grid import HALVES, Grid
 from advex._inputs import Examples, Form, Part, attacked_of
 from advex.budgets import L0, L1, L2, Budget, Each, Linf

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from keras import ops
 
@@ -30,6 +30,8 @@ class Knapsack(Attack):
     Args:
         steps: number of steps.
     """
+
+    needs_epsilon: ClassVar[bool] = False
 
     steps: int = setting(12, "whole")
 

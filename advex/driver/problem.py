@@ -77,6 +77,7 @@ class Problem:
     ) -> None:
         self._forward, self._grid, self._steps = forward, grid, steps
         self._rows, self._common = rows, common
+        self._answer: Any = None
         self._minimise, self._strongest = not budget.limited, strongest
         self._draws = 0
         self.x0 = rows.x0

@@ -63,9 +63,8 @@ class Case:
         return ops.stack(columns, axis=1)
 
     def ordered(self, x):
-        small, large = self.order
-        unit = [(x[:, place] - self.low[place]) / self.range[place] for place in self.order]
-        return unit[0] <= unit[1] + 0.05
+        small, large = ((x[:, place] - self.low[place]) / self.range[place] for place in self.order)
+        return small <= large + 0.05
 
     def answers(self, x):
         """What the model itself says of the user's values."""
@@ -103,7 +102,10 @@ class Case:
         if self.sums:
             total, one, other = self.sums
             exact = (wide[:, one] + wide[:, other]).astype(x.dtype)
-            some("sum", moved & (x[:, total] != exact))
+            off = np.abs(wide[:, total] - exact)
+            # What may not change is as near as it can be.
+            hair = 4 * np.spacing(np.abs(x[:, total])) * still[:, total]
+            some("sum", moved & (off > hair))
         if self.order:
             some("valid", ~self.ordered(wide))
         if budget.limited:
