@@ -281,7 +281,7 @@ def test_minimum_norm_is_near_the_smallest_legal_change(norm, kind):
 
 
 def test_what_has_just_room_is_in():
-    """One group may change in ``L1(2)``, ``L2(sqrt(2))`` and ``L0(1)``, and in no smaller budget."""
+    """A group may change in ``L1(2)``, ``L2(sqrt(2))`` and ``L0(1)``, and in no smaller budget."""
     x = np.array([[1, 0, 0, 0.5]], "float32")
     domain = advex.Domain(np.zeros(4), np.ones(4), one_hot=[[0, 1, 2]])
     model = linear_model([[2.0, 0], [0, 2.0], [0, 1.0], [0, 0.01]], [0.0, 0.0])
