@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import advex
-from advex.errors import AdvexWarning
+from advex.errors import AdvexWarning, InvalidInput
 from advex.testing import linear_extreme, linear_model
 
 NORMS = {"Linf": advex.Linf, "L2": advex.L2, "L1": advex.L1, "L0": advex.L0}
@@ -292,3 +292,27 @@ def test_what_has_just_room_is_in():
         np.testing.assert_array_equal(result.x, [[0, 1, 0, 0.5]])
     for budget in (advex.L1(1.99), advex.L2(1.41), advex.L0(0)):
         assert not advex.PGD(steps=10)(classifier, x, [0], budget).success.any(), budget
+
+
+def test_a_member_that_was_never_seen_does_not_hold_its_group():
+    """``Domain.from_data`` gives a column of nothing but 0 no range: the others may change."""
+    x = np.array([[1, 0, 0, 0.5]], "float32")
+    domain = advex.Domain(np.zeros(4), [1, 0, 1, 1], one_hot=[[0, 1, 2]])
+    model = linear_model([[2.0, 0], [0, 9.0], [0, 2.0], [0, 0.01]], [0.0, 0.0])
+    classifier = advex.Classifier(model, box=domain)
+    for budget in (advex.Linf(1.0), advex.L1(2.5), advex.L0(1)):
+        result = advex.PGD(steps=10)(classifier, x, [0], budget)
+        np.testing.assert_array_equal(result.x[:, :3], [[0, 0, 1]], err_msg=repr(budget))
+    still = advex.L1(2.5, mask=[True, False, False, True])
+    assert not advex.PGD(steps=10)(classifier, x, [0], still).success.any()
+
+
+def test_groups_are_of_zeros_and_ones():
+    low, high, x = np.full(4, -1.0), np.ones(4), np.zeros((1, 4))
+    with pytest.raises(InvalidInput, match="are 0 or 1") as caught:
+        advex.Domain(low, high, one_hot=[[0, 2]])
+    names = {"np": np, "low": low, "high": high, "x": x}
+    for line in str(caught.value).split("for [0, 2]: ")[1].split(" and "):
+        exec(line, names)
+    assert repr(advex.Domain(names["low"], names["high"], one_hot=[[0, 2]])).endswith("1 group)")
+    advex.Domain(0, 1, one_hot=[[0, 2]])
