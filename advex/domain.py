@@ -100,11 +100,10 @@ class Domain:
 
     def _demand_zero_to_one(self) -> None:
         """Raise unless features of groups go from 0 to 1, or stay."""
-        count = max((number for group in self.one_hot for number in group), default=-1) + 1
-        count = max(count, *self.shape[-1:], 1)
-        if count == 1 or self.shape[-1:] not in ((), (1,), (count,)):
-            return  # of another length than x: said where x is known
         numbers = [number for group in self.one_hot for number in group]
+        count = max(max(numbers, default=-1) + 1, *self.shape[-1:], 1)
+        if not numbers or self.shape[-1:] not in ((), (1,), (count,)):
+            return  # of another length than x: said where x is known
         low, high = (
             np.broadcast_to(end, np.broadcast_shapes(end.shape, (count,)))[..., numbers]
             for end in (self.low, self.high)
