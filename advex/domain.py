@@ -23,7 +23,9 @@ class Domain:
 
     An attack searches among continuous points. The model sees, and judges, the legal point next to
     each; gradients pass straight through what is rounded, and by the chain rule through ``repair``.
-    ``epsilon`` and distances are in units of each feature's own range, ``high - low``.
+    ``epsilon`` and distances are in units of each feature's own range, ``high - low``. Where
+    features are whole, or in groups, every eighth gradient serves twice within ``L2``, ``L1`` and
+    ``L0``: one query more looks at the legal point that is best by it.
 
     Args:
         low: lowest legal value, in the model's units: a number, or an array that broadcasts to one
