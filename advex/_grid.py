@@ -13,6 +13,7 @@ import numpy as np
 from keras import ops
 
 from advex._arrays import Array, Tensor, flattened, rows
+from advex._discrete import Solver
 from advex.budgets import L0, L1, L2, Budget, Linf
 
 HALVES = {np.dtype("float16"): "float16", np.dtype(ml_dtypes.bfloat16): "bfloat16"}
@@ -132,6 +133,25 @@ class Grid:
     def shown(self, x: Tensor, x0: Tensor, beside: Mapping[str, Tensor]) -> Any:
         """What the model is asked with at points of the grid."""
         return x
+
+    @property
+    def discrete(self) -> bool:
+        """Whether features are whole, or in groups, but for 8-bit levels."""
+        return False
+
+    def solver(
+        self,
+        gradient: Tensor,
+        x0: Tensor,
+        budget: Budget,
+        lower: Tensor,
+        upper: Tensor,
+        beside: Mapping[str, Tensor],
+    ) -> Solver | None:
+        """What finds the best legal points of a function with this gradient; None: any point is
+        legal, or near one.
+        """
+        return None
 
     def size(self, budget: Budget, delta: Tensor) -> Tensor:
         """The size of a change, (batch,)."""

@@ -14,9 +14,10 @@ from keras import ops
 
 from advex import _backend
 from advex._arrays import Array, Tensor, axes, flat, flattened, rows
+from advex._discrete import Layout, Scene, Solver
 from advex._grid import HALVES, Grid
 from advex._inputs import Examples, Form, Part, attacked_of
-from advex.budgets import L0, Budget, Linf
+from advex.budgets import L0, L1, L2, Budget, Linf
 from advex.budgets.each import Each
 from advex.domain import Domain, judged, repaired
 
@@ -26,9 +27,8 @@ this much: what a single change can reach is reached.
 """
 SHARES = (1.0, 0.9, 0.75, 0.5, 0.25, 0.1)
 """How much of a step is kept where the whole of it does not lead to a legal point."""
-NEARLY = 0.05
-"""What a whole step may lack and still be one, where others are pulled in by a hair."""
 ROUNDS = 24  # of pulling a point inside on the host
+HAIR = 4  # units of rounding by which a relation may be off
 
 
 class Space(Grid):
@@ -52,11 +52,11 @@ class Space(Grid):
         self.half = HALVES.get(dtype)
         self.exact = dtype
         self.box, self.span = (0.0, 1.0), Fraction(1)
-        self.low, self.high = (self._whole(name) for name in ("low", "high"))
-        # Ends as the user's dtype has them, one unit further inside where that is outside.
-        wide = [np.asarray(end, dtype).astype("float64") for end in (self.low, self.high)]
-        self.low, self.high = wide if not self.levels else [self.low, self.high]
-        self.range = np.where(self.high > self.low, self.high - self.low, 1.0)
+        low, high = (self._whole(name) for name in ("low", "high"))
+        # Epsilon is in units of the range as it was typed; ends are as the user's dtype has them.
+        self.range = np.where(high > low, high - low, 1.0)
+        ends = [end if self.levels else end.astype(dtype).astype("float64") for end in (low, high)]
+        self.low, self.high = ends
         whole, groups = self._whole("integer").astype(bool), np.zeros(self.low.shape, bool)
         for part in self.parts:
             for group in part.domain.one_hot:
@@ -68,6 +68,23 @@ class Space(Grid):
         self.fixed = fixed if fixed.any() else None
         self.repairs = any(part.domain.repair is not None for part in self.parts)
         self.judges = any(part.domain.valid is not None for part in self.parts)
+        self._layout = None if self.levels else self._laid_out()
+
+    def _laid_out(self) -> Layout | None:
+        """Where whole features and groups are; None: nowhere."""
+        if self.whole is None and self.grouped is None:
+            return None
+        groups: list[list[int]] = []
+        for part in self.parts:
+            every = part.start + np.arange(int(np.prod(part.shape))).reshape(-1, part.shape[-1])
+            for group in part.domain.one_hot:
+                groups += every[:, group].tolist()
+        whole = np.zeros(self.low.size, bool) if self.whole is None else self.whole.ravel()
+        return Layout(whole, groups)
+
+    @property
+    def discrete(self) -> bool:
+        return self._layout is not None
 
     def _whole(self, name: str) -> Array:
         """An attribute of the parts' domains, spread over all that is attacked."""
@@ -298,6 +315,26 @@ class Space(Grid):
             chosen = ops.where(rows(fits[place], x), points[place], chosen)
         return chosen
 
+    def solver(
+        self,
+        gradient: Tensor,
+        x0: Tensor,
+        budget: Budget,
+        lower: Tensor,
+        upper: Tensor,
+        beside: Mapping[str, Tensor],
+    ) -> Solver | None:
+        if self._layout is None or not isinstance(budget, L0 | L1 | L2 | Linf):
+            return None
+
+        def like(values: Any) -> Tensor:
+            return flat(ops.broadcast_to(values, ops.shape(x0)))
+
+        may = like(beside["mask"]) if "mask" in beside else ops.ones_like(flat(x0), dtype="bool")
+        step = like(beside.get("scale", ops.ones(())) / self._ranges)
+        scene = Scene(flat(gradient), flat(x0), like(lower), like(upper), step, may)
+        return Solver(self._layout, budget, scene)
+
     def _moved(self, values: Tensor, x0: Tensor, beside: Mapping[str, Tensor]) -> Tensor:
         """Coordinates, in the space that is searched."""
         delta = (values - beside["origin"]) / self._ranges
@@ -317,7 +354,7 @@ class Space(Grid):
             x = ops.clip(x, lower, upper)
         for part in self.parts:
             for group in part.domain.one_hot:
-                x = self._one_of(x, part, group, scale, beside["origin"], lower, upper)
+                x = self._one_of(x, part, group, beside, lower, upper)
         return x
 
     def _one_of(
@@ -325,19 +362,23 @@ class Space(Grid):
         x: Tensor,
         part: Part,
         group: list[int],
-        scale: Any,
-        origin: Tensor,
+        beside: Mapping[str, Tensor],
         lower: Tensor,
         upper: Tensor,
     ) -> Tensor:
-        mine, was = self._own(x, part), self._own(origin, part)
+        scale = beside.get("scale", 1.0)
+        mine, was = self._own(x, part), self._own(beside["origin"], part)
         size = scale if isinstance(scale, float) or not self.flat else self._own(scale, part)
-        room = ops.broadcast_to(upper, ops.shape(x)) - ops.broadcast_to(lower, ops.shape(x))
-        free = ops.all(ops.take(self._own(room, part), group, axis=-1) > 0, axis=-1, keepdims=True)
+        room = ops.broadcast_to(upper - lower, ops.shape(x))
+        if "mask" in beside:
+            room = ops.where(beside["mask"], room, 0.0)
+        free = ops.take(self._own(room, part), group, axis=-1) > 0
         before = ops.take(was, group, axis=-1)
         values = ops.take(mine / size, group, axis=-1) - LATER * before
+        values = ops.where(free, values, -1e9)  # what cannot be 1, or cannot be 0, stays
         hot = ops.one_hot(ops.argmax(values, axis=-1), len(group))
-        hot = ops.where(free, hot, before)
+        moves = ops.any(ops.logical_and(free, before > 0.5), axis=-1, keepdims=True)
+        hot = ops.where(moves, hot, before)
         members = np.eye(part.shape[-1], dtype="float32")[group]
         kept = ops.convert_to_tensor(1 - members.sum(axis=0))
         spread = ops.convert_to_tensor(members)
@@ -404,8 +445,8 @@ class Space(Grid):
             made = np.where(self._steps, np.rint(made), made)
         made = np.clip(made, self.low, self.high)
         made = np.where(moved == 0, x0.astype("float64"), made)
-        if self.repairs and len(made):
-            made = self._repaired_exactly(made, x0)
+        if self.repairs and len(made):  # of the values that the others will have
+            made = self._repaired_exactly(made.astype(self.dtype).astype("float64"), x0)
         made = made.astype(self.dtype)
         return made if self.fixed is None else np.where(self.fixed, x0, made)
 
@@ -448,6 +489,8 @@ class Space(Grid):
             broken = part.domain.violations(mine, own)
             for rule in broken.values():
                 fine &= ~rule
+            if part.domain.repair is not None and len(x):
+                fine &= _related(part.domain.repair, mine, own)
         if self.fixed is not None:
             fine &= flattened(~self.fixed | (x == x0)).all(axis=1)
         return fine
@@ -468,9 +511,9 @@ class Space(Grid):
         if isinstance(budget, Each):
             for place, (_, own) in zip(budget.places, budget.parts, strict=True):
                 if not isinstance(own, Linf):
-                    fine &= _small(own, own.measure(delta[:, slice(*place)]))
+                    fine &= _small(own, own.measure(delta[:, slice(*place)]), self.discrete)
             return fine
-        return fine & _small(budget, self._measured(budget, delta))
+        return fine & _small(budget, self._measured(budget, delta), self.discrete)
 
     def settled(self, x: Array, x0: Array, budget: Budget) -> Array:
         """``x`` with every row that is outside by rounding pulled inside; the original where no
@@ -484,12 +527,7 @@ class Space(Grid):
         wrong = np.flatnonzero(outside)
         for attempt in range(ROUNDS):
             share = 1 - 1e-7 * 4.0**attempt if attempt < 12 else 0.85 ** (attempt - 11)
-            delta = (start - x0[wrong].astype("float64")) * share
-            if self._steps is not None:
-                whole = np.sign(delta) * np.floor(np.abs(delta) + NEARLY)
-                delta = np.where(self._steps, whole, delta)
-            if self.grouped is not None:  # a group cannot move by a share
-                delta = np.where(self.grouped, start - x0[wrong].astype("float64"), delta)
+            delta = self._less(start - x0[wrong].astype("float64"), share, attempt - 11)
             made = self._boxed(self._placed(x0[wrong], delta), x0[wrong], budget.part(wrong))
             x[wrong] = made
             left = ~self.within(made, x0[wrong], budget.part(wrong))
@@ -498,6 +536,26 @@ class Space(Grid):
                 return x
         x[wrong] = x0[wrong]
         return x
+
+    def _less(self, delta: Array, share: float, steps: int) -> Array:
+        """A share of a change. Whole features keep what they have, and at last lose so many steps,
+        the smallest first; a group cannot move by a share.
+        """
+        less = delta * share
+        if self._steps is None:
+            return less
+        if not self.discrete:
+            return np.trunc(less)
+        made = np.where(self._steps, delta, less)
+        if self.whole is None or steps <= 0:
+            return made
+        size = np.where(self.whole & (delta != 0), 1 / self.range, np.inf).reshape(len(delta), -1)
+        order = np.argsort(size, axis=1, kind="stable")
+        moved = np.take_along_axis(np.abs(delta).reshape(len(delta), -1), order, axis=1)
+        moved = np.where(np.take_along_axis(size, order, axis=1) < np.inf, moved, 0)
+        lost = np.clip(steps - (np.cumsum(moved, axis=1) - moved), 0, moved)
+        back = np.take_along_axis(lost, np.argsort(order, axis=1), axis=1).reshape(delta.shape)
+        return made - np.sign(delta) * back
 
     def _boxed(self, x: Array, x0: Array, budget: Budget) -> Array:
         """What does not follow from other features within the ball of ``Linf``."""
@@ -546,10 +604,21 @@ class Owner(Protocol):
     domain: Domain
 
 
-def _small(budget: Budget, size: Array) -> Array:
+def _small(budget: Budget, size: Array, discrete: bool) -> Array:
+    """Whether sizes are within the budget, on the safe side of it; where steps are whole, one that
+    has just room is in.
+    """
     limit = budget.epsilon if budget.epsilons is None else budget.epsilons
-    hair = 1 - 1e-12 if budget.homogeneous else 1.0
+    hair = 1 - 1e-12 if budget.homogeneous and not discrete else 1.0
     return np.asarray(size <= np.asarray(limit) * hair)
+
+
+def _related(repair: Callable[[Any], Any], x: Array, x0: Array) -> Array:
+    """Whether the relations of each row hold, but for rounding, or as well as in the original."""
+    wide, start = x.astype("float64"), x0.astype("float64")
+    off, before = (np.abs(repaired(repair, values) - values) for values in (wide, start))
+    hair = HAIR * np.spacing(np.abs(x)).astype("float64")
+    return np.asarray(flattened(off <= np.maximum(before, hair)).all(axis=1))
 
 
 def _same(domain: Domain) -> Any:

@@ -23,7 +23,9 @@ class Domain:
 
     An attack searches among continuous points. The model sees, and judges, the legal point next to
     each; gradients pass straight through what is rounded, and by the chain rule through ``repair``.
-    ``epsilon`` and distances are in units of each feature's own range, ``high - low``.
+    ``epsilon`` and distances are in units of each feature's own range, ``high - low``. Where
+    features are whole, or in groups, every eighth gradient serves twice within ``L2``, ``L1`` and
+    ``L0``: one query more looks at the legal point that is best by it.
 
     Args:
         low: lowest legal value, in the model's units: a number, or an array that broadcasts to one
@@ -95,7 +97,27 @@ class Domain:
                 f"low, high, fixed and integer must broadcast to one example; received shapes"
                 f" {known}"
             ) from None
+        self._demand_zero_to_one()
         self.columns: list[str] | None = None
+
+    def _demand_zero_to_one(self) -> None:
+        """Raise unless features of groups go from 0 to 1, or stay."""
+        numbers = [number for group in self.one_hot for number in group]
+        count = max(max(numbers, default=-1) + 1, *self.shape[-1:], 1)
+        if not numbers or self.shape[-1:] not in ((), (1,), (count,)):
+            return  # of another length than x: said where x is known
+        low, high = (
+            np.broadcast_to(end, np.broadcast_shapes(end.shape, (count,)))[..., numbers]
+            for end in (self.low, self.high)
+        )
+        wrong = (low < high) & ((low != 0) | (high != 1))
+        bad = sorted(np.asarray(numbers)[wrong.reshape(-1, len(numbers)).any(axis=0)].tolist())
+        if bad:
+            members = f"np.isin(np.arange(x.shape[-1]), {bad})"
+            raise InvalidInput(
+                f"features of one_hot are 0 or 1, and low or high says otherwise for {bad}:"
+                f" low = np.where({members}, 0, low) and high = np.where({members}, 1, high)"
+            )
 
     @property
     def ends(self) -> tuple[float, float]:

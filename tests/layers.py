@@ -19,7 +19,7 @@ def words(text):
 ROOMS = words("""
     _version errors _others _arrays _keywords _settings data
     _backend graph
-    goals losses domain budgets _grid _inputs _space images _table
+    goals losses domain budgets _discrete _grid _inputs _space images _table
     model
     result
     driver
@@ -47,7 +47,7 @@ FLOORS = {  # inside a room, where the order tells something
         fgsm bim pgd momentum_iterative nesterov_iterative gradient_ascent
         apgd_l1 apgd fab square_windows square_linf square_l2 square
         carlini_wagner_l2 carlini_wagner_linf carlini_wagner elastic_net
-        ddn deepfool fmn jsma alma pdgd pdpgd sigma_zero
+        ddn deepfool fmn jsma alma pdgd pdpgd sigma_zero knapsack
         pixel_losses segpgd composite sea autoattack minimum_norm verdict __init__
     """),
     "testing": words("""

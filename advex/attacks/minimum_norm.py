@@ -11,6 +11,7 @@ from advex.attacks.base import Attack
 from advex.attacks.composite import Composite, set_apart
 from advex.attacks.fab import FAB
 from advex.attacks.fmn import FMN
+from advex.attacks.knapsack import Knapsack
 from advex.attacks.pdgd import PDGD
 from advex.attacks.pdpgd import PDPGD
 from advex.attacks.sigma_zero import SigmaZero
@@ -29,6 +30,9 @@ HYPERPLANES = FAB(steps=5)
 
 # Finds more where there are no classes whose hyperplanes could be looked at.
 PATIENT = FMN(steps=300)
+
+# Chooses among whole steps and members of groups, where there are any.
+CHOICES = Knapsack()
 
 # Attacks, and whether they begin where the best of those before ended, or at the original as the
 # first does: attacks that begin there find changes of different kinds, and the last ones make the
@@ -127,7 +131,7 @@ class MinimumNorm(Composite):
     def plan(self, budget: Budget | None = None) -> list[Wave]:
         budget = budget or self.default_budget or L2()
         norm = next(norm for norm in NORMS.values() if isinstance(budget, norm))
-        return [
+        members = [
             replace(
                 wave.each(set_apart, number),
                 warm=warm,
@@ -135,6 +139,10 @@ class MinimumNorm(Composite):
             )
             for number, (attack, warm) in _numbered(PLANS[norm])
             for wave in attack.plan(budget)
+        ]
+        return members + [
+            replace(wave.each(set_apart, len(members)), warm=True, discrete=True)
+            for wave in CHOICES.plan(budget)
         ]
 
 

@@ -23,8 +23,8 @@ def propose_linf(problem: Problem, best: Tensor, frame: Frame, schedule: Schedul
     sizes = ops.take(sides, schedule.passed(problem), axis=0)
     drawn = problem.uniform((2 + frame.channels,))
     _, _, down, along = window(frame, sizes, drawn[:, :2])
-    jump = 2 * problem.span * ops.where(drawn[:, 2:] < 0.5, 1.0, -1.0)  # farther than any end
-    jump = frame.closed(down * (along * ops.reshape(jump, (-1, 1, 1, frame.channels))))
+    way = ops.reshape(ops.where(drawn[:, 2:] < 0.5, 1.0, -1.0), (-1, 1, 1, frame.channels))
+    jump = 2 * problem.span * frame.closed(down * (along * way))  # farther than any end
     proposal = ops.clip(best + jump, lower, upper)
     # What would change nothing is turned round: a query is not spent on the same point twice.
     change = ops.sum(flat(ops.abs(proposal - best)), axis=1)

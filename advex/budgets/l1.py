@@ -147,7 +147,10 @@ class L1(Budget):
         order = ops.argsort(-ops.abs(flat(gradient)), axis=1)
         ordered = ops.take_along_axis(available, order, axis=1)
         before = ops.cumsum(ordered, axis=1) - ordered
-        spent = ops.clip(SHY * self.epsilon - before, 0.0, ordered)
+        limit = SHY * self.epsilon
+        if len(getattr(limit, "shape", ())):  # one for each example
+            limit = ops.expand_dims(limit, 1)
+        spent = ops.clip(limit - before, 0.0, ordered)
         moved = ops.take_along_axis(spent, ops.argsort(order, axis=1), axis=1)
         return ops.clip(x0 + ops.sign(gradient) * ops.reshape(moved, ops.shape(x0)), low, high)
 

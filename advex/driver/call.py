@@ -10,7 +10,7 @@ import keras
 import numpy as np
 
 from advex import _backend
-from advex._arrays import Array
+from advex._arrays import Array, flattened
 from advex._grid import Grid
 from advex._inputs import Examples
 from advex._space import Space, grid_of, scale_of
@@ -125,7 +125,12 @@ def attacked(call: Call, attack: Any, waves: list[Wave]) -> Result:
         points = grid.returned(points, x[rows], None if scale is None else scale[rows])
         if mask is not None:
             points = np.where(mask[rows], points, x[rows])
-        return grid.settled(points, x[rows], budget.part(rows))
+        points = grid.settled(points, x[rows], budget.part(rows))
+        if mask is None or not grid.repairs:
+            return points
+        # Relations may have moved what must not: then there is no way inside.
+        still = np.asarray(flattened(mask[rows] | (points == x[rows])).all(axis=1))
+        return np.where(still.reshape((-1,) + (1,) * (x.ndim - 1)), points, x[rows])
 
     ledger = Ledger(x, scene.aim, settled, scene.leaves)
     ledger.clean(look.before["reached"], look.before["ranking"])
@@ -177,7 +182,7 @@ def _begun(
         alone = all(size == 1 for size in forward.example[:-1])
         raise InvalidInput(places("a call without a goal", forward.example) if alone else NO_GOAL)
     ways = forward.classes - 1 if goal is None else goal.branches(forward.classes)
-    waves = suitable(waves, goal)
+    waves = suitable(waves, goal, grid.discrete)
     if goal is not None:
         waves = forked(waves, goal, ways)
     ranks = [run.rank for wave in waves for run in wave.runs if run.rank is not None]

@@ -104,12 +104,14 @@ class Wave:
         who: which examples take part, (n,) of bool by what the ledger knows. None: all that stand.
         warm: begin at the best points of the waves before, where there are any.
         suits: the goals that it is for. None: all.
+        discrete: whether it is only for inputs with features that are whole, or in groups.
     """
 
     runs: tuple[Run, ...]
     who: Who | None = None
     warm: bool = False
     suits: Callable[[Goal], bool] | None = None
+    discrete: bool = False
 
     @property
     def attack(self) -> Leaf:
@@ -158,9 +160,12 @@ def one_by_one(waves: Iterable[Wave]) -> list[Wave]:
     return [replace(wave, runs=(run,)) for wave in waves for run in wave.runs]
 
 
-def suitable(waves: list[Wave], goal: Goal | None) -> list[Wave]:
-    """The waves that are for this goal; None: to leave the model's own predictions."""
+def suitable(waves: list[Wave], goal: Goal | None, discrete: bool = False) -> list[Wave]:
+    """The waves that are for this goal (None: to leave the model's own predictions), and for inputs
+    that are ``discrete`` or not.
+    """
     goal = Untargeted(np.zeros(0, "int32")) if goal is None else goal
+    waves = [wave for wave in waves if discrete or not wave.discrete]
     return [wave for wave in waves if wave.suits is None or wave.suits(goal)]
 
 

@@ -12,8 +12,9 @@ from keras import ops, tree
 
 from advex import _backend
 from advex._arrays import Tensor, axes, flat, rows
+from advex._discrete import Solver
 from advex._grid import Grid
-from advex.budgets import Budget
+from advex.budgets import Budget, Linf
 from advex.driver import draws
 from advex.driver.rows import Common, Rows
 from advex.errors import AttackError, GradientUnavailable, blaming
@@ -27,6 +28,8 @@ NO_GRADIENT = (
     " is not differentiable (NumPy, rounding, argmax, a look-up). Use a black-box attack, or"
     " replace that part by one whose gradient passes straight through"
 )
+
+LOOKS_AHEAD = 8  # steps from one look at what is best by the gradient to the next
 
 SMALLEST_GAIN = 1e-3  # of the size: what counts as an improvement
 
@@ -74,6 +77,7 @@ class Problem:
     ) -> None:
         self._forward, self._grid, self._steps = forward, grid, steps
         self._rows, self._common = rows, common
+        self._answer: Any = None
         self._minimise, self._strongest = not budget.limited, strongest
         self._draws = 0
         self.x0 = rows.x0
@@ -97,6 +101,8 @@ class Problem:
         self._bounded = bool(rows.bounds)  # then the limits say all that the budget says
         self.lower, self.upper = rows.bounds or self.box
         self.mask: Tensor | None = None if _absent(rows.mask) else rows.mask
+        if self.mask is not None:
+            self._beside = self._beside | {"mask": self.mask}
         self.classes: int = forward.classes if isinstance(forward.classes, int) else 0
         self.reached: Tensor = ops.zeros_like(rows.found)
         # The rows whose points count: those of live seats that are not settled.
@@ -177,7 +183,44 @@ class Problem:
         if self.mask is not None:
             gradient = ops.where(self.mask, gradient, 0.0)
         self._differentiated(gradient, 1)
+        if through is None:
+            self._look_ahead(gradient)
         return value, gradient
+
+    def _look_ahead(self, gradient: Tensor) -> None:
+        """Where features are whole, or in groups, look now and then at the legal point that is best
+        by a gradient, one query more: steps of a search only come near to it, and are rounded.
+        """
+        curved = self.budget.limited and not isinstance(self.budget, Linf)
+        solver = self._solver(gradient) if curved else None
+        if solver is None:
+            return
+        reached, answer, running = self.reached, self._answer, self._running
+        due = ops.equal(self.step % LOOKS_AHEAD, 0)
+        here = flat(self.x0)
+        ahead = ops.cond(ops.any(due), solver.best, lambda: here)
+        self._running = ops.logical_and(running, due)
+        self.logits(ops.reshape(ahead, ops.shape(self.x0)))
+        self.reached, self._answer, self._running = reached, answer, running
+
+    def smallest(self, gradient: Tensor, need: Tensor) -> Tensor:
+        """The legal point nearest to the original at which a linear function with this gradient has
+        grown by ``need``, (batch,). Only where features are whole, or in groups.
+        """
+        solver = self._solver(gradient)
+        assert solver is not None
+        known = self._rows.size
+        ends = flat(ops.maximum(self.x0 - self.box[0], self.box[1] - self.x0))
+        farthest = self.budget.size(ends)
+        most = farthest
+        if self._minimise:
+            most = ops.where(self.found, ops.minimum(known, farthest), farthest)
+        return ops.reshape(solver.smallest(need, most), ops.shape(self.x0))
+
+    def _solver(self, gradient: Tensor) -> Solver | None:
+        return self._grid.solver(
+            gradient, self.x0, self.budget, self.lower, self.upper, self._beside
+        )
 
     def jacobian(self, x: Tensor, classes: Tensor) -> tuple[Tensor, Tensor]:
         """Logits, (batch, classes), and the gradients of some of them, (batch, k, ...); one query
