@@ -121,7 +121,7 @@ class Solver:
         worth = gradient * step
         able = ops.logical_and(scene.may, scene.high > scene.low)
         members = layout.members.ravel()
-        shape = (-1, *layout.members.shape)
+        shape = (ops.shape(scene.x0)[0], *layout.members.shape)
         real = ops.convert_to_tensor(layout.real)
         held = ops.reshape(_taken(ops.cast(here, "float32"), members, zeros), shape)
         open_ = ops.reshape(_taken(ops.cast(able, "float32"), members, zeros), shape) > 0
@@ -145,7 +145,7 @@ class Solver:
         items = self._items(epsilon)
         table, taken = _packed(items)
         rest = self._rest(epsilon)  # gain of continuous features, by the bins that they have
-        bins = ops.argmax(table + rest[:, ::-1], axis=1)
+        bins = ops.argmax(table + ops.flip(rest, axis=1), axis=1)
         choice = self._choice(_unpacked(taken, items, bins), epsilon)
         return self._filled(choice, epsilon)
 
