@@ -27,6 +27,7 @@ this much: what a single change can reach is reached.
 SHARES = (1.0, 0.9, 0.75, 0.5, 0.25, 0.1)
 """How much of a step is kept where the whole of it does not lead to a legal point."""
 ROUNDS = 24  # of pulling a point inside on the host
+NEARLY = 0.999  # share of a change that is kept where only rounding has led outside
 
 
 class Space(Grid):
@@ -483,8 +484,9 @@ class Space(Grid):
         for attempt in range(ROUNDS):
             share = 1 - 1e-7 * 4.0**attempt if attempt < 12 else 0.85 ** (attempt - 11)
             delta = (start - x0[wrong].astype("float64")) * share
-            if self._steps is not None:
-                delta = np.where(self._steps, np.trunc(delta), delta)
+            if self._steps is not None:  # by rounding no whole step is lost
+                whole = np.rint(delta / share) if share > NEARLY else np.trunc(delta)
+                delta = np.where(self._steps, whole, delta)
             if self.grouped is not None:  # a group cannot move by a share
                 delta = np.where(self.grouped, start - x0[wrong].astype("float64"), delta)
             made = self._boxed(self._placed(x0[wrong], delta), x0[wrong], budget.part(wrong))
