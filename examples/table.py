@@ -55,7 +55,8 @@ def applications(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     x[:, NUMBER["shares"]] = rng.gamma(0.5, 20_000, len(x)).clip(0, 90_000).round()
     x[:, NUMBER["loan"]] = rng.uniform(1_000, 50_000, len(x)).round()
     x[:, NUMBER["months"]] = rng.integers(6, 73, len(x))
-    x = np.asarray(ops.convert_to_numpy(derived(x)))
+    x[:, NUMBER["assets"]] = x[:, NUMBER["savings"]] + x[:, NUMBER["shares"]]
+    x[:, NUMBER["rate"]] = x[:, NUMBER["loan"]] / x[:, NUMBER["months"]]
     x = x[affordable(x)][:count]
     share = 12 * x[:, NUMBER["rate"]] / x[:, NUMBER["income"]]
     ease = 2 - 9 * share + x[:, NUMBER["assets"]] / 25_000 + 0.8 * x[:, 2] + x[:, 0] / 60
