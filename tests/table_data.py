@@ -109,4 +109,6 @@ def scaled_model(epochs=12):
 def scale(x):
     d = domain()
     low = ops.convert_to_tensor(d.low.astype("float32"))
-    return (ops.convert_to_tensor(x) - low) / ops.convert_to_tensor((d.high - d.low).astype("float32"))
+    return (ops.convert_to_tensor(x) - low) / ops.convert_to_tensor(
+        (d.high - d.low).astype("float32")
+    )

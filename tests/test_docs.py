@@ -112,6 +112,10 @@ def test_public_name_is_in_the_reference(name):
         ("attack", advex.Attack.__call__),
         ("Result.save", advex.Result.save),
         ("Result.show", advex.Result.show),
+        ("Domain.from_data", advex.Domain.from_data),
+        ("Domain.repaired", advex.Domain.repaired),
+        ("Domain.holds", advex.Domain.holds),
+        ("Domain.violations", advex.Domain.violations),
     ],
 )
 def test_calls_are_in_the_reference(heading, thing):

@@ -8,6 +8,8 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+import scipy.fft
+import threadpoolctl
 from PIL import Image
 
 import advex
@@ -18,7 +20,9 @@ EXAMPLES = ROOT / "examples"
 
 @pytest.fixture
 def run(tmp_path, monkeypatch, capsys):
-    """Run an example as a script, in an empty folder, and return what it prints."""
+    """Run an example as a script, in an empty folder, and return what it prints; what its ``main``
+    returns is ``run.returned``.
+    """
 
     def script(name, *arguments):
         monkeypatch.chdir(tmp_path)
@@ -33,7 +37,7 @@ def run(tmp_path, monkeypatch, capsys):
             if isinstance(value, type) and value.__module__ == "<run_path>":
                 value.__module__ = "__main__"
                 monkeypatch.setattr(module, key, value, raising=False)
-        main()
+        script.returned = main()
         return capsys.readouterr().out
 
     return script
@@ -221,6 +225,92 @@ def test_unet(run, tmp_path):
     assert sea < clean
     with Image.open(tmp_path / "advex-out" / "unet.png") as picture:
         assert picture.width > 5 * 100
+
+
+def test_table(run):
+    """Every rule by NumPy alone, on the very rows that are returned."""
+    with threadpoolctl.threadpool_limits(1):  # trees of a moment: threads would wait for each other
+        said = run("table.py")
+    assert re.findall(r"(\d+) rows break a rule", said) == ["0", "0", "0"]
+    assert re.search(r"    income +[\d,.]+ -> +[\d,.]+", said)
+    pgd, smallest, trees = run.returned.values()
+    for result in (pgd, smallest, trees):
+        x, before = result.x, result.original
+        age, _, _, _, income, savings, shares, assets, loan, months, rate = x.T
+        assert x.dtype == "float64" and (result.status == "broken").sum() >= 10
+        assert not result.info["fragile"]
+        assert (age == before[:, 0]).all()
+        assert (np.sort(x[:, 1:4], axis=1) == [0, 0, 1]).all()
+        assert (months == np.rint(months)).all()
+        assert (assets == savings + shares).all() and (rate == loan / months).all()
+        assert (12 * rate <= income / 2).all()
+        low, high = result.classifier.domain.low, result.classifier.domain.high
+        assert ((x >= low) & (x <= high)).all()
+        if result is not smallest:
+            wide = np.where(high > low, high - low, 1)
+            assert (np.abs(x - before) / wide <= 0.1).all()
+    answers = keras.ops.convert_to_numpy(pgd.classifier.model(pgd.x[pgd.success], training=False))
+    assert (answers.argmax(axis=1) == 1).all()
+
+
+def test_time_series(run):
+    said = run("time_series.py")
+    assert len(re.findall(r"largest changes: acceleration", said)) == 3
+    everywhere, window, smooth = run.returned.values()
+    span = np.array([60.0, 180.0, 8.0])
+    delta = [(r.x.astype("float64") - r.original) / span for r in run.returned.values()]
+    assert np.abs(delta[0]).max() <= 0.02 and np.abs(delta[1]).max() <= 0.04
+    outside = np.r_[0:20, 40:64]
+    assert (window.x[:, outside] == window.original[:, outside]).all()
+    assert (np.sqrt((delta[2] ** 2).sum(axis=(1, 2))) <= 0.5).all()
+    faster = scipy.fft.dct(delta[2], axis=1, norm="ortho")[:, 6:]
+    assert (1000 * np.sqrt((faster**2).sum(axis=(1, 2))) <= 0.5).all()
+    for result in (everywhere, window, smooth):
+        assert (result.status == "broken").sum() >= 10
+        assert (result.x >= [-30, 40, 34]).all() and (result.x <= [30, 220, 42]).all()
+
+
+def test_text(run):
+    said = run("text.py")
+    broken, _ = re.search(r"(\d+) of (\d+) broken", said).groups()
+    result, words, table = run.returned
+    assert int(broken) == (result.status == "broken").sum() > 10
+    assert result.x.shape == (*words.shape, table.shape[1])
+    assert (result.original == table[words]).all()
+    for before, after, changed in re.findall(r"^    (\w+) -> (\w+): (.+)$", said, re.MULTILINE):
+        assert {before, after} == {"good", "bad"} and "->" in changed
+    assert "embedding" in said and "which no file can hold" in said
+
+
+def test_image_and_metadata(run):
+    said = run("image_and_metadata.py")
+    image, meta, both = run.returned.values()
+    for result in (image, meta, both):
+        assert (result.status == "broken").sum() >= 5
+        assert f"{(result.status == 'broken').sum()} of 60 change" in said
+    assert (image.x["meta"] == image.original["meta"]).all()
+    assert (meta.x["image"] == meta.original["image"]).all()
+    assert both.success.sum() >= max(image.success.sum(), meta.success.sum())
+    for result in (image, both):
+        delta = result.x["image"].astype("float64") - result.original["image"]
+        assert np.abs(delta).max() <= 4 / 255
+    for result in (meta, both):
+        x, before = result.x["meta"], result.original["meta"]
+        assert (x[:, 0] == np.rint(x[:, 0])).all() and (np.sort(x[:, 1:]) == [0, 0, 0, 1]).all()
+        place = (x[:, 1:] != before[:, 1:]).any(axis=1)
+        assert (place + (x[:, 0] != before[:, 0]) <= 1).all()
+
+
+def test_sticker(run, tmp_path):
+    said = run("sticker.py", "--out", tmp_path / "sheets")
+    for name, (result, mask) in run.returned.items():
+        count = (result.status == "broken").sum()
+        assert f"{name}: {count} of 32 broken by {mask.sum()} pixels" in said and count >= 16
+        assert (result.x == result.original)[:, ~mask].all()
+        assert (result.x != result.original)[result.status == "broken"].any(axis=(1, 2, 3)).all()
+        with Image.open(tmp_path / "sheets" / f"{name}.png") as picture:
+            assert picture.width > 3 * 100
+    assert run.returned["sticker"][1].sum() == 36
 
 
 def test_notebook(tmp_path, monkeypatch):

@@ -343,14 +343,16 @@ def rank(values: Tensor) -> Tensor:
     return ops.argsort(ops.argsort(-values, axis=1), axis=1)
 
 
-def fraction_of_range(name: str, epsilon: float) -> float:
-    """``epsilon`` of a budget per element, which cannot be above 1."""
+def fraction_of_range(name: str, epsilon: float, masked: bool = False) -> float:
+    """``epsilon`` of a budget per element, which cannot be above 1. What is ``masked``, such as a
+    sticker, may take any value.
+    """
     if epsilon > 1:
         raise InvalidInput(
             f"{name}({epsilon:g}): epsilon is a fraction of the box's range, so it cannot be above"
             f" 1; for {epsilon:g} grey levels write advex.{name}({epsilon:g}/255)"
         )
-    if epsilon >= 0.5:
+    if epsilon >= 0.5 and not masked:
         warnings.warn(
             f"{name}({epsilon:g}) lets every element move by half the range or more: any image can"
             f" become grey",

@@ -30,7 +30,7 @@ class Linf(Budget):
     """
 
     def _checked(self, epsilon: Any) -> float:
-        return fraction_of_range("Linf", super()._checked(epsilon))
+        return fraction_of_range("Linf", super()._checked(epsilon), self.mask is not None)
 
     def __repr__(self) -> str:
         if self.epsilons is not None:

@@ -389,9 +389,7 @@ class Problem:
         # Points outside by no more than rounding can do are pulled in at the end. Half precision
         # rounds more.
         unit = 2.0**-24 * max(map(abs, self._grid.box)) if self.budget.homogeneous else 0.0
-        rounding = float(
-            self.budget.measure(np.full((1, int(np.prod(self.x0.shape[1:]))), unit))[0]
-        )
+        rounding = float(self.budget.measure(np.full((1, *self.x0.shape[1:]), unit))[0])
         hair = self.epsilon * (1e-2 if self._grid.half else 1e-6) + rounding
         size = self._grid.size(self.budget, seen - self.x0)
         return ops.logical_and(legal, size <= self.epsilon + hair)

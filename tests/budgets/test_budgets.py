@@ -3,6 +3,7 @@ returned.
 """
 
 import warnings
+from dataclasses import dataclass
 from fractions import Fraction
 
 import ml_dtypes
@@ -535,3 +536,24 @@ def test_levels_are_the_largest_count_within_epsilon():
         below = np.nextafter(k / 255, 0)
         if 0 < k < 128:
             assert advex.Linf(below).levels() == k - 1
+
+
+def test_a_sticker_may_take_any_value():
+    advex.Linf(1, mask=np.eye(3, dtype=bool))  # no warning, which would be an error here
+    with pytest.raises(advex.errors.AdvexWarning):
+        advex.Linf(1)
+
+
+def test_a_budget_of_ones_own_measures_what_has_the_shape_of_an_example(embedded):
+    """Also where the search asks about rounding."""
+    model, images, labels = embedded
+    seen = []
+
+    @dataclass(frozen=True, repr=False)
+    class Rows(advex.L2):
+        def measure(self, delta):
+            seen.append(delta.shape[1:])
+            return super().measure(delta)
+
+    advex.PGD(steps=2)(model, images[:4] / np.float32(255), labels[:4], Rows(0.5))
+    assert set(seen) == {(28, 28, 1)}
