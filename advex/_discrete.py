@@ -116,9 +116,15 @@ class Solver:
         self.size = _taken(step, layout.numbers, zeros)
         fit = ops.where(scene.may, ops.floor(space / step + 1e-4), 0.0)
         self.most = _taken(fit, layout.numbers, zeros)
-        # Groups: the member that gains most in place of the one that is there.
+        self.winner = ops.cast(zeros[:, :0], "int32")
+        self.swap = self.length = zeros[:, :0]
+        if len(layout.members):
+            self._group(gradient * step, zeros)
+
+    def _group(self, worth: Tensor, zeros: Tensor) -> None:
+        """Groups: the member that gains most in place of the one that is there."""
+        layout, scene = self.layout, self.scene
         here = scene.x0 > (scene.low + scene.high) / 2
-        worth = gradient * step
         able = ops.logical_and(scene.may, scene.high > scene.low)
         members = layout.members.ravel()
         shape = (ops.shape(scene.x0)[0], *layout.members.shape)
@@ -133,7 +139,7 @@ class Solver:
         best = ops.max(ops.where(other, values, -1e30), axis=-1)
         self.winner = ops.argmax(ops.where(other, values, -1e30), axis=-1)
         self.swap = ops.where(ops.logical_and(moves, best > -1e29), best - before, -1.0)
-        self.length = _taken(step, layout.members[:, 0] if len(layout.members) else members, zeros)
+        self.length = _taken(scene.step, layout.members[:, 0], zeros)
 
     # What a limited budget allows.
 
