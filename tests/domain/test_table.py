@@ -41,3 +41,16 @@ def test_every_result_satisfies_everything(model, budget):
         assert np.array_equal(said(model, result.x) != labels, result.success)
         clean = said(model, x) != labels
         assert (result.success & ~clean).sum() >= 10  # and it breaks rows
+
+
+@pytest.mark.backends
+def test_rules_hold_on_every_backend(model):
+    """Relations in float64, and a rule that is asked inside of the search."""
+    x, labels = table_data.rows(30)
+    classifier = advex.Classifier(model, box=table_data.domain(), preprocess=table_data.scale)
+    result = advex.PGD(steps=10)(classifier, x, labels, advex.L2(0.4))
+    for points in (result.x, result.attempt):
+        assert not np.any(list(table_data.broken(points, x).values()))
+    clean = said(model, x) != labels
+    assert np.array_equal(said(model, result.x) != labels, result.success)
+    assert (result.success & ~clean).sum() >= 3
