@@ -102,3 +102,48 @@ def test_valid_may_answer_in_many_ways():
         lambda x: ops.all(ops.convert_to_tensor(x) >= 0, axis=1),
     ):
         assert len(attacked(valid=rule)) == 4
+
+
+def sizes():
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((None, None, 1))
+    pooled = keras.layers.GlobalMaxPooling2D()(keras.layers.Conv2D(3, 2)(inputs))
+    generator = np.random.default_rng(0)
+    shapes = [(4, 4, 1), (5, 3, 1), (4, 4, 1)]
+    return keras.Model(inputs, pooled), [generator.random(s).astype("float32") for s in shapes]
+
+
+def test_where_to_begin_with_several_sizes():
+    model, x = sizes()
+    search = advex.FMN(steps=3)
+    for start in (3, "x", {0: x[0]}, x[:2], x[::-1][:2], [x[1], x[0], x[2]], [x[0], 1.0, x[2]]):
+        with pytest.raises(InvalidInput, match="start must be points for each of x"):
+            search(model, x, None, advex.Linf(), start=start)
+    first = search(model, x, None, advex.Linf())
+    for start in (first, first.x, tuple(first.x)):
+        again = search(model, x, None, advex.Linf(), start=start)
+        assert [row.shape for row in again.x] == [row.shape for row in x]
+
+
+def test_a_start_that_moved_what_is_fixed():
+    x, labels = linear_data(6)
+    domain = table(fixed=[True, True] + [False] * 10)
+    start = np.clip(x + 0.2, 0, 1)
+    model = advex.Classifier(linear_model(), box=domain)
+    result = advex.FMN(steps=5)(model, x, labels, advex.Linf(), start=start)
+    assert domain.holds(result.x, x).all() and domain.holds(result.attempt, x).all()
+
+
+def test_an_epsilon_for_each_example_in_every_composite():
+    x, labels = linear_data(6)
+    epsilons = np.array([0, 0.05, 0.1, 0.2, 0.01, 0.3])
+    for attack in (
+        advex.EveryTarget(PGD),
+        advex.Restarts(PGD, 2),
+        advex.Ensemble([advex.FGSM(), PGD]),
+        advex.SquareAttack(steps=8),
+    ):
+        result = attack(linear_model(), x, labels, advex.Linf(epsilons))
+        moved = np.abs(np.asarray(result.x, "float64") - x).max(axis=1)
+        assert (moved <= epsilons).all()
+    assert len(PGD(linear_model(), x[:0], labels[:0], advex.Linf(0.1))) == 0
