@@ -110,7 +110,8 @@ def sizes():
     pooled = keras.layers.GlobalMaxPooling2D()(keras.layers.Conv2D(3, 2)(inputs))
     generator = np.random.default_rng(0)
     shapes = [(4, 4, 1), (5, 3, 1), (4, 4, 1)]
-    return keras.Model(inputs, pooled), [generator.random(s).astype("float32") for s in shapes]
+    scores = keras.layers.Rescaling(5, offset=-3)(pooled)
+    return keras.Model(inputs, scores), [generator.random(s).astype("float32") for s in shapes]
 
 
 def test_where_to_begin_with_several_sizes():
@@ -140,7 +141,7 @@ def test_an_epsilon_for_each_example_in_every_composite():
     for attack in (
         advex.EveryTarget(PGD),
         advex.Restarts(PGD, 2),
-        advex.Ensemble([advex.FGSM(), PGD]),
+        advex.Ensemble(advex.FGSM(), PGD),
         advex.SquareAttack(steps=8),
     ):
         result = attack(linear_model(), x, labels, advex.Linf(epsilons))

@@ -117,7 +117,7 @@ def test_numbers_in_place_of_a_mask():
         assert np.flatnonzero(table(fixed=made).fixed).tolist() == fixed
 
 
-@executes("not below 0: lambda x: valid(x) >= 0")
+@executes("must not be below 0: lambda x: valid(x) >= 0")
 def test_a_slack_in_place_of_a_condition():
     def valid(x):
         return x[:, 0] - 0.5
