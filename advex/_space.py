@@ -20,6 +20,7 @@ from advex._inputs import Examples, Form, Part, attacked_of
 from advex.budgets import L0, L1, L2, Budget, Linf
 from advex.budgets.each import Each
 from advex.domain import Domain, judged, repaired
+from advex.errors import blaming
 
 LATER = 1e-4
 """Of two members of a group that are equally high the one that the original did not have wins, by
@@ -260,7 +261,10 @@ class Space(Grid):
         def own(part: Part) -> Tensor:
             mine = self._own(values, part)
             repair = part.domain.repair
-            return mine if repair is None else ops.cast(repair(mine), "float32")
+            if repair is None:
+                return mine
+            with blaming("repair"):
+                return ops.cast(repair(mine), "float32")
 
         if not self.flat:
             return own(self.parts[0])

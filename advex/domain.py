@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from advex.errors import InvalidInput, InvalidType, blaming
 
 WHOLE = 2.0**24  # up to here float32 has every whole number
 RESTORED = 1e-4  # of a feature's range: by how much ``repair`` may move what was right
+ON_ARRAYS = "It is called with an array of NumPy, float64, shape (n, ...), and returns (n,) of bool"
 
 
 class Domain:
@@ -90,6 +91,8 @@ class Domain:
             for each in (self.low, self.high, self.fixed, self.integer)
             if each is not None
         ]
+        for name, values in (("fixed", fixed), ("integer", integer)):
+            _demand_no_numbers(name, values, between[0].shape)
         try:
             self.shape: tuple[int, ...] = np.broadcast_shapes(*known)
         except ValueError:
@@ -186,6 +189,7 @@ class Domain:
             )
         groups = None
         if one_hot is not None:
+            _demand_groups(one_hot)
             groups = [_numbers("one_hot", group, columns) for group in one_hot]
         whole = (
             (table == np.rint(table)).all(axis=0)
@@ -277,14 +281,23 @@ def repaired(repair: Callable[[Any], Any], x: Array) -> Array:
 
 def judged(valid: Callable[[Any], Any], x: Array) -> Array:
     """What ``valid`` says of an array (n, ...) of float64: (n,) of bool."""
-    with _backend.float64(), blaming("valid"):
+    with _backend.float64(), blaming("valid", ON_ARRAYS):
         answer = valid(x)
         made = np.asarray(_backend.to_numpy(answer) if ops.is_tensor(answer) else answer)
     if made.shape != (len(x),):
+        several = (
+            "; if these are several conditions, all must hold: lambda x: valid(x).all(axis=1)"
+            if made.ndim == 2 and len(made) == len(x)
+            else ""
+        )
         raise InvalidInput(
             f"valid must return one boolean for each example, shape ({len(x)},); it returned shape"
-            f" {made.shape}; if these are several conditions, all must hold:"
-            " lambda x: valid(x).all(axis=1)"
+            f" {made.shape}{several}"
+        )
+    if made.dtype != bool and not np.isin(made, (0, 1)).all():
+        raise InvalidInput(
+            f"valid must return booleans; it returned {shown(made)}, {made.dtype}; if these are"
+            " numbers that must not be below 0: lambda x: valid(x) >= 0"
         )
     return made.astype(bool)
 
@@ -319,24 +332,48 @@ def _mask(name: str, values: Any) -> Array | None:
             f"{name} must be a mask, True or False for each feature; received {shown(values)}"
         )
     if made.dtype != bool and not ((made == 0) | (made == 1)).all():
-        raise InvalidInput(
-            f"{name} must be a mask, True or False for each feature; received {shown(values)}. If"
-            f" these are numbers of features: {name}=np.isin(np.arange(x.shape[-1]), {name})"
-        )
+        raise _no_mask(name, values)
     return made.astype(bool)
+
+
+def _no_mask(name: str, values: Any) -> InvalidInput:
+    return InvalidInput(
+        f"{name} must be a mask, True or False for each feature; received {shown(values)}. If"
+        f" these are numbers of features: {name}=np.isin(np.arange(x.shape[-1]), {name})"
+    )
+
+
+def _demand_no_numbers(name: str, values: Any, shape: tuple[int, ...]) -> None:
+    """Raise if a mask looks like numbers of features: 0 and 1, and fewer than there are."""
+    made = None if values is None else np.asarray(values)
+    if made is None or made.dtype == bool or made.ndim != 1 or made.shape == shape[-1:]:
+        return
+    if len(made) == 1 or shape[-1:] not in ((), (1,)):
+        raise _no_mask(name, values)
+
+
+def _demand_groups(groups: Any) -> None:
+    """Raise unless this is a list of groups, whatever is in these."""
+    if isinstance(groups, str | bytes | Mapping) or not isinstance(groups, Iterable):
+        raise InvalidType(
+            f"one_hot must be groups of features, such as [[1, 2, 3], [4, 5]]; received"
+            f" {shown(groups)}"
+        )
+    for group in groups:
+        if isinstance(group, str | bytes) or not isinstance(group, Iterable):
+            raise InvalidType(
+                "one_hot must be groups of features, each of two or more, such as [[1, 2, 3], [4,"
+                f" 5]]; received {shown(groups)}"
+            )
 
 
 def _groups(groups: Any) -> tuple[list[int], ...]:
     if groups is None:
         return ()
-    if isinstance(groups, str | bytes) or not isinstance(groups, Iterable):
-        raise InvalidType(
-            f"one_hot must be groups of features, such as [[1, 2, 3], [4, 5]]; received"
-            f" {shown(groups)}"
-        )
+    _demand_groups(groups)
     made = []
     for group in groups:
-        numbers = np.asarray(group) if not isinstance(group, str | bytes) else np.asarray(None)
+        numbers = np.asarray(group)
         if numbers.ndim != 1 or numbers.dtype.kind not in "iu" or len(numbers) < 2:
             raise InvalidType(
                 "one_hot must be groups of features, each of two or more, such as [[1, 2, 3], [4,"
@@ -372,12 +409,14 @@ def _numbers(name: str, group: Any, columns: list[str] | None) -> list[int]:
 
 def _chosen(name: str, given: Any, columns: list[str] | None, shape: tuple[int, ...]) -> Array:
     """A mask, from one or from the names of columns."""
-    named = isinstance(given, list | tuple | set) and any(isinstance(entry, str) for entry in given)
+    several = isinstance(given, list | tuple | set) or getattr(given, "ndim", 0) == 1
+    named = several and any(isinstance(entry, str) for entry in given)
     if isinstance(given, str) or named:
         numbers = _numbers(name, [given] if isinstance(given, str) else given, columns)
         return np.isin(np.arange(shape[-1]), numbers)
     mask = _mask(name, given)
     assert mask is not None
+    _demand_no_numbers(name, given, shape)
     try:
         return np.broadcast_to(mask, shape)
     except ValueError:
@@ -411,8 +450,8 @@ def checked(domain: Domain, shape: tuple[int, ...]) -> None:
 def demand_legal(domain: Domain, x: Array, name: str = "x") -> None:
     """Raise unless every row is legal before any attack."""
     rules = {
-        "integer": "are not whole where the domain says integer: integer=... for the features that"
-        " are",
+        "integer": "are not whole where the domain says integer; what is whole in all rows:"
+        f" integer=({name} == np.rint({name})).all(axis=0)",
         "one_hot": "do not have exactly one 1 in each group of one_hot",
         "valid": "are not valid before any attack: leave them out, or mend the data or the rule",
     }
@@ -425,7 +464,7 @@ def demand_legal(domain: Domain, x: Array, name: str = "x") -> None:
         return
     moved = np.abs(repaired(domain.repair, x.astype("float64")) - x.astype("float64"))
     least = RESTORED * np.maximum(domain.high - domain.low, 1e-300)
-    bad = np.flatnonzero(flattened(moved > least).any(axis=1))
+    bad = np.flatnonzero(flattened(~(moved <= least)).any(axis=1))  # NaN too
     if len(bad):
         raise InvalidInput(
             f"repair changes {len(bad)} rows of {name}, {bad[:5].tolist()}, before any attack:"

@@ -177,10 +177,7 @@ class Attackable(Settings):
         count, groups = len(pictures), groups_of(pictures)
         if isinstance(start, Result):
             start = start.x
-        if start is not None and len(start) != count:
-            raise InvalidInput(
-                f"start must be points for each of x, {count} of them; received {len(start)}"
-            )
+        start = None if start is None else _points(start, pictures)
         if goal is not None and not isinstance(goal, Goal):
             demand_made(goal)
             goal = _labelled(goal, classifier, np.stack([pictures[row] for row in groups[0]]))
@@ -192,7 +189,7 @@ class Attackable(Settings):
             x = np.stack([pictures[row] for row in rows])
             part = budget.part(rows) if isinstance(budget, Budget) else budget
             call = checked_call(self, classifier, x, goal and goal.part(rows), part, seed)
-            first = None if start is None else np.stack([np.asarray(start[row]) for row in rows])
+            first = None if start is None else np.stack([start[row] for row in rows])
             calls.append(
                 self._asked(call, batch_size, progress, first, until)._replace(of_sizes=True)
             )
@@ -238,6 +235,24 @@ class Attackable(Settings):
                 f" {start.dtype} of shape {start.shape}"
             )
         return start
+
+
+def _points(start: Any, pictures: Sequence[Array]) -> list[Array]:
+    """Where to begin with inputs of several sizes: a point for each, in its size."""
+    given = list(start) if isinstance(start, list | tuple) or getattr(start, "ndim", 0) else None
+    if given is None or len(given) != len(pictures):
+        raise InvalidInput(
+            f"start must be points for each of x, a list of {len(pictures)} arrays; received"
+            f" {shown(start) if given is None else len(given)}"
+        )
+    points = [np.asarray(_backend.to_numpy(point)) for point in given]
+    for row, (point, picture) in enumerate(zip(points, pictures, strict=True)):
+        if point.shape != picture.shape:
+            raise InvalidInput(
+                f"start must be points for each of x, each in its size, {picture.shape} in row"
+                f" {row}; received {point.shape}"
+            )
+    return points
 
 
 def _code(budget: Budget) -> str:

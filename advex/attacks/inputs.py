@@ -145,7 +145,8 @@ def _checked_array(
         raise InvalidType(
             _of_another_dtype(x, name if hasattr(values, "astype") else f"np.asarray({name})")
         )
-    _check_shape(x, shape, name if hasattr(values, "shape") else f"np.asarray({name})", rest)
+    code = name if hasattr(values, "shape") else f"np.asarray({name})"
+    _check_shape(x, shape, code, name, rest)
     if math.prod(x.shape[1:]) == 0:
         raise InvalidInput(
             f"{name} must have at least one value for each example; received shape {x.shape}"
@@ -375,16 +376,18 @@ def _fits(have: tuple[int, ...], want: tuple[int | None, ...]) -> bool:
     return len(have) == len(want) and all(w in (None, h) for w, h in zip(want, have, strict=True))
 
 
-def _check_shape(x: Array, shape: tuple[int | None, ...] | None, name: str, rest: str) -> None:
+def _check_shape(
+    x: Array, shape: tuple[int | None, ...] | None, name: str, called: str, rest: str
+) -> None:
     """Raise if ``x`` cannot be a batch for a model whose input has ``shape`` (batch axis
-    included).
+    included). ``name`` is code that makes an array of what the user has ``called`` so.
     """
     if x.ndim < 2:
         raise InvalidInput(
-            f"x must be a batch, shape (n, ...); received shape {x.shape}: {name}[None] makes one"
-            f" example a batch{rest}"
+            f"{called} must be a batch, shape (n, ...); received shape {x.shape}: {name}[None]"
+            f" makes one example a batch{rest}"
             if x.ndim
-            else f"x must be a batch, shape (n, ...); received one number, {x[()]}"
+            else f"{called} must be a batch, shape (n, ...); received one number, {x[()]}"
         )
     if shape is None:
         return
@@ -396,25 +399,25 @@ def _check_shape(x: Array, shape: tuple[int | None, ...] | None, name: str, rest
     if fits(x.shape[1:]):
         return
     wanted = f"(n, {', '.join('any' if size is None else str(size) for size in want)})"
-    message = f"the model takes x of shape {wanted}; received {x.shape}"
+    message = f"the model takes {called} of shape {wanted}; received {x.shape}"
     if fits(x.shape):
         raise InvalidInput(f"{message}, one example without a batch axis: pass {name}[None]{rest}")
     if x.ndim == len(shape) == 4:
         moved = (x.shape[2], x.shape[3], x.shape[1])
         if fits(moved):
             raise InvalidInput(
-                f"{message}, which is channels first for a channels-last model: np.moveaxis(x, 1,"
-                f" -1)"
+                f"{message}, which is channels first for a channels-last model:"
+                f" np.moveaxis({called}, 1, -1)"
             )
         if fits((x.shape[3], x.shape[1], x.shape[2])):
             raise InvalidInput(
-                f"{message}, which is channels last for a channels-first model: np.moveaxis(x, -1,"
-                f" 1)"
+                f"{message}, which is channels last for a channels-first model:"
+                f" np.moveaxis({called}, -1, 1)"
             )
         if x.shape[3] == 1 and want[-1] == 3:
             raise InvalidInput(
-                f"{message}, grey images (one channel) for a colour model (three): np.repeat(x, 3,"
-                f" axis=-1)"
+                f"{message}, grey images (one channel) for a colour model (three):"
+                f" np.repeat({called}, 3, axis=-1)"
             )
         if x.shape[3] == 3 and want[-1] == 1:
             raise InvalidInput(

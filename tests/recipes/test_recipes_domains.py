@@ -109,10 +109,54 @@ def test_several_conditions():
 
 @executes("If these are numbers of features: {}=np.isin(np.arange(x.shape[-1]), {})")
 def test_numbers_in_place_of_a_mask():
-    x, fixed = linear_data(4)[0], [0, 3]
-    message = said(lambda: table(fixed=fixed), InvalidInput)
-    made = typed(message, r"fixed=(np.*)$", x=x, fixed=fixed)
-    assert np.flatnonzero(table(fixed=made).fixed).tolist() == fixed
+    x = linear_data(4)[0]
+    for fixed in ([0, 3], [0, 1], [0], [1]):
+        message = said(lambda fixed=fixed: table(fixed=fixed), InvalidInput)
+        assert said(lambda fixed=fixed: advex.Domain.from_data(x, fixed=fixed)) == message
+        made = typed(message, r"fixed=(np.*)$", x=x, fixed=fixed)
+        assert np.flatnonzero(table(fixed=made).fixed).tolist() == fixed
+
+
+@executes("must not be below 0: lambda x: valid(x) >= 0")
+def test_a_slack_in_place_of_a_condition():
+    def valid(x):
+        return x[:, 0] - 0.5
+
+    rows = np.tile([[0.25], [0.75]], 12)
+    message = said(lambda: table(valid=valid).holds(rows), InvalidInput)
+    made = typed(message, r"below 0: (.*)$", valid=valid)
+    assert table(valid=made).holds(rows).tolist() == [False, True]
+
+
+@executes("integer=({} == np.rint({})).all(axis=0)")
+def test_features_that_are_not_whole():
+    model, (x, labels) = linear_model(), linear_data(4)
+    x[:, 2] = [0, 1, 1, 0]
+
+    def attacked(integer):
+        return PGD(advex.Classifier(model, box=table(integer=integer)), x, labels, BUDGET)
+
+    message = said(lambda: attacked(True), InvalidInput)
+    made = typed(message, r"integer=(.*)$", x=x)
+    assert np.flatnonzero(made).tolist() == [2] and len(attacked(made)) == 4
+
+
+@executes(
+    "which is channels first for a channels-last model: np.moveaxis({}, 1, -1)",
+    "which is channels last for a channels-first model: np.moveaxis({}, -1, 1)",
+    "for a colour model (three): np.repeat({}, 3, axis=-1)",
+)
+def test_axes_of_one_of_several_inputs():
+    shapes = {(6, 6, 3): [(3, 6, 6), (6, 6, 1)], (3, 6, 6): [(6, 6, 3)]}
+    for wanted, given in shapes.items():
+        image, meta = keras.Input(wanted, name="image"), keras.Input((4,), name="meta")
+        joined = layers.Concatenate()([layers.Flatten()(image), meta])
+        model = advex.Classifier(keras.Model([image, meta], layers.Dense(3)(joined)), perturb=0)
+        for shape in given:
+            x = {"image": np.zeros((2, *shape), "float32"), "meta": np.zeros((2, 4), "float32")}
+            message = said(lambda x=x, model=model: PGD(model, x, None, BUDGET), InvalidInput)
+            x["image"] = typed(message, r": (np\..*)$", x=x)
+            assert len(PGD(model, x, None, BUDGET)) == 2
 
 
 @executes("their relations do not hold; {} = domain.repaired({}) restores them")
