@@ -500,7 +500,7 @@ def test_what_is_said_of_other_figures(runs):
 
 BAD = {
     "an array": (np.zeros(3, int), InvalidType, "goal must be a function"),
-    "a goal": (advex.TopK([1, 2]), InvalidType, r"goal=lambda labels: advex\.TopK\(labels\)"),
+    "a goal": (advex.TopK([1, 2]), InvalidType, r"goal=lambda labels: advex\.TopK\(labels, k=5\)"),
     "no limit": (advex.Regression, InvalidInput, r"functools\.partial\(advex\.Regression, off"),
     "labels": (lambda y: y, InvalidType, "goal must return a goal"),
     "broken": (lambda y: 1 / 0, AdvexError, "goal"),
