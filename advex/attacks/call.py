@@ -239,7 +239,8 @@ class Attackable(Settings):
 
 def _points(start: Any, pictures: Sequence[Array]) -> list[Array]:
     """Where to begin with inputs of several sizes: a point for each, in its size."""
-    given = list(start) if isinstance(start, list | tuple) or getattr(start, "ndim", 0) else None
+    several = isinstance(start, list | tuple) or bool(getattr(start, "ndim", None))
+    given = list(start) if several else None
     if given is None or len(given) != len(pictures):
         raise InvalidInput(
             f"start must be points for each of x, a list of {len(pictures)} arrays; received"
