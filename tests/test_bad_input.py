@@ -381,7 +381,9 @@ def test_the_budget_in_the_place_of_the_goal():
     ids=["negative", "nan", "inf", "text", "bool", "table", "one negative", "one nan", "texts"],
 )
 def test_epsilon_that_is_no_size(budget, epsilon, kind):
-    with pytest.raises(kind, match=rf"{budget.__name__}\(epsilon.*(received|finite)"):
+    with pytest.raises(
+        kind, match=rf"{budget.__name__}\(epsilon.*received|finite, in {budget.__name__}\(epsilon"
+    ):
         budget(epsilon)
 
 

@@ -13,6 +13,7 @@ from keras import layers, ops
 
 import advex
 from advex.errors import InvalidInput, InvalidType, ModelWarning, UserCodeError
+from advex.model import cache
 from advex.testing import linear_data, linear_model, small_network
 
 TENSORFLOW = keras.backend.backend() == "tensorflow"
@@ -334,7 +335,8 @@ def test_a_compiled_model_that_answers_otherwise_is_said_to():
         assert "The compiled model answers differently from the model itself" in said(result)
 
 
-def test_the_function_that_is_compared_stays_however_many_are_compiled():
+def test_the_function_that_is_compared_stays_however_many_are_compiled(monkeypatch):
+    monkeypatch.setattr(cache, "MAX_FUNCTIONS", 32)
     model, (x, labels) = linear_model(), linear_data(8)
     classifier = advex.Classifier(model)
     for steps in range(2, 2 + 14):

@@ -208,8 +208,8 @@ class Attackable(Settings):
             raise InvalidInput(f"until must be 'success' or 'end'; received {shown(until)}")
         if until == "end" and not call.budget.limited:
             raise InvalidInput(
-                "until='end' needs a limit, such as advex.Linf(8/255): a search for the smallest"
-                " perturbation takes all its steps in any case"
+                f"until='end' needs a limit, such as {USUAL.get(type(call.budget), USUAL[Linf])}: a"
+                " search for the smallest perturbation takes all its steps in any case"
             )
         return call._replace(
             until=until,

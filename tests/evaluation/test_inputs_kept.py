@@ -393,7 +393,7 @@ def test_another_input_or_budget_is_refused_by_name(runs):
 
 
 CHANGES = {
-    "low": {"low": LOW - 1},
+    "low": {"low": LOW - [1, 0, 0, 0, 0]},
     "fixed": {"fixed": [False, False, False, False, False]},
     "integer": {"integer": None},
     "one_hot": {"one_hot": None},
