@@ -135,6 +135,7 @@ def test_a_start_that_moved_what_is_fixed():
     assert domain.holds(result.x, x).all() and domain.holds(result.attempt, x).all()
 
 
+@pytest.mark.filterwarnings("ignore::advex.errors.ModelWarning")
 def test_an_epsilon_for_each_example_in_every_composite():
     x, labels = linear_data(6)
     epsilons = np.array([0, 0.05, 0.1, 0.2, 0.01, 0.3])
