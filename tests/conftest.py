@@ -48,6 +48,7 @@ MATRIX = os.environ.get("ADVEX_MATRIX") == "all"  # make matrix: every test with
 # matrix`` only.
 LONG_ON_JAX = {
     "test_a_number_is_as_far_from_its_limit_as_the_formula_says",
+    "test_it_finds_what_the_attacks_find",
     "test_a_search_for_the_smallest_ends_inside_its_limit",
     "test_any_of_breaks_what_each_breaks_alone",
     "test_several_labels_together_are_near_the_optimum_and_never_below",
