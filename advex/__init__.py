@@ -41,6 +41,7 @@ if TYPE_CHECKING:
         Ensemble,
         EveryTarget,
         GradientAscent,
+        HopSkipJump,
         LinearDecay,
         MinimumNorm,
         MomentumIterative,
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
     )
     from advex.budgets import L0, L1, L2, Budget, Linf
     from advex.domain import Domain
+    from advex.driver.candidates import Others
     from advex.driver.problem import Problem
     from advex.evaluation import Evaluation, evaluate
     from advex.goals import (
@@ -72,6 +74,7 @@ if TYPE_CHECKING:
     from advex.model.blackbox import BlackBox
     from advex.model.classifier import Classifier
     from advex.result import Result
+    from advex.trace import Trace
 
 __all__ = [
     "ALMA",
@@ -106,12 +109,14 @@ __all__ = [
     "EveryTarget",
     "Goal",
     "GradientAscent",
+    "HopSkipJump",
     "LinearDecay",
     "Linf",
     "MinimumNorm",
     "MomentumIterative",
     "MultiLabel",
     "NesterovIterative",
+    "Others",
     "Output",
     "Problem",
     "Regression",
@@ -123,6 +128,7 @@ __all__ = [
     "SquareAttack",
     "Targeted",
     "TopK",
+    "Trace",
     "Untargeted",
     "Verdict",
     "__version__",
@@ -170,6 +176,7 @@ _HOMES = {
         "Ensemble",
         "EveryTarget",
         "GradientAscent",
+        "HopSkipJump",
         "LinearDecay",
         "MinimumNorm",
         "MomentumIterative",
@@ -197,10 +204,12 @@ _HOMES = {
         "Untargeted",
     ),
     "graph": ("function", "gradients", "jacobian", "symbol", "updates"),
+    "driver.candidates": ("Others",),
     "driver.problem": ("Problem",),
     "model.blackbox": ("BlackBox",),
     "model.classifier": ("Classifier",),
     "result": ("Result",),
+    "trace": ("Trace",),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 

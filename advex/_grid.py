@@ -135,6 +135,13 @@ class Grid:
         return x
 
     @property
+    def grain(self) -> Any:
+        """How far apart legal values are, in shares of the box's range: a number, or an array of
+        one for each feature; 0 where any value will do.
+        """
+        return 1 / 255 if self.levels else 0.0
+
+    @property
     def discrete(self) -> bool:
         """Whether features are whole, or in groups, but for 8-bit levels."""
         return False

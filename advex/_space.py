@@ -84,6 +84,10 @@ class Space(Grid):
         return Layout(whole, groups)
 
     @property
+    def grain(self) -> Any:
+        return 0.0 if self._steps is None else np.where(self._steps, 1 / self.range, 0.0)
+
+    @property
     def discrete(self) -> bool:
         return self._layout is not None
 

@@ -26,6 +26,7 @@ from advex.errors import InvalidInput, InvalidType
 from advex.goals import Goal, Segmentation
 from advex.goals.segmentation import mean_iou, pixel_accuracy
 from advex.model.protocol import Model
+from advex.trace import Trace
 
 BATCH = 64  # images side by side that are looked at once more
 # pixels: the longer side of what is drawn; the shorter one at least; the longer at most
@@ -112,6 +113,10 @@ class Info(TypedDict, total=False):
     checks: dict[str, int]
     """Queries of the checks of the model's honesty."""
     stages: list[StageInfo]
+    stopped: str
+    """The error that ended the call; such a result is the error's attribute ``result``."""
+    unfinished: list[int]
+    """Rows that it left unfinished."""
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -168,6 +173,9 @@ class Result:
     info: Info = field(default_factory=lambda: Info())
     given: Examples | None = None
     """Of inputs that are more than one array: what is attacked of them, and what travels along."""
+    trace: Trace | None = None
+    """The smallest change after so many queries, for attacks without gradients; None for others,
+    and with ``until="end"``."""
     sized: tuple[tuple[Array, Result], ...] = ()
     """Of inputs of several sizes: the rows of each size, and their result."""
 

@@ -18,7 +18,7 @@ def words(text):
 
 ROOMS = words("""
     _version errors _others _arrays _keywords _settings data
-    _backend graph
+    _backend graph trace
     goals losses domain budgets _discrete _grid _inputs _space images _table
     model
     result
@@ -35,11 +35,11 @@ FLOORS = {  # inside a room, where the order tells something
     """),
     "model": words("""
         cache last_layer head protocol refusals outputs domain folding perturbed forward several
-        blackbox
+        answers blackbox
         classifier __init__
     """),
     "driver": words("""
-        draws rows problem shapes plan ledger batch programs loop judging honesty ranges
+        draws rows candidates problem shapes plan ledger batch programs loop judging honesty ranges
         last_word sentences progress call __init__
     """),
     "attacks": words("""
@@ -48,6 +48,7 @@ FLOORS = {  # inside a room, where the order tells something
         apgd_l1 apgd fab square_windows square_linf square_l2 square
         carlini_wagner_l2 carlini_wagner_linf carlini_wagner elastic_net
         ddn deepfool fmn jsma alma pdgd pdpgd sigma_zero knapsack
+        smoothing labels_alone hop_skip_jump
         pixel_losses segpgd composite sea autoattack minimum_norm verdict __init__
     """),
     "testing": words("""

@@ -17,6 +17,7 @@ from advex.attacks.fab import FAB
 from advex.attacks.fgsm import FGSM
 from advex.attacks.fmn import FMN
 from advex.attacks.gradient_ascent import GradientAscent
+from advex.attacks.hop_skip_jump import HopSkipJump
 from advex.attacks.jsma import JSMA
 from advex.attacks.minimum_norm import MinimumNorm
 from advex.attacks.momentum_iterative import MomentumIterative, fine
@@ -53,6 +54,7 @@ __all__ = [
     "Ensemble",
     "EveryTarget",
     "GradientAscent",
+    "HopSkipJump",
     "LinearDecay",
     "MinimumNorm",
     "MomentumIterative",

@@ -15,6 +15,7 @@ from advex.attacks.call import Attackable
 from advex.budgets import Budget
 from advex.driver.plan import Run, Wave
 from advex.driver.problem import Problem
+from advex.model.protocol import Gives
 
 StepSize = float | Callable[[Any], Any]
 
@@ -49,11 +50,30 @@ class Attack(Attackable):
         steps: int = field(init=False)
         """Number of steps: a field where it is a setting, a class variable where it is not."""
 
+    needs: ClassVar[Gives] = "gradients"
+    """The least that it needs of a model: "gradients"; "scores", then it can attack a ``BlackBox``;
+    "labels", then also one that answers with a class alone."""
     needs_gradient: ClassVar[bool] = True
-    """Whether the attack differentiates the model. One that does not can attack a ``BlackBox``."""
+    """An older word for the same: False stands for ``needs = "scores"``."""
     notes: ClassVar[Mapping[str, np.ufunc | None]] = {}
     """What of its memory a run hands on to the runs that go on from it, see ``driver.plan.Run``,
     and how the notes of several runs of a row become one (None: any of them)."""
+
+    def __init_subclass__(cls, **words: Any) -> None:
+        super().__init_subclass__(**words)
+        said = vars(cls)
+        if "needs" in said:
+            cls.needs_gradient = cls.needs == "gradients"
+        elif "needs_gradient" in said:
+            cls.needs = "gradients" if cls.needs_gradient else "scores"
+
+    @property
+    def query_limit(self) -> int | None:
+        """How many queries a run spends at most on each example; the problem answers none beyond.
+        The look at the clean input and the last judgement are not among them. None: as many as the
+        steps ask.
+        """
+        return None
 
     @property
     def rounds(self) -> int:

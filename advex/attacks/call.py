@@ -24,16 +24,25 @@ from advex.attacks.whole_inputs import demand_fractions
 from advex.budgets import L0, L1, L2, Budget, Linf
 from advex.budgets.each import Each, searched
 from advex.driver.call import Call, attacked
-from advex.driver.plan import Wave
+from advex.driver.candidates import Others
+from advex.driver.plan import Leaf, Wave
 from advex.driver.progress import Progress
 from advex.errors import AttackError, GradientUnavailable, InvalidInput, InvalidType
 from advex.goals import Goal, Output, Untargeted, axes_of, demand_made
 from advex.goals.base import TREE
 from advex.model.classifier import Classifier
-from advex.model.protocol import Model
+from advex.model.protocol import Gives, Model
 from advex.result import Result
+from advex.trace import checked_marks
 
 OTHERWISE = "Give other numbers as x.astype('float32')."
+LABELS_ALONE = {
+    "Linf": "advex.RayS()",
+    "L2": "advex.CGBA()",
+    "L1": "advex.Pointwise()",
+    "L0": "advex.Pointwise()",
+}
+"""An attack of each norm that needs labels alone."""
 ONE_HOT_OR_SEVERAL = (
     "The model has a sigmoid for each class and every row of the labels has a single 1: they were"
     " taken for one class number each. Several labels for one example (multi-label):"
@@ -65,6 +74,10 @@ class Attackable(Settings):
     """The only norms it is defined in. Empty: every norm, one of your own too, but ``lacks``."""
     lacks: ClassVar[tuple[type[Budget], ...]] = ()
     """The norms in which it has no form."""
+
+    def fitted(self, model: Model) -> Attackable:
+        """This attack for what the model gives: itself, but where it is a choice."""
+        return self
 
     @property
     def default_budget(self) -> Budget | None:
@@ -113,6 +126,7 @@ class Attackable(Settings):
         progress: Progress = None,
         start: Any = None,
         until: Literal["success", "end"] = "success",
+        marks: Sequence[int] | None = None,
     ) -> Result:
         """Attack ``x``.
 
@@ -136,7 +150,10 @@ class Attackable(Settings):
                 also one that was misclassified before, and the point where the goal is exceeded
                 most is kept, in ``result.attempt``: for training, and for how bad it can be.
             start: where to begin, for attacks that look for the smallest perturbation: the
-                ``Result`` of another attack on ``x``, or points of the shape of ``x``.
+                ``Result`` of another attack on ``x``, or points of the shape of ``x``; for attacks
+                that need no gradients also ``Others(data)``, data of other classes.
+            marks: for attacks without gradients, the numbers of queries at which ``result.trace``
+                keeps the smallest size. None: 1, 2, 5, 10, 20, ...
 
         Returns:
             A ``Result``, one row per input.
@@ -146,6 +163,7 @@ class Attackable(Settings):
             kind. GradientUnavailable: the model has no gradient. AttackError: the attack broke its
             contract.
         """
+        marks = checked_marks(marks)
         if batch_size is not None:
             batch_size = whole_number("batch_size", batch_size)
         if not (progress is None or isinstance(progress, bool) or callable(progress)):
@@ -159,7 +177,8 @@ class Attackable(Settings):
                 classifier, pictures, goal, budget, seed, batch_size, progress, start, until
             )
         call = checked_call(self, classifier, x, goal, budget, seed)
-        return attacked_by(self, self._asked(call, batch_size, progress, start, until))
+        call = self._asked(call, batch_size, progress, start, until)
+        return attacked_by(self, call._replace(marks=marks))
 
     def _of_sizes(
         self,
@@ -211,12 +230,33 @@ class Attackable(Settings):
                 f"until='end' needs a limit, such as {USUAL.get(type(call.budget), USUAL[Linf])}: a"
                 " search for the smallest perturbation takes all its steps in any case"
             )
+        others = start if isinstance(start, Others) else None
+        if others is not None:
+            others, start = self._checked_others(call, others), None
         return call._replace(
             until=until,
             batch_size=batch_size,
             progress=progress,
             start=None if start is None else self._checked_start(call, start),
+            others=others,
         )
+
+    def _checked_others(self, call: Call, others: Others) -> Others:
+        """Data of other classes, as inputs like those that are attacked."""
+        plan = self.fitted(call.classifier).plan(searched(call.budget))
+        if not any(wave.attack.needs == "labels" for wave in plan):
+            raise InvalidInput(
+                f"start=Others(...) is for attacks that need labels alone, such as advex.CGBA();"
+                f" {type(self).__name__} begins at points, start=points, or where it chooses"
+            )
+        points = attacked_of(checked_inputs(call.classifier, others.x))
+        if points.shape[1:] != call.x.shape[1:] or points.dtype != call.x.dtype:
+            raise InvalidInput(
+                f"Others must hold inputs like x, {call.x.dtype} of shape (m,"
+                f" {', '.join(map(str, call.x.shape[1:]))}); received {points.dtype} of shape"
+                f" {points.shape}"
+            )
+        return Others(points, others.labels)
 
     def _checked_start(self, call: Call, start: Any) -> Array:
         if not self.starts:
@@ -300,6 +340,13 @@ def checked_call(attack: Any, model: Any, x: Any, goal: Any, budget: Any, seed: 
     if isinstance(goal, Output):  # as if the model had no other
         classifier, goal = classifier.only(goal.name), goal.goal
     attack.check(goal, budget)
+    more = "" if goal is None else goal.more_than_a_class
+    if more and classifier.gives == "labels":
+        raise InvalidInput(
+            f"{goal!r} is about more than a class, {more}, and {classifier!r} answers with a class"
+            " alone: use a goal about the class, such as advex.Targeted(3), or a function of"
+            " scores, advex.BlackBox(predict, classes)"
+        )
     x = checked_inputs(classifier, x)
     given = x if isinstance(x, Examples) else None
     budget = _of_parts(budget, several, given)
@@ -367,15 +414,13 @@ def _of_parts(budget: Budget, several: dict[str, Budget] | None, given: Examples
 
 def attacked_by(attack: Attackable, call: Call) -> Result:
     """The result of a call that was checked."""
+    attack = attack.fitted(call.classifier)
     waves = attack.plan(searched(call.budget))
     for run in (run for wave in waves for run in wave.runs):
         run.attack.check_inputs(call.x.shape[1:])
-        if run.attack.needs_gradient and not call.classifier.differentiable:
-            raise GradientUnavailable(
-                f"{run.label} needs gradients, and {call.classifier!r} has none: use an attack that"
-                " looks at scores alone, such as advex.SquareAttack()"
-            )
-        demand_fractions(call.classifier, run.label, run.attack.needs_gradient, call.x)
+        demand_given(run.attack, run.label, call.classifier, call.budget)
+        gradients = run.attack.needs == "gradients"
+        demand_fractions(call.classifier, run.label, gradients, call.x)
     foreign = call.classifier.differentiable and any(
         type(wave.attack).__module__.split(".")[0] != "advex" for wave in waves
     )
@@ -387,6 +432,30 @@ def attacked_by(attack: Attackable, call: Call) -> Result:
         result.info["notes"].append(ONE_HOT_OR_SEVERAL)
     result.info["notes"] += _about_levels(call.x)
     return result
+
+
+GIVEN: tuple[Gives, ...] = ("labels", "scores", "gradients")
+
+
+def demand_given(attack: Leaf, label: str, model: Model, budget: Budget) -> None:
+    """Raise unless the model gives what an attack needs.
+
+    Raises:
+        GradientUnavailable: it does not; the message names attacks that need no more than it gives.
+    """
+    if GIVEN.index(attack.needs) <= GIVEN.index(model.gives):
+        return
+    norm = type(budget).__name__
+    known = LABELS_ALONE.get(norm, "advex.MinimumNorm()")
+    if model.gives == "labels":
+        raise GradientUnavailable(
+            f"{label} needs {attack.needs}, and {model!r} answers with a class alone: use an attack"
+            f" that needs no more, such as {known}"
+        )
+    raise GradientUnavailable(
+        f"{label} needs gradients, and {model!r} has none: use an attack that looks at scores"
+        f" alone, such as advex.SquareAttack(), or at labels alone, such as {known}"
+    )
 
 
 def fingerprint(model: keras.Model | None) -> dict[str, bytes]:

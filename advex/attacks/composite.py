@@ -15,6 +15,7 @@ from advex.driver.plan import Leaf, Run, Wave, gathered
 from advex.driver.problem import Loss, Problem
 from advex.errors import InvalidInput, InvalidType, blaming
 from advex.goals import Goal
+from advex.model.protocol import Model
 
 APART = 1_000_003  # between the random numbers of the members of an ensemble
 
@@ -46,6 +47,9 @@ class Wrapper(Composite):
 
     def check(self, goal: Goal | None, budget: Budget) -> None:
         self.attack.check(goal, budget)
+
+    def fitted(self, model: Model) -> Attackable:
+        return replace(self, attack=self.attack.fitted(model))
 
 
 @dataclass(frozen=True)
@@ -153,6 +157,9 @@ class Ensemble(Composite):
     def check(self, goal: Goal | None, budget: Budget) -> None:
         for attack in self.attacks:
             attack.check(goal, budget)
+
+    def fitted(self, model: Model) -> Attackable:
+        return Ensemble(*(attack.fitted(model) for attack in self.attacks))
 
     def plan(self, budget: Budget | None = None) -> list[Wave]:
         return gathered(

@@ -21,6 +21,7 @@ from advex.driver.problem import Loss, Problem
 from advex.errors import InvalidInput
 from advex.goals import Goal
 from advex.losses import margin
+from advex.model.protocol import Gives
 
 NO_PROPOSALS = 3  # queries that propose nothing: the clean input, the start, the last judgement
 
@@ -72,7 +73,7 @@ class SquareAttack(Attack):
     """
 
     lacks: ClassVar = (L0,)
-    needs_gradient: ClassVar[bool] = False
+    needs: ClassVar[Gives] = "scores"
 
     steps: int = setting(5000, "whole")
     p: float = setting(0.8, "number", above=0, at_most=1, share="a share of the image")

@@ -13,6 +13,7 @@ from advex.attacks.square import SquareAttack
 from advex.budgets import Budget
 from advex.driver.problem import Problem
 from advex.errors import InvalidInput
+from advex.model.protocol import Gives
 
 SQUARE_QUERIES = 500
 CORNERS = 100
@@ -28,7 +29,7 @@ class Corners(Attack):
 
     steps: int = CORNERS
 
-    needs_gradient: ClassVar[bool] = False
+    needs: ClassVar[Gives] = "scores"
 
     @property
     def rounds(self) -> int:

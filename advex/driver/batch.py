@@ -23,7 +23,7 @@ class Batch:
     """
 
     def __init__(self, shapes: Shapes) -> None:
-        self._shapes = shapes
+        self.shapes = self._shapes = shapes
         self.jobs = Jobs.none()
         self._rows: Rows | None = None
 
@@ -109,6 +109,7 @@ class Batch:
             points=lambda index: _host(_backend.gather(rows.best, index)),
             margin=_host(rows.margin),
             last=lambda index: _host(_backend.gather(rows.x, index)),
+            trace=None if isinstance(rows.trace, tuple) else _host(rows.trace),
         )
 
     def leave(self, leaving: Array, waiting: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import warnings
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -17,8 +18,9 @@ from advex._space import Space, grid_of, scale_of
 from advex._version import VERSION
 from advex.budgets import Budget
 from advex.driver import sentences
+from advex.driver.candidates import Others, candidates
 from advex.driver.honesty import Look, first_look, unseeded
-from advex.driver.judging import CHECKED, Judge
+from advex.driver.judging import CHECKED, Judge, copied
 from advex.driver.last_word import Word, last_word
 from advex.driver.ledger import Ledger
 from advex.driver.loop import Scene, run_wave
@@ -32,6 +34,7 @@ from advex.goals import Goal, Untargeted
 from advex.goals.classes import places
 from advex.model.protocol import Model
 from advex.result import Info, Result, before_word, statuses
+from advex.trace import Trace, ladder
 
 NO_GOAL = (
     "the model answers with scores at each place of an input, not for each input: a goal says what"
@@ -39,6 +42,9 @@ NO_GOAL = (
     " itself says; if these are the feature maps of a network without its top (include_top=False),"
     " give the whole model, with the layers that classify"
 )
+
+
+AROUND = 2  # queries beside a run's: the look at the clean input, and the last judgement
 
 
 class Call(NamedTuple):
@@ -54,6 +60,10 @@ class Call(NamedTuple):
     batch_size: int | None = None
     progress: Progress = None
     start: Array | None = None
+    others: Others | None = None
+    """Data among which starts may be found."""
+    marks: tuple[int, ...] | None = None
+    """The numbers of queries at which the smallest size is kept. None: 1, 2, 5, 10, ..."""
     until: str = "success"
     """"end": rows take all steps, and the point where the goal is exceeded most is kept."""
     multiple: int = 1
@@ -119,7 +129,15 @@ def attacked(call: Call, attack: Any, waves: list[Wave]) -> Result:
     scene = Scene(
         grid, x, goal, budget, call.seed, call.start, strongest, mask, not end, call.given, scale
     )
-    programs = Programs(classifier, forward, grid, goal, budget, strongest, not call.of_sizes)
+    marks = _marks(call, waves) if scene.aim != "strongest" else ()
+    scene = scene._replace(marks=marks)
+    if any(wave.attack.needs == "labels" for wave in waves):
+        told = look.before["logits"] if len(look.judge.layout.shapes) == 1 else None
+        others = candidates(x, call.seed, call.others, goal, told)
+        scene = scene._replace(others=others)
+    programs = Programs(
+        classifier, forward, grid, goal, budget, strongest, not call.of_sizes, marks, shapes.most
+    )
 
     def settled(points: Array, rows: Array) -> Array:
         points = grid.returned(points, x[rows], None if scale is None else scale[rows])
@@ -132,7 +150,7 @@ def attacked(call: Call, attack: Any, waves: list[Wave]) -> Result:
         still = np.asarray(flattened(mask[rows] | (points == x[rows])).all(axis=1))
         return np.where(still.reshape((-1,) + (1,) * (x.ndim - 1)), points, x[rows])
 
-    ledger = Ledger(x, scene.aim, settled, scene.leaves)
+    ledger = Ledger(x, scene.aim, settled, scene.leaves, marks)
     ledger.clean(look.before["reached"], look.before["ranking"])
     chosen = sensible(waves, goal, ranked, notes)
     said += unseeded(chosen, programs, scene)
@@ -140,8 +158,16 @@ def attacked(call: Call, attack: Any, waves: list[Wave]) -> Result:
     report = Report(call.progress, len(x), there, before_word(goal.targeted))
     # Avoid needless queries of a black box; a search for the smallest needs every run.
     together = scene.aim == "first" and not classifier.metered
-    for wave in chosen if together else one_by_one(chosen):
-        run_wave(wave, ledger, programs.of(wave.attack), shapes, scene, report)
+    every = chosen if together else one_by_one(chosen)
+    for place, wave in enumerate(every):
+        try:
+            run_wave(wave, ledger, programs.of(wave.attack), shapes, scene, report)
+        except BaseException as error:
+            with contextlib.suppress(Exception):
+                if place + 1 < len(every):
+                    ledger.pending |= ~ledger.found | (scene.aim != "first")
+                error.result = _stopped(call, attack, goal, look, ledger, grid, error)  # type: ignore[attr-defined]
+            raise
 
     word = last_word(look, classifier, ledger, scene, ranked)
     notes += sentences.notes_after(waves, goal, forward.classes)
@@ -284,7 +310,7 @@ def _result(call: Call, goal: Goal, ledger: Ledger, word: Word, grid: Grid, info
     if budget.limited:  # the points are inside, checked exactly: a quotient may still round up
         limit = part.epsilon if part.epsilons is None else part.epsilons
         distance[changed] = np.minimum(distance[changed], limit)
-    given = call.given
+    given, marks = call.given, ledger.marks
 
     def whole(points: Array) -> Any:
         return points if given is None else given.moved(points).tree
@@ -310,7 +336,83 @@ def _result(call: Call, goal: Goal, ledger: Ledger, word: Word, grid: Grid, info
         status=statuses(word.clean, word.success, word.fragile, ledger.nan & ~word.success),
         info=info,
         given=given,
+        trace=_trace(call, ledger, word, grid, distance, marks) if len(marks) else None,
     )
+
+
+def _marks(call: Call, waves: list[Wave]) -> tuple[int, ...]:
+    """The numbers of queries at which sizes are kept: where nothing is differentiated."""
+    runs = [run for wave in waves for run in wave.runs]
+    if not runs or any(run.attack.needs == "gradients" for run in runs):
+        return ()
+    if call.marks is not None:
+        return call.marks
+    spent = sum(run.attack.query_limit or run.end - run.begin for run in runs)
+    return ladder(spent + AROUND)
+
+
+def _stopped(
+    call: Call,
+    attack: Any,
+    goal: Goal,
+    look: Look,
+    ledger: Ledger,
+    grid: Grid,
+    error: BaseException,
+) -> Result:
+    """What was found until an error ended the call. The model is asked no more: successes are those
+    of the search.
+    """
+    before, clean = look.before, look.before["reached"]
+    success = ledger.found.copy()
+    prediction, confidence = copied(before["prediction"]), copied(before["confidence"])
+    won = np.flatnonzero(success & ~clean)
+    if isinstance(prediction, np.ndarray) and prediction.ndim == 1:
+        prediction[won], confidence[won] = -1, np.nan
+    ledger.attempts[won] = ledger.points[won]
+    margin = np.where(ledger.tried, ledger.margin, before["margin"]).astype("float64")
+    nothing = np.zeros(len(success), bool)
+    word = Word(before, clean, success, nothing, prediction, confidence, margin, look.spent, [])
+    info = _info(call, attack)
+    said = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    more: Info = {
+        "head": look.judge.forward.head.name,
+        "goal": repr(goal),
+        "notes": [
+            f"The call was stopped by {said}. Successes are those that the search saw, and were not"
+            f" judged once more; {int(ledger.pending.sum())} rows were not finished."
+        ],
+        "warnings": [],
+        "fragile": [],
+        "invalid": np.flatnonzero(ledger.nan & ~success).tolist(),
+        "suspicious": np.flatnonzero(ledger.doubt).tolist(),
+        "clean_wrong": int(clean.sum()),
+        "until": call.until,
+        "checks": {"queries": look.spent},
+        "stages": ledger.account,
+        "stopped": said,
+        "unfinished": np.flatnonzero(ledger.pending).tolist(),
+    }
+    info.update(more)
+    return _result(call, goal, ledger, word, grid, info)
+
+
+def _trace(
+    call: Call, ledger: Ledger, word: Word, grid: Grid, distance: Array, marks: Array
+) -> Trace:
+    """The sizes at the marks, in the units of the distance."""
+    sizes, budget = ledger.trace.copy(), call.budget
+    won = word.success & ~word.clean
+    if budget.limited:  # the first success ends a row, and the last judgement comes after it
+        late = marks >= (ledger.queries - 1)[:, None]
+        sizes = np.where(late, distance[:, None], np.inf)
+    elif budget.homogeneous:
+        sizes /= float(grid.span)
+    near = sizes <= distance[:, None] * (1 + 1e-5)
+    sizes = np.where(near & won[:, None], distance[:, None], sizes)
+    sizes[~word.success] = np.inf
+    sizes[word.clean] = 0.0
+    return Trace(marks, sizes)
 
 
 def _wide(confidence: Any) -> Any:

@@ -65,6 +65,8 @@ class Outcome(NamedTuple):
     """At the last points."""
     last: Callable[[Array], Array]
     """The last points of the seats of these numbers."""
+    trace: Array | None = None
+    """The smallest sizes at the marks, where they are kept."""
 
 
 class Ledger:
@@ -75,10 +77,23 @@ class Ledger:
         aim: what is looked for within a row.
         settle: makes final points of those that the search has found.
         leaves: whether a row that has a success is done, where any success will do.
+        marks: the numbers of queries at which the smallest size is kept.
     """
 
-    def __init__(self, x: Array, aim: Aim, settle: Settle, leaves: bool = True) -> None:
+    def __init__(
+        self,
+        x: Array,
+        aim: Aim,
+        settle: Settle,
+        leaves: bool = True,
+        marks: tuple[int, ...] = (),
+    ) -> None:
         count = len(x)
+        self.marks = np.asarray(marks, "int64")
+        self.trace = np.full((count, len(marks)), np.inf)
+        """The smallest size at each mark, in the units of the search."""
+        self.pending = np.zeros(count, bool)
+        """Rows that an error has stopped."""
         self._x, self._aim, self._settle, self._leaves = x, aim, settle, leaves
         self.points = x.copy()
         self.attempts = x.copy()
@@ -216,6 +231,8 @@ class Ledger:
         np.add.at(self.queries, row, queries)
         spent = np.stack([np.ones_like(queries), gradients, queries], axis=1)
         np.add.at(self._tally, run, spent)
+        if outcome.trace is not None:
+            np.minimum.at(self.trace, row, outcome.trace[index])
         self.flat[row[outcome.flat[index]]] = True
         self.doubt[row[outcome.doubt[index]]] = True
         for name, merge in self._wave.attack.notes.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, Protocol
@@ -16,10 +17,11 @@ from advex._inputs import Examples
 from advex._space import INPUT
 from advex.budgets import Budget
 from advex.driver.batch import Batch
+from advex.driver.candidates import Candidates
 from advex.driver.draws import row_keys
 from advex.driver.ledger import Aim, Jobs, Ledger
 from advex.driver.plan import Run, Wave
-from advex.driver.programs import Programs
+from advex.driver.programs import Programs, Stopped
 from advex.driver.rows import Rows, blank
 from advex.driver.shapes import Shapes
 from advex.goals import Goal
@@ -55,6 +57,10 @@ class Scene(NamedTuple):
     """``x`` with what travels along, where anything does."""
     scale: Array | None = None
     """By how much the space is stretched, see ``scale_of``."""
+    others: Candidates | None = None
+    """Points of other classes, where such are known."""
+    marks: tuple[int, ...] = ()
+    """Numbers of queries at which the smallest size is kept."""
 
     @property
     def examples(self) -> Array | Examples:
@@ -71,6 +77,7 @@ class Scene(NamedTuple):
             x=self.x[:count],
             mask=cut(self.mask),
             start=cut(self.start),
+            others=None if self.others is None else self.others.first(count),
             given=cut(self.given),
             scale=self._scaled(np.arange(min(count, len(self.x)))),
             budget=self.budget.part(np.arange(min(count, len(self.x)))),
@@ -107,6 +114,16 @@ class Scene(NamedTuple):
             first = x if self.start is None else self.start[row]
             known = (ledger.found[row] & wave.warm).reshape((-1,) + (1,) * (x.ndim - 1))
             start = self.grid.scaled(np.where(known, ledger.points[row], first), scale)
+        others: Any = ()
+        if self.others is not None and wave.attack.needs == "labels":
+            many = self.others.numbers.shape[1]
+            points = self.others.of(row, self.x).reshape(-1, *x.shape[1:])
+            wide = None if scale is None else np.repeat(scale, many, axis=0)
+            others = self.grid.scaled(points, wide).reshape(count, many, *x0.shape[1:])
+        marked = self.aim == "smallest" and bool(self.marks) and wave.attack.needs != "gradients"
+        known = blank(count)
+        if marked:
+            known["trace"] = np.full((count, len(self.marks)), np.inf, "float32")
         if wave.aimed:
             target = ledger.ranking[row, np.array([each.rank for each in wave.runs])[run]]
         made = Rows(
@@ -121,10 +138,12 @@ class Scene(NamedTuple):
             numbers=_numbers(wave, run),
             target=target,
             start=start,
+            others=others,
+            spent=ledger.queries[row].astype("int32") if marked else (),
             live=np.arange(count) < len(jobs),
             step=np.array([each.begin for each in wave.runs], "int32")[run],
             best=x0,
-            **blank(count),
+            **known,
         )
         return made.map(ops.convert_to_tensor)
 
@@ -161,33 +180,81 @@ def run_wave(
         report: told after every round how many rows are done, and how many have a success.
     """
     began = time.monotonic()
-    waiting, batch = ledger.open(wave), Batch(shapes)
+    batch, stop = Batch(shapes), None
+    waiting = Queue(ledger.open(wave))
+    try:
+        _rounds(wave, ledger, program, batch, waiting, scene, report)
+    except Stopped as stopped:
+        stop = stopped.error
+    finally:
+        if batch.taken.any() or len(waiting.jobs):  # an error: what was found until then counts
+            with contextlib.suppress(Exception):
+                ledger.pending[batch.jobs.row[batch.taken]] = True
+                ledger.pending[waiting.jobs.row] = True
+                outcome = batch.outcome(wave.attack.notes) if batch.taken.any() else None
+                if outcome is not None:
+                    ledger.record(batch.jobs, outcome, batch.taken)
+        ledger.close(time.monotonic() - began)
+    if stop is not None:
+        raise stop
+
+
+class Queue:
+    """The jobs that wait."""
+
+    def __init__(self, jobs: Jobs) -> None:
+        self.jobs = jobs
+
+    def take(self, count: int) -> Jobs:
+        """The first ones, which wait no longer."""
+        first, self.jobs = self.jobs.of(slice(count)), self.jobs.of(slice(count, None))
+        return first
+
+
+def _rounds(
+    wave: Wave,
+    ledger: Ledger,
+    program: Stepping,
+    batch: Batch,
+    waiting: Queue,
+    scene: Scene,
+    report: Callable[[int, int], None],
+) -> None:
+    """One round after the other, until nobody waits and no seat is taken."""
+    shapes = batch.shapes
     ends = np.array([run.end for run in wave.runs])
     burst = BURST if _backend.accelerated() else 1
     while True:
-        joined = len(waiting) > 0 and shapes.joins(batch.room)
+        joined = len(waiting.jobs) > 0 and shapes.joins(batch.room)
         if joined:
-            count = shapes.fresh(batch.room)
-            fresh, waiting = waiting.of(slice(count)), waiting.of(slice(count, None))
+            fresh = waiting.take(shapes.fresh(batch.room))
             rows = scene.rows(wave, fresh, shapes.filled(len(fresh), batch.room), ledger)
-            batch.seat(fresh, _gone_on(wave, ledger, fresh, program.init(rows)))
+            try:
+                rows = program.init(rows)
+            except Stopped as stopped:
+                batch.seat(fresh, stopped.rows)
+                raise
+            batch.seat(fresh, _gone_on(wave, ledger, fresh, rows))
         if not batch.taken.any():
             break
         # Rows that an evaluation inside init has finished already take no step.
         ended, over = batch.ended(ends, scene.leaves) if joined else (np.zeros(0, bool),) * 2
         if not ended.any():
             for _ in range(min(burst, batch.steps_left(ends)) if burst > 1 else 1):
-                batch.rows = program.step(batch.rows)
+                try:
+                    batch.rows = program.step(batch.rows)
+                except Stopped as stopped:
+                    batch.rows = stopped.rows
+                    raise
             ended, over = batch.ended(ends, scene.leaves)
         if ended.any():
-            if over.any():
+            if over.any() and wave.attack.query_limit is None:
                 batch.judge(over, program.finish)
             leaving = ledger.record(batch.jobs, batch.outcome(wave.attack.notes), ended)
-            waiting = waiting.of(~ledger.overtaken(waiting))
-            batch.leave(leaving, len(waiting))
-        left = len(waiting) + int(batch.taken.sum())
+            waiting.jobs = waiting.jobs.of(~ledger.overtaken(waiting.jobs))
+            batch.leave(leaving, len(waiting.jobs))
+        left = len(waiting.jobs) + int(batch.taken.sum())
         report(len(scene.x) - -(-left // len(wave.runs)), int(ledger.found.sum()))
-    ledger.close(time.monotonic() - began)
 
 
 def _gone_on(wave: Wave, ledger: Ledger, jobs: Jobs, rows: Rows) -> Rows:

@@ -9,8 +9,9 @@ from typing import Any, Protocol
 import numpy as np
 
 from advex._arrays import Array, Tensor
-from advex.driver.problem import Problem
+from advex.driver.problem import Problem, Terms
 from advex.goals import Goal, Untargeted, leaves
+from advex.model.protocol import Gives
 
 
 class Leaf(Protocol):
@@ -21,8 +22,14 @@ class Leaf(Protocol):
         """How many steps it takes at most."""
 
     @property
-    def needs_gradient(self) -> bool:
-        """Whether it differentiates the model."""
+    def needs(self) -> Gives:
+        """What it needs of a model."""
+
+    @property
+    def query_limit(self) -> int | None:
+        """How many queries a run of it spends at most, on each example; None: what its steps
+        spend.
+        """
 
     @property
     def notes(self) -> Mapping[str, np.ufunc | None]:
@@ -41,6 +48,11 @@ class Leaf(Protocol):
 
     def done(self, problem: Problem, x: Tensor, memory: Any, /) -> Tensor | None:
         """Which examples need no further step, or None."""
+
+
+def terms(attack: Leaf, marks: tuple[int, ...] = ()) -> Terms:
+    """What the problems of an attack must know of it."""
+    return Terms(attack.rounds, attack.query_limit, attack.needs == "labels", marks)
 
 
 @dataclass(frozen=True)

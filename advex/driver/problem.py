@@ -4,8 +4,9 @@ the best point seen.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from keras import ops, tree
@@ -14,6 +15,7 @@ from advex import _backend
 from advex._arrays import Tensor, axes, flat, rows
 from advex._discrete import Solver
 from advex._grid import Grid
+from advex._settings import LARGEST
 from advex.budgets import Budget, Linf
 from advex.driver import draws
 from advex.driver.rows import Common, Rows
@@ -32,6 +34,19 @@ NO_GRADIENT = (
 LOOKS_AHEAD = 8  # steps from one look at what is best by the gradient to the next
 
 SMALLEST_GAIN = 1e-3  # of the size: what counts as an improvement
+
+
+class Terms(NamedTuple):
+    """What an attack has said about itself that its problems must know."""
+
+    steps: int
+    limit: int | None = None
+    """Of the queries of a run."""
+    anywhere: bool = False
+    """Whether it asks about points outside the budget, which cannot count, but say where the
+    boundary is."""
+    marks: tuple[int, ...] = ()
+    """Numbers of queries at which the smallest size is kept."""
 
 
 class Problem:
@@ -70,12 +85,13 @@ class Problem:
         grid: Grid,
         goal: Goal,
         budget: Budget,
-        steps: int,
+        terms: Terms,
         rows: Rows,
         common: Common,
         strongest: bool = False,
     ) -> None:
-        self._forward, self._grid, self._steps = forward, grid, steps
+        self._given = forward, grid, goal, budget, terms
+        self._forward, self._grid, self._terms = forward, grid, terms
         self._rows, self._common = rows, common
         self._answer: Any = None
         self._minimise, self._strongest = not budget.limited, strongest
@@ -88,6 +104,7 @@ class Problem:
             self.goal = self._judge.towards(rows.target)
         self.epsilon: Tensor = rows.beside.get("epsilon", common.epsilon)
         self.budget = budget.bound(self.epsilon) if budget.limited else budget
+        self._anywhere = budget.bound(None)
         self._beside: dict[str, Tensor] = rows.beside
         # Where examples or inputs have an epsilon each they are divided by it.
         scale = rows.beside.get("scale")
@@ -138,16 +155,147 @@ class Problem:
     @property
     def progress(self) -> Tensor:
         """How far through its steps each example is: (batch,), from 0 to just below 1."""
-        return ops.cast(self.step, "float32") / self._steps
+        return ops.cast(self.step, "float32") / self._terms.steps
+
+    @property
+    def queries(self) -> Tensor:
+        """How many queries each example's run has spent, (batch,) int32."""
+        return self._rows.queries
+
+    @property
+    def left(self) -> Tensor:
+        """How many it may still spend, (batch,) int32: more are not asked, see
+        ``Attack.query_limit``.
+        """
+        limit = LARGEST if self._terms.limit is None else self._terms.limit
+        return limit - self._rows.queries
+
+    @property
+    def others(self) -> Tensor | None:
+        """Points that are answered otherwise, (batch, k, ...), where such are known."""
+        return None if _absent(self._rows.others) else self._rows.others
+
+    @property
+    def grain(self) -> Tensor:
+        """How far apart the values are that the model can be shown: a scalar, or one number for
+        each element; 0 where any value can be shown.
+        """
+        return self.span * ops.convert_to_tensor(np.asarray(self._grid.grain, "float32"))
 
     def logits(self, x: Tensor) -> Any:
         """What the model answers at the points, for a goal about classes logits (batch, classes);
         one query each.
         """
         seen = self._seen(x)
+        running = self._running
+        if self._terms.limit is not None:
+            self._running = ops.logical_and(running, self.left > 0)
         logits = self._forward(self._entered(seen), self._running)
         self._record(seen, logits)
+        self._running = running
         return logits
+
+    def crossed(self, points: Tensor, ask: Tensor | None = None) -> Tensor:
+        """Whether the goal is reached at points, inside the budget or not: (batch,) of bool, or
+        (batch, k). One query for each that is asked.
+
+        Args:
+            points: one for each example, (batch, ...), or several, (batch, k, ...); what is outside
+                the box is taken at its edge.
+            ask: which of them are asked, (batch,) or (batch, k) of bool; None: all. The answer for
+                the others is False. Nor is any asked beyond the limit of queries: of several the
+                first ones are.
+        """
+        view, asked, shape = self._view(points, ask)
+        answer = view.logits(view.points)
+        slack = self._forward.caution * self._forward.slack
+        crossed = ops.logical_and(view.goal.reached(answer, slack), asked)
+        self._take(view, shape)
+        return ops.reshape(crossed, shape)
+
+    def losses(self, points: Tensor, loss: Loss, ask: Tensor | None = None) -> Tensor:
+        """The loss at points, (batch,), or (batch, k): of scores, for attacks without gradients.
+        Arguments as for ``crossed``; the value of what is not asked means nothing.
+        """
+        view, _, shape = self._view(points, ask)
+        value = loss(view.logits(view.points), view.goal)
+        self._take(view, shape)
+        return ops.reshape(value, shape)
+
+    def _view(self, points: Tensor, ask: Tensor | None) -> tuple[_View, Tensor, tuple[int, ...]]:
+        """Several points of each example side by side, as if each were an example; which of them
+        are asked; the shape of an answer.
+        """
+        several = len(points.shape) > len(self.x0.shape)
+        count = int(points.shape[1]) if several else 1
+        shape = (-1, count) if several else (-1,)
+        whole = ops.reshape(points, (-1, *self.x0.shape[1:]))
+        running = self._running
+        asked = _repeated(running, count)
+        if ask is not None:
+            asked = ops.logical_and(asked, ops.reshape(ask, (-1,)))
+        each = ops.reshape(ops.cast(asked, "int32"), (-1, count))
+        before = ops.cumsum(each, axis=1) - each
+        if self._terms.limit is not None:
+            room = before < ops.expand_dims(self.left, 1)
+            asked = ops.logical_and(asked, ops.reshape(room, (-1,)))
+        mine = self._rows._replace(x=(), memory=(), start=(), others=(), best=self.x0)
+        seats = mine.map(lambda leaf: _repeated(leaf, count))
+        spent: Any = seats.spent
+        if not _absent(spent):
+            spent = spent + seats.queries + ops.reshape(before, (-1,))
+        seats = seats._replace(live=asked, spent=spent, queries=ops.zeros_like(seats.queries))
+        view = _View(*self._given, seats, self._common, self._strongest)
+        view.points = whole
+        return view, asked, shape
+
+    def _take(self, view: _View, shape: tuple[int, ...]) -> None:
+        """Write down what several points of each example have shown."""
+        count = shape[1] if len(shape) > 1 else 1
+        old, new = self._rows, view.outcome()
+
+        def several(leaf: Tensor) -> Tensor:
+            return ops.reshape(leaf, (-1, count, *leaf.shape[1:]))
+
+        found, size, idle = several(new.found), several(new.size), several(new.idle)
+        fresh = ops.logical_and(found, ops.logical_not(old.found)[:, None])
+        if self._minimise or self._strongest:
+            better = ops.logical_or(fresh, size < old.size[:, None])
+            worth = ops.where(better, size, float("inf"))
+        else:
+            better = fresh
+            order = ops.arange(count, dtype="float32")[None]
+            worth = ops.where(better, order, float("inf"))
+        place, any_better = ops.argmin(worth, axis=1), ops.any(better, axis=1)
+        one = ops.cast(place, "int32")[:, None]
+
+        def picked(leaf: Tensor) -> Tensor:
+            index = ops.reshape(one, (-1, 1) + (1,) * (len(leaf.shape) - 2))
+            return ops.squeeze(ops.take_along_axis(leaf, index, axis=1), axis=1)
+
+        def kept() -> Tensor:
+            best = several(new.best)
+            index = ops.broadcast_to(
+                ops.reshape(one, (-1, 1) + (1,) * (len(best.shape) - 2)),
+                (ops.shape(best)[0], 1, *best.shape[2:]),
+            )
+            chosen = ops.squeeze(ops.take_along_axis(best, index, axis=1), axis=1)
+            return ops.where(rows(any_better, chosen), chosen, old.best)
+
+        trace: Any = old.trace
+        if not _absent(trace):
+            trace = ops.min(several(new.trace), axis=1)
+        self._rows = old._replace(
+            best=ops.cond(ops.any(any_better), kept, lambda: old.best),
+            found=ops.logical_or(old.found, any_better),
+            size=ops.where(any_better, picked(size), old.size),
+            idle=ops.min(idle, axis=1),
+            nan=ops.any(several(new.nan), axis=1),
+            queries=old.queries + ops.sum(several(new.queries), axis=1),
+            trace=trace,
+        )
+        self.reached = ops.any(several(view.reached), axis=1)
+        self._answer = None
 
     def margin(self, x: Tensor) -> Tensor:
         """The goal's margin at the points: (batch,), above 0 = crossed; one query each."""
@@ -347,6 +495,17 @@ class Problem:
         """
         return ops.cast(self._bits(shape), "float32") * 2.0**-24
 
+    def normal(self, shape: tuple[int, ...]) -> Tensor:
+        """Normal numbers of mean 0 and variance 1, shape (batch, *shape), drawn like ``uniform``:
+        256 different ones, up to 2.9.
+        """
+        count = math.prod(shape)
+        packed = self._bits((-(-count // 3),))
+        parts = [ops.bitwise_and(ops.right_shift(packed, shift), 255) for shift in (0, 8, 16)]
+        every = ops.cast(ops.concatenate(parts, axis=1)[:, :count], "float32")
+        drawn = ops.erfinv((every + 0.5) / 128 - 1) * math.sqrt(2)
+        return ops.reshape(drawn, (-1, *shape))
+
     def signs(self, shape: tuple[int, ...]) -> Tensor:
         """-1 or 1 with equal chances, shape (batch, *shape), drawn like ``uniform``."""
         return ops.where(self._bits(shape) >= 2**23, 1.0, -1.0)
@@ -361,10 +520,22 @@ class Problem:
         return draws.bits(self._rows.key, self.step, self._rows.salt, self._draws, shape)
 
     def _seen(self, x: Tensor) -> Tensor:
+        if self._terms.anywhere and len(x.shape) > len(self.x0.shape):
+            view, _, shape = self._view(x, None)
+            return ops.reshape(view._seen(view.points), (-1, shape[1], *self.x0.shape[1:]))
         if tuple(x.shape[1:]) != tuple(self.x0.shape[1:]):
             raise AttackError(
                 f"the attack asked for points of shape {tuple(x.shape)}; its examples have"
                 f" {tuple(self.x0.shape)}"
+            )
+        if self._terms.anywhere:  # the box alone is the limit of what may be asked
+            return self._grid.snapped(
+                ops.clip(self._kept(x), *self.box),
+                self.x0,
+                self._anywhere,
+                *self.box,
+                self._common.top,
+                self._beside,
             )
         return self._grid.snapped(
             self._kept(x),
@@ -446,7 +617,14 @@ class Problem:
             smallest = ops.where(better, size, smallest)
             found = ops.logical_or(rows_now.found, ops.logical_and(better, reached))
         broken = _unknown(logits)
+        trace: Any = rows_now.trace
+        if not _absent(trace):
+            marks = ops.convert_to_tensor(np.asarray([self._terms.marks], "int32"))
+            late = marks >= ops.expand_dims(rows_now.spent + queries, 1)
+            now = ops.logical_and(late, ops.expand_dims(better, 1))
+            trace = ops.minimum(trace, ops.where(now, ops.expand_dims(size, 1), float("inf")))
         self._rows = rows_now._replace(
+            trace=trace,
             best=best,
             found=found,
             size=smallest,
@@ -454,6 +632,16 @@ class Problem:
             nan=ops.logical_or(rows_now.nan, ops.logical_and(broken, running)),
             queries=queries,
         )
+
+
+class _View(Problem):
+    """Several points of each example, as if each were an example."""
+
+    points: Tensor
+
+
+def _repeated(values: Tensor, count: int) -> Tensor:
+    return values if count == 1 else ops.repeat(values, count, axis=0)
 
 
 def _unknown(answer: Any) -> Tensor:

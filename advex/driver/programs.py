@@ -17,16 +17,17 @@ import numpy as np
 from keras import ops, tree
 
 from advex import _backend
-from advex._arrays import Tensor
+from advex._arrays import Array, Tensor
 from advex._grid import Grid
 from advex.budgets import Budget
 from advex.budgets.each import searched
-from advex.driver.plan import Leaf
+from advex.driver.plan import Leaf, terms
 from advex.driver.problem import Problem
 from advex.driver.rows import Common, Rows
+from advex.driver.shapes import power_of_two
 from advex.errors import AttackError, GradientUnavailable, blaming
 from advex.goals import Goal
-from advex.model.blackbox import NO_GRADIENT
+from advex.model.answers import NO_GRADIENT
 from advex.model.protocol import Asked, Forward, Model
 
 Part = Callable[[Problem, Rows], Rows]
@@ -48,8 +49,10 @@ class Programs:
         budget: Budget,
         strongest: bool = False,
         whole: bool = True,
+        marks: tuple[int, ...] = (),
+        most: int | None = None,
     ) -> None:
-        self.whole = whole
+        self.whole, self.marks, self.most = whole, marks, most
         self.classifier, self.forward, self.grid = classifier, forward, grid
         self.strongest = strongest
         budget = searched(budget).bare()
@@ -59,14 +62,14 @@ class Programs:
         self.common = _common(grid, budget)
         self._fixed = [ops.convert_to_tensor(value) for value in self.common]
         kind = goal.key(), classifier.about(goal.reading), budget.bound(None), budget.limited
-        self._key: tuple[Hashable, ...] = (forward.folded, kind, strongest, grid.key())
+        self._key: tuple[Hashable, ...] = (forward.folded, kind, strongest, grid.key(), marks)
         self._made: dict[Hashable, Callable[..., Any]] = {}
 
     def problem(self, attack: Leaf, rows: Rows) -> Problem:
         """What the attack sees of ``rows``."""
-        common, steps = Common(*self._fixed), attack.rounds
+        common, told = Common(*self._fixed), terms(attack, self.marks)
         return Problem(
-            self.forward, self.grid, self.goal, self.limit, steps, rows, common, self.strongest
+            self.forward, self.grid, self.goal, self.limit, told, rows, common, self.strongest
         )
 
     def of(self, attack: Leaf) -> Program:
@@ -75,23 +78,66 @@ class Programs:
 
     def compiled(self, name: str, attack: Leaf, rows: Rows, part: Part) -> Callable[[Rows], Rows]:
         """``part`` as a function of rows like these."""
-        if name != "step" and not self.whole:
+        if name != "step" and not self.whole and self.classifier.differentiable:
             return lambda rows: part(self.problem(attack, rows), rows)
-        if self.classifier.differentiable:
+        if not self._asks_outside(attack):
             return self._traced(name, attack, rows, part)
         parts: list[Callable[..., Any]] = []
 
         def call(rows: Rows) -> Rows:
             answers: list[Tensor] = []
+            stop: BaseException | None = None
+            unsent = np.zeros(rows.seats, "int32")
             while True:
                 if len(parts) == len(answers):
                     parts.append(self._traced(name, attack, rows, part, len(answers)))
                 outcome = parts[len(answers)](rows, *answers)
                 if isinstance(outcome, Rows):
-                    return outcome
-                answers.append(self.forward(*outcome))
+                    break
+                point, live = outcome
+                live = _backend.to_numpy(live).astype(bool)
+                fetched = Fetched(self._ask, point, live, self.most, self.forward.classes, stop)
+                unsent += fetched.unsent.reshape(rows.seats, -1).sum(1).astype("int32")
+                stop = fetched.stop
+                answers.append(ops.convert_to_tensor(fetched.answers))
+            if stop is None:
+                return outcome
+            queries = outcome.queries - ops.convert_to_tensor(unsent)
+            raise Stopped(outcome._replace(queries=queries), stop)
 
         return call
+
+    def _asks_outside(self, attack: Leaf) -> bool:
+        """Whether the model is asked between the parts of a step: a black box, and any model by an
+        attack of which each row asks another number of questions.
+        """
+        if not self.classifier.differentiable:
+            return True
+        one_each = isinstance(self.forward.classes, int) and len(self.forward.example) < 2
+        return attack.needs == "labels" and one_each and self.whole
+
+    def _ask(self, point: Any) -> Array:
+        """The logits of points, (k, ...) -> (k, classes), all of which are asked."""
+        count = len(tree.flatten(point)[0])
+        if not self.classifier.differentiable:
+            return _backend.to_numpy(self.forward(point, np.ones(count, bool)))
+        size = count if _backend.RAGGED else power_of_two(count)
+        leaves = [
+            np.concatenate([leaf, np.repeat(leaf[:1], size - count, axis=0)])
+            for leaf in tree.flatten(point)
+        ]
+        signature = [((None, *leaf.shape[1:]), str(leaf.dtype)) for leaf in leaves]
+        structure = tree.map_structure(lambda _: 0, point)
+        forward = self.forward
+
+        def answered(*tensors: Tensor) -> Tensor:
+            return forward(tree.pack_sequence_as(structure, list(tensors)))
+
+        key = ("asked", repr(structure), tuple(signature), *self._key)
+        run = self.classifier.compiled(
+            key, lambda: _backend.compiled(answered, signature, forward.variables)
+        )
+        return _backend.to_numpy(run(*map(ops.convert_to_tensor, leaves)))[:count]
 
     def _traced(
         self, name: str, attack: Leaf, rows: Rows, part: Part, answers: int = 0
@@ -124,16 +170,14 @@ class Programs:
         it.
         """
         forward, grid, goal, limit = self.forward, self.grid, self.goal, self.limit
-        differentiable, numbers = self.classifier.differentiable, len(self.common)
-        strongest = self.strongest
+        outside, numbers = self._asks_outside(attack), len(self.common)
+        strongest, told = self.strongest, terms(attack, self.marks)
 
         def run(*tensors: Tensor) -> Any:
             rows: Rows = tree.pack_sequence_as(structure, list(tensors[:count]))
             common, given = tensors[count:][:numbers], tensors[count + numbers :]
-            asked: Any = forward if differentiable else Given(forward, given)
-            problem = Problem(
-                asked, grid, goal, limit, attack.rounds, rows, Common(*common), strongest
-            )
+            asked: Any = Given(forward, given) if outside else forward
+            problem = Problem(asked, grid, goal, limit, told, rows, Common(*common), strongest)
             try:
                 return part(problem, rows)
             except Question as question:
@@ -158,7 +202,10 @@ class Program:
             with _blaming(attack, "init"):
                 x, memory = attack.init(problem)
             memory = tree.map_structure(ops.convert_to_tensor, _ordered(memory))
-            return problem.outcome()._replace(x=_alike(attack, "x", x, problem.x0), memory=memory)
+            rows = problem.outcome()
+            if attack.query_limit is not None:
+                rows = rows._replace(done=ops.logical_or(rows.done, problem.left <= 0))
+            return rows._replace(x=_alike(attack, "x", x, problem.x0), memory=memory)
 
         return _whole(attack, self._programs.compiled("init", attack, rows, init)(rows), rows.seats)
 
@@ -188,13 +235,10 @@ def _stepped(attack: Leaf, problem: Problem, rows: Rows) -> Rows:
     with _blaming(attack, "done"):
         done = attack.done(problem, x, memory)
     seen = problem.outcome()
-    return seen._replace(
-        x=x,
-        memory=memory,
-        step=rows.step + 1,
-        idle=seen.idle + 1,
-        done=rows.done if done is None else _alike(attack, "done", done, rows.done),
-    )
+    done = rows.done if done is None else _alike(attack, "done", done, rows.done)
+    if attack.query_limit is not None:
+        done = ops.logical_or(done, problem.left <= 0)
+    return seen._replace(x=x, memory=memory, step=rows.step + 1, idle=seen.idle + 1, done=done)
 
 
 class Question(BaseException):  # no error: nothing that catches errors may stop it
@@ -205,6 +249,59 @@ class Question(BaseException):  # no error: nothing that catches errors may stop
     def __init__(self, point: Tensor, live: Tensor) -> None:
         super().__init__("a black box can only be asked between the parts of a step")
         self.point, self.live = point, live
+
+
+class Stopped(BaseException):
+    """A black box has raised ``error``: the state of the rows with all that was answered before."""
+
+    def __init__(self, rows: Rows, error: BaseException) -> None:
+        super().__init__("a black box has raised an error")
+        self.rows, self.error = rows, error
+
+
+class Fetched:
+    """The answers to a question, asked in batches; what was answered before an error is kept.
+
+    Args:
+        ask: (k, ...) -> (k, classes).
+        point: the points, (n, ...).
+        live: which of them are asked, (n,) of bool.
+        most: how many at once.
+        classes: how many.
+        stop: an error that was raised before: nothing is asked any more.
+
+    Attributes:
+        answers: (n, classes) float32, zero where nothing was answered.
+        unsent: which of those that were to be asked were not, (n,) of bool. The batch that an error
+            answers was sent.
+        stop: the first error.
+    """
+
+    def __init__(
+        self,
+        ask: Callable[[Any], Array],
+        point: Any,
+        live: Array,
+        most: int | None,
+        classes: int,
+        stop: BaseException | None,
+    ) -> None:
+        self.answers = np.zeros((len(live), classes), "float32")
+        self.unsent, self.stop = live.copy(), stop
+        index = np.flatnonzero(live)
+        if stop is not None or not len(index):
+            return
+        arrays = tree.map_structure(_backend.to_numpy, point)
+        size = most or len(index)
+        for start in range(0, len(index), size):
+            some = index[start : start + size]
+            chosen = tree.map_structure(lambda leaf, some=some: leaf[some], arrays)
+            self.unsent[some] = False
+            try:
+                self.answers[some] = ask(chosen)
+            except BaseException as error:
+                self.stop = error
+                return
 
 
 class Given:

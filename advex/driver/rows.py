@@ -69,6 +69,14 @@ class Rows(NamedTuple):
     gradients: Tensor
     queries: Tensor
 
+    # Of attacks that need no gradients alone.
+    others: Tensor = ()
+    """Points of other classes, (batch, k, ...), where such are known."""
+    spent: Tensor = ()
+    """The queries of the runs before, where the sizes at marks are kept."""
+    trace: Tensor = ()
+    """The smallest size at each of the marks, (batch, marks), where they are kept."""
+
     @property
     def seats(self) -> int:
         """How many rows there are."""

@@ -185,7 +185,7 @@ def demand_suitable(attacks: Mapping[str, Attack], classifier: Model, budget: Bu
         attack.check_settings()
         attack.check(Untargeted(np.zeros(0, "int32")), searched(budget))
         for run in (run for wave in attack.plan(searched(budget)) for run in wave.runs):
-            if run.attack.needs_gradient and not classifier.differentiable:
+            if run.attack.needs == "gradients" and not classifier.differentiable:
                 raise GradientUnavailable(
                     f"{run.label} needs gradients, and {classifier!r} has none: use an attack that"
                     " looks at scores alone, such as advex.SquareAttack()"

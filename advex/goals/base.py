@@ -53,6 +53,7 @@ class Seen(Protocol):
 
     classes: int
     independent: bool
+    bare: bool
 
     @property
     def parts(self) -> Mapping[str, Any]: ...
@@ -94,6 +95,8 @@ class Goal(Settings):
     """Whether each class has a probability of its own, a sigmoid unit each; set from the model, see
     ``of``.
     """
+    bare = False
+    """Whether the model says nothing but a class; set likewise."""
 
     @abstractmethod
     def margin(self, logits: Tensor) -> Tensor:
@@ -159,6 +162,8 @@ class Goal(Settings):
         """What the model itself calls the probability of each class, along the last axis: softmax
         or a sigmoid for each.
         """
+        if self.bare:
+            return ops.full_like(logits, float("nan"))
         return ops.sigmoid(logits) if self.independent else ops.softmax(logits)
 
     # What is known of the model, and of the examples.
@@ -177,11 +182,17 @@ class Goal(Settings):
         """This goal for a model with these outputs: classes may have probabilities of their own, or
         share one.
         """
-        if head.independent == self.independent:
+        if (head.independent, head.bare) == (self.independent, self.bare):
             return self
         twin = copy.copy(self)
         object.__setattr__(twin, "independent", head.independent)
+        object.__setattr__(twin, "bare", head.bare)
         return twin
+
+    @property
+    def more_than_a_class(self) -> str:
+        """What of it cannot be told from the predicted class alone; nothing where all can."""
+        return ""
 
     def check(self, count: int, classes: int | None) -> Self:
         """This goal, tidied up for ``count`` examples, or an error that says what is wrong with it.
@@ -258,7 +269,7 @@ class Goal(Settings):
         mine, rows = self.bound(dict.fromkeys(self.rows())), self.rows()
         settings = tuple((field.name, _kept(getattr(mine, field.name))) for field in fields)
         shapes = tuple((name, values.shape[1:]) for name, values in rows.items())
-        return type(self), settings, shapes, self.independent
+        return type(self), settings, shapes, self.independent, self.bare
 
     @property
     def notes(self) -> tuple[str, ...]:

@@ -263,6 +263,10 @@ class Targeted(Labelled):
         object.__setattr__(twin, "_single", False)
         return super(Targeted, twin).check(count, classes)
 
+    @property
+    def more_than_a_class(self) -> str:
+        return "its confidence" if np.any(self.confidence > 0) else ""
+
     def margin(self, logits: Tensor) -> Tensor:
         return picked(logits, self.labels) - best_other(logits, self.labels)
 
@@ -310,6 +314,10 @@ class TopK(Labelled):
     """
 
     k: int = setting(5, "whole")
+
+    @property
+    def more_than_a_class(self) -> str:
+        return "" if self.k == 1 else f"which classes are the {self.k} likeliest"
 
     def margin(self, logits: Tensor) -> Tensor:
         best, _ = ops.top_k(others(logits, self.labels), self.k)

@@ -171,6 +171,10 @@ class _Joined(Goal):
             return [(goal, answer) for goal in self.goals]
         return [(goal, _share(goal, answer)) for goal in self.goals]
 
+    @property
+    def more_than_a_class(self) -> str:
+        return next(filter(None, (goal.more_than_a_class for goal in self.goals)), "")
+
     def of(self, head: Seen) -> Self:
         if isinstance(self.reading, str):
             return self._with([goal.of(head) for goal in self.goals])

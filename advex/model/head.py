@@ -60,6 +60,7 @@ class Head:
         logarithms: whether the outputs are probabilities, and the logits only their logarithms.
         reads: how they are read, see ``goals.base.Reading``.
         places: at how many axes of places there are outputs; one answer for each example has none.
+        bare: whether nothing but a class is said.
     """
 
     name: str
@@ -70,6 +71,7 @@ class Head:
     logarithms: bool = False
     reads: str = "scores"
     places: int = 0
+    bare: bool = False
 
     @property
     def parts(self) -> Mapping[str, Head]:
@@ -91,7 +93,11 @@ class Head:
         return ops.log(ops.maximum(answer, SMALLEST_PROBABILITY)) if self.logarithms else answer
 
     def probabilities(self, logits: Tensor) -> Tensor:
-        """What the model itself calls the probability of each class: (batch, classes)."""
+        """What the model itself calls the probability of each class: (batch, classes); NaN where
+        it says nothing but a class.
+        """
+        if self.bare:
+            return ops.full_like(logits, float("nan"))
         return ops.sigmoid(logits) if self.independent else ops.softmax(logits)
 
 
@@ -104,6 +110,7 @@ class Heads:
     independent: bool = False
     logarithms: bool = False
     places: int = 0
+    bare: bool = False
 
     @property
     def classes(self) -> dict[str, int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Literal, Protocol
 
 import keras
 import numpy as np
@@ -16,6 +16,9 @@ from advex.domain import Domain
 from advex.errors import InvalidInput
 from advex.goals.base import Reading
 from advex.model import cache
+
+Gives = Literal["gradients", "scores", "labels"]
+"""The most that a model gives, or the least that an attack needs."""
 
 HALF_PRECISION_SLACK = 1e4  # half precision is ten thousand times noisier
 CAUTION = 2.0
@@ -142,6 +145,11 @@ class Model(ABC):
     def domain_of(self, name: str) -> Domain:
         """The domain of one of several inputs."""
         return self.domain
+
+    @property
+    def gives(self) -> Gives:
+        """The most that it gives."""
+        return "gradients" if self.differentiable else "scores"
 
     @property
     @abstractmethod

@@ -22,7 +22,8 @@ class Toy:
     """
 
     rounds = 6
-    needs_gradient = True
+    needs = "gradients"
+    query_limit = None
 
     def __init__(self, falls, lost=(), notes=None):
         self.falls, self.lost = np.asarray(falls), set(lost)

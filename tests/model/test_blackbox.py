@@ -285,7 +285,7 @@ def answering(answer):
         (
             lambda batch, scores: scores.argmax(1),
             InvalidInput,
-            r"returned shape \(24,\): class numbers are not enough",
+            r"returned shape \(24,\): class numbers are enough with.*answers='labels'",
         ),
         (lambda batch, scores: scores[0], InvalidInput, r"returned shape \(4,\)"),
         (

@@ -1,0 +1,93 @@
+"""How small a change was after so many queries."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from advex._arrays import Array
+from advex._settings import shown, whole_number
+from advex.errors import InvalidInput, InvalidType
+
+MARKS = "marks must be numbers of queries, such as (250, 1000, 5000)"
+STEPS = (1, 2, 5)  # of the marks, times the powers of ten
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class Trace:
+    """The smallest change that each row had after so many queries.
+
+    Attributes:
+        queries: the marks, (m,) int, ascending; the look at the clean input is the first query.
+        sizes: (n, m) float64, in the norm and the units of ``Result.distance``: inf where nothing
+            had been found yet, or where the success did not hold; 0 where the input was wrong
+            already.
+
+    Example:
+        >>> import advex
+        >>> x, labels = advex.testing.linear_data(4)
+        >>> model = advex.testing.linear_model()
+        >>> result = advex.HopSkipJump(steps=200)(model, x, labels, advex.L2(), marks=(50, 200))
+        >>> result.trace.queries.tolist(), result.trace.sizes.shape
+        ([50, 200], (4, 2))
+        >>> bool((result.trace.sizes[:, 1] <= result.trace.sizes[:, 0]).all())
+        True
+    """
+
+    queries: Array
+    sizes: Array
+
+    @property
+    def median(self) -> Array:
+        """The median over the rows at each mark, (m,); NaN for no rows."""
+        if not len(self.sizes):
+            return np.full(len(self.queries), np.nan)
+        ordered = np.sort(self.sizes, axis=0)
+        # The lower of the two in the middle: the mean of a number and infinity says nothing.
+        return np.asarray(ordered[(len(ordered) - 1) // 2])
+
+    def rows(self) -> list[dict[str, Any]]:
+        """One dict for each mark: how many rows have a success by then, and the median size."""
+        found = np.isfinite(self.sizes).sum(axis=0)
+        return [
+            {"queries": int(mark), "found": int(count), "median": float(median)}
+            for mark, count, median in zip(self.queries, found, self.median, strict=True)
+        ]
+
+    def __iter__(self) -> Iterator[tuple[int, Array]]:
+        return iter(zip(self.queries.tolist(), self.sizes.T, strict=True))
+
+    def __repr__(self) -> str:
+        middle = ", ".join(
+            f"{mark:,}: {size:.4g}" for mark, size in zip(self.queries, self.median, strict=True)
+        )
+        return f"Trace(median of {len(self.sizes)} rows at queries {{{middle}}})"
+
+
+def ladder(most: int) -> tuple[int, ...]:
+    """1, 2, 5, 10, 20, ... below ``most``, and that."""
+    powers = [10**power for power in range(len(str(most)))]
+    return (*(step * power for power in powers for step in STEPS if step * power < most), most)
+
+
+def checked_marks(marks: Sequence[int] | None) -> tuple[int, ...] | None:
+    """Numbers of queries, ascending and each once; None stays None."""
+    if marks is None:
+        return None
+    if isinstance(marks, str | bytes):
+        raise InvalidType(
+            f"marks must be numbers of queries, such as (250, 1000, 5000); received {shown(marks)}"
+        )
+    try:
+        listed = np.asarray(marks).reshape(-1).tolist()
+    except (TypeError, ValueError):
+        listed = [marks]
+    numbers = {whole_number("each of marks", mark) for mark in listed}
+    if not numbers:
+        raise InvalidInput(
+            "marks must be numbers of queries, such as (250, 1000, 5000); received none"
+        )
+    return tuple(sorted(numbers))
