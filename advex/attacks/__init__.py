@@ -9,6 +9,7 @@ from advex.attacks.autoattack import AutoAttack
 from advex.attacks.base import Attack
 from advex.attacks.bim import BIM
 from advex.attacks.carlini_wagner import CarliniWagner
+from advex.attacks.cgba import CGBA
 from advex.attacks.composite import AveragedGradient, Ensemble, EveryTarget, Restarts
 from advex.attacks.ddn import DDN
 from advex.attacks.deepfool import DeepFool
@@ -36,6 +37,7 @@ __all__ = [
     "ALMA",
     "APGD",
     "BIM",
+    "CGBA",
     "DDN",
     "FAB",
     "FGSM",

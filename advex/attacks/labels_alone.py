@@ -111,6 +111,8 @@ def candidate(problem: Problem, tried: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     point = ops.where(rows(first, x0), problem.start, point)
     kind = ops.where(first, GIVEN, kind)
     point = ops.clip(point, low, high)
+    if problem.mask is not None:
+        point = ops.where(problem.mask, point, x0)
     there = ops.any(ops.not_equal(point, x0), axis=axes(x0))
     within = tried < tries(problem)
     return point, ops.logical_and(there, within), ops.cast(kind, "int32")

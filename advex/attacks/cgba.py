@@ -1,0 +1,240 @@
+"""CGBA: the boundary along a circle through the original, by normals estimated from labels."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from keras import ops
+
+from advex._arrays import Tensor, flat, rows
+from advex._settings import setting
+from advex.attacks.labels_alone import LabelAttack, candidate, fresh, length, rounding
+from advex.attacks.smoothing import blurred, smooth_axes, waves
+from advex.budgets import L2, Budget
+from advex.driver.problem import Problem
+
+START, LINE, PROBE, CIRCLE = range(4)
+LINE_TOLERANCE = 0.05  # of the distance: how exactly the first boundary point is known
+CIRCLE_TOLERANCE = 0.5  # of the probes' distance: how exactly the next ones are
+FIRST_ANGLE = 0.3
+WIDER, NARROWER = 1.6, 2.5  # an angle that crosses, and one that does not, before both are known
+SMALLEST_ANGLE = 0.02
+LEAST_GUESS, LESS_GUESS = 0.05, 0.04
+FLOOR = 2.5  # times what rounding to a grid moves a point: how far probes are at least
+SHARE, POWER = 0.21, 2.0  # of smooth probes, see ``smoothing.waves``
+BLUR = 0.04  # of the axes
+JITTER = 1e-4
+
+
+@dataclass(frozen=True, kw_only=True)
+class CGBA(LabelAttack):
+    steps: int = setting(5000, "whole")
+    probes: int = setting(20, "whole")
+    width: float = setting(0.03, "number", above=0)
+    floor: float = setting(0.05, "number", at_least=0, at_most=1)
+    arms: bool = setting(True, "switch")
+    white_masked: bool = setting(True, "switch")
+
+    norms: ClassVar[tuple[type[Budget], ...]] = (L2,)
+
+    def init(self, problem: Problem) -> tuple[Tensor, Any]:
+        x0 = problem.x0
+        nothing = ops.zeros_like(problem.progress)
+        memory = fresh(problem) | {
+            "phase": ops.zeros_like(problem.step),
+            "round": ops.zeros_like(problem.step),
+            "edge": x0,  # the boundary point, which crosses
+            "middle": x0,  # half way to one that does not
+            "way": x0,  # the end of the line; the direction into the circle
+            "low": nothing,
+            "high": ops.ones_like(nothing),
+            "angle": nothing,
+            "guess": ops.full_like(nothing, FIRST_ANGLE),
+            "arm": ops.zeros_like(problem.step),
+            "gain": ops.full_like(nothing, -1.0),
+            "other_gain": ops.full_like(nothing, -1.0),
+            "spent": ops.zeros_like(problem.step),
+        }
+        return x0, memory
+
+    def step(self, problem: Problem, x: Tensor, memory: Any) -> tuple[Tensor, Any]:
+        m, x0, shape = dict(memory), problem.x0, tuple(problem.x0.shape[1:])
+        starting, lining, probing, circling = (
+            ops.equal(m["phase"], phase) for phase in (START, LINE, PROBE, CIRCLE)
+        )
+        count = min(self.probes, max(1, math.prod(shape) - 1))
+        delta = m["edge"] - x0
+        away = length(delta)
+        towards = delta / rows(ops.maximum(away, 1e-30), x0)
+
+        # One point, or the probes.
+        first, there, origin = candidate(problem, m["tried"])
+        share = (m["low"] + m["high"]) / 2
+        on_line = x0 + rows(share, x0) * (m["way"] - x0)
+        on_circle = self._on_circle(x0, away, towards, m["way"], m["angle"])
+        one = ops.where(rows(starting, x0), first, ops.where(rows(lining, x0), on_line, on_circle))
+        reach = ops.maximum(self.width * away, FLOOR * rounding(problem))
+        middle = ops.expand_dims(m["middle"], 1)
+        directions = self._directions(problem, towards, m["arm"], count)
+        points = middle + ops.reshape(reach, (-1,) + (1,) * (len(shape) + 1)) * directions
+        order = ops.arange(count, dtype="int32")[None]
+        single = ops.logical_and(order == 0, ops.logical_not(probing)[:, None])
+        points = ops.where(_several(single, points), ops.expand_dims(one, 1), points)
+        points = problem.shown(points)
+        alone = ops.logical_or(ops.logical_or(ops.logical_and(starting, there), lining), circling)
+        ask = ops.logical_or(probing[:, None], ops.logical_and(order == 0, alone[:, None]))
+        crossed = problem.crossed(points, ask)
+        hit, one = crossed[:, 0], points[:, 0]
+        asked = ops.where(probing, count, 1)
+        m["spent"] = m["spent"] + asked
+
+        # A start, or not yet.
+        began = ops.logical_and(starting, hit)
+        m["origin"] = ops.where(began, origin, m["origin"])
+        m["tried"] = m["tried"] + ops.cast(starting, "int32")
+
+        # The line between a start and the original, or the circle through both.
+        searching = ops.logical_or(lining, circling)
+        place = ops.where(lining, share, m["angle"])
+        closer = ops.where(lining, hit, ops.logical_not(hit))  # which end of the bracket moves
+        high = ops.where(ops.logical_and(searching, closer), place, m["high"])
+        low = ops.where(ops.logical_and(searching, ops.logical_not(closer)), place, m["low"])
+        straight = ops.logical_and(lining, high - low <= LINE_TOLERANCE * high)
+        angle, ended = self._next_angle(m["angle"], low, high, away, reach)
+        round_over = ops.logical_and(circling, ended)
+        better = ops.logical_and(round_over, low > 0)
+
+        line_edge = x0 + rows(high, x0) * (m["way"] - x0)
+        line_middle = x0 + rows((low + high) / 2, x0) * (m["way"] - x0)
+        outer = ops.where(high > 0, high, low)
+        edge = self._on_circle(x0, away, towards, m["way"], low)
+        between = self._on_circle(x0, away, towards, m["way"], (low + outer) / 2)
+        new_edge = ops.where(rows(straight, x0), line_edge, edge)
+        new_middle = ops.where(rows(straight, x0), line_middle, between)
+        moved = rows(ops.logical_or(straight, better), x0)
+        box_low, box_high = problem.box
+        new_edge = problem.shown(new_edge)
+        next_edge = ops.where(moved, new_edge, m["edge"])
+        still = rows(ops.logical_and(round_over, ops.logical_not(better)), x0)
+        m["middle"] = ops.where(moved, ops.clip(new_middle, box_low, box_high), m["middle"])
+        m["middle"] = ops.where(still, next_edge, m["middle"])
+        guess = ops.where(
+            low > 0, ops.maximum(low, LEAST_GUESS), ops.maximum(m["guess"] / 2, LESS_GUESS)
+        )
+        m["guess"] = ops.where(round_over, guess, m["guess"])
+        m = self._rated(m, round_over, away, length(next_edge - x0))
+        m["edge"] = next_edge
+
+        # The normal, and the way along which the circle is searched.
+        sign = ops.where(crossed, 1.0, -1.0)
+        mean = ops.mean(sign, axis=1, keepdims=True)
+        even = ops.abs(mean) >= 1
+        sign = ops.where(even, sign, sign - mean)
+        steps = (points - middle) / ops.reshape(
+            ops.maximum(reach, 1e-30), (-1,) + (1,) * (len(shape) + 1)
+        )
+        normal = ops.sum(_several(sign, points) * steps, axis=1)
+        normal = _across(normal, towards)
+        normal = normal / rows(ops.maximum(length(normal), 1e-30), x0)
+        m["way"] = ops.where(rows(probing, x0), normal, m["way"])
+        m["way"] = ops.where(rows(began, x0), one, m["way"])
+
+        # What comes next.
+        m["low"] = ops.where(ops.logical_or(probing, began), 0.0, low)
+        m["high"] = ops.where(probing, -1.0, ops.where(began, 1.0, high))
+        m["angle"] = ops.where(probing, m["guess"], ops.where(circling, angle, m["angle"]))
+        again = ops.logical_or(straight, round_over)
+        phase = ops.where(began, LINE, m["phase"])
+        phase = ops.where(again, PROBE, phase)
+        m["phase"] = ops.cast(ops.where(probing, CIRCLE, phase), "int32")
+        m["round"] = m["round"] + ops.cast(again, "int32")
+        m["spent"] = ops.where(again, 0, m["spent"])
+        return m["edge"], m
+
+    def _on_circle(
+        self, x0: Tensor, away: Tensor, towards: Tensor, way: Tensor, angle: Tensor
+    ) -> Tensor:
+        """The point of the circle whose diameter is the line from the original to the edge."""
+        cosine, sine = ops.cos(angle), ops.sin(angle)
+        along = rows(cosine, x0) * towards + rows(sine, x0) * way
+        return x0 + rows(away * cosine, x0) * along
+
+    def _next_angle(
+        self, angle: Tensor, low: Tensor, high: Tensor, away: Tensor, reach: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """The next angle to ask, and whether the search is over."""
+        open_, none = high < 0, ops.equal(low, 0)
+        wider = ops.minimum(angle * WIDER, (angle + math.pi / 2) / 2)
+        narrower = angle / NARROWER
+        ended = ops.where(
+            open_,
+            wider > math.pi / 2 - 1e-3,
+            ops.where(
+                none, narrower < SMALLEST_ANGLE, (high - low) * away < CIRCLE_TOLERANCE * reach
+            ),
+        )
+        return ops.where(open_, wider, ops.where(none, narrower, (low + high) / 2)), ended
+
+    def _directions(self, problem: Problem, towards: Tensor, arm: Tensor, count: int) -> Tensor:
+        """Directions of length 1, at right angles to each other and to the line to the original:
+        (batch, count, ...).
+        """
+        shape = tuple(problem.x0.shape[1:])
+        drawn = problem.normal((count, *shape))
+        chosen = drawn
+        if smooth_axes(shape):
+            smooth = waves(drawn, shape, SHARE, POWER)
+            chosen = ops.where(_several(ops.equal(arm, 0)[:, None], drawn), smooth, drawn)
+        energy = blurred(ops.square(towards), shape, BLUR)
+        mean = ops.mean(flat(energy), axis=1)
+        energy = energy / rows(ops.maximum(mean, 1e-30), energy)
+        weight = ops.sqrt((1 - self.floor) * energy + self.floor)
+        if not self.white_masked:
+            weight = ops.where(rows(ops.equal(arm, 0), weight), weight, 1.0)
+        chosen = chosen * ops.expand_dims(weight, 1)
+        if problem.mask is not None:
+            chosen = ops.where(ops.expand_dims(problem.mask, 1), chosen, 0.0)
+        return ops.reshape(_orthonormal(towards, chosen), (-1, count, *shape))
+
+    def _rated(self, m: dict[str, Tensor], over: Tensor, before: Tensor, after: Tensor) -> Any:
+        """What the probes of this kind have gained per query, and which come next."""
+        gain = ops.log(ops.maximum(before, 1e-30) / ops.maximum(after, 1e-30))
+        gain = ops.maximum(gain, 0.0) / ops.cast(ops.maximum(m["spent"], 1), "float32")
+        for number, name in enumerate(("gain", "other_gain")):
+            mine = ops.logical_and(over, ops.equal(m["arm"], number))
+            mixed = ops.where(m[name] < 0, gain, 0.6 * m[name] + 0.4 * gain)
+            m[name] = ops.where(mine, mixed, m[name])
+        leading = ops.cast(m["other_gain"] > m["gain"], "int32")
+        explore = ops.equal((m["round"] + 1) % 6, 5)
+        arm = ops.where(explore, 1 - leading, leading)
+        if self.arms:
+            m["arm"] = ops.cast(ops.where(over, arm, m["arm"]), "int32")
+        return m
+
+
+def _across(several: Tensor, towards: Tensor) -> Tensor:
+    """(batch, ...) without its part along ``towards``."""
+    along = ops.sum(flat(several * towards), axis=1)
+    return several - rows(along, several) * towards
+
+
+def _orthonormal(towards: Tensor, several: Tensor) -> Tensor:
+    """(batch, k, ...) as (batch, k, elements) of length 1, at right angles to ``towards`` and to
+    each other.
+    """
+    count = int(several.shape[1])
+    whole = ops.concatenate([ops.expand_dims(flat(towards), 1), ops.reshape(several, (-1, count, flat(towards).shape[1]))], axis=1)
+    size = ops.sqrt(ops.sum(ops.square(whole), axis=2, keepdims=True))
+    whole = whole / ops.maximum(size, 1e-30)
+    products = ops.matmul(whole, ops.transpose(whole, (0, 2, 1)))
+    products = products + JITTER * ops.eye(count + 1)
+    made = ops.solve_triangular(ops.cholesky(products), whole, lower=True)[:, 1:]
+    size = ops.sqrt(ops.sum(ops.square(made), axis=2, keepdims=True))
+    return made / ops.maximum(size, 1e-30)
+
+
+def _several(values: Tensor, like: Tensor) -> Tensor:
+    """(batch, k) with axes until it broadcasts over (batch, k, ...)."""
+    return ops.reshape(values, (-1, int(values.shape[1])) + (1,) * (len(like.shape) - 2))
