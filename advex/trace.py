@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,6 +13,7 @@ import numpy as np
 from advex._arrays import Array
 from advex._settings import shown, whole_number
 from advex.errors import InvalidInput, InvalidType
+from advex.images import replacing
 
 MARKS = "marks must be numbers of queries, such as (250, 1000, 5000)"
 STEPS = (1, 2, 5)  # of the marks, times the powers of ten
@@ -56,6 +59,55 @@ class Trace:
             {"queries": int(mark), "found": int(count), "median": float(median)}
             for mark, count, median in zip(self.queries, found, self.median, strict=True)
         ]
+
+    def table(self) -> str:
+        """Queries, rows with a success by then, and the median size, in three columns."""
+        lines = [f"{'queries':>9}  found  median"]
+        lines += [
+            f"{row['queries']:>9,}  {row['found']:>5}  {row['median']:.4g}" for row in self.rows()
+        ]
+        return "\n".join(lines)
+
+    def show(self, path: str | Path | None = None, overwrite: bool = False) -> Any:
+        """The median over the queries as a matplotlib figure, with the middle half of the rows.
+
+        Args:
+            path: also written there, as the suffix says: .png, .svg, .pdf.
+            overwrite: whether an existing file may be replaced.
+
+        Raises:
+            InvalidInput: the file exists already. ImportError: matplotlib is missing.
+        """
+        try:
+            figures = importlib.import_module("matplotlib.figure")
+        except ImportError:
+            raise ImportError(
+                "pictures of traces are drawn by matplotlib: pip install 'advex[report]'"
+            ) from None
+        figure = figures.Figure(figsize=(6, 3.6), layout="constrained")
+        axes = figure.subplots()
+        ordered = np.sort(self.sizes, axis=0)
+        known = np.isfinite(self.median)
+        if known.any():
+            quarter = len(ordered) // 4
+            low, high = ordered[quarter], ordered[len(ordered) - 1 - quarter]
+            axes.fill_between(
+                self.queries, low, high, where=np.isfinite(high), alpha=0.2, linewidth=0
+            )
+            axes.plot(self.queries[known], self.median[known], marker="o", linewidth=2)
+        axes.set(xscale="log", xlabel="queries", ylabel="median size of the change")
+        axes.set_ylim(bottom=0)
+        axes.grid(alpha=0.3)
+        for side in ("top", "right"):
+            axes.spines[side].set_visible(False)
+        if path is not None:
+            path = Path(path)
+            with replacing(path, overwrite=overwrite) as handle:
+                figure.savefig(handle, format=path.suffix.lstrip(".") or "png", dpi=150)
+        return figure
+
+    def __str__(self) -> str:
+        return self.table()
 
     def __iter__(self) -> Iterator[tuple[int, Array]]:
         return iter(zip(self.queries.tolist(), self.sizes.T, strict=True))

@@ -18,8 +18,8 @@ def words(text):
 
 ROOMS = words("""
     _version errors _others _arrays _keywords _settings data
-    _backend graph trace
-    goals losses domain budgets _discrete _grid _inputs _space images _table
+    _backend graph
+    goals losses domain budgets _discrete _grid _inputs _space images _table trace
     model
     result
     driver
@@ -63,7 +63,8 @@ FLOORS = {  # inside a room, where the order tells something
         wanted details contents identity
         curves table summaries kept label_figures error_figures map_figures
         reading figures goal_tables text page evaluation
-        pieces shown records asked facts answers patient block_files cluster runner call __init__
+        pieces shown records asked journal facts answers patient block_files cluster runner call
+        __init__
     """),
     "evaluation.contents": words("""
         code origin found containers arrays attributes functions layers kinds __init__

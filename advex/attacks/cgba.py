@@ -35,6 +35,10 @@ class CGBA(LabelAttack):
     width: float = setting(0.03, "number", above=0)
     floor: float = setting(0.05, "number", at_least=0, at_most=1)
     arms: bool = setting(True, "switch")
+    keep: float = setting(0.0, "number", at_least=0)
+    tolerance: float = setting(0.03, "number", at_least=0)
+    smallest: float = setting(0.02, "number", at_least=0)
+    less: float = setting(0.04, "number", at_least=0)
     white_masked: bool = setting(True, "switch")
 
     norms: ClassVar[tuple[type[Budget], ...]] = (L2,)
@@ -56,6 +60,8 @@ class CGBA(LabelAttack):
             "gain": ops.full_like(nothing, -1.0),
             "other_gain": ops.full_like(nothing, -1.0),
             "spent": ops.zeros_like(problem.step),
+            "known": ops.zeros_like(x0),
+            "tolerance": ops.full_like(nothing, CIRCLE_TOLERANCE),
         }
         return x0, memory
 
@@ -101,8 +107,10 @@ class CGBA(LabelAttack):
         closer = ops.where(lining, hit, ops.logical_not(hit))  # which end of the bracket moves
         high = ops.where(ops.logical_and(searching, closer), place, m["high"])
         low = ops.where(ops.logical_and(searching, ops.logical_not(closer)), place, m["low"])
-        straight = ops.logical_and(lining, high - low <= LINE_TOLERANCE * high)
-        angle, ended = self._next_angle(m["angle"], low, high, away, reach)
+        fine = m["tolerance"] * reach
+        coarse = ops.where(ops.equal(m["round"], 0), LINE_TOLERANCE * high, fine / ops.maximum(away, 1e-30))
+        straight = ops.logical_and(lining, high - low <= coarse)
+        angle, ended = self._next_angle(m["angle"], low, high, away, fine)
         round_over = ops.logical_and(circling, ended)
         better = ops.logical_and(round_over, low > 0)
 
@@ -117,11 +125,10 @@ class CGBA(LabelAttack):
         box_low, box_high = problem.box
         new_edge = problem.shown(new_edge)
         next_edge = ops.where(moved, new_edge, m["edge"])
-        still = rows(ops.logical_and(round_over, ops.logical_not(better)), x0)
+        failed = ops.logical_and(round_over, ops.logical_not(better))
         m["middle"] = ops.where(moved, ops.clip(new_middle, box_low, box_high), m["middle"])
-        m["middle"] = ops.where(still, next_edge, m["middle"])
         guess = ops.where(
-            low > 0, ops.maximum(low, LEAST_GUESS), ops.maximum(m["guess"] / 2, LESS_GUESS)
+            low > 0, ops.maximum(low, LEAST_GUESS), ops.maximum(m["guess"] / 2, self.less)
         )
         m["guess"] = ops.where(round_over, guess, m["guess"])
         m = self._rated(m, round_over, away, length(next_edge - x0))
@@ -130,23 +137,33 @@ class CGBA(LabelAttack):
         # The normal, and the way along which the circle is searched.
         sign = ops.where(crossed, 1.0, -1.0)
         mean = ops.mean(sign, axis=1, keepdims=True)
+        uneven, both = ops.abs(mean[:, 0]) > 0.7, ops.abs(mean[:, 0]) < 0.4
+        tolerance = ops.where(uneven, m["tolerance"] / 2, ops.where(both, m["tolerance"] * 1.3, m["tolerance"]))
+        tolerance = ops.clip(tolerance, self.tolerance, CIRCLE_TOLERANCE)
+        m["tolerance"] = ops.where(probing, tolerance, m["tolerance"])
         even = ops.abs(mean) >= 1
         sign = ops.where(even, sign, sign - mean)
         steps = (points - middle) / ops.reshape(
             ops.maximum(reach, 1e-30), (-1,) + (1,) * (len(shape) + 1)
         )
         normal = ops.sum(_several(sign, points) * steps, axis=1)
+        normal = normal + m["known"]
+        m["known"] = ops.where(rows(probing, x0), normal, m["known"])
+        m["known"] = ops.where(rows(better, x0), self.keep * m["known"], m["known"])
         normal = _across(normal, towards)
         normal = normal / rows(ops.maximum(length(normal), 1e-30), x0)
         m["way"] = ops.where(rows(probing, x0), normal, m["way"])
         m["way"] = ops.where(rows(began, x0), one, m["way"])
+        m["way"] = ops.where(rows(failed, x0), m["edge"], m["way"])
 
         # What comes next.
         m["low"] = ops.where(ops.logical_or(probing, began), 0.0, low)
         m["high"] = ops.where(probing, -1.0, ops.where(began, 1.0, high))
+        m["low"] = ops.where(failed, 1 - 2 * reach / ops.maximum(away, 1e-30), m["low"])
+        m["high"] = ops.where(failed, 1.0, m["high"])
         m["angle"] = ops.where(probing, m["guess"], ops.where(circling, angle, m["angle"]))
-        again = ops.logical_or(straight, round_over)
-        phase = ops.where(began, LINE, m["phase"])
+        again = ops.logical_or(straight, better)
+        phase = ops.where(ops.logical_or(began, failed), LINE, m["phase"])
         phase = ops.where(again, PROBE, phase)
         m["phase"] = ops.cast(ops.where(probing, CIRCLE, phase), "int32")
         m["round"] = m["round"] + ops.cast(again, "int32")
@@ -172,7 +189,7 @@ class CGBA(LabelAttack):
             open_,
             wider > math.pi / 2 - 1e-3,
             ops.where(
-                none, narrower < SMALLEST_ANGLE, (high - low) * away < CIRCLE_TOLERANCE * reach
+                none, narrower < self.smallest, (high - low) * away < reach
             ),
         )
         return ops.where(open_, wider, ops.where(none, narrower, (low + high) / 2)), ended
@@ -225,7 +242,13 @@ def _orthonormal(towards: Tensor, several: Tensor) -> Tensor:
     each other.
     """
     count = int(several.shape[1])
-    whole = ops.concatenate([ops.expand_dims(flat(towards), 1), ops.reshape(several, (-1, count, flat(towards).shape[1]))], axis=1)
+    whole = ops.concatenate(
+        [
+            ops.expand_dims(flat(towards), 1),
+            ops.reshape(several, (-1, count, flat(towards).shape[1])),
+        ],
+        axis=1,
+    )
     size = ops.sqrt(ops.sum(ops.square(whole), axis=2, keepdims=True))
     whole = whole / ops.maximum(size, 1e-30)
     products = ops.matmul(whole, ops.transpose(whole, (0, 2, 1)))

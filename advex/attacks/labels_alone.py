@@ -13,14 +13,12 @@ from advex._arrays import Tensor, axes, flat, rows
 from advex._settings import setting
 from advex.attacks.base import Attack
 from advex.attacks.smoothing import smooth_axes, smoothed
+from advex.driver.candidates import CORNER, DATA, GIVEN, NOISE, NOTHING, ROW
 from advex.driver.problem import Problem
 from advex.model.protocol import Gives
 
 SMOOTH_TRIES, NOISE_TRIES, CORNER_TRIES = 12, 8, 4
 SMOOTH = 0.25  # of the frequencies of smooth noise
-
-NOTHING, GIVEN, DATA, NOISE, CORNER, ROW = range(6)
-"""Where a row has begun: ``origin``."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -171,6 +171,7 @@ def attacked(call: Call, attack: Any, waves: list[Wave]) -> Result:
 
     word = last_word(look, classifier, ledger, scene, ranked)
     notes += sentences.notes_after(waves, goal, forward.classes)
+    notes += sentences.about_starts(ledger)
     said = word.said + said + sentences.after(waves, word, ledger)
     invalid = ledger.nan & ~word.success
     info = _info(call, attack)

@@ -15,6 +15,8 @@ from advex.errors import InvalidInput, InvalidType
 from advex.goals import Goal
 from advex.goals.labels import class_numbers
 
+NOTHING, GIVEN, DATA, NOISE, CORNER, ROW = range(6)
+"""Where a row has begun: what attacks note as "origin"."""
 NEAREST = 4  # points of other classes that are tried, the nearest first
 UNKNOWN = 8  # points that are tried where nothing is known of their classes
 POOL = 1000  # rows of a call among which starts are looked for

@@ -7,6 +7,7 @@ from typing import Any
 from advex._grid import Grid
 from advex._space import Space
 from advex.budgets import Budget, Linf
+from advex.driver.candidates import NOTHING, ROW
 from advex.driver.honesty import Look
 from advex.driver.last_word import Word
 from advex.driver.ledger import Ledger
@@ -97,6 +98,19 @@ def notes_after(waves: list[Wave], goal: Goal, classes: int) -> list[str]:
     ]
 
 
+def about_starts(ledger: Ledger) -> list[str]:
+    """Rows whose result depends on others."""
+    origin = ledger.notes.get("origin")
+    count = 0 if origin is None else int((origin == ROW).sum())
+    if not count:
+        return []
+    return [
+        f"{count} of {len(ledger.found)} inputs began at other rows of x, which are answered"
+        " otherwise, as noise found nothing: their results depend on those rows."
+        " start=advex.Others(x, labels) says where to begin."
+    ]
+
+
 def after(waves: list[Wave], word: Word, ledger: Ledger) -> list[str]:
     """What is doubtful after the attack."""
     said = []
@@ -118,6 +132,15 @@ def after(waves: list[Wave], word: Word, ledger: Ledger) -> list[str]:
             f"The model answered NaN during the search for {int(invalid.sum())} inputs; they count"
             " as failed."
         )
+    origin = ledger.notes.get("origin")
+    if origin is not None:
+        lost = ~word.success & ~word.clean & (origin == NOTHING)
+        if lost.any():
+            said.append(
+                f"For {int(lost.sum())} of {len(lost)} inputs no start was found: noise and corners"
+                " of the box are answered as the input is, or the queries were too few. Data of"
+                " other classes are a start: start=advex.Others(x, labels)."
+            )
     if word.fragile.any():
         said.append(
             f"{int(word.fragile.sum())} successes did not survive the final judgement (outside the"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from advex._others import face
 from advex.doctor import Diagnosis, Finding, diagnose
 from advex.evaluation.call import evaluate
-from advex.evaluation.curves import Curve, curve
+from advex.evaluation.curves import Curve, QueryCurve, curve
 from advex.evaluation.error_figures import Errors, Quantiles
 from advex.evaluation.evaluation import Evaluation
 from advex.evaluation.label_figures import LabelSummary
@@ -26,6 +26,7 @@ __all__ = [
     "MapFigure",
     "Pair",
     "Quantiles",
+    "QueryCurve",
     "curve",
     "diagnose",
     "evaluate",

@@ -20,12 +20,12 @@ from advex._keywords import public_name
 from advex._settings import shown
 from advex._space import grid_of
 from advex.attacks import Attack
-from advex.attacks.call import checked_call
+from advex.attacks.call import checked_call, demand_given
 from advex.attacks.inputs import checked_inputs
 from advex.budgets import Budget
 from advex.budgets.each import Each, searched
 from advex.driver.shapes import default_batch
-from advex.errors import AdvexWarning, GradientUnavailable, InvalidInput, InvalidType
+from advex.errors import AdvexWarning, InvalidInput, InvalidType
 from advex.evaluation.budgets import Within, demand_count, joined, of_rows, plain
 from advex.evaluation.identity import budget_text
 from advex.evaluation.pieces import Plan
@@ -35,6 +35,7 @@ from advex.evaluation.wanted import CLASSES, Make, kind_of, wanted
 from advex.goals import Untargeted
 from advex.model.protocol import Model
 
+QUERIES = 1000  # of the attack without gradients, on each example
 SAMPLE = 16  # rows that are used to build the model
 
 BATCHES = 4  # of a block: rows can leave and others take their places
@@ -139,13 +140,15 @@ def checked_seed(seed: Any) -> int:
 def named_attacks(attacks: Any, classifier: Model, budget: Budget) -> dict[str, Attack]:
     """The attacks with a name each: those given, their types, or the default ones."""
     if attacks is None:
-        if not budget.limited:
+        if classifier.gives == "labels":
+            attacks = [shipped.MinimumNorm(steps=QUERIES)]
+        elif not budget.limited:
             several = isinstance(budget, Each)
             attacks = [shipped.FMN() if several else shipped.MinimumNorm()]
         elif classifier.differentiable:
-            attacks = [shipped.Verdict(), shipped.SquareAttack(steps=1000)]
+            attacks = [shipped.Verdict(), shipped.SquareAttack(steps=QUERIES)]
         else:
-            attacks = [shipped.SquareAttack(steps=1000)]
+            attacks = [shipped.SquareAttack(steps=QUERIES)]
     if isinstance(attacks, Attack | type):  # a class is answered below
         attacks = [attacks]
     if isinstance(attacks, Mapping):
@@ -176,7 +179,7 @@ def named_attacks(attacks: Any, classifier: Model, budget: Budget) -> dict[str, 
             "attacks must be attacks, such as advex.PGD(); received"
             f" {shown(wrong[0] if wrong else 'none')}{hint}"
         )
-    return named
+    return {name: attack.fitted(classifier) for name, attack in named.items()}
 
 
 def demand_suitable(attacks: Mapping[str, Attack], classifier: Model, budget: Budget) -> None:
@@ -185,11 +188,7 @@ def demand_suitable(attacks: Mapping[str, Attack], classifier: Model, budget: Bu
         attack.check_settings()
         attack.check(Untargeted(np.zeros(0, "int32")), searched(budget))
         for run in (run for wave in attack.plan(searched(budget)) for run in wave.runs):
-            if run.attack.needs == "gradients" and not classifier.differentiable:
-                raise GradientUnavailable(
-                    f"{run.label} needs gradients, and {classifier!r} has none: use an attack that"
-                    " looks at scores alone, such as advex.SquareAttack()"
-                )
+            demand_given(run.attack, run.label, classifier, budget)
 
 
 def examined(asked: Asked, source: Source, first: Block | None) -> list[str]:

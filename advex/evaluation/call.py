@@ -28,6 +28,7 @@ from advex.evaluation.asked import (
 from advex.evaluation.budgets import checked_budget, joined
 from advex.evaluation.evaluation import Evaluation
 from advex.evaluation.identity import about
+from advex.evaluation.journal import Journal
 from advex.evaluation.perturbed import no_doctor
 from advex.evaluation.progress import Report
 from advex.evaluation.runner import Runner
@@ -36,6 +37,7 @@ from advex.evaluation.stopping import stopping
 from advex.evaluation.store import Store
 from advex.evaluation.wanted import checked_goal, wanted
 from advex.goals import Goal
+from advex.model.blackbox import BlackBox
 from advex.model.classifier import Classifier
 from advex.model.protocol import Model
 
@@ -169,19 +171,25 @@ def _evaluated(
     digests = examined(asked, source, first)
     there = path is not None and path.exists()
     store = Store(path, write=True)
-    runner = None
+    runner, journal, finished = None, None, False
     try:
+        if path is not None and isinstance(asked.classifier, BlackBox) and not workers:
+            journal = Journal(path)
         settings = asked.settings | {"data": source.digest}
         what = about(asked.classifier, asked.attacks, settings, asked.goal)
         report = Report(progress, source.total)
-        runner = Runner(asked, store, what, report, digests)
+        runner = Runner(asked, store, what, report, digests, journal)
         with stopping() as stop, contextlib.closing(report):
             runner.run(source, first, blocks, stop, workers)
+        finished = True
     except BaseException as problem:
         how = _given_up(store, path, runner, remove=isinstance(problem, AdvexError) and not there)
         if isinstance(problem, KeyboardInterrupt):
             raise Interrupted(how) from problem
         raise
+    finally:
+        if journal is not None:
+            journal.close(finished or path is None or not path.exists())
     if path is None:
         return Evaluation(None, store)
     store.close()

@@ -7,16 +7,17 @@ import importlib
 import io
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from advex._arrays import Array
-from advex._settings import real_number
+from advex._settings import real_number, shown
 from advex.errors import InvalidInput, InvalidType
 from advex.evaluation.budgets import radius
 from advex.images import replacing
 from advex.result import Result
+from advex.trace import ladder
 
 ROWS = 11  # of a table
 
@@ -79,7 +80,7 @@ class Curve:
             if radii is None
             else [real_number("radii", radius) for radius in np.ravel(radii)]
         )
-        lines = [f"{self.norm + ' radius':>12}  accuracy"]
+        lines = [f"{self._axis:>12}  accuracy"]
         lines += [f"{self._name(radius):>12}  {self.at(radius):8.1%}" for radius in radii]
         return "\n".join(lines)
 
@@ -116,6 +117,10 @@ class Curve:
         )
         return [step * number for number in range(int(np.ceil(most / step)) + 1)]
 
+    @property
+    def _axis(self) -> str:
+        return f"{self.norm} radius"
+
     def _name(self, radius: float) -> str:
         levels = radius * 255
         if self.norm == "Linf" and levels > 0 and abs(levels - round(levels)) < 1e-9:
@@ -139,9 +144,7 @@ class Curve:
             [[(self.distances > 0).mean()], self.accuracy, [(self.distances > end).mean()]]
         )
         axes.step(x, 100 * y, where="post", linewidth=2)
-        axes.set(
-            xlim=(0, x[-1]), ylim=(0, 102), xlabel=f"{self.norm} radius", ylabel="accuracy in %"
-        )
+        axes.set(xlim=(0, x[-1]), ylim=(0, 102), xlabel=self._axis, ylabel="accuracy in %")
         axes.grid(alpha=0.3)
         for side in ("top", "right"):
             axes.spines[side].set_visible(False)
@@ -168,8 +171,47 @@ class Curve:
         return f"<div>{picture}<pre>{html.escape(self.table())}</pre></div>"
 
 
-def curve(result: Result) -> Curve:
-    """The accuracy at every radius, from one run.
+class QueryCurve(Curve):
+    """How many inputs a model still gets right within a budget after so many queries for each, by
+    one run without gradients: an upper bound, a better attack needs fewer.
+
+    ``distances`` are the queries that each input took: 0 for wrong already, inf for not broken.
+    """
+
+    def at(self, radius: float) -> float:
+        """The share of inputs that hold after so many queries.
+
+        Raises:
+            InvalidInput: fewer than 0, or more than were asked.
+        """
+        queries = real_number("queries", radius)
+        if queries > self.limit:
+            raise InvalidInput(
+                f"no input was asked about more than {self.limit:g} times, and the run knows"
+                f" nothing of {queries:g} queries: give the attack more steps"
+            )
+        return float((self.distances > queries).mean())
+
+    def _round(self) -> list[float]:
+        return [float(mark) for mark in ladder(max(1, int(self.limit)))]
+
+    @property
+    def _axis(self) -> str:
+        return "queries"
+
+    def _name(self, radius: float) -> str:
+        return f"{radius:,.0f}"
+
+    def __repr__(self) -> str:
+        clean, end = (self.distances > 0).mean(), np.isinf(self.distances).mean()
+        return (
+            f"QueryCurve({len(self.distances)} inputs, accuracy {clean:.1%} before, {end:.1%} after"
+            f" at most {self.limit:,.0f} queries each)"
+        )
+
+
+def curve(result: Result, over: Literal["radius", "queries"] = "radius") -> Curve:
+    """The accuracy at every radius, or after any number of queries, from one run.
 
     Without a limit, ``attack(model, x, labels, advex.L2())``, it reaches as far as the attack found
     anything. A run within a
@@ -179,9 +221,12 @@ def curve(result: Result) -> Curve:
     Args:
         result: of a run with labels; with a target, "holds" stands for "does not become the
             target".
+        over: "radius"; or "queries", of a run within a limit: what an attacker without gradients
+            needs. Without a limit ``result.trace`` says how small the change was after so many.
 
     Raises:
-        InvalidType: something else than a ``Result``. InvalidInput: a result without rows.
+        InvalidType: something else than a ``Result``. InvalidInput: a result without rows; queries
+            of a run that looked for the smallest change.
 
     Example:
         >>> import advex
@@ -195,6 +240,23 @@ def curve(result: Result) -> Curve:
     if not len(result):
         raise InvalidInput("a curve needs at least one input; the result has none")
     budget = result.budget
+    if not isinstance(over, str) or over not in ("radius", "queries"):
+        raise InvalidInput(f"over must be 'radius' or 'queries'; received {shown(over)}")
+    if over == "queries":
+        if not budget.limited:
+            raise InvalidInput(
+                "a run without a limit asks on after its first success: result.trace.table() says"
+                " how small the change was after so many queries; a curve over queries is of a run"
+                f" within a limit, such as advex.{type(budget).__name__}(...)"
+            )
+        return query_curve(result.status, result.queries)
     within = radius(budget)
     limit = float("inf") if within is None else within
     return Curve(np.asarray(result.distance, "float64"), type(budget).__name__, limit)
+
+
+def query_curve(status: Array, queries: Array) -> QueryCurve:
+    """The curve of inputs with these words for what became of them, and so many queries each."""
+    broken, clean = status == "broken", status == "clean"
+    taken = np.where(clean, 0.0, np.where(broken, queries.astype("float64"), np.inf))
+    return QueryCurve(taken, "queries", float(queries.max(initial=1)))

@@ -18,7 +18,7 @@ from advex._settings import shown
 from advex.doctor import Diagnosis, Finding
 from advex.errors import InvalidInput
 from advex.evaluation import summaries
-from advex.evaluation.curves import Curve
+from advex.evaluation.curves import Curve, QueryCurve, query_curve
 from advex.evaluation.error_figures import Errors, errors
 from advex.evaluation.label_figures import LabelSummary, per_label
 from advex.evaluation.map_figures import MapFigure, MapFigures, map_figures
@@ -256,6 +256,34 @@ class Figures:
             self._table.counted
         ]
         return Curve(distances, self.facts["norm"], limit)
+
+    @functools.cached_property
+    def query_curve(self) -> QueryCurve:
+        """Accuracy within the budget after so many queries for each example, one attack after the
+        other in their order: what an attacker without gradients needs.
+
+        Raises:
+            InvalidInput: the budget has no limit: then every query may make the change smaller.
+        """
+        if self.facts["epsilon"] is None:
+            raise InvalidInput(
+                "a run without a limit asks on after its first success: a curve over queries is of"
+                f" a run within a limit, such as advex.{self.facts['norm']}(...)"
+            )
+        table = self._table
+        spent = np.zeros(len(table.example))
+        broken = np.zeros(len(table.example), bool)
+        with self._file.open() as store:
+            asked = store.stream(
+                "SELECT example, status, queries FROM verdicts ORDER BY example, attack"
+            )
+            for example, status, queries in asked:
+                place = np.searchsorted(table.example, example)
+                if not broken[place]:
+                    spent[place] += queries
+                    broken[place] = status == "broken"
+        status = np.where(table.are("wrong"), "clean", np.where(broken, "broken", "held"))
+        return query_curve(status[table.counted], spent[table.counted])
 
     @property
     def sample_curve(self) -> Curve | None:

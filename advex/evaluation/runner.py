@@ -22,6 +22,7 @@ from advex.evaluation.asked import Asked
 from advex.evaluation.budgets import demand_count
 from advex.evaluation.facts import first_facts
 from advex.evaluation.identity import About, about, demand_same
+from advex.evaluation.journal import Journal
 from advex.evaluation.patient import Patient
 from advex.evaluation.perturbed import attacked_fact
 from advex.evaluation.pieces import Clean, Plan, attacked, clean, goal_again, other_range
@@ -41,12 +42,20 @@ class Runner:
         what: all that decides what the run finds.
         report: who is told how far it is.
         digests: hashes of the blocks of data that are not copied, none where they are.
+        journal: what a black box has answered already, where that is kept.
     """
 
     def __init__(
-        self, asked: Asked, store: Store, what: About, report: Report, digests: list[str]
+        self,
+        asked: Asked,
+        store: Store,
+        what: About,
+        report: Report,
+        digests: list[str],
+        journal: Journal | None = None,
     ) -> None:
         self.asked, self.store, self.what, self.report = asked, store, what, report
+        self.journal = journal
         self.digests = digests
         self.attacks = asked.attacks
         self.plan: Plan | None = None
@@ -138,6 +147,9 @@ class Runner:
         given = checked_inputs(self.asked.classifier, block.x)
         x = attacked_of(given)
         self.plan = self.asked.plan(block.x, self.attacks)
+        if self.journal is not None:
+            box = self.journal.through(self.asked.classifier)
+            self.plan = replace(self.plan, classifier=box)
         self.perturbed = attacked_fact(self.asked.classifier, given)
         kind = f"{x.dtype} {list(x.shape[1:])}"
         if before is None:
@@ -191,6 +203,7 @@ class Runner:
                 verdicts = attacked(plan, name, block.x, before, part, block.first)
                 with store.transaction():
                     write_verdicts(store, plan, block, number, verdicts)
+                self._forget()
                 self._say(name, verdicts.warnings)
         self._told(block, worked=not recorded or len(done) < len(plan.attacks))
 
@@ -229,7 +242,13 @@ class Runner:
                 facts["answers"] = told
             if facts:
                 self.store.state(facts)
+        self._forget()
         return before
+
+    def _forget(self) -> None:
+        """What follows from the answers so far is in the run file."""
+        if self.journal is not None:
+            self.journal.clear()
 
     def _ranged(self, block: Block, before: Clean) -> dict[str, Any]:
         """The facts about the range of the inputs, said once: by the first block."""

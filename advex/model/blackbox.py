@@ -4,6 +4,7 @@ library's classifier, a service, anything without a gradient.
 
 from __future__ import annotations
 
+import copy
 import numbers
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, Literal
@@ -120,10 +121,21 @@ class BlackBox(Model):
         self.domain, self.predict = checked_domain(box), predict
         self.box = self.domain.ends
         self.answers = answers
-        self._scores = Answers(predict, count)
-        self._several = Answers(predict, count, "labels")
-        self._said = Labels(predict, count if self.names is None else self.names)
+        self._ways(count)
         self._kept: Kept = {}
+
+    def _ways(self, count: int) -> None:
+        """How the function is asked, for each way to read it."""
+        self._scores = Answers(self.predict, count)
+        self._several = Answers(self.predict, count, "labels")
+        self._said = Labels(self.predict, count if self.names is None else self.names)
+
+    def through(self, predict: Callable[[Array], Any]) -> BlackBox:
+        """The same black box, asked through another function."""
+        twin = copy.copy(self)
+        twin.predict = predict
+        twin._ways(self.known_classes)
+        return twin
 
     @property
     def input_shape(self) -> None:
