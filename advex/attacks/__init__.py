@@ -25,6 +25,8 @@ from advex.attacks.nesterov_iterative import NesterovIterative
 from advex.attacks.pdgd import PDGD
 from advex.attacks.pdpgd import PDPGD
 from advex.attacks.pgd import PGD
+from advex.attacks.pointwise import Pointwise
+from advex.attacks.rays import RayS
 from advex.attacks.schedules import LinearDecay
 from advex.attacks.sea import SEA
 from advex.attacks.segpgd import SegPGD
@@ -59,6 +61,8 @@ __all__ = [
     "MinimumNorm",
     "MomentumIterative",
     "NesterovIterative",
+    "Pointwise",
+    "RayS",
     "Restarts",
     "SegPGD",
     "SigmaZero",
