@@ -52,6 +52,7 @@ if TYPE_CHECKING:
         SegPGD,
         SigmaZero,
         SquareAttack,
+        SurFree,
         Verdict,
         fine,
     )
@@ -130,6 +131,7 @@ __all__ = [
     "Segmentation",
     "SigmaZero",
     "SquareAttack",
+    "SurFree",
     "Targeted",
     "TopK",
     "Trace",
@@ -191,6 +193,7 @@ _HOMES = {
         "SegPGD",
         "SigmaZero",
         "SquareAttack",
+        "SurFree",
         "Verdict",
         "fine",
     ),

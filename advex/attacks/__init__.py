@@ -32,6 +32,7 @@ from advex.attacks.sea import SEA
 from advex.attacks.segpgd import SegPGD
 from advex.attacks.sigma_zero import SigmaZero
 from advex.attacks.square import SquareAttack
+from advex.attacks.surfree import SurFree
 from advex.attacks.verdict import Verdict
 
 __all__ = [
@@ -67,6 +68,7 @@ __all__ = [
     "SegPGD",
     "SigmaZero",
     "SquareAttack",
+    "SurFree",
     "Verdict",
     "fine",
 ]
