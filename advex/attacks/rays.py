@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import numpy as np
 from keras import ops
 
 from advex._arrays import Tensor, axes, flat, rows
@@ -15,6 +16,8 @@ from advex.budgets import Budget, Linf
 from advex.driver.problem import Problem
 
 START, FLIP, LINE = range(3)
+GOLDEN = (math.sqrt(5) - 1) / 2
+PARTS = 32  # of a level, to which a radius is found
 SMALLEST = 2.0**-20  # of the box: what is not looked at more closely
 
 
@@ -30,8 +33,7 @@ class RayS(LabelAttack):
     Args:
         steps: the limit of queries per example. All count: the look at the clean input, the start,
             every flip and bisection, and the last judgement.
-        tolerance: how exactly the radius of a ray is found, as a share of it; for inputs on a grid,
-            such as 8-bit images, never finer than a level.
+        tolerance: how exactly the radius of a ray is found, as a share of it.
 
     Raises:
         InvalidInput: at the call, for norms other than Linf.
@@ -49,7 +51,9 @@ class RayS(LabelAttack):
     sets elements free, and so does one more query before each size of blocks, for all of them (the
     authors: the ray of ones, whose elements end at the box, and which need not cross). After a flip
     the radius falls by strides that double, then by bisection (the authors: bisection from 0).
-    Passes after the first cut the blocks at another place.
+    Passes after the first cut the blocks at another place. For inputs on a grid, such as 8-bit
+    images, a radius between two levels is the upper one for a share of the elements and the lower
+    one for the others: whole levels alone would not tell whether a flip has helped.
     """
 
     norms: ClassVar[tuple[type[Budget], ...]] = (Linf,)
@@ -72,7 +76,7 @@ class RayS(LabelAttack):
             "level": none,  # 0: every element is set free; then 2 ** (level - 1) blocks
             "block": none,
             "offset": none,  # where the first block begins
-            "won": none,  # in this pass
+            "won": none,  # whether the radius has fallen in this pass
             "over": none,
         }
         return problem.x0, memory
@@ -95,11 +99,11 @@ class RayS(LabelAttack):
         first, there, origin = started(problem, m, starting)
         first = problem.shown(first)
         trial, last_block = self._trial(problem, m, elements)
-        grain = self._grain(problem)
-        asked_radius = self._next(m, grain)
-        now = _at(x0, m["far"], radius)
-        flipped = _at(x0, trial, radius)
-        on_line = _at(x0, m["far"], asked_radius)
+        grain = _grain(problem)
+        asked_radius = self._next(m)
+        now = _at(problem, m["far"], radius)
+        flipped = _at(problem, trial, radius)
+        on_line = _at(problem, m["far"], asked_radius)
         point = ops.where(rows(starting, x0), first, flipped)
         point = ops.where(rows(lining, x0), on_line, point)
         new = ops.any(ops.not_equal(problem.shown(flipped), problem.shown(now)), axis=axes(x0))
@@ -117,7 +121,7 @@ class RayS(LabelAttack):
         won = ops.logical_and(flipping, hit)
         m["far"] = ops.where(rows(won, x0), trial, m["far"])
         m["far"] = ops.where(rows(began, x0), first, m["far"])
-        m["won"] = ops.where(won, 1, m["won"])
+        m["won"] = ops.where(ops.logical_and(lining, hit), 1, m["won"])
 
         # The radius.
         inside = ops.logical_and(lining, hit)
@@ -136,7 +140,9 @@ class RayS(LabelAttack):
         m["block"] = ops.where(end, 0, m["block"] + moved)
         level = ops.where(end, level + 1, level)
         passed = ops.logical_and(flipping, level >= levels)
-        m["over"] = ops.where(ops.logical_and(passed, ops.equal(m["won"], 0)), 1, m["over"])
+        lowest = ops.logical_and(ops.logical_not(starting), m["radius"] <= grain)
+        idle = ops.logical_and(passed, ops.equal(m["won"], 0))
+        m["over"] = ops.where(ops.logical_or(idle, lowest), 1, m["over"])
         m["level"] = ops.where(passed, 0, level)
         m["won"] = ops.where(passed, 0, m["won"])
         m["offset"] = ops.where(passed, drawn, m["offset"])
@@ -146,7 +152,7 @@ class RayS(LabelAttack):
         searched = ops.logical_or(lining, ops.logical_or(began, won))
         following = ops.where(known, FLIP, LINE)
         m["phase"] = ops.cast(ops.where(searched, following, phase), "int32")
-        return _at(x0, m["far"], m["radius"]), m
+        return _at(problem, m["far"], m["radius"]), m
 
     def _trial(self, problem: Problem, m: Any, elements: int) -> tuple[Tensor, Tensor]:
         """The ray that a flip would make, and whether the block is the last one of its size."""
@@ -168,27 +174,34 @@ class RayS(LabelAttack):
         last = ops.logical_or(releasing, (m["block"] + 1) * size >= elements)
         return trial, last
 
-    def _next(self, m: Any, grain: Tensor) -> Tensor:
-        """The radius that is asked about next, (batch,): on the grid, where there is one."""
+    def _next(self, m: Any) -> Tensor:
+        """The radius that is asked about next, (batch,)."""
         radius, low = m["radius"], m["low"]
         falling = ops.maximum(radius - m["stride"], radius / 2)
-        middle = ops.where(low < 0, falling, (radius + low) / 2)
-        safe = ops.where(grain > 0, grain, 1.0)
-        levels = ops.floor(middle / safe + 1e-3)
-        return ops.where(grain > 0, levels * safe, middle)
+        return ops.where(low < 0, falling, (radius + low) / 2)
 
     def _finest(self, problem: Problem, radius: Tensor, grain: Tensor) -> Tensor:
         """How exactly a radius is found, (batch,)."""
         finest = ops.maximum(self.tolerance * radius, SMALLEST * problem.width)
-        return ops.maximum(finest, grain)
-
-    def _grain(self, problem: Problem) -> Tensor:
-        """How far apart radii are that the model can tell apart, (batch,): 0 where any can be."""
-        grain = ops.broadcast_to(problem.grain, ops.shape(problem.x0))
-        return ops.min(flat(grain), axis=1)
+        return ops.maximum(finest, grain / PARTS)
 
 
-def _at(x0: Tensor, far: Tensor, radius: Tensor) -> Tensor:
-    """The point of a ray at a radius."""
+def _grain(problem: Problem) -> Tensor:
+    """How far apart the values are that the model can be shown, (batch,); 0 where any can be."""
+    grain = ops.broadcast_to(problem.grain, ops.shape(problem.x0))
+    return ops.min(flat(grain), axis=1)
+
+
+def _at(problem: Problem, far: Tensor, radius: Tensor) -> Tensor:
+    """The point of a ray at a radius. On a grid a radius between two levels is the upper one for
+    some elements and the lower one for the others.
+    """
+    x0 = problem.x0
+    shape = x0.shape[1:]
+    grain = rows(_grain(problem), x0)
+    share = (np.arange(math.prod(shape)) * GOLDEN % 1).astype("float32").reshape(1, *shape)
+    level = ops.where(grain > 0, grain, 1.0)
     reach = rows(radius, x0)
+    whole = ops.floor(reach / level + 0.999 * ops.convert_to_tensor(share) + 1e-3) * level
+    reach = ops.where(grain > 0, whole, reach)
     return ops.clip(far, x0 - reach, x0 + reach)
