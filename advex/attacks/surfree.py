@@ -56,7 +56,8 @@ class SurFree(LabelAttack):
     Reference: Maho, Furon and Le Merrer, SurFree: a fast surrogate-free black-box attack, 2021, and
     the authors' implementation. Deviations: some directions have all frequencies; inputs without
     axes of an image, such as tables, have no low ones; of large inputs fewer than 100 directions
-    are remembered, no more than two million numbers for each example; every example goes its own
+    are remembered, no more than two million numbers for each example, and of small ones no more
+    than half as many as they have elements; every example goes its own
     way; points are clipped to the box and rounded to the grid before they are asked about, and the
     way on begins at the point as the model saw it; an angle that moves a point by no more than
     rounding does becomes the first angle again; the start is looked for as all attacks of this
@@ -169,7 +170,7 @@ class SurFree(LabelAttack):
 
     def _kept(self, elements: int) -> int:
         """How many directions are remembered."""
-        return min(columns(elements, MEMORY), max(1, elements - 2))
+        return min(columns(elements, MEMORY), max(1, elements // 2))
 
     def _direction(self, problem: Problem, m: Any, wanted: Tensor) -> tuple[Tensor, Tensor]:
         """The direction of each row, a new one where it is wanted, and the last ones."""
