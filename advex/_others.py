@@ -29,7 +29,10 @@ HERE = {
     "MomentumIterative": "mifgsm mim momentum momentumiterative momentumiterativefastgradient mi",
     "NesterovIterative": "nifgsm nesterov ni",
     "PGD": "projectedgradientdescent pgdlinf madry projectedgradient",
+    "Pointwise": "pointwiseattack",
+    "RayS": "raysattack",
     "SquareAttack": "square",
+    "SurFree": "surfreeattack",
     "AveragedGradient": "eot eotpgd expectationovertransformation difgsm di2fgsm tifgsm sinifgsm"
     " vmifgsm vnifgsm inputdiversity",
     "Targeted": "targetedmisclassification target",
@@ -59,7 +62,7 @@ LIBRARIES = "torchattacks foolbox cleverhans art advlib advertorch secml textatt
 LATER = {
     "attacks that see class numbers alone (decision-based) are not there yet; advex.SquareAttack()"
     " looks at scores": (
-        "hopskipjump hsja hsj boundary boundaryattack geoda surfree rays cgba pointwise signopt"
+        "hopskipjump hsja hsj boundary boundaryattack geoda cgba signopt"
         " opt signflip qeba evolutionary triangle label labelonly decisionbased"
     ),
     "this attack on scores is not there yet; advex.SquareAttack() looks at scores, too": (

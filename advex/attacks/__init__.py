@@ -26,11 +26,14 @@ from advex.attacks.nesterov_iterative import NesterovIterative
 from advex.attacks.pdgd import PDGD
 from advex.attacks.pdpgd import PDPGD
 from advex.attacks.pgd import PGD
+from advex.attacks.pointwise import Pointwise
+from advex.attacks.rays import RayS
 from advex.attacks.schedules import LinearDecay
 from advex.attacks.sea import SEA
 from advex.attacks.segpgd import SegPGD
 from advex.attacks.sigma_zero import SigmaZero
 from advex.attacks.square import SquareAttack
+from advex.attacks.surfree import SurFree
 from advex.attacks.verdict import Verdict
 
 __all__ = [
@@ -61,10 +64,13 @@ __all__ = [
     "MinimumNorm",
     "MomentumIterative",
     "NesterovIterative",
+    "Pointwise",
+    "RayS",
     "Restarts",
     "SegPGD",
     "SigmaZero",
     "SquareAttack",
+    "SurFree",
     "Verdict",
     "fine",
 ]

@@ -116,6 +116,23 @@ def candidate(problem: Problem, tried: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return point, ops.logical_and(there, within), ops.cast(kind, "int32")
 
 
+def started(problem: Problem, memory: Any, starting: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """``candidate`` for the rows that are ``starting``, (batch,) of bool; where none is, nothing is
+    drawn. What else a step draws, it draws before.
+    """
+    x0 = problem.x0
+
+    def found() -> tuple[Tensor, Tensor, Tensor]:
+        return candidate(problem, memory["tried"])
+
+    def nothing() -> tuple[Tensor, Tensor, Tensor]:
+        none = ops.zeros_like(memory["tried"])
+        return x0, ops.cast(none, "bool"), ops.cast(none, "int32")
+
+    first, there, origin = ops.cond(ops.any(starting), found, nothing)
+    return first, ops.logical_and(there, starting), origin
+
+
 def _growing(place: Tensor, count: int) -> Tensor:
     """From a little to all: ((place + 1) / count) ** 2."""
     share = ops.cast(place + 1, "float32") / max(count, 1)
