@@ -49,6 +49,7 @@ FLOORS = {  # inside a room, where the order tells something
         carlini_wagner_l2 carlini_wagner_linf carlini_wagner elastic_net
         ddn deepfool fmn jsma alma pdgd pdpgd sigma_zero knapsack
         smoothing labels_alone hop_skip_jump
+        scores_alone nes spsa simba sparse_rs
         pixel_losses segpgd composite sea autoattack minimum_norm verdict __init__
     """),
     "testing": words("""

@@ -21,6 +21,7 @@ from advex.attacks.hop_skip_jump import HopSkipJump
 from advex.attacks.jsma import JSMA
 from advex.attacks.minimum_norm import MinimumNorm
 from advex.attacks.momentum_iterative import MomentumIterative, fine
+from advex.attacks.nes import NES
 from advex.attacks.nesterov_iterative import NesterovIterative
 from advex.attacks.pdgd import PDGD
 from advex.attacks.pdpgd import PDPGD
@@ -29,6 +30,9 @@ from advex.attacks.schedules import LinearDecay
 from advex.attacks.sea import SEA
 from advex.attacks.segpgd import SegPGD
 from advex.attacks.sigma_zero import SigmaZero
+from advex.attacks.simba import SimBA
+from advex.attacks.sparse_rs import SparseRS
+from advex.attacks.spsa import SPSA
 from advex.attacks.square import SquareAttack
 from advex.attacks.verdict import Verdict
 
@@ -41,10 +45,12 @@ __all__ = [
     "FGSM",
     "FMN",
     "JSMA",
+    "NES",
     "PDGD",
     "PDPGD",
     "PGD",
     "SEA",
+    "SPSA",
     "Attack",
     "AutoAttack",
     "AveragedGradient",
@@ -62,6 +68,8 @@ __all__ = [
     "Restarts",
     "SegPGD",
     "SigmaZero",
+    "SimBA",
+    "SparseRS",
     "SquareAttack",
     "Verdict",
     "fine",
