@@ -12,7 +12,7 @@ from keras import ops
 from advex._arrays import Array, Tensor, axes, rows
 from advex._settings import setting
 from advex.attacks.labels_alone import rounding
-from advex.attacks.scores_alone import ScoreAttack, at_least_a_level
+from advex.attacks.scores_alone import ScoreAttack
 from advex.attacks.smoothing import cosines, smooth_axes
 from advex.budgets import L2, Budget, Linf
 from advex.driver.problem import Problem
@@ -26,8 +26,8 @@ class SimBA(ScoreAttack):
     it grows so, and on to the next direction, none of them twice. Scores suffice.
 
     Without a limit (``L2()``) it ends at the first success: as many steps as were kept, T, are a
-    change of at most ``step_size * sqrt(T)``. Within a limit points are projected, and when all
-    directions were tried they are tried again in a new order.
+    change of at most ``step_size * sqrt(T)``. Within a limit points are projected. When all
+    directions were tried they are tried again, in a new order and with steps half as long.
 
     Args:
         steps: the limit of queries per example. All count: the clean input, twice, each try, and
@@ -54,8 +54,9 @@ class SimBA(ScoreAttack):
     Reference: Guo, Gardner, You, Wilson and Weinberger, Simple black-box adversarial attacks, 2019,
     and the authors' implementation. Deviations: the loss is the margin (the paper: the probability
     of the class, ``loss=losses.confidence``); every example has an order of its own; what would
-    change nothing, such as a step out of the box, is not asked; limits, by projection; steps along
-    waves are at least as long as rounding to the levels of an image is.
+    change nothing, such as a step out of the box, is not asked; limits, by projection; passes with
+    shorter steps, where the paper ends; steps along waves are at least as long as rounding to the
+    levels of an image is.
     """
 
     norms: ClassVar[tuple[type[Budget], ...]] = (L2, Linf)
@@ -70,6 +71,7 @@ class SimBA(ScoreAttack):
         return problem.x0, {
             "order": self._order(problem),
             "place": nothing,
+            "passes": nothing,
             "value": ops.zeros_like(problem.progress),
             "forward": nothing > 0,
         }
@@ -79,7 +81,7 @@ class SimBA(ScoreAttack):
         first = ops.equal(problem.step, 0)
         place = ops.expand_dims(m["place"], 1)
         index = ops.squeeze(ops.take_along_axis(m["order"], place, axis=1), axis=1)
-        way = self._way(problem, index)
+        way = self._way(problem, index, m["passes"])
         back, ahead = self._legal(problem, x - way), self._legal(problem, x + way)
         here = problem.shown(x)
 
@@ -101,6 +103,7 @@ class SimBA(ScoreAttack):
         place = m["place"] + ops.cast(tried, "int32")
         over = place >= self._count(problem)
         m["place"] = ops.where(over, 0, place)
+        m["passes"] = m["passes"] + ops.cast(over, "int32")
         m["order"] = ops.cond(
             ops.any(over),
             lambda: ops.where(over[:, None], self._order(problem), m["order"]),
@@ -154,7 +157,7 @@ class SimBA(ScoreAttack):
             block = np.maximum(block, number.reshape((-1,) + (1,) * (len(shape) - axis - 1)))
         return block
 
-    def _way(self, problem: Problem, index: Tensor) -> Tensor:
+    def _way(self, problem: Problem, index: Tensor, passes: Tensor) -> Tensor:
         """A step along each example's direction, (batch, ...)."""
         shape = tuple(problem.x0.shape[1:])
         waves = self._waves(shape)
@@ -169,8 +172,8 @@ class SimBA(ScoreAttack):
             spread = [-1] + [1] * len(shape)
             spread[axis + 1] = shape[axis]
             made = made * ops.reshape(part, spread)
+        size = self.step_size * ops.power(0.5, ops.cast(passes, "float32"))
         if not waves:
-            return at_least_a_level(problem, self.step_size) * made
-        usual = self.step_size * problem.width
-        longer = ops.maximum(rounding(problem) / usual, 1.0)
-        return rows(longer, made) * self.step_size * problem.span * made
+            return ops.maximum(rows(size, made) * problem.span, problem.grain) * made
+        size = ops.maximum(size, rounding(problem) / problem.width)
+        return rows(size, made) * problem.span * made
