@@ -28,9 +28,13 @@ HERE = {
     "JSMA": "saliencymap saliency jacobiansaliencymap",
     "MomentumIterative": "mifgsm mim momentum momentumiterative momentumiterativefastgradient mi",
     "NesterovIterative": "nifgsm nesterov ni",
+    "NES": "nesattack naturalevolutionstrategies naturalevolution",
     "PGD": "projectedgradientdescent pgdlinf madry projectedgradient",
     "Pointwise": "pointwiseattack",
     "RayS": "raysattack",
+    "SimBA": "simbadct simbapixel simpleblackbox simpleblackboxattack",
+    "SparseRS": "sparsers sparserandomsearch rsattack l0rs",
+    "SPSA": "simultaneousperturbation",
     "SquareAttack": "square",
     "SurFree": "surfreeattack",
     "AveragedGradient": "eot eotpgd expectationovertransformation difgsm di2fgsm tifgsm sinifgsm"
@@ -66,7 +70,7 @@ LATER = {
         " opt signflip qeba evolutionary triangle label labelonly decisionbased"
     ),
     "this attack on scores is not there yet; advex.SquareAttack() looks at scores, too": (
-        "nes spsa simba sparsers zoo bandits onepixel pixle parsimonious rgf zosignsgd bayes"
+        "zoo bandits onepixel pixle parsimonious rgf zosignsgd bayes"
     ),
     "adversarial training is not there yet; advex.callbacks watches a training": (
         "trades mart awp adversarial adversarialtrainer adversarialtraining stopcollapse training"

@@ -48,7 +48,8 @@ FLOORS = {  # inside a room, where the order tells something
         apgd_l1 apgd fab square_windows square_linf square_l2 square
         carlini_wagner_l2 carlini_wagner_linf carlini_wagner elastic_net
         ddn deepfool fmn jsma alma pdgd pdpgd sigma_zero knapsack
-        smoothing labels_alone hop_skip_jump rays pointwise surfree
+        smoothing labels_alone hop_skip_jump cgba rays pointwise surfree
+        scores_alone nes spsa simba sparse_rs
         pixel_losses segpgd composite sea autoattack minimum_norm verdict __init__
     """),
     "testing": words("""

@@ -46,7 +46,7 @@ def test_frameworks_are_imported_in_one_place():
 
 
 def test_the_public_face_is_pinned():
-    names = """AllOf AnyOf MultiLabel Output Regression Segmentation TopK SEA SegPGD
+    names = """AllOf AnyOf MultiLabel Output Regression Segmentation TopK SEA SegPGD NES SPSA SimBA SparseRS
     Domain ALMA APGD BIM DDN FAB FGSM FMN JSMA L0 L1 L2 PDGD PDPGD PGD Attack AutoAttack AveragedGradient BlackBox Budget
     CarliniWagner Classifier DeepFool ElasticNet Ensemble Evaluation EveryTarget Goal GradientAscent LinearDecay Linf MinimumNorm
     MomentumIterative NesterovIterative Problem Restarts Result SigmaZero SquareAttack Targeted Untargeted Verdict

@@ -22,6 +22,7 @@ from advex.attacks.hop_skip_jump import HopSkipJump
 from advex.attacks.jsma import JSMA
 from advex.attacks.minimum_norm import MinimumNorm
 from advex.attacks.momentum_iterative import MomentumIterative, fine
+from advex.attacks.nes import NES
 from advex.attacks.nesterov_iterative import NesterovIterative
 from advex.attacks.pdgd import PDGD
 from advex.attacks.pdpgd import PDPGD
@@ -32,6 +33,9 @@ from advex.attacks.schedules import LinearDecay
 from advex.attacks.sea import SEA
 from advex.attacks.segpgd import SegPGD
 from advex.attacks.sigma_zero import SigmaZero
+from advex.attacks.simba import SimBA
+from advex.attacks.sparse_rs import SparseRS
+from advex.attacks.spsa import SPSA
 from advex.attacks.square import SquareAttack
 from advex.attacks.surfree import SurFree
 from advex.attacks.verdict import Verdict
@@ -46,10 +50,12 @@ __all__ = [
     "FGSM",
     "FMN",
     "JSMA",
+    "NES",
     "PDGD",
     "PDPGD",
     "PGD",
     "SEA",
+    "SPSA",
     "Attack",
     "AutoAttack",
     "AveragedGradient",
@@ -69,6 +75,8 @@ __all__ = [
     "Restarts",
     "SegPGD",
     "SigmaZero",
+    "SimBA",
+    "SparseRS",
     "SquareAttack",
     "SurFree",
     "Verdict",

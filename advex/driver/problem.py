@@ -438,8 +438,11 @@ class Problem:
 
     def shown(self, x: Tensor) -> Tensor:
         """What the model is shown for ``x``: the point itself, or for 8-bit inputs the nearest one
-        on the grid.
+        on the grid. Several points of each example, (batch, k, ...), too.
         """
+        if len(x.shape) > len(self.x0.shape):
+            view, _, shape = self._view(x, None)
+            return ops.reshape(view._seen(view.points), (-1, shape[1], *self.x0.shape[1:]))
         return self._seen(x)
 
     def project(self, x: Tensor, wider: Tensor | None = None) -> Tensor:
@@ -520,9 +523,6 @@ class Problem:
         return draws.bits(self._rows.key, self.step, self._rows.salt, self._draws, shape)
 
     def _seen(self, x: Tensor) -> Tensor:
-        if self._terms.anywhere and len(x.shape) > len(self.x0.shape):
-            view, _, shape = self._view(x, None)
-            return ops.reshape(view._seen(view.points), (-1, shape[1], *self.x0.shape[1:]))
         if tuple(x.shape[1:]) != tuple(self.x0.shape[1:]):
             raise AttackError(
                 f"the attack asked for points of shape {tuple(x.shape)}; its examples have"

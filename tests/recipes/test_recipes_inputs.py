@@ -83,7 +83,7 @@ OTHERS = {
     "RobustAccuracy": "advex.evaluate(model, (x, labels), advex.PGD(), advex.Linf(8/255))",
     "KerasClassifier": "most models need none",
     "HopSkipJump": "attacks that see class numbers alone",
-    "NES": "this attack on scores is not there yet",
+    "ZOO": "this attack on scores is not there yet",
     "foolbox": "that is another library",
     "Zzzzzz": "lists what there is",
 }
