@@ -225,7 +225,13 @@ def _orthonormal(towards: Tensor, several: Tensor) -> Tensor:
     each other.
     """
     count = int(several.shape[1])
-    whole = ops.concatenate([ops.expand_dims(flat(towards), 1), ops.reshape(several, (-1, count, flat(towards).shape[1]))], axis=1)
+    whole = ops.concatenate(
+        [
+            ops.expand_dims(flat(towards), 1),
+            ops.reshape(several, (-1, count, flat(towards).shape[1])),
+        ],
+        axis=1,
+    )
     size = ops.sqrt(ops.sum(ops.square(whole), axis=2, keepdims=True))
     whole = whole / ops.maximum(size, 1e-30)
     products = ops.matmul(whole, ops.transpose(whole, (0, 2, 1)))

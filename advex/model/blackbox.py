@@ -126,7 +126,7 @@ class BlackBox(Model):
         self._kept: Kept = {}
 
     @property
-    def input_shape(self) -> None:
+    def input_shape(self) -> tuple[int | None, ...] | None:
         return None
 
     @property
