@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,7 @@ from advex.cli.batch import (
     groups,
 )
 from advex.cli.blackbox import OPTIONS as BLACKBOX
-from advex.cli.blackbox import demand_alone
+from advex.cli.blackbox import demand_alone, in_options
 from advex.cli.classes import class_number, given_classes
 from advex.cli.files import SHEET, check_folder, output_names, sources
 from advex.cli.models import chosen_model, picture_shape
@@ -41,7 +42,7 @@ from advex.cli.words import (
     whole,
 )
 from advex.cli.words import ATTACKS as STEPPING
-from advex.errors import Interrupted, InvalidInput
+from advex.errors import Interrupted, InvalidInput, UserCodeError
 
 if TYPE_CHECKING:
     from advex.attacks import Attack
@@ -173,13 +174,16 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     lines: list[Line] = []
     info: dict[str, Any] = {}
     for images in groups(files, outputs, records, size, channels):
-        more, told = attacked(job, images, info.get("stopped"))
+        with in_options(options):
+            more, told = attacked(job, images, info.get("stopped"))
         lines, info = lines + more, info | told
     if info.get("stopped") == INTERRUPTED:
         found = sum(record.output is not None for record in records)
         raise Interrupted(
             f"interrupted; {plural(found, 'picture')} found until then: {options.out}"
         )
+    if info.get("stopped") and all(record.queries is None for record in records):
+        raise UserCodeError(info["stopped"])  # it has not answered once
     asked = [record.queries for record in records if record.queries is not None]
     return {
         "command": "attack",
@@ -288,7 +292,9 @@ def show(report: dict[str, Any]) -> None:
     """The table of files, remarks about them, and the result in a sentence."""
     screen, norm = console(), report["settings"]["norm"].upper()
     metered = report["queries"] is not None
-    scores = any(entry["confidence"] is not None for entry in report["images"]) or not metered
+    scores = not metered or any(
+        entry["before_confidence"] is not None for entry in report["images"]
+    )
     columns = ["file", "status", "before", "after", *(["confidence"] * scores), "grey\nlevels"]
     columns += [*([norm] * (norm != "LINF")), *(["queries"] * metered), "verified"]
     rows = [
@@ -332,7 +338,10 @@ def _sentences(report: dict[str, Any]) -> list[str]:
     from advex.result import more_before
 
     settings = report["settings"]
-    means = f"{settings['attack_name']} within {settings['budget']}"
+    within = f"within {settings['budget']}"
+    if settings["epsilon"] == math.inf:
+        within = f"in {settings['budget'].partition('(')[0]} without a limit"
+    means = f"{settings['attack_name']} {within}"
     goal = f" as {settings['target']['name']}" if settings["target"] else ""
     demanded = f" with {settings['confidence']:.0%}" if settings["confidence"] else ""
     said = [
@@ -351,6 +360,9 @@ def _sentences(report: dict[str, Any]) -> list[str]:
     if report["queries"] is not None:
         said.append(_about_queries(report))
     said += report["notes"]
+    kept = [Path(entry["output"]).parent for entry in report["images"] if entry["output"]]
+    if report["stopped"] and kept:
+        said.append(f"Pictures in {kept[0]}")
     if report["contact_sheet"]:
         sheet, many = Path(report["contact_sheet"]), report["attacked"] > SHEET_PICTURES
         first = f" (the first {SHEET_PICTURES})" if many else ""

@@ -186,7 +186,7 @@ def _keep(job: Job, images: Sequence[Image], result: Result | None) -> None:
             write(path, result.x[row], overwrite=True)
             record.status, record.output = "not verified", str(path)
             record.distance = float(result.distance[row])
-            record.reason = "found; the function was not asked about the file"
+            record.reason = "found, and kept; the function was not asked about the file"
         elif row in open_rows:
             _leave([record])
 

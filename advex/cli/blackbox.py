@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from advex._settings import shown
 from advex.cli.words import option, whole
-from advex.errors import InvalidInput, blaming, nearest
+from advex.errors import AdvexError, InvalidInput, UserCodeError, blaming, nearest
 
 if TYPE_CHECKING:
     from advex.model.blackbox import BlackBox
@@ -29,6 +29,18 @@ USUAL = "--blackbox module:function, or --blackbox path/to/file.py:function"
 LOADED = "advex_blackbox_"  # begins the name of a module that was loaded by its path
 LONGEST_NAME = 200  # characters of what a message repeats
 METHODS = ("predict", "predict_proba")  # of an estimator
+BOX_REPR = r"\b(?:Pictures|BlackBox)\(\w+, classes=\d+, box=\([^)]*\)[^)]*\)"
+IN_OPTIONS = (
+    (r": use an attack that .*", ": leave out --attack, and one that needs no more is chosen"),
+    (r": class numbers are enough with .*", ": leave out --answers scores"),
+    (r": scores are advex\.BlackBox.*", ": that is --answers scores"),
+    (r"use a goal about the class, .*", "leave out --confidence, or use --answers scores"),
+    (
+        r"this BlackBox answers .*",
+        "the function answers with one class; scores are --answers scores",
+    ),
+)
+"""What errors propose in Python, and on the command line."""
 
 
 def shape_of(text: str) -> Shape:
@@ -130,6 +142,24 @@ def black_box(options: argparse.Namespace, classes: Any) -> BlackBox:
         raise InvalidInput(re.sub(r"^classes\b", "--classes", str(problem))) from None
 
 
+@contextlib.contextmanager
+def in_options(options: argparse.Namespace) -> Iterator[None]:
+    """Say with options of the command line what an error says about a ``BlackBox`` in Python."""
+    try:
+        yield
+    except AdvexError as problem:
+        said = str(problem)
+        if options.blackbox is None or isinstance(problem, UserCodeError):
+            raise
+        for pattern, words in IN_OPTIONS:
+            said = re.sub(pattern, words, said)
+        said = re.sub(BOX_REPR, lambda _: f"--blackbox {options.blackbox}", said)
+        said = re.sub(r"^predict\b", lambda _: f"--blackbox {options.blackbox}", said)
+        if said == str(problem):
+            raise
+        raise InvalidInput(said) from None
+
+
 def function(named: str) -> Callable[..., Any]:
     """The function that ``MODULE:FUNCTION`` or ``FILE.py:FUNCTION`` names; its module is imported.
 
@@ -160,7 +190,7 @@ def _blamed(predict: Callable[..., Any], named: str) -> Callable[..., Any]:
 
     @functools.wraps(predict)
     def asked(batch: Any) -> Any:
-        with blaming(f"--blackbox {named}", "The same call asks it again"):
+        with blaming(f"--blackbox {named}", "That is an error of the function itself"):
             return predict(batch)
 
     asked.__module__ = "__main__"  # the user's own, whatever it calls: an evaluation hashes it
@@ -176,12 +206,12 @@ def _loaded(said: str, place: str) -> ModuleType:
     if file.suffix == ".py" or os.sep in place:
         if file.is_dir() or not file.exists():
             what = "a folder" if file.is_dir() else "no such file"
-            raise InvalidInput(f"{said}: {place} is {what}; {_nearby(file.parent)}")
+            raise InvalidInput(f"{said}: {place} is {what}; beside it: {_nearby(file.parent)}")
         name = LOADED + file.stem
         _look_in(file.resolve().parent)
         spec = importlib.util.spec_from_file_location(name, file)
         if spec is None or spec.loader is None:
-            raise InvalidInput(f"{said}: {place} is no Python file; {_nearby(file.parent)}")
+            raise InvalidInput(f"{said}: {place} is no Python file")
         module = importlib.util.module_from_spec(spec)
         sys.modules[name] = module
         with _importing(said, place):
@@ -193,8 +223,8 @@ def _loaded(said: str, place: str) -> ModuleType:
             return importlib.import_module(place)
     except ModuleNotFoundError:
         raise InvalidInput(
-            f"{said}: there is no module {place} in this folder, and none is installed;"
-            f" {_nearby(Path.cwd())}"
+            f"{said}: there is no module {place} in this folder, which has"
+            f" {_nearby(Path.cwd())}, and none is installed"
         ) from None
 
 
@@ -242,8 +272,8 @@ def _nearby(folder: Path) -> str:
         files = sorted(entry.name for entry in folder.glob("*.py"))
         if files:
             more = f" and {len(files) - 3} more" if files[3:] else ""
-            return f"{folder} has {', '.join(files[:3])}{more}"
-    return f"{folder} has no Python files"
+            return f"{', '.join(files[:3])}{more}"
+    return "no Python files"
 
 
 def _no_name(said: str, module: ModuleType, owner: Any, part: str) -> InvalidInput:
@@ -275,7 +305,7 @@ def _no_function(said: str, found: Any) -> InvalidInput:
     if methods:
         scores = " --answers scores" if methods[0] == "predict_proba" else ""
         return InvalidInput(
-            f"{said} is no function but a {type(found).__name__}; its methods are:"
+            f"{said} is no function but a {type(found).__name__}: give its method,"
             f" {said}.{methods[0]}{scores}"
         )
     return InvalidInput(

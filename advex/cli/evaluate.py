@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from advex.cli import words
 from advex.cli.blackbox import OPTIONS as BLACKBOX
-from advex.cli.blackbox import demand_alone
+from advex.cli.blackbox import demand_alone, in_options
 from advex.cli.classes import given_classes
 from advex.cli.data import data_of
 from advex.cli.models import chosen_model
@@ -190,7 +190,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     if options.workers is not None and options.data.is_dir():
         raise InvalidInput("--workers needs data from an npz file: --data FILE.npz")
     data = data_of(options.data, classifier, options.count)
-    with _flags():
+    with _flags(), in_options(options):
         found = advex.evaluate(
             classifier,
             data,
