@@ -133,7 +133,7 @@ def black_box(options: argparse.Namespace, classes: Any) -> BlackBox:
             return None if hasattr(options, "data") else (None, None, None, 3)
 
     box = tuple(options.box or (0, 1))
-    predict = _blamed(function(options.blackbox), options.blackbox)
+    predict = _blamed(function(options.blackbox))
     try:
         return Pictures(predict, classes, box, options.answers or "labels")
     except InvalidInput as problem:
@@ -153,10 +153,10 @@ def in_options(options: argparse.Namespace) -> Iterator[None]:
             raise
         for pattern, words in IN_OPTIONS:
             said = re.sub(pattern, words, said)
-        said = re.sub(BOX_REPR, lambda _: f"--blackbox {options.blackbox}", said)
-        said = re.sub(r"^predict\b", lambda _: f"--blackbox {options.blackbox}", said)
         if said == str(problem):
             raise
+        named = f"--blackbox {options.blackbox}"
+        said = re.sub(rf"{BOX_REPR}|^predict\b", lambda _: named, said)
         raise InvalidInput(said) from None
 
 
@@ -185,12 +185,12 @@ def function(named: str) -> Callable[..., Any]:
     return found
 
 
-def _blamed(predict: Callable[..., Any], named: str) -> Callable[..., Any]:
+def _blamed(predict: Callable[..., Any]) -> Callable[..., Any]:
     """The function, whose errors say whose they are."""
 
     @functools.wraps(predict)
     def asked(batch: Any) -> Any:
-        with blaming(f"--blackbox {named}", "That is an error of the function itself"):
+        with blaming("the function of --blackbox", f"It was asked about an array {batch.shape}"):
             return predict(batch)
 
     asked.__module__ = "__main__"  # the user's own, whatever it calls: an evaluation hashes it
