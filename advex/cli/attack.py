@@ -339,7 +339,7 @@ def _sentences(report: dict[str, Any]) -> list[str]:
 
     settings = report["settings"]
     within = f"within {settings['budget']}"
-    if settings["epsilon"] == math.inf:
+    if settings["epsilon"] in (None, math.inf):
         within = f"in {settings['budget'].partition('(')[0]} without a limit"
     means = f"{settings['attack_name']} {within}"
     goal = f" as {settings['target']['name']}" if settings["target"] else ""
