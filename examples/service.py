@@ -14,6 +14,7 @@ import argparse
 import json
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from urllib.error import HTTPError
 from urllib.request import urlopen
 
 import keras
@@ -95,7 +96,8 @@ def main() -> tuple[advex.Result, advex.Result]:
     with Service(model, most=counted // 2) as service:
         try:
             attack(asking(service), x, labels, advex.L2())
-        except OSError as error:  # what urlopen raises, as it is
+        except HTTPError as error:  # as urlopen has raised it
+            error.close()
             stopped = error.result
             print(f"The service failed, {error}, after {service.pictures} pictures. Until then:")
     print(stopped)
