@@ -225,7 +225,7 @@ def _chosen_attack(options: argparse.Namespace) -> Attack:
         if name == "fgsm":
             raise InvalidInput("fgsm takes one step; leave out --steps, or use bim")
         if name == "minimum-norm" and options.blackbox is None:
-            raise InvalidInput("minimum-norm takes its own steps; leave out --steps")
+            raise InvalidInput("minimum-norm takes steps of its own on a model, and no others")
         if options.steps < 1:
             raise InvalidInput(f"--steps must be at least 1; received {options.steps}")
     if options.queries is not None and not asks(name, options):

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -152,7 +152,8 @@ def _metered(
     try:
         result = job.attack(job.classifier, x, goal, job.budget, seed=job.seed)
         rows = [row for row, status in enumerate(result.status) if status != "clean"]
-        lines = _saved(job, images, result, rows)
+        new = result.success & (result.status != "clean")  # the others need no file
+        lines = _saved(job, images, replace(result, success=new), rows)
     except (UserCodeError, KeyboardInterrupt) as problem:
         result = result or getattr(problem, "result", None)
         _keep(job, images, result)

@@ -165,6 +165,7 @@ def test_names_of_classes(place, capsys):
     for entry in report["images"]:
         assert (entry["before"] == "fish") == (entry["status"] == "already the target")
         assert entry["after"] in ("fish", None)
+        assert bool(entry["output"]) == (entry["status"] == "fooled")
         assert entry["queries"] == (1 if entry["status"] != "fooled" else 50)
     assert sum(oracle().ASKED) == report["queries"] + report["fooled"]
 

@@ -49,7 +49,7 @@ def here(tmp_path, monkeypatch):
     return tmp_path
 
 
-SMALL = ["--attack", "cgba", "--norm", "l2", "--epsilon", "1", "--queries", "3"]
+SMALL = ["--attack", "cgba", "--norm", "l2", "--epsilon", "1", "--queries", "5"]
 ATTACK = ["attack", "a.png", "--overwrite"]
 EVALUATE = ["evaluate", "--data", "FILE.npz", "--epsilon", "1", "--norm", "l2", "--no-doctor"]
 
@@ -84,6 +84,21 @@ def test_how_many_classes(refused):
     for pattern in ("classes, (--classes 10)", "names, (--classes NAMES.json)"):
         words = options(message, pattern)
         assert works(*ATTACK, "--blackbox", "module:predict", *words, *SMALL)
+
+
+@executes("--{} belongs to --blackbox MODULE:FUNCTION")
+def test_what_belongs_to_a_function(refused):
+    message = refused(*ATTACK, "--answers", "labels")
+    words = [*options(message, "to (--blackbox) "), "module:function", "--classes", "3"]
+    assert works(*ATTACK, "--answers", "labels", *words, *SMALL)
+
+
+@executes("--blackbox {} stands in place of a model: leave out --model {}")
+def test_a_function_and_a_model(refused):
+    given = [*ATTACK, "--blackbox", "module:function", "--classes", "3", *SMALL]
+    message = refused(*given, "--model", "mine.keras")
+    assert options(message, "leave out (.*)") == ["--model", "mine.keras"]
+    assert works(*given)
 
 
 @executes(": give its method, {}.{}{}", " --answers scores")
