@@ -74,7 +74,7 @@ FLOORS = {  # inside a room, where the order tells something
         numbers drawing curve_chart class_chart goal_part pictures repeat content __init__
     """),
     "cli": words("""
-        screen words quiet classes models files data batch summary
+        screen words quiet classes blackbox models files data batch summary
         attack evaluate report demo main __init__
     """),
 }

@@ -313,6 +313,40 @@ def test_sticker(run, tmp_path):
     assert run.returned["sticker"][1].sum() == 36
 
 
+def test_labels_only(run, tmp_path):
+    with threadpoolctl.threadpool_limits(1):
+        said = run("labels_only.py", "--steps", "60", "--out", tmp_path / "sheets")
+    result = run.returned
+    assert result.success.all() and (result.queries <= 60).all()
+    assert f"{result.queries.sum():,} queries" in said
+    rows = re.findall(r"^ +([\d,]+) +(\d+) +([\d.]+|inf)$", said, re.MULTILINE)
+    assert rows[-1][:2] == ("60", "16")
+    medians = [float(median) for _, _, median in rows]
+    assert medians == sorted(medians, reverse=True) and 0 < medians[-1] < medians[3]
+    with Image.open(tmp_path / "sheets" / "labels_only.png") as picture:
+        assert picture.width > 3 * 100
+
+
+def test_labels_only_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
+    with pytest.raises(SystemExit, match=r"^This example needs .*: pip install scikit-learn$"):
+        runpy.run_path(str(EXAMPLES / "labels_only.py"))
+
+
+def test_service(run):
+    said = run("service.py", "--steps", "40")
+    result, stopped = run.returned
+    counted, requests, reported = map(
+        int, re.search(r"about (\d+) pictures in (\d+) requests; reported: (\d+)", said).groups()
+    )
+    assert counted == reported == result.queries.sum() == 8 * 40 and 0 < requests < counted
+    answered = int(re.search(r"failed, .*503.*, after (\d+) pictures", said)[1])
+    assert answered <= counted // 2
+    assert stopped.success.sum() > 0 and "HTTPError" in stopped.info["stopped"]
+    begun = re.search(r"Begun from there: ([\d.]+|inf) -> ([\d.]+)", said)
+    assert float(begun[2]) <= float(begun[1])
+
+
 def test_notebook(tmp_path, monkeypatch):
     nbclient, nbformat = pytest.importorskip("nbclient"), pytest.importorskip("nbformat")
     notebook = nbformat.read(EXAMPLES / "quick_start.ipynb", as_version=4)

@@ -6,13 +6,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from advex.cli.files import SHEET
 from advex.cli.screen import plural, printable
-from advex.errors import ImageError
+from advex.errors import ImageError, UserCodeError
 
 if TYPE_CHECKING:
     from advex._arrays import Array
@@ -30,7 +30,7 @@ class Record:
 
     file: str
     status: str = "unreadable"
-    """fooled, not fooled, already the target, not verified, no answer, unreadable."""
+    """fooled, not fooled, already the target, not verified, no answer, stopped, unreadable."""
     reason: str | None = None
     before: str | None = None
     before_confidence: float | None = None
@@ -43,6 +43,7 @@ class Record:
     verified: bool | None = None
     output: str | None = None
     gradients: int | None = None
+    queries: int | None = None
     notes: list[str] = field(default_factory=list)
 
 
@@ -67,6 +68,8 @@ class Job(NamedTuple):
     overwrite: bool
 
 
+INTERRUPTED = "interrupted"
+STOPPED = "The call was stopped by"  # begins a note of a result that tells the same
 SHEET_PICTURES = 60  # on one contact sheet
 
 Line = list[tuple["Array", str]]
@@ -95,35 +98,114 @@ def groups(
     return list(groups.values())
 
 
-def attacked(job: Job, images: Sequence[Image]) -> tuple[list[Line], dict[str, Any]]:
+def attacked(
+    job: Job, images: Sequence[Image], stopped: str | None = None
+) -> tuple[list[Line], dict[str, Any]]:
     """Attack images of one shape, save what was found, and fill their records.
 
+    Args:
+        job: what is done.
+        images: the pictures.
+        stopped: why nothing is asked any more of a function in place of a model.
+
     Returns:
-        The lines of the contact sheet, and ``Result.info``; both empty where nothing was attacked.
+        The lines of the contact sheet, and ``Result.info``, with the word "stopped" if a function
+        in place of a model has failed; both empty where nothing was attacked.
     """
     import numpy as np
 
     import advex
 
+    if stopped is not None:
+        _leave([image.record for image in images])
+        return [], {}
     x = np.stack([image.picture.pixels for image in images])
     if len(job.classifier.input_shape or ()) == 3:
         x = x[..., 0]
     goal = (
         None if job.target is None else advex.Targeted(job.target, confidence=job.confidence or 0.0)
     )
+    if job.classifier.metered:  # each look counts, and the attack takes one by itself
+        return _metered(job, images, x, goal)
     open_rows = _open_rows(job.classifier, x, goal, [image.record for image in images])
     if not open_rows:
         return [], {}
     some = [images[row] for row in open_rows]
     result = job.attack(job.classifier, x[open_rows], goal, job.budget, seed=job.seed)
-    names = [image.output for image in some]
-    files = result.save(job.out, names, overwrite=job.overwrite)
-    saved = {file.index: file for file in files}
-    lines = []
-    for row, image in enumerate(some):
-        _fill(image.record, result, row, saved.get(row))
-        lines.append(_line(image.record, result, row))
+    return _saved(job, some, result, range(len(some))), dict(result.info)
+
+
+def _saved(job: Job, images: Sequence[Image], result: Result, rows: Sequence[int]) -> list[Line]:
+    """Save what was found, fill the records of ``rows``; their lines of the contact sheet."""
+    names = [image.output for image in images]
+    saved = {file.index: file for file in result.save(job.out, names, overwrite=job.overwrite)}
+    for row in rows:
+        _fill(images[row].record, result, row, saved.get(row))
+    return [_line(images[row].record, result, row) for row in rows]
+
+
+def _metered(
+    job: Job, images: Sequence[Image], x: Array, goal: Targeted | None
+) -> tuple[list[Line], dict[str, Any]]:
+    """Attack through a function in place of a model. If that fails, what was found stays."""
+    result = None
+    try:
+        result = job.attack(job.classifier, x, goal, job.budget, seed=job.seed)
+        rows = [row for row, status in enumerate(result.status) if status != "clean"]
+        new = result.success & (result.status != "clean")  # the others need no file
+        lines = _saved(job, images, replace(result, success=new), rows)
+    except (UserCodeError, KeyboardInterrupt) as problem:
+        result = result or getattr(problem, "result", None)
+        _keep(job, images, result)
+        said = str(problem) if isinstance(problem, UserCodeError) else INTERRUPTED
+        info = dict(result.info) if result else {}
+        notes = [note for note in info.get("notes", []) if not note.startswith(STOPPED)]
+        return [], {**info, "notes": notes, "stopped": said}
+    for row, image in enumerate(images):
+        if row not in rows:
+            _fill(image.record, result, row, None)
+            image.record.status = "already the target"
     return lines, dict(result.info)
+
+
+def _keep(job: Job, images: Sequence[Image], result: Result | None) -> None:
+    """Write what a search has found that was stopped: nobody can be asked about the files."""
+    from advex.images import write
+
+    if result is None:
+        _leave([image.record for image in images])
+        return
+    open_rows = result.info.get("unfinished", [])
+    for row, image in enumerate(images):
+        record, status = image.record, result.status[row]
+        _fill(record, result, row, None)
+        if status == "clean":
+            record.status = "already the target"
+        elif result.success[row]:
+            job.out.mkdir(parents=True, exist_ok=True)
+            path = job.out / image.output
+            write(path, result.x[row], overwrite=True)
+            record.status, record.output = "not verified", str(path)
+            record.distance = float(result.distance[row])
+            record.reason = "found, and kept; the function was not asked about the file"
+        elif row in open_rows:
+            _leave([record])
+
+
+def _leave(records: Sequence[Record]) -> None:
+    """Nothing was found for these when the function failed."""
+    for record in records:
+        record.status = "stopped"
+
+
+def percent(confidence: float | None) -> str:
+    """A probability for a caption; nothing where there is none."""
+    return "" if confidence is None else f"{confidence:.1%}"
+
+
+def known(confidence: Any) -> float | None:
+    """A probability, where there are any."""
+    return None if math.isnan(confidence) else float(confidence)
 
 
 def _open_rows(
@@ -149,12 +231,12 @@ def _open_rows(
 def _fill(record: Record, result: Result, row: int, written: SavedImage | None) -> None:
     """Write down what a row of the result says, and its file if there is one."""
     record.before = result.classifier.caption(int(result.before[row]))
-    record.before_confidence = float(result.before_confidence[row])
-    record.gradients = int(result.gradients[row])
+    record.before_confidence = known(result.before_confidence[row])
+    record.gradients, record.queries = int(result.gradients[row]), int(result.queries[row])
     record.status = "not fooled"
     if written is not None:
         record.status = "fooled" if written.verified else "not verified"
-        record.after, record.confidence = written.after, written.confidence
+        record.after, record.confidence = written.after, known(written.confidence)
         record.levels, record.distance = written.levels, float(result.distance[row])
         record.verified, record.output = written.verified, str(written.path)
         record.notes += [written.reason] if written.reason else []
@@ -165,15 +247,15 @@ def _line(record: Record, result: Result, row: int) -> Line:
     from advex import images
 
     name, confidence = record.after, record.confidence
-    if name is None or confidence is None or record.levels is None:
+    if name is None or record.levels is None:
         name = result.classifier.caption(int(result.prediction[row]))
-        confidence, fate = float(result.confidence[row]), "not fooled"
+        confidence, fate = known(result.confidence[row]), "not fooled"
     else:
         fate = f"max {plural(record.levels, 'level')}"
     original, adversarial = result.original[row], result.x[row]
     return [
-        (original, f"{record.before}\n{record.before_confidence:.1%}"),
-        (adversarial, f"{name}\n{confidence:.1%}"),
+        (original, f"{record.before}\n{percent(record.before_confidence)}"),
+        (adversarial, f"{name}\n{percent(confidence)}"),
         (
             images.enlarged(original, adversarial),
             f"{fate}\n{printable(Path(record.file).name)}",

@@ -11,7 +11,24 @@ from advex._settings import shown
 from advex.cli.words import LONGEST_NUMBER
 from advex.errors import InvalidInput, nearest
 
+MOST_CLASSES = 10**6  # of a function in place of a model
 LARGEST_FILE = 2**24  # bytes of a file of class names
+
+
+def given_classes(options: Any) -> list[str] | int | None:
+    """The names that ``--classes`` means; of a function in place of a model it may be a number."""
+    path = options.classes
+    if path is None:
+        return None
+    if options.blackbox is not None and str(path).isdecimal():
+        count = int(str(path)[:LONGEST_NUMBER])
+        if count > MOST_CLASSES:
+            raise InvalidInput(
+                f"--classes: no function tells {MOST_CLASSES:,} classes apart; received"
+                f" {shown(count, 40)}"
+            )
+        return count
+    return class_names(path)
 
 
 def class_names(path: Path) -> list[str]:

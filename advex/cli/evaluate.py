@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import functools
-import math
 import re
 import shlex
 import sys
@@ -14,7 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from advex.cli import words
-from advex.cli.classes import class_names
+from advex.cli.blackbox import OPTIONS as BLACKBOX
+from advex.cli.blackbox import demand_alone, in_options
+from advex.cli.classes import given_classes
 from advex.cli.data import data_of
 from advex.cli.models import chosen_model
 from advex.cli.screen import console, printable, say
@@ -24,7 +25,6 @@ from advex.errors import InvalidInput
 
 if TYPE_CHECKING:
     from advex.attacks import Attack
-    from advex.budgets import Budget
 
 IN_BOX = re.compile(r"advex\.Classifier\(model, box=\((\S+), (\S+)\)\)")
 ATTACKS = {
@@ -33,7 +33,7 @@ ATTACKS = {
     "square": "SquareAttack",
     "apgd": "APGD",
     "fab": "FAB",
-    "minimum-norm": "MinimumNorm",
+    **words.ASKING,
     **{
         name: kind
         for name, kind in words.ATTACKS.items()
@@ -58,6 +58,8 @@ examples:
     --attack square --run photos.advex
   advex report mine.advex --out mine.html --csv mine.csv
 
+  advex evaluate --blackbox service:predict --classes 10 --data test.npz --norm l2 \\
+    --epsilon inf --attack cgba --queries 1000 --run service.advex
   advex evaluate --model labels.keras --data test.npz --epsilon 2/255 --goal multilabel
 
 The same call goes on with a run that was stopped. A folder holds one folder of images
@@ -78,6 +80,7 @@ OPTIONS = (
         help="a folder for each class, or arrays x and labels; of a model of several inputs an"
         " array for each by name, and labels",
     ),
+    *BLACKBOX,
     BOX,
     option(
         "--perturb",
@@ -90,7 +93,8 @@ OPTIONS = (
         "--attack",
         action="append",
         metavar="NAME",
-        help=f"{', '.join(ATTACKS)} (verdict and square); may be repeated",
+        help=f"{', '.join(ATTACKS)} (verdict and square; with --blackbox: square, or minimum-norm"
+        " where scores are not there); may be repeated",
     ),
     NORM,
     option(
@@ -98,7 +102,7 @@ OPTIONS = (
         type=number,
         required=True,
         metavar="E",
-        help="largest change: 8/255, or inf with --attack minimum-norm",
+        help="largest change: 8/255, or inf for the smallest, with --attack minimum-norm",
     ),
     option(
         "--steps",
@@ -169,10 +173,10 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     """Evaluate the model on the data; the report as plain values and an ``Evaluation``."""
     import advex
 
-    attacks, budget = _attacks(options), _budget(options)
-    names = class_names(options.classes) if options.classes is not None else None
+    demand_alone(options)
+    attacks, budget = _attacks(options), words.budget_of(options.norm, options.epsilon)
     goal = _goal(options)
-    classifier = chosen_model(options, names)
+    classifier = chosen_model(options, given_classes(options))
     if options.output is not None:
         name = options.output
         classifier = classifier.only(int(name) if name.isdecimal() else name)
@@ -186,7 +190,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     if options.workers is not None and options.data.is_dir():
         raise InvalidInput("--workers needs data from an npz file: --data FILE.npz")
     data = data_of(options.data, classifier, options.count)
-    with _flags():
+    with _flags(), in_options(options):
         found = advex.evaluate(
             classifier,
             data,
@@ -245,15 +249,23 @@ def _attacks(options: argparse.Namespace) -> list[Attack] | None:
     import advex
 
     if options.attack is None:
+        count = options.steps if options.queries is None else options.queries
+        if count is not None and options.blackbox is not None:
+            recommended: Any = advex.MinimumNorm
+            return [recommended(steps=count)]
+        if options.queries is not None:
+            raise InvalidInput(f"--queries belongs to an attack: --attack square --queries {count}")
         if options.steps is not None:
             raise InvalidInput("--steps belongs to an attack: --attack pgd --steps 40")
         return None
     made: list[Attack] = []
-    for given in options.attack:
-        name = given.lower().replace("_", "-")
+    names = [given.lower().replace("_", "-") for given in options.attack]
+    for name, given in zip(names, options.attack, strict=True):
         words.demand_attack(name, ATTACKS, given)
-        fixed = options.steps is None or name in WITHOUT_STEPS
-        made.append(getattr(advex, ATTACKS[name])(**({} if fixed else {"steps": options.steps})))
+        settings = words.limited(name, options, WITHOUT_STEPS)
+        made.append(getattr(advex, ATTACKS[name])(**settings))
+    if options.queries is not None and not any(words.asks(name, options) for name in names):
+        raise InvalidInput(words.NO_QUERIES.format(names[0]))
     return made
 
 
@@ -274,12 +286,3 @@ def _goal(options: argparse.Namespace) -> Callable[..., Any] | None:
         if getattr(options, name) is not None
     }
     return functools.partial(getattr(advex, GOALS[options.goal]), **given)
-
-
-def _budget(options: argparse.Namespace) -> Budget:
-    import advex
-
-    if math.isinf(options.epsilon):
-        unlimited: Budget = getattr(advex, words.NORMS[options.norm])()
-        return unlimited
-    return words.budget_of(options.norm, options.epsilon)

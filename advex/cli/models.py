@@ -7,18 +7,21 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from advex.cli.blackbox import black_box
 from advex.cli.screen import tell
 from advex.errors import InvalidInput
 
 if TYPE_CHECKING:
-    from advex.model.classifier import Classifier
     from advex.model.protocol import Model
 
 
-def chosen_model(options: argparse.Namespace, names: list[str] | None) -> Classifier:
-    """The classifier that ``--model``, ``--box`` and ``--perturb`` mean."""
+def chosen_model(options: argparse.Namespace, names: list[str] | int | None) -> Model:
+    """What ``--model``, ``--box`` and ``--perturb`` mean, or ``--blackbox``."""
     from advex import zoo
 
+    if options.blackbox is not None:
+        return black_box(options, names)
+    assert not isinstance(names, int)
     name, perturb = options.model, getattr(options, "perturb", None)
     if name is not None and (Path(name).suffix or os.sep in name or Path(name).exists()):
         chosen = [int(one) if one.isdecimal() else one for one in perturb or ()]
@@ -57,7 +60,14 @@ def picture_shape(classifier: Model) -> tuple[tuple[int, int] | None, int]:
     """The size (height, width) of the pictures that the model takes, if it is fixed, and their
     channels.
     """
+    from advex.model.blackbox import BlackBox
+
     shape = classifier.input_shape
+    if shape is None and isinstance(classifier, BlackBox):
+        raise InvalidInput(
+            "the function of --blackbox takes arrays of any shape, and pictures are read in one:"
+            " --shape 224x224x3"
+        )
     inner = () if shape is None else shape[1:]
     if len(inner) == 2:
         inner = (*inner, 1)

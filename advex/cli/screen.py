@@ -68,8 +68,10 @@ def plain_letters(text: str) -> str:
 
 
 def plural(count: int, noun: str) -> str:
-    """``1 level``, ``2 levels``."""
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+    """``1 level``, ``2 levels``, ``2,000 queries``."""
+    if count == 1:
+        return f"1 {noun}"
+    return f"{count:,} queries" if noun == "query" else f"{count} {noun}s"
 
 
 def yes_or_no(value: bool | None) -> str:

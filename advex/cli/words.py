@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,17 @@ ATTACKS = {
     "gradient-ascent": "GradientAscent",
     "fine": "fine",
 }
+ASKING = {
+    "minimum-norm": "MinimumNorm",
+    "square": "SquareAttack",
+    "hop-skip-jump": "HopSkipJump",
+    "cgba": "CGBA",
+}
+"""Attacks that can do without gradients; their steps are a limit of queries."""
+NO_QUERIES = (
+    "--queries is the limit of an attack that needs no gradients, and {} needs them: its own limit"
+    " is --steps"
+)
 NORMS = {"linf": "Linf", "l2": "L2", "l1": "L1", "l0": "L0"}
 
 LONGEST_NUMBER = 100  # characters of a whole number
@@ -65,10 +77,13 @@ BOX = option(
     nargs=2,
     type=float,
     metavar=("LO", "HI"),
-    help="lowest and highest value the model file takes (0 1)",
+    help="lowest and highest value the model file, or the function, takes (0 1)",
 )
 CLASSES = option(
-    "--classes", type=Path, metavar="NAMES.json", help="class names: a list, or index -> name"
+    "--classes",
+    type=Path,
+    metavar="NAMES.json",
+    help="class names: a list, or index -> name; with --blackbox their number will do",
 )
 NORM = option(
     "--norm",
@@ -98,9 +113,32 @@ def demand_attack(name: str, known: Mapping[str, str], given: str) -> None:
         )
 
 
+def limited(name: str, options: argparse.Namespace, without_steps: Iterable[str]) -> dict[str, Any]:
+    """The settings that ``--steps`` and ``--queries`` are of an attack: both may be given where
+    several attacks run.
+    """
+    if asks(name, options) and options.queries is not None:
+        return {"steps": options.queries}
+    fixed = options.steps is None or (name in without_steps and not asks(name, options))
+    return {} if fixed else {"steps": options.steps}
+
+
+def asks(name: str, options: argparse.Namespace) -> bool:
+    """Whether an attack has a limit of queries: the recommended ones, where gradients are not
+    there.
+    """
+    return name in ASKING and (name != "minimum-norm" or options.blackbox is not None)
+
+
 def budget_of(norm: str, epsilon: float) -> Budget:
-    """``--norm`` and ``--epsilon`` as a budget; L0 counts, in whole numbers where it can."""
+    """``--norm`` and ``--epsilon`` as a budget, without a limit for inf; L0 counts, in whole
+    numbers where it can.
+    """
     import advex
+
+    if epsilon == math.inf:
+        unlimited: Budget = getattr(advex, NORMS[norm])()
+        return unlimited
 
     size = int(epsilon) if norm == "l0" and epsilon.is_integer() else epsilon
     budget: Budget = getattr(advex, NORMS[norm])(size)

@@ -138,7 +138,7 @@ class BlackBox(Model):
         return twin
 
     @property
-    def input_shape(self) -> None:
+    def input_shape(self) -> tuple[int | None, ...] | None:
         return None
 
     @property

@@ -88,6 +88,9 @@ NO_RECIPE = {
     "Output({}, ": "names a goal",
     ": make one, model = {}(...)": "a class of the user's, who alone knows what it is made of",
     "Does it run by itself, model(x[:1])": "a question to find the fault, not a way out",
+    "\\b(?:Pictures|BlackBox)": "finds a black box in a message",
+    "--{} belongs to a model; the function of --blackbox": "names options",
+    "the function of --blackbox": "says whose error it is",
     "advex\\.Classifier": "finds a recipe in a message",
 }
 """How strings begin that look like code and are no recipe, and why."""

@@ -63,9 +63,14 @@ def snippet(evaluation: Figures) -> str:
 def _classifier(about: dict[str, Any], model: str) -> list[str]:
     """The lines that say what the model's domain is."""
     box = f"box=({about['box'][0]!r}, {about['box'][1]!r})"
-    if not model.startswith("Classifier("):
-        return ["classifier = model  # an advex.BlackBox, " + box]
     names, parts, notes = about["classes"], ["model", box], []
+    if not model.startswith("Classifier("):
+        _, _, rest = model.partition(", ")
+        if 0 < len(names) <= CLASS_NAMES:
+            rest = rest.replace(f"classes={len(names)}", f"classes={names!r}", 1)
+        if "domain" in about or not rest.startswith("classes="):
+            return ["classifier = model  # an advex.BlackBox, " + box]
+        return [f"classifier = advex.BlackBox(model, {rest}  # model is the function"]
     if "domain" in about:
         parts[1] = "box=..."
         notes.append(f"its domain: {_line(about['domain'])}")
