@@ -28,6 +28,8 @@ HERE = {
     "JSMA": "saliencymap saliency jacobiansaliencymap",
     "MomentumIterative": "mifgsm mim momentum momentumiterative momentumiterativefastgradient mi",
     "NesterovIterative": "nifgsm nesterov ni",
+    "HopSkipJump": "hsja hsj",
+    "CGBA": "cgbah",
     "NES": "nesattack naturalevolutionstrategies naturalevolution",
     "PGD": "projectedgradientdescent pgdlinf madry projectedgradient",
     "Pointwise": "pointwiseattack",
@@ -64,10 +66,10 @@ REMARKS = {
 }
 LIBRARIES = "torchattacks foolbox cleverhans art advlib advertorch secml textattack deeprobust"
 LATER = {
-    "attacks that see class numbers alone (decision-based) are not there yet; advex.SquareAttack()"
-    " looks at scores": (
-        "hopskipjump hsja hsj boundary boundaryattack geoda cgba signopt"
-        " opt signflip qeba evolutionary triangle label labelonly decisionbased"
+    "this attack on class numbers is not there yet; advex.CGBA() (L2), advex.RayS() (Linf) and"
+    " advex.Pointwise() (L0) look at class numbers alone": (
+        "boundary boundaryattack geoda signopt opt signflip qeba evolutionary triangle label"
+        " labelonly decisionbased"
     ),
     "this attack on scores is not there yet; advex.SquareAttack() looks at scores, too": (
         "zoo bandits onepixel pixle parsimonious rgf zosignsgd bayes"

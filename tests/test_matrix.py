@@ -86,6 +86,8 @@ ENTRIES = {
     ),
     "FAB": Entry(advex.FAB(steps=4)),
     "SquareAttack": Entry(advex.SquareAttack(steps=30), alike=False),
+    "HopSkipJump": Entry(advex.HopSkipJump(steps=60, probes=20), alike=False),
+    "CGBA": Entry(advex.CGBA(steps=60), alike=False),
     "RayS": Entry(advex.RayS(steps=40), alike=False),
     "Pointwise": Entry(advex.Pointwise(steps=40), alike=False),
     "SurFree": Entry(advex.SurFree(steps=40), alike=False),

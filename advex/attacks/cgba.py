@@ -16,32 +16,73 @@ from advex.budgets import L2, Budget
 from advex.driver.problem import Problem
 
 START, LINE, PROBE, CIRCLE = range(4)
+SMOOTH, WHITE = range(2)
+EXPLORE, MEMORY = 6, 0.6  # rounds from one try of the other noise to the next; of what it gained
 LINE_TOLERANCE = 0.05  # of the distance: how exactly the first boundary point is known
-CIRCLE_TOLERANCE = 0.5  # of the probes' distance: how exactly the next ones are
+CIRCLE_TOLERANCE = 0.5  # of the probes' width: how exactly the next ones are, at first
+TIGHTEST = 0.03  # likewise, where nearly all probes are on one side
+UNEVEN, EVEN = 0.7, 0.4  # the share of probes by which one side leads
+TIGHTER, LOOSER = 0.5, 1.3
+BACK = 2.0  # widths towards the original: where a boundary point is looked for once more
 FIRST_ANGLE = 0.3
 WIDER, NARROWER = 1.6, 2.5  # an angle that crosses, and one that does not, before both are known
 SMALLEST_ANGLE = 0.02
 LEAST_GUESS, LESS_GUESS = 0.05, 0.04
 FLOOR = 2.5  # times what rounding to a grid moves a point: how far probes are at least
 SHARE, POWER = 0.21, 2.0  # of smooth probes, see ``smoothing.waves``
-BLUR = 0.04  # of the axes
-JITTER = 1e-4
+BLUR, LEAST_WEIGHT = 0.04, 0.05  # of the axes; of elements that have not changed
+JITTER = 1e-4  # keeps directions apart that are not, as in two dimensions
 
 
 @dataclass(frozen=True, kw_only=True)
 class CGBA(LabelAttack):
-    steps: int = setting(5000, "whole")
-    probes: int = setting(20, "whole")
-    width: float = setting(0.03, "number", above=0)
-    floor: float = setting(0.05, "number", at_least=0, at_most=1)
-    arms: bool = setting(True, "switch")
-    keep: float = setting(0.0, "number", at_least=0)
-    tolerance: float = setting(0.03, "number", at_least=0)
-    smallest: float = setting(0.02, "number", at_least=0)
-    less: float = setting(0.04, "number", at_least=0)
-    white_masked: bool = setting(True, "switch")
+    """Walk along the boundary on circles: estimate the normal of the decision boundary from the
+    classes of random points around a boundary point, and search the circle through that point and
+    the original, in the plane of the normal, for the next one. Labels suffice. L2.
+
+    A round asks ``probes`` points at right angles to the line to the original, ``width`` times the
+    distance away, and then one after the other points of the circle: from the angle of the last
+    round on, wider while they cross, and by bisection. Where that finds nothing, the boundary point
+    is found more exactly, and the next probes are added to the last ones.
+
+    Probes of images are smooth, and larger where the change is so far. Every sixth round, and as
+    long as they gain more per query, they are white noise: so a boundary that has nothing to do
+    with smooth changes costs little more than without.
+
+    Args:
+        steps: the limit of queries per example. All count: the look at the clean input, the start,
+            every probe and bisection, and the last judgement.
+        probes: points around the boundary in a round, at most one fewer than there are elements.
+        width: how far they are from it, as a share of the distance. For inputs on a grid, such as
+            8-bit images, at least two and a half times as far as rounding moves a point.
+        smooth: False: white noise alone.
+
+    Raises:
+        InvalidInput: at the call, for norms other than L2.
+
+    Example:
+        >>> import advex
+        >>> x, labels = advex.testing.linear_data(4)
+        >>> result = CGBA(steps=300)(advex.testing.linear_model(), x, labels, advex.L2())
+        >>> bool(result.success.all()), bool(result.queries.max() <= 300)
+        (True, True)
+
+    Reference: Reza, Rahmati, Wu and Dai, CGBA: curvature-aware geometric black-box attack, 2023,
+    and the authors' implementation. Deviations: 20 probes a round, not 30 times its number's root;
+    smooth noise whose amplitude falls with the frequency, not a block of frequencies, weighted by
+    the blurred square of the change, in turns with white noise by what they gain; probes are at
+    right angles to each other and to the line to the original, and wider (the paper: 2e-4 an
+    element); the circle is searched from the angle of the last round, which serves flat and curved
+    boundaries, so that there is one form for targets, too (the paper: CGBA-H); bisection ends at a
+    share of the probes' width; points are clipped to the box before they are asked, and the normal
+    is made of the points as the model saw them; every example goes its own way.
+    """
 
     norms: ClassVar[tuple[type[Budget], ...]] = (L2,)
+
+    probes: int = setting(20, "whole")
+    width: float = setting(0.03, "number", above=0)
+    smooth: bool = setting(True, "switch")
 
     def init(self, problem: Problem) -> tuple[Tensor, Any]:
         x0 = problem.x0
@@ -56,7 +97,7 @@ class CGBA(LabelAttack):
             "high": ops.ones_like(nothing),
             "angle": nothing,
             "guess": ops.full_like(nothing, FIRST_ANGLE),
-            "arm": ops.zeros_like(problem.step),
+            "arm": ops.full_like(problem.step, SMOOTH if self.smooth else WHITE),
             "gain": ops.full_like(nothing, -1.0),
             "other_gain": ops.full_like(nothing, -1.0),
             "spent": ops.zeros_like(problem.step),
@@ -108,7 +149,9 @@ class CGBA(LabelAttack):
         high = ops.where(ops.logical_and(searching, closer), place, m["high"])
         low = ops.where(ops.logical_and(searching, ops.logical_not(closer)), place, m["low"])
         fine = m["tolerance"] * reach
-        coarse = ops.where(ops.equal(m["round"], 0), LINE_TOLERANCE * high, fine / ops.maximum(away, 1e-30))
+        coarse = ops.where(
+            ops.equal(m["round"], 0), LINE_TOLERANCE * high, fine / ops.maximum(away, 1e-30)
+        )
         straight = ops.logical_and(lining, high - low <= coarse)
         angle, ended = self._next_angle(m["angle"], low, high, away, fine)
         round_over = ops.logical_and(circling, ended)
@@ -128,7 +171,7 @@ class CGBA(LabelAttack):
         failed = ops.logical_and(round_over, ops.logical_not(better))
         m["middle"] = ops.where(moved, ops.clip(new_middle, box_low, box_high), m["middle"])
         guess = ops.where(
-            low > 0, ops.maximum(low, LEAST_GUESS), ops.maximum(m["guess"] / 2, self.less)
+            low > 0, ops.maximum(low, LEAST_GUESS), ops.maximum(m["guess"] / 2, LESS_GUESS)
         )
         m["guess"] = ops.where(round_over, guess, m["guess"])
         m = self._rated(m, round_over, away, length(next_edge - x0))
@@ -137,9 +180,10 @@ class CGBA(LabelAttack):
         # The normal, and the way along which the circle is searched.
         sign = ops.where(crossed, 1.0, -1.0)
         mean = ops.mean(sign, axis=1, keepdims=True)
-        uneven, both = ops.abs(mean[:, 0]) > 0.7, ops.abs(mean[:, 0]) < 0.4
-        tolerance = ops.where(uneven, m["tolerance"] / 2, ops.where(both, m["tolerance"] * 1.3, m["tolerance"]))
-        tolerance = ops.clip(tolerance, self.tolerance, CIRCLE_TOLERANCE)
+        uneven, both = ops.abs(mean[:, 0]) > UNEVEN, ops.abs(mean[:, 0]) < EVEN
+        tolerance = ops.where(uneven, TIGHTER * m["tolerance"], m["tolerance"])
+        tolerance = ops.where(both, LOOSER * tolerance, tolerance)
+        tolerance = ops.clip(tolerance, TIGHTEST, CIRCLE_TOLERANCE)
         m["tolerance"] = ops.where(probing, tolerance, m["tolerance"])
         even = ops.abs(mean) >= 1
         sign = ops.where(even, sign, sign - mean)
@@ -149,7 +193,7 @@ class CGBA(LabelAttack):
         normal = ops.sum(_several(sign, points) * steps, axis=1)
         normal = normal + m["known"]
         m["known"] = ops.where(rows(probing, x0), normal, m["known"])
-        m["known"] = ops.where(rows(better, x0), self.keep * m["known"], m["known"])
+        m["known"] = ops.where(rows(better, x0), 0.0, m["known"])
         normal = _across(normal, towards)
         normal = normal / rows(ops.maximum(length(normal), 1e-30), x0)
         m["way"] = ops.where(rows(probing, x0), normal, m["way"])
@@ -159,7 +203,7 @@ class CGBA(LabelAttack):
         # What comes next.
         m["low"] = ops.where(ops.logical_or(probing, began), 0.0, low)
         m["high"] = ops.where(probing, -1.0, ops.where(began, 1.0, high))
-        m["low"] = ops.where(failed, 1 - 2 * reach / ops.maximum(away, 1e-30), m["low"])
+        m["low"] = ops.where(failed, 1 - BACK * reach / ops.maximum(away, 1e-30), m["low"])
         m["high"] = ops.where(failed, 1.0, m["high"])
         m["angle"] = ops.where(probing, m["guess"], ops.where(circling, angle, m["angle"]))
         again = ops.logical_or(straight, better)
@@ -188,9 +232,7 @@ class CGBA(LabelAttack):
         ended = ops.where(
             open_,
             wider > math.pi / 2 - 1e-3,
-            ops.where(
-                none, narrower < self.smallest, (high - low) * away < reach
-            ),
+            ops.where(none, narrower < SMALLEST_ANGLE, (high - low) * away < reach),
         )
         return ops.where(open_, wider, ops.where(none, narrower, (low + high) / 2)), ended
 
@@ -203,13 +245,12 @@ class CGBA(LabelAttack):
         chosen = drawn
         if smooth_axes(shape):
             smooth = waves(drawn, shape, SHARE, POWER)
-            chosen = ops.where(_several(ops.equal(arm, 0)[:, None], drawn), smooth, drawn)
+            chosen = ops.where(_several(ops.equal(arm, SMOOTH)[:, None], drawn), smooth, drawn)
         energy = blurred(ops.square(towards), shape, BLUR)
         mean = ops.mean(flat(energy), axis=1)
         energy = energy / rows(ops.maximum(mean, 1e-30), energy)
-        weight = ops.sqrt((1 - self.floor) * energy + self.floor)
-        if not self.white_masked:
-            weight = ops.where(rows(ops.equal(arm, 0), weight), weight, 1.0)
+        weight = ops.sqrt((1 - LEAST_WEIGHT) * energy + LEAST_WEIGHT)
+        weight = ops.where(rows(ops.equal(arm, SMOOTH), weight), weight, 1.0)
         chosen = chosen * ops.expand_dims(weight, 1)
         if problem.mask is not None:
             chosen = ops.where(ops.expand_dims(problem.mask, 1), chosen, 0.0)
@@ -221,12 +262,12 @@ class CGBA(LabelAttack):
         gain = ops.maximum(gain, 0.0) / ops.cast(ops.maximum(m["spent"], 1), "float32")
         for number, name in enumerate(("gain", "other_gain")):
             mine = ops.logical_and(over, ops.equal(m["arm"], number))
-            mixed = ops.where(m[name] < 0, gain, 0.6 * m[name] + 0.4 * gain)
+            mixed = ops.where(m[name] < 0, gain, MEMORY * m[name] + (1 - MEMORY) * gain)
             m[name] = ops.where(mine, mixed, m[name])
         leading = ops.cast(m["other_gain"] > m["gain"], "int32")
-        explore = ops.equal((m["round"] + 1) % 6, 5)
+        explore = ops.equal((m["round"] + 1) % EXPLORE, EXPLORE - 1)
         arm = ops.where(explore, 1 - leading, leading)
-        if self.arms:
+        if self.smooth:
             m["arm"] = ops.cast(ops.where(over, arm, m["arm"]), "int32")
         return m
 

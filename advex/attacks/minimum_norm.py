@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
-from advex._settings import shown
+from advex._settings import setting, shown
 from advex.attacks.alma import ALMA
 from advex.attacks.base import Attack
+from advex.attacks.call import Attackable
+from advex.attacks.cgba import CGBA
 from advex.attacks.composite import Composite, set_apart
 from advex.attacks.fab import FAB
 from advex.attacks.fmn import FMN
 from advex.attacks.knapsack import Knapsack
 from advex.attacks.pdgd import PDGD
 from advex.attacks.pdpgd import PDPGD
+from advex.attacks.pointwise import Pointwise
+from advex.attacks.rays import RayS
 from advex.attacks.sigma_zero import SigmaZero
+from advex.attacks.sparse_rs import SparseRS
+from advex.attacks.square import SquareAttack
 from advex.budgets import L0, L1, L2, Budget, Linf
 from advex.driver.plan import Wave
 from advex.errors import InvalidInput, InvalidType, nearest
 from advex.goals import Goal
 from advex.goals.classes import Labelled
+from advex.model.protocol import Model
 
 NORMS: dict[str, type[Budget]] = {"Linf": Linf, "L2": L2, "L1": L1, "L0": L0}
 
@@ -66,17 +75,38 @@ PLANS: dict[type[Budget], list[tuple[Attack, bool]]] = {
 }
 
 
-@dataclass(frozen=True)
+# What is recommended where a function has no gradients, norm by norm.
+QUERIES = 5000
+BY_LABELS: dict[type[Budget], Callable[..., Attack]] = {
+    Linf: RayS,
+    L2: CGBA,
+    L1: Pointwise,
+    L0: Pointwise,
+}
+BY_SCORES: dict[type[Budget], Callable[..., Attack]] = {
+    Linf: SquareAttack,
+    L2: SquareAttack,
+    L1: SquareAttack,
+    L0: SparseRS,
+}
+"""Within a limit; without one, labels are all that is needed."""
+
+
+@dataclass(frozen=True, repr=False)
 class MinimumNorm(Composite):
     """The smallest perturbation that the recommended attacks find: one call, the best of its
     members for every example.
 
     Without a limit in the call the smallest perturbation is looked for; with one, any inside it
-    will do.
+    will do. In front of a ``BlackBox`` it is one attack, with a limit of queries: where labels are
+    all there is, or no limit is set to the perturbation, ``RayS`` in Linf, ``CGBA`` in L2 and
+    ``Pointwise`` in L1 and L0; on scores within a limit ``SquareAttack``, in L0 ``SparseRS``.
 
     Args:
         norm: "Linf", "L2", "L1" or "L0", or the budget's class. None: the norm of the budget in the
             call. With a norm the call needs no budget.
+        steps: the limit of queries per example in front of a ``BlackBox``. None: 5,000. The attacks
+            on models with gradients have steps of their own.
 
     Raises:
         InvalidInput: a norm that does not exist; at the call, a budget of another norm.
@@ -94,6 +124,7 @@ class MinimumNorm(Composite):
     starts: ClassVar[bool] = True
 
     norm: Any = None
+    steps: int | None = setting(None, "whole")
 
     def __post_init__(self) -> None:
         norm = self.norm
@@ -119,6 +150,17 @@ class MinimumNorm(Composite):
     def default_budget(self) -> Budget | None:
         return None if self.norm is None else NORMS[self.norm]()
 
+    def fitted(self, model: Model) -> Attackable:
+        if model.gives == "gradients":
+            return self
+        twin = copy.copy(self)
+        object.__setattr__(twin, "_gives", model.gives)
+        return twin
+
+    def __repr__(self) -> str:
+        told = "" if self.steps is None else f", steps={self.steps}"
+        return f"MinimumNorm(norm={self.norm!r}{told})"
+
     def check(self, goal: Goal | None, budget: Budget) -> None:
         super().check(goal, budget)
         norms = tuple(NORMS.values()) if self.norm is None else (NORMS[self.norm],)
@@ -131,6 +173,10 @@ class MinimumNorm(Composite):
     def plan(self, budget: Budget | None = None) -> list[Wave]:
         budget = budget or self.default_budget or L2()
         norm = next(norm for norm in NORMS.values() if isinstance(budget, norm))
+        gives = getattr(self, "_gives", "gradients")
+        if gives != "gradients":
+            table = BY_SCORES if gives == "scores" and budget.limited else BY_LABELS
+            return table[norm](steps=self.steps or QUERIES).plan(budget)
         members = [
             replace(
                 wave.each(set_apart, number),
