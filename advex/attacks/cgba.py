@@ -19,11 +19,7 @@ START, LINE, PROBE, CIRCLE = range(4)
 SMOOTH, WHITE = range(2)
 EXPLORE, MEMORY = 6, 0.6  # rounds from one try of the other noise to the next; of what it gained
 LINE_TOLERANCE = 0.05  # of the distance: how exactly the first boundary point is known
-CIRCLE_TOLERANCE = 0.5  # of the probes' width: how exactly the next ones are, at first
-TIGHTEST = 0.03  # likewise, where nearly all probes are on one side
-UNEVEN, EVEN = 0.7, 0.4  # the share of probes by which one side leads
-TIGHTER, LOOSER = 0.5, 1.3
-BACK = 2.0  # widths towards the original: where a boundary point is looked for once more
+CIRCLE_TOLERANCE = 0.5  # of the probes' width: how exactly the next ones are
 FIRST_ANGLE = 0.3
 WIDER, NARROWER = 1.6, 2.5  # an angle that crosses, and one that does not, before both are known
 SMALLEST_ANGLE = 0.02
@@ -42,11 +38,10 @@ class CGBA(LabelAttack):
 
     A round asks ``probes`` points at right angles to the line to the original, ``width`` times the
     distance away, and then one after the other points of the circle: from the angle of the last
-    round on, wider while they cross, and by bisection. Where that finds nothing, the boundary point
-    is found more exactly, and the next probes are added to the last ones.
+    round on, wider while they cross, and by bisection.
 
-    Probes of images are smooth, and larger where the change is so far. Every sixth round, and as
-    long as they gain more per query, they are white noise: so a boundary that has nothing to do
+    Probes are larger where the change is so far. Those of images are smooth; every sixth round, and
+    as long as that gains more per query, they are white noise: so a boundary that has nothing to do
     with smooth changes costs little more than without.
 
     Args:
@@ -101,8 +96,6 @@ class CGBA(LabelAttack):
             "gain": ops.full_like(nothing, -1.0),
             "other_gain": ops.full_like(nothing, -1.0),
             "spent": ops.zeros_like(problem.step),
-            "known": ops.zeros_like(x0),
-            "tolerance": ops.full_like(nothing, CIRCLE_TOLERANCE),
         }
         return x0, memory
 
@@ -148,12 +141,8 @@ class CGBA(LabelAttack):
         closer = ops.where(lining, hit, ops.logical_not(hit))  # which end of the bracket moves
         high = ops.where(ops.logical_and(searching, closer), place, m["high"])
         low = ops.where(ops.logical_and(searching, ops.logical_not(closer)), place, m["low"])
-        fine = m["tolerance"] * reach
-        coarse = ops.where(
-            ops.equal(m["round"], 0), LINE_TOLERANCE * high, fine / ops.maximum(away, 1e-30)
-        )
-        straight = ops.logical_and(lining, high - low <= coarse)
-        angle, ended = self._next_angle(m["angle"], low, high, away, fine)
+        straight = ops.logical_and(lining, high - low <= LINE_TOLERANCE * high)
+        angle, ended = self._next_angle(m["angle"], low, high, away, reach)
         round_over = ops.logical_and(circling, ended)
         better = ops.logical_and(round_over, low > 0)
 
@@ -168,8 +157,9 @@ class CGBA(LabelAttack):
         box_low, box_high = problem.box
         new_edge = problem.shown(new_edge)
         next_edge = ops.where(moved, new_edge, m["edge"])
-        failed = ops.logical_and(round_over, ops.logical_not(better))
+        still = rows(ops.logical_and(round_over, ops.logical_not(better)), x0)
         m["middle"] = ops.where(moved, ops.clip(new_middle, box_low, box_high), m["middle"])
+        m["middle"] = ops.where(still, next_edge, m["middle"])
         guess = ops.where(
             low > 0, ops.maximum(low, LEAST_GUESS), ops.maximum(m["guess"] / 2, LESS_GUESS)
         )
@@ -180,34 +170,23 @@ class CGBA(LabelAttack):
         # The normal, and the way along which the circle is searched.
         sign = ops.where(crossed, 1.0, -1.0)
         mean = ops.mean(sign, axis=1, keepdims=True)
-        uneven, both = ops.abs(mean[:, 0]) > UNEVEN, ops.abs(mean[:, 0]) < EVEN
-        tolerance = ops.where(uneven, TIGHTER * m["tolerance"], m["tolerance"])
-        tolerance = ops.where(both, LOOSER * tolerance, tolerance)
-        tolerance = ops.clip(tolerance, TIGHTEST, CIRCLE_TOLERANCE)
-        m["tolerance"] = ops.where(probing, tolerance, m["tolerance"])
         even = ops.abs(mean) >= 1
         sign = ops.where(even, sign, sign - mean)
         steps = (points - middle) / ops.reshape(
             ops.maximum(reach, 1e-30), (-1,) + (1,) * (len(shape) + 1)
         )
         normal = ops.sum(_several(sign, points) * steps, axis=1)
-        normal = normal + m["known"]
-        m["known"] = ops.where(rows(probing, x0), normal, m["known"])
-        m["known"] = ops.where(rows(better, x0), 0.0, m["known"])
         normal = _across(normal, towards)
         normal = normal / rows(ops.maximum(length(normal), 1e-30), x0)
         m["way"] = ops.where(rows(probing, x0), normal, m["way"])
         m["way"] = ops.where(rows(began, x0), one, m["way"])
-        m["way"] = ops.where(rows(failed, x0), m["edge"], m["way"])
 
         # What comes next.
         m["low"] = ops.where(ops.logical_or(probing, began), 0.0, low)
         m["high"] = ops.where(probing, -1.0, ops.where(began, 1.0, high))
-        m["low"] = ops.where(failed, 1 - BACK * reach / ops.maximum(away, 1e-30), m["low"])
-        m["high"] = ops.where(failed, 1.0, m["high"])
         m["angle"] = ops.where(probing, m["guess"], ops.where(circling, angle, m["angle"]))
-        again = ops.logical_or(straight, better)
-        phase = ops.where(ops.logical_or(began, failed), LINE, m["phase"])
+        again = ops.logical_or(straight, round_over)
+        phase = ops.where(began, LINE, m["phase"])
         phase = ops.where(again, PROBE, phase)
         m["phase"] = ops.cast(ops.where(probing, CIRCLE, phase), "int32")
         m["round"] = m["round"] + ops.cast(again, "int32")
@@ -232,7 +211,9 @@ class CGBA(LabelAttack):
         ended = ops.where(
             open_,
             wider > math.pi / 2 - 1e-3,
-            ops.where(none, narrower < SMALLEST_ANGLE, (high - low) * away < reach),
+            ops.where(
+                none, narrower < SMALLEST_ANGLE, (high - low) * away < CIRCLE_TOLERANCE * reach
+            ),
         )
         return ops.where(open_, wider, ops.where(none, narrower, (low + high) / 2)), ended
 
@@ -250,7 +231,6 @@ class CGBA(LabelAttack):
         mean = ops.mean(flat(energy), axis=1)
         energy = energy / rows(ops.maximum(mean, 1e-30), energy)
         weight = ops.sqrt((1 - LEAST_WEIGHT) * energy + LEAST_WEIGHT)
-        weight = ops.where(rows(ops.equal(arm, SMOOTH), weight), weight, 1.0)
         chosen = chosen * ops.expand_dims(weight, 1)
         if problem.mask is not None:
             chosen = ops.where(ops.expand_dims(problem.mask, 1), chosen, 0.0)

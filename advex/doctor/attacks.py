@@ -270,9 +270,10 @@ def not_monotone(exam: Examination) -> Outcome:
     "D8",
     "black box wins",
     needs=(white_box, room),
-    means="Blind random search breaks what no gradient attack breaks: the gradients hide the way.",
-    advice="Believe advex.SquareAttack(steps=5000) rather than gradient attacks, or run AutoAttack,"
-    " which contains it.",
+    means="Blind search, random or by classes alone, breaks what no gradient attack breaks: the"
+    " gradients hide the way.",
+    advice="Believe advex.SquareAttack(steps=5000), or attacks that need labels alone, rather than"
+    " gradient attacks, or run AutoAttack, which contains the former.",
 )
 def black_box_wins(exam: Examination) -> Outcome:
     """Whether random search breaks what no gradient attack does."""

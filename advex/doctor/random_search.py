@@ -1,4 +1,6 @@
-"""The blind search of D8: random corners of ball and box, then SquareAttack where it has a form."""
+"""The blind search of D8: random corners of ball and box, then SquareAttack where it has a form,
+then an attack that sees nothing but classes.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +11,7 @@ from advex._arrays import Tensor
 from advex.attacks.base import Attack
 from advex.attacks.call import Attackable
 from advex.attacks.composite import Ensemble
+from advex.attacks.minimum_norm import BY_LABELS
 from advex.attacks.square import SquareAttack
 from advex.budgets import Budget
 from advex.driver.problem import Problem
@@ -17,6 +20,7 @@ from advex.model.protocol import Gives
 
 SQUARE_QUERIES = 500
 CORNERS = 100
+LABEL_QUERIES = 200
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,12 +53,14 @@ class Corners(Attack):
 
 
 def random_search(budget: Budget, shape: tuple[int, ...]) -> Attackable:
-    """The search for inputs of a shape; corners alone where SquareAttack has no form for the norm
-    or the inputs.
+    """The search for inputs of a shape; without SquareAttack where that has no form for the norm or
+    the inputs.
     """
+    norms = [norm for norm in BY_LABELS if isinstance(budget, norm)]
+    by_labels = [BY_LABELS[norm](steps=LABEL_QUERIES) for norm in norms[:1]]
     try:
         SquareAttack().check(None, budget)
         SquareAttack().check_inputs(shape)
     except InvalidInput:
-        return Ensemble(Corners(steps=SQUARE_QUERIES + CORNERS))
-    return Ensemble(Corners(), SquareAttack(steps=SQUARE_QUERIES))
+        return Ensemble(Corners(steps=SQUARE_QUERIES + CORNERS), *by_labels)
+    return Ensemble(Corners(), SquareAttack(steps=SQUARE_QUERIES), *by_labels)

@@ -5,12 +5,13 @@ nothing that was found is lost.
 import itertools
 import os
 import threading
+import warnings
 
 import numpy as np
 import pytest
 
 import advex
-from advex.errors import GradientUnavailable, InvalidInput, InvalidType
+from advex.errors import GradientUnavailable, InvalidInput, InvalidType, ModelWarning
 from advex.model.blackbox import BlackBox
 from tests.labels_data import CLASSES, LIMITS, Oracle, asking, best_at, inputs, scores
 
@@ -19,11 +20,12 @@ BY_LABELS = {
     "L2": (advex.CGBA, advex.HopSkipJump),
 }
 BY_SCORES = {
-    "Linf": (advex.SquareAttack,),
-    "L2": (advex.SquareAttack,),
+    "Linf": (advex.NES, advex.SPSA),
+    "L2": (advex.SimBA, advex.SquareAttack),
+    "L0": (advex.SparseRS,),
 }
 LIMITED = {"Linf": 0.1, "L2": 0.6, "L1": 2.0, "L0": 4}
-RUNS = int(os.environ.get("ADVEX_QUERY_RUNS", "60"))
+RUNS = int(os.environ.get("ADVEX_QUERY_RUNS", "24"))
 """How many in all; ``make queries`` takes 1,000."""
 
 
@@ -37,10 +39,11 @@ def runs():
         for attack in attacks
     ]
     order = itertools.cycle(pairs)
-    every = LIMITS if RUNS <= 60 else (*LIMITS, 250, 1000, 5000)
     for number in range(RUNS):
         kind, norm, attack = next(order)
-        steps = int(drawn.choice(every))
+        steps = int(drawn.choice(LIMITS))
+        if RUNS > 100 and drawn.uniform() < 0.1:
+            steps = int(drawn.choice([250, 1000, 5000], p=[0.6, 0.3, 0.1]))
         dtype = ("float32", "uint8", "float64", "float16")[int(drawn.integers(4))]
         limited = kind == "scores" or bool(drawn.integers(2))
         yield kind, norm, attack, steps, dtype, limited, number
@@ -60,7 +63,9 @@ def test_as_many_rows_as_are_counted_and_none_beyond_the_limit():
         made = attack(steps=steps)
         if not limited and made.needs_epsilon:
             continue
-        result = made(box, as_typed(x, dtype), labels, budget, seed=seed, batch_size=4)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ModelWarning)  # too few queries for a start
+            result = made(box, as_typed(x, dtype), labels, budget, seed=seed, batch_size=4)
         told = f"{made} {budget} {dtype}"
         assert oracle.rows == result.queries.sum() + result.info["checks"]["queries"], told
         assert result.queries.max() <= steps, told
@@ -90,8 +95,8 @@ def test_the_trace_of_several_rows_is_that_of_each_alone():
     whole = attack(box, x, labels, advex.L2(), batch_size=4)
     for row in range(len(x)):
         one = attack(box, x[row : row + 1], labels[row : row + 1], advex.L2())
-        np.testing.assert_array_equal(one.trace.sizes[0], whole.trace.sizes[row])
-        np.testing.assert_array_equal(one.x[0], whole.x[row])
+        np.testing.assert_allclose(one.trace.sizes[0], whole.trace.sizes[row], rtol=1e-5)
+        np.testing.assert_allclose(one.x[0], whole.x[row], atol=1e-5)
     assert (np.diff(whole.trace.sizes, axis=1) <= 0).all()
     assert (whole.trace.sizes[4] == 0).all()  # wrong before
     assert whole.trace.queries.tolist() == [1, 2, 5, 10, 20, 50, 100, 120]
@@ -100,7 +105,7 @@ def test_the_trace_of_several_rows_is_that_of_each_alone():
 def test_the_trace_within_a_limit_says_when_a_row_fell():
     x, labels = inputs(9)
     box = asking(Oracle())
-    result = advex.CGBA(steps=60)(box, x, labels, advex.L2(0.6), marks=range(1, 61))
+    result = advex.CGBA(steps=60)(box, x, labels, advex.L2(0.1), marks=range(1, 61))
     fell = result.queries - 1  # the last judgement comes after
     for row in np.flatnonzero(result.status == "broken"):
         assert np.isinf(result.trace.sizes[row, : fell[row] - 1]).all()
