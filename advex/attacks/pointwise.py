@@ -60,11 +60,6 @@ class Pointwise(LabelAttack):
     def default_budget(self) -> Budget | None:
         return L0()
 
-    @property
-    def rounds(self) -> int:
-        """Twice the queries: some steps ask nothing."""
-        return 2 * self.steps
-
     def init(self, problem: Problem) -> tuple[Tensor, Any]:
         nothing, none = ops.zeros_like(problem.progress), ops.zeros_like(problem.step)
         memory = fresh(problem) | {

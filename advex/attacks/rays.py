@@ -60,11 +60,6 @@ class RayS(LabelAttack):
 
     tolerance: float = setting(0.005, "number", above=0, below=1)
 
-    @property
-    def rounds(self) -> int:
-        """Twice the queries: a flip that changes nothing is not asked about."""
-        return 2 * self.steps
-
     def init(self, problem: Problem) -> tuple[Tensor, Any]:
         nothing, none = ops.zeros_like(problem.progress), ops.zeros_like(problem.step)
         memory = fresh(problem) | {

@@ -122,12 +122,6 @@ def test_from_others_to_the_boundary_of_a_half_space(name):
             assert (across <= 0.1).all()
 
 
-def test_no_noise_crosses_a_half_space():
-    model, _, x, _ = _half_space()
-    result = advex.SurFree(steps=100)(model, x, np.zeros(len(x), int), advex.L2())
-    assert not result.success.any()
-
-
 # RayS
 
 
