@@ -15,7 +15,9 @@ from advex.budgets import L0, L1, L2, Budget, Linf
 from advex.budgets.base import rank
 from advex.driver.problem import Problem
 
-START, WIDEN, BACK, NEARER = range(4)
+START, WIDEN, BACK, NEARER, AGAIN = range(5)
+MORE = 2.0  # values that are changed anew, as a share of those of the smallest point
+PASSES = 4  # that another round may take; it begins only if there are queries for them
 SMALLEST = 2.0**-20  # of the box: a change below is none
 
 
@@ -25,9 +27,10 @@ class Pointwise(LabelAttack):
     point stays adversarial, again and again until none can be put back: few elements are changed.
     Labels suffice.
 
-    For ``L0`` this is all, and the example leaves: putting any one of the values back that are
-    changed would lose. For the other norms each value left is then brought nearer to the original's
-    by bisection, one after the other, until none can be brought nearer.
+    For ``L0`` some other values are then moved to the ends of the box, at random, and the same is
+    done from there; the smallest point counts. Putting any one of its changed values back would
+    lose. For the other norms each value left is brought nearer to the original's by bisection, one
+    after the other, until none can be brought nearer, and the example leaves.
 
     Args:
         steps: the limit of queries per example. All count: the look at the clean input, the start,
@@ -49,7 +52,7 @@ class Pointwise(LabelAttack):
     value that stays has been tried alone in the last pass; before a pass, each changed value goes
     to the end of the box on its side, if the point then crosses still (in L0 alone, where this
     costs nothing); the start is looked for as all attacks of this kind do, see ``Others`` (Foolbox:
-    salt and pepper); a value is asked about at the tolerance before it is bisected.
+    salt and pepper); in L0 queries that are left are spent on more rounds; a value is asked about at the tolerance before it is bisected.
     """
 
     norms: ClassVar[tuple[type[Budget], ...]] = (L0, L1, L2, Linf)
@@ -62,18 +65,25 @@ class Pointwise(LabelAttack):
 
     def init(self, problem: Problem) -> tuple[Tensor, Any]:
         nothing, none = ops.zeros_like(problem.progress), ops.zeros_like(problem.step)
-        memory = fresh(problem) | {
-            "phase": none,
-            "edge": problem.x0,  # the point, which crosses
-            "order": ops.cast(ops.zeros_like(flat(problem.x0)), "int32"),  # of its changed values
-            "changed": none,  # how many there were when the order was drawn
-            "place": none,  # in the order
-            "size": none,  # how many are put back at once
-            "won": none,  # in this pass
-            "low": nothing,  # share of the change at which the value at hand does not cross
-            "high": nothing,  # and at which it does
-            "over": none,
-        }
+        memory = (
+            fresh(problem)
+            | {
+                "phase": none,
+                "edge": problem.x0,  # the point, which crosses
+                "order": ops.cast(
+                    ops.zeros_like(flat(problem.x0)), "int32"
+                ),  # of its changed values
+                "changed": none,  # how many there were when the order was drawn
+                "place": none,  # in the order
+                "size": none,  # how many are put back at once
+                "won": none,  # in this pass
+                "low": nothing,  # share of the change at which the value at hand does not cross
+                "high": nothing,  # and at which it does
+                "over": none,
+                "smallest": problem.x0,  # the point that changes the fewest
+                "fewest": ops.full_like(none, math.prod(problem.x0.shape[1:])),
+            }
+        )
         return problem.x0, memory
 
     def done(self, problem: Problem, x: Tensor, memory: Any) -> Tensor | None:
@@ -106,6 +116,8 @@ class Pointwise(LabelAttack):
         point = ops.where(rows(starting, x0), first, wide)
         point = ops.where(rows(putting, x0), back, point)
         point = ops.where(rows(bisecting, x0), moved, point)
+        repeating = ops.equal(phase, AGAIN)
+        point = ops.where(rows(repeating, x0), self._anew(problem, m, repeating), point)
         point = problem.shown(point)
         differs = ops.any(ops.not_equal(flat(point), flat(edge)), axis=1)
         asked = ops.logical_and(ops.logical_not(starting), differs)
@@ -113,6 +125,7 @@ class Pointwise(LabelAttack):
 
         # A start, and its wider twin.
         began = ops.logical_and(starting, hit)
+        resumed = ops.logical_and(repeating, hit)
         m["origin"] = ops.where(began, origin, m["origin"])
         m["tried"] = m["tried"] + ops.cast(starting, "int32")
         taken = ops.logical_and(hit, ops.logical_not(bisecting))
@@ -157,10 +170,10 @@ class Pointwise(LabelAttack):
         ended = ops.logical_and(through, idle)
         further = ops.logical_and(ended, putting)
         if sparse:
-            m["over"] = ops.where(ended, 1, m["over"])
+            m = self._counted(problem, m, ended)
         else:
             m["over"] = ops.where(ops.logical_and(ended, bisecting), 1, m["over"])
-        again = ops.logical_or(widening, through)
+        again = ops.logical_or(ops.logical_or(widening, through), resumed)
         if not sparse:
             again = ops.logical_or(again, began)
         changed = flat(self._changed(problem, edge))
@@ -173,7 +186,7 @@ class Pointwise(LabelAttack):
         m["order"] = ops.where(again[:, None], fresh_order, order)
         m["changed"] = ops.where(again, count, m["changed"])
         m["place"] = ops.where(again, 0, m["place"])
-        opening = ops.logical_or(widening, began)
+        opening = ops.logical_or(ops.logical_or(widening, began), resumed)
         m["size"] = ops.where(opening, ops.maximum(count // 2, 1), ops.where(through, 1, m["size"]))
         m["won"] = ops.where(again, 0, m["won"])
         m["low"] = ops.where(further, 0.0, m["low"])
@@ -181,11 +194,38 @@ class Pointwise(LabelAttack):
 
         # What comes next.
         phase = ops.where(began, WIDEN if sparse else BACK, phase)
-        phase = ops.where(widening, BACK, phase)
-        if not sparse:
+        phase = ops.where(ops.logical_or(widening, resumed), BACK, phase)
+        if sparse:
+            phase = ops.where(ended, AGAIN, phase)
+        else:
             phase = ops.where(further, NEARER, phase)
         m["phase"] = ops.cast(phase, "int32")
         return edge, m
+
+    def _anew(self, problem: Problem, m: Any, repeating: Tensor) -> Tensor:
+        """The smallest point with some more values at the ends of the box."""
+        shape = tuple(problem.x0.shape[1:])
+        low, high = problem.box
+
+        def moved() -> Tensor:
+            drawn = problem.uniform(shape)
+            share = MORE * ops.cast(m["fewest"], "float32") / math.prod(shape)
+            some = drawn < rows(ops.clip(share, 0.0, 0.5), drawn)
+            ends = ops.where(problem.signs(shape) > 0, high, low)
+            return ops.where(some, ends, m["smallest"])
+
+        return ops.cond(ops.any(repeating), moved, lambda: m["smallest"])
+
+    def _counted(self, problem: Problem, m: dict[str, Tensor], ended: Tensor) -> dict[str, Tensor]:
+        """The smallest point so far, and whether there are queries for one more round."""
+        count = ops.sum(ops.cast(flat(self._changed(problem, m["edge"])), "int32"), axis=1)
+        better = ops.logical_and(ended, count <= m["fewest"])
+        m["smallest"] = ops.where(rows(better, m["edge"]), m["edge"], m["smallest"])
+        m["fewest"] = ops.where(better, count, m["fewest"])
+        needed = PASSES * ops.cast((1 + MORE) * ops.cast(m["fewest"], "float32"), "int32") + PASSES
+        short = ops.logical_or(problem.left < needed, m["fewest"] <= 1)
+        m["over"] = ops.where(ops.logical_and(ended, short), 1, m["over"])
+        return m
 
     def _changed(self, problem: Problem, edge: Tensor) -> Tensor:
         """Which values are not the original's."""

@@ -28,6 +28,13 @@ ASKING = {
     "square": "SquareAttack",
     "hop-skip-jump": "HopSkipJump",
     "cgba": "CGBA",
+    "rays": "RayS",
+    "pointwise": "Pointwise",
+    "surfree": "SurFree",
+    "nes": "NES",
+    "spsa": "SPSA",
+    "simba": "SimBA",
+    "sparse-rs": "SparseRS",
 }
 """Attacks that can do without gradients; their steps are a limit of queries."""
 NO_QUERIES = (

@@ -267,7 +267,7 @@ def _last_point(attack: Attack, budgets: tuple[Budget, ...]) -> None:
     if "steps" in {field.name for field in fields(inner)}:
         inner = replace(inner, steps=2 + inner.steps - inner.rounds)
     walked = None  # a part of an attack never runs alone
-    if not first.steps:
+    if not first.steps and inner.query_limit is None:
         walked = walk(inner, model, x, Untargeted(labels), budget, seed=0)
         moved = np.abs(walked.points[-1] - walked.points[-2]).max()
         # by itself, as soon as the boundary is crossed, for instance

@@ -247,11 +247,6 @@ def test_other_shapes_are_left_when_the_function_has_failed(place, capsys, monke
     assert report["images"][-1]["status"] == "stopped"
 
 
-FITTED = "fitted" in vars(advex.MinimumNorm)  # whether it knows what a black box needs
-LATER = pytest.mark.skipif(not FITTED, reason="MinimumNorm does not look at black boxes yet")
-
-
-@LATER
 def test_the_usual_attack(place, capsys):
     words = ["--blackbox", "oracle_of_mine:predict", "--classes", 3, "--norm", "l2"]
     report = asked(capsys, *words, "--epsilon", "inf", "--queries", 50)
@@ -303,7 +298,6 @@ def test_evaluate_a_function_that_fails(place, capsys, monkeypatch):
     assert "Traceback" not in said
 
 
-@LATER
 def test_evaluate_with_the_usual_attack(place, capsys):
     words = ["--blackbox", "oracle_of_mine:predict", "--classes", 3, "--shape", "6x6x1"]
     assert evaluate(*words, "--queries", 30, "--json") == 0
