@@ -66,8 +66,8 @@ REMARKS = {
 }
 LIBRARIES = "torchattacks foolbox cleverhans art advlib advertorch secml textattack deeprobust"
 LATER = {
-    "this attack on class numbers is not there yet; advex.CGBA() (L2), advex.RayS() (Linf) and"
-    " advex.Pointwise() (L0) look at class numbers alone": (
+    "this attack on class numbers is not there yet; advex.MinimumNorm() looks at class numbers"
+    " alone, too, where a model gives no more": (
         "boundary boundaryattack geoda signopt opt signflip qeba evolutionary triangle label"
         " labelonly decisionbased"
     ),

@@ -37,10 +37,10 @@ from advex.trace import checked_marks
 
 OTHERWISE = "Give other numbers as x.astype('float32')."
 LABELS_ALONE = {
-    "Linf": "advex.RayS()",
-    "L2": "advex.CGBA()",
-    "L1": "advex.Pointwise()",
-    "L0": "advex.Pointwise()",
+    "Linf": "RayS",
+    "L2": "CGBA",
+    "L1": "Pointwise",
+    "L0": "Pointwise",
 }
 """An attack of each norm that needs labels alone."""
 ONE_HOT_OR_SEVERAL = (
@@ -446,15 +446,15 @@ def demand_given(attack: Leaf, label: str, model: Model, budget: Budget) -> None
     if GIVEN.index(attack.needs) <= GIVEN.index(model.gives):
         return
     norm = type(budget).__name__
-    known = LABELS_ALONE.get(norm, "advex.MinimumNorm()")
+    known = LABELS_ALONE.get(norm, "MinimumNorm")
     if model.gives == "labels":
         raise GradientUnavailable(
             f"{label} needs {attack.needs}, and {model!r} answers with a class alone: use an attack"
-            f" that needs no more, such as {known}"
+            f" that needs no more, such as advex.{known}()"
         )
     raise GradientUnavailable(
         f"{label} needs gradients, and {model!r} has none: use an attack that looks at scores"
-        f" alone, such as advex.SquareAttack(), or at labels alone, such as {known}"
+        f" alone, such as advex.SquareAttack(), or at labels alone, such as advex.{known}()"
     )
 
 

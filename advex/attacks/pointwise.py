@@ -52,7 +52,8 @@ class Pointwise(LabelAttack):
     value that stays has been tried alone in the last pass; before a pass, each changed value goes
     to the end of the box on its side, if the point then crosses still (in L0 alone, where this
     costs nothing); the start is looked for as all attacks of this kind do, see ``Others`` (Foolbox:
-    salt and pepper); in L0 queries that are left are spent on more rounds; a value is asked about at the tolerance before it is bisected.
+    salt and pepper); in L0 queries that are left are spent on more rounds; a value is asked about
+    at the tolerance before it is bisected.
     """
 
     norms: ClassVar[tuple[type[Budget], ...]] = (L0, L1, L2, Linf)
@@ -195,10 +196,8 @@ class Pointwise(LabelAttack):
         # What comes next.
         phase = ops.where(began, WIDEN if sparse else BACK, phase)
         phase = ops.where(ops.logical_or(widening, resumed), BACK, phase)
-        if sparse:
-            phase = ops.where(ended, AGAIN, phase)
-        else:
-            phase = ops.where(further, NEARER, phase)
+        next_phase = ops.where(ended, AGAIN, phase)
+        phase = next_phase if sparse else ops.where(further, NEARER, phase)
         m["phase"] = ops.cast(phase, "int32")
         return edge, m
 

@@ -169,10 +169,11 @@ class Labels(Answers):
             )
         outside = (numbers < 0) | (numbers >= self.classes)
         if outside.any():
+            first = numbers[outside][0]
+            way = f"classes={first + 1}, or subtract the lowest number that it answers"
             raise InvalidInput(
-                f"predict answered class {numbers[outside][0]}, and there are {self.classes}"
-                f" classes, 0 to {self.classes - 1}: classes={int(numbers.max()) + 1}, or subtract"
-                " the lowest number that it answers"
+                f"predict answered class {first}, and there are {self.classes} classes, 0 to"
+                f" {self.classes - 1}: {way if first > 0 else 'the lowest must be 0'}"
             )
         return (numbers[:, None] == np.arange(self.classes)).astype("float32")
 

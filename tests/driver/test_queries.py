@@ -25,7 +25,7 @@ BY_SCORES = {
     "L0": (advex.SparseRS,),
 }
 LIMITED = {"Linf": 0.1, "L2": 0.6, "L1": 2.0, "L0": 4}
-RUNS = int(os.environ.get("ADVEX_QUERY_RUNS", "24"))
+RUNS = int(os.environ.get("ADVEX_QUERY_RUNS", "12"))
 """How many in all; ``make queries`` takes 1,000."""
 
 
@@ -97,7 +97,7 @@ def test_the_trace_of_several_rows_is_that_of_each_alone():
         one = attack(box, x[row : row + 1], labels[row : row + 1], advex.L2())
         np.testing.assert_allclose(one.trace.sizes[0], whole.trace.sizes[row], rtol=1e-5)
         np.testing.assert_allclose(one.x[0], whole.x[row], atol=1e-5)
-    assert (np.diff(whole.trace.sizes, axis=1) <= 0).all()
+    assert (whole.trace.sizes[:, 1:] <= whole.trace.sizes[:, :-1]).all()
     assert (whole.trace.sizes[4] == 0).all()  # wrong before
     assert whole.trace.queries.tolist() == [1, 2, 5, 10, 20, 50, 100, 120]
 
@@ -143,7 +143,7 @@ def test_a_failing_oracle_loses_nothing(attack, error):
     """What was found by then is in the error; every row that was sent is counted."""
     x, labels = inputs(10)
     whole = attack(steps=200)(asking(Oracle()), x, labels, advex.L2(), batch_size=4)
-    for after in (3, 15, 60, 400, 900):
+    for after in (3, 60, 900):
         oracle = Oracle(after=after, error=error)
         box = asking(oracle)
         with pytest.raises(type(error)) as caught:
@@ -172,7 +172,7 @@ def test_an_error_in_a_later_batch_of_one_question():
     """Of the points that a step asks about, those that were answered count."""
     x, labels = inputs(4)
     attack = advex.CGBA(steps=400)
-    for after in range(100, 125):
+    for after in range(100, 106):
         error = Failure()
         oracle = Oracle(after=after, error=error)
         box = asking(oracle)
@@ -184,7 +184,7 @@ def test_an_error_in_a_later_batch_of_one_question():
 def test_scores_that_fail_lose_nothing_either():
     x, labels = inputs(8)
     error = Failure()
-    oracle = Oracle("scores", after=200, error=error)
+    oracle = Oracle("scores", after=40, error=error)
     with pytest.raises(Failure):
         advex.SquareAttack(steps=100)(asking(oracle), x, labels, advex.Linf(0.1))
     assert error.result.queries.sum() == oracle.rows
@@ -262,7 +262,7 @@ def test_names_of_classes_as_answers():
         (lambda said: said[:-1], InvalidInput, "one class number for each input"),
         (lambda said: np.eye(3)[said], InvalidInput, "scores are advex.BlackBox"),
         (lambda said: said + 1, InvalidInput, "answered class 3, and there are 3 classes"),
-        (lambda said: said - 5, InvalidInput, "answered class -5"),
+        (lambda said: said - 5, InvalidInput, "answered class -.*the lowest must be 0"),
         (lambda said: said + 0.5, InvalidType, "must return class numbers"),
         (lambda said: ["cat"] * len(said), InvalidType, "must return class numbers"),
         (lambda said: said * np.nan, InvalidType, "must return class numbers"),

@@ -194,7 +194,7 @@ def test_the_doctor_has_not_looked(found):
     "Attack with advex.AveragedGradient",
     "or larger first steps, such as advex.PGD(step_size=",
     "Use advex.Restarts(attack, 10)",
-    "Believe advex.SquareAttack(steps=5000) rather than gradient attacks",
+    "Believe advex.SquareAttack(steps=5000), or attacks that need labels alone, rather than",
     "search with advex.AveragedGradient(attack)",
 )
 def test_what_the_doctor_advises():

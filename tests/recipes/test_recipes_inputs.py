@@ -82,7 +82,7 @@ OTHERS = {
     "Square": "it looks at scores alone",
     "RobustAccuracy": "advex.evaluate(model, (x, labels), advex.PGD(), advex.Linf(8/255))",
     "KerasClassifier": "most models need none",
-    "HopSkipJump": "attacks that see class numbers alone",
+    "Boundary": "this attack on class numbers is not there yet",
     "ZOO": "this attack on scores is not there yet",
     "foolbox": "that is another library",
     "Zzzzzz": "lists what there is",

@@ -103,7 +103,7 @@ class Estimator:
 
 
 @executes(
-    "is an estimator: advex.BlackBox(model.predict_proba, classes=len(model.classes_))",
+    "is an estimator: advex.BlackBox(model.{}, classes=len(model.classes_){})",
     "with its number of classes",
     "for a plain function of a NumPy array",
 )
