@@ -128,7 +128,9 @@ class Grid:
             inwards = ops.sign(delta) * ops.floor(ops.abs(delta))
             second = ops.where(rows(budget.size(shorter) <= limit, delta), shorter, inwards)
             moved = ops.where(rows(size <= limit, delta), moved, second)
-        return ops.clip(low + (level0 + moved) * span / top, lower, upper)
+        made = ops.clip(low + (level0 + moved) * span / top, lower, upper)
+        # Where nothing has moved the original's very bits: a compiler may divide by multiplying.
+        return ops.where(ops.equal(moved, 0), x0, made)
 
     def shown(self, x: Tensor, x0: Tensor, beside: Mapping[str, Tensor]) -> Any:
         """What the model is asked with at points of the grid."""

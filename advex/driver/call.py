@@ -159,17 +159,19 @@ def attacked(call: Call, attack: Any, waves: list[Wave]) -> Result:
     # Avoid needless queries of a black box; a search for the smallest needs every run.
     together = scene.aim == "first" and not classifier.metered
     every = chosen if together else one_by_one(chosen)
-    for place, wave in enumerate(every):
-        try:
+    waiting = len(every)
+    try:
+        for wave in every:
+            waiting -= 1
             run_wave(wave, ledger, programs.of(wave.attack), shapes, scene, report)
-        except BaseException as error:
-            with contextlib.suppress(Exception):
-                if place + 1 < len(every):
-                    ledger.pending |= ~ledger.found | (scene.aim != "first")
-                error.result = _stopped(call, attack, goal, look, ledger, grid, error)  # type: ignore[attr-defined]
-            raise
-
-    word = last_word(look, classifier, ledger, scene, ranked)
+        word = last_word(look, classifier, ledger, scene, ranked)
+    except BaseException as error:
+        with contextlib.suppress(Exception):
+            if waiting:
+                ledger.pending |= ~ledger.found | (scene.aim != "first")
+            found = _stopped(call, attack, goal, look, ledger, grid, error)
+            error.result = found  # type: ignore[attr-defined]
+        raise
     notes += sentences.notes_after(waves, goal, forward.classes)
     notes += sentences.about_starts(ledger)
     said = word.said + said + sentences.after(waves, word, ledger)

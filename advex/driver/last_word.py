@@ -50,8 +50,16 @@ def last_word(look: Look, classifier: Model, ledger: Ledger, scene: Scene, ranke
         moved = np.flatnonzero(np.isfinite(ledger.size))
     else:
         moved = np.flatnonzero(success & ~clean)
-    ledger.queries[moved] += 1
-    after = judge(asked(), goal.part(moved)) if len(moved) else None
+    if classifier.metered and len(moved):  # one question after the other: one may be the last
+        told = []
+        for start in range(0, len(moved), judge.batch):
+            part = moved[start : start + judge.batch]
+            ledger.queries[part] += 1
+            told.append(judge.logits(at(whole, part, points[part])))
+        after = judge.about(np.concatenate(told), goal.part(moved))
+    else:
+        ledger.queries[moved] += 1
+        after = judge(asked(), goal.part(moved)) if len(moved) else None
     if after is not None and not classifier.metered and odd not in (NEIGHBOURS, RANDOM):
         same, more = alike(classifier, judge, asked(), after["logits"])
         spent += more

@@ -76,8 +76,9 @@ def evaluate(
             is a dict of arrays, or a tuple or list of them: ``({"image": image, "meta": meta},
             labels)``; see ``Classifier(model, perturb="image")``.
         attacks: one, several, or names and attacks. Default: ``Verdict()`` and, against masked
-            gradients, ``SquareAttack`` with 1,000 queries; for a ``BlackBox`` the latter alone, for
-            a budget without limit ``MinimumNorm()``.
+            gradients, ``SquareAttack`` with 1,000 queries; for a ``BlackBox`` the latter alone, or
+            where it answers with a class alone ``MinimumNorm(steps=1000)``; for a budget without
+            limit ``MinimumNorm()``.
         budget: how far each input may be moved, such as ``Linf(8/255)``; where several inputs are
             attacked at once a dict with one for each. An epsilon, or a mask, for each example
             follows the order of the data.

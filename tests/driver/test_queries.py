@@ -181,6 +181,22 @@ def test_an_error_in_a_later_batch_of_one_question():
         assert error.result.queries.sum() == oracle.rows
 
 
+def test_an_error_in_the_last_judgement():
+    """Whatever is asked last: what was found is there, and what was sent is counted."""
+    x, labels = inputs(6)
+    oracle = Oracle()
+    attack = advex.CGBA(steps=60)
+    whole = attack(asking(oracle), x, labels, advex.L2(), batch_size=2)
+    total = oracle.rows
+    for after in range(total - 5, total):
+        error = Failure()
+        oracle = Oracle(after=after, error=error)
+        with pytest.raises(Failure):
+            attack(asking(oracle), x, labels, advex.L2(), batch_size=2)
+        assert error.result.queries.sum() == oracle.rows
+        np.testing.assert_array_equal(error.result.x, whole.x)
+
+
 def test_scores_that_fail_lose_nothing_either():
     x, labels = inputs(8)
     error = Failure()
