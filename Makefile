@@ -12,6 +12,7 @@
 # make matrix       every test with every case on the three backends: every attack in every norm and way of calling; make test
 #                   runs a part of it
 # make formulas     the smallest changes of 1,000 inputs of a linear model against the formula (two minutes; of six attacks 200 in make test)
+# make queries      1,000 runs of attacks without gradients: every query counted, none beyond the limit (12 of them in make test)
 # make domains      10,000 rows on random domains: every result legal, inside its budget and what it says (ten minutes; of all kinds
 #                   400 rows in make test)
 
@@ -25,7 +26,7 @@ COVERAGE ?= 80
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: demo quick test coverage reference durations lint types bench check-peers formulas domains matrix release-check clean
+.PHONY: demo quick test coverage reference durations lint types bench check-peers formulas domains queries matrix release-check clean
 
 # The small environment: what a user installs who wants a report.
 $(VENV)/user: pyproject.toml
@@ -88,6 +89,9 @@ formulas: $(VENV)/developer
 
 domains: $(VENV)/developer
 	ADVEX_DOMAIN_CASES=250 $(BIN)/python -m pytest tests/domain/test_domain_properties.py -k ten_thousand -s
+
+queries: $(VENV)/developer
+	ADVEX_QUERY_RUNS=1000 KERAS_BACKEND=torch $(BIN)/python -m pytest tests/driver/test_queries.py -k counted -s
 
 matrix: $(VENV)/developer
 	ADVEX_MATRIX=all KERAS_BACKEND=tensorflow $(BIN)/python -m pytest tests $(PARALLEL)

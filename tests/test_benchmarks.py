@@ -330,3 +330,20 @@ for line in sys.stdin:
     assert whole.robust.tolist() == [False, True, True]
     assert whole[1:] == (4.0, 6.0, 15.0, 12.0)
     assert peer.parts == {"Square": {"examples": 3.0, "seconds": 2.0}}
+
+
+def test_attacks_by_labels_and_the_count_of_a_peer(benchmark, capsys, tmp_path):
+    labels_alone = benchmark("labels_alone")
+    model = keras.Sequential([keras.Input((4, 4, 1)), layers.Flatten(), layers.Dense(10)])
+    x = np.random.default_rng(0).integers(0, 256, (40, 4, 4)).astype("uint8")
+    said = np.asarray(model((x / 255).astype("float32")[..., None])).argmax(1)
+    model.save(tmp_path / "model.keras")
+    np.savez(tmp_path / "data.npz", x_test=x, y_test=said)
+    files = ["--model", str(tmp_path / "model.keras"), "--data", str(tmp_path / "data.npz")]
+    assert labels_alone.main([*files, "--count", "3", "--steps", "30", "--norms", "L0"]) == 0
+    assert "advex Pointwise, 8 bits" in capsys.readouterr().out
+    oracle = labels_alone.Oracle(lambda points: points.sum(1) > 1, np.zeros(4), 0, "L2", 3)
+    assert oracle(np.eye(4)[:1] * 0.5).tolist() == [False]
+    assert oracle(np.ones((5, 4))) is None  # two of them were still asked
+    assert oracle.queries == 3
+    assert oracle.best.tolist() == [2.0] * len(labels_alone.MARKS)

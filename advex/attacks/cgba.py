@@ -10,7 +10,7 @@ from keras import ops
 
 from advex._arrays import Tensor, flat, rows
 from advex._settings import setting
-from advex.attacks.labels_alone import LabelAttack, candidate, fresh, length, rounding
+from advex.attacks.labels_alone import LabelAttack, candidate, fresh, length, rounding, several
 from advex.attacks.smoothing import blurred, smooth_axes, waves
 from advex.budgets import L2, Budget
 from advex.driver.problem import Problem
@@ -121,7 +121,7 @@ class CGBA(LabelAttack):
         points = middle + ops.reshape(reach, (-1,) + (1,) * (len(shape) + 1)) * directions
         order = ops.arange(count, dtype="int32")[None]
         single = ops.logical_and(order == 0, ops.logical_not(probing)[:, None])
-        points = ops.where(_several(single, points), ops.expand_dims(one, 1), points)
+        points = ops.where(several(single, points), ops.expand_dims(one, 1), points)
         points = problem.shown(points)
         alone = ops.logical_or(ops.logical_or(ops.logical_and(starting, there), lining), circling)
         ask = ops.logical_or(probing[:, None], ops.logical_and(order == 0, alone[:, None]))
@@ -175,7 +175,7 @@ class CGBA(LabelAttack):
         steps = (points - middle) / ops.reshape(
             ops.maximum(reach, 1e-30), (-1,) + (1,) * (len(shape) + 1)
         )
-        normal = ops.sum(_several(sign, points) * steps, axis=1)
+        normal = ops.sum(several(sign, points) * steps, axis=1)
         normal = _across(normal, towards)
         normal = normal / rows(ops.maximum(length(normal), 1e-30), x0)
         m["way"] = ops.where(rows(probing, x0), normal, m["way"])
@@ -226,7 +226,7 @@ class CGBA(LabelAttack):
         chosen = drawn
         if smooth_axes(shape):
             smooth = waves(drawn, shape, SHARE, POWER)
-            chosen = ops.where(_several(ops.equal(arm, SMOOTH)[:, None], drawn), smooth, drawn)
+            chosen = ops.where(several(ops.equal(arm, SMOOTH)[:, None], drawn), smooth, drawn)
         energy = blurred(ops.square(towards), shape, BLUR)
         mean = ops.mean(flat(energy), axis=1)
         energy = energy / rows(ops.maximum(mean, 1e-30), energy)
@@ -252,24 +252,18 @@ class CGBA(LabelAttack):
         return m
 
 
-def _across(several: Tensor, towards: Tensor) -> Tensor:
+def _across(points: Tensor, towards: Tensor) -> Tensor:
     """(batch, ...) without its part along ``towards``."""
-    along = ops.sum(flat(several * towards), axis=1)
-    return several - rows(along, several) * towards
+    along = ops.sum(flat(points * towards), axis=1)
+    return points - rows(along, points) * towards
 
 
-def _orthonormal(towards: Tensor, several: Tensor) -> Tensor:
+def _orthonormal(towards: Tensor, drawn: Tensor) -> Tensor:
     """(batch, k, ...) as (batch, k, elements) of length 1, at right angles to ``towards`` and to
     each other.
     """
-    count = int(several.shape[1])
-    whole = ops.concatenate(
-        [
-            ops.expand_dims(flat(towards), 1),
-            ops.reshape(several, (-1, count, flat(towards).shape[1])),
-        ],
-        axis=1,
-    )
+    count, first = int(drawn.shape[1]), ops.expand_dims(flat(towards), 1)
+    whole = ops.concatenate([first, ops.reshape(drawn, (-1, count, int(first.shape[2])))], axis=1)
     size = ops.sqrt(ops.sum(ops.square(whole), axis=2, keepdims=True))
     whole = whole / ops.maximum(size, 1e-30)
     products = ops.matmul(whole, ops.transpose(whole, (0, 2, 1)))
@@ -277,8 +271,3 @@ def _orthonormal(towards: Tensor, several: Tensor) -> Tensor:
     made = ops.solve_triangular(ops.cholesky(products), whole, lower=True)[:, 1:]
     size = ops.sqrt(ops.sum(ops.square(made), axis=2, keepdims=True))
     return made / ops.maximum(size, 1e-30)
-
-
-def _several(values: Tensor, like: Tensor) -> Tensor:
-    """(batch, k) with axes until it broadcasts over (batch, k, ...)."""
-    return ops.reshape(values, (-1, int(values.shape[1])) + (1,) * (len(like.shape) - 2))

@@ -10,7 +10,15 @@ from keras import ops
 
 from advex._arrays import Tensor, flat, rows
 from advex._settings import setting
-from advex.attacks.labels_alone import LabelAttack, candidate, columns, fresh, length, rounding
+from advex.attacks.labels_alone import (
+    LabelAttack,
+    candidate,
+    columns,
+    fresh,
+    length,
+    rounding,
+    several,
+)
 from advex.budgets import L2, Budget, Linf
 from advex.driver.problem import Problem
 
@@ -111,7 +119,7 @@ class HopSkipJump(LabelAttack):
         alone = ops.logical_and(order == 0, one_asks[:, None])
         only = ops.logical_not(probing)
         single = ops.logical_and(order == 0, only[:, None])
-        points = ops.where(_several(single, points), ops.expand_dims(one, 1), points)
+        points = ops.where(several(single, points), ops.expand_dims(one, 1), points)
         crossed = problem.crossed(points, ops.logical_or(due, alone))
         hit = crossed[:, 0]
 
@@ -144,8 +152,8 @@ class HopSkipJump(LabelAttack):
         sign = ops.where(crossed, 1.0, -1.0) * asked
         moved = points - edge
         moved = moved / ops.maximum(_lengths(moved), 1e-30)
-        m["crossing"] = m["crossing"] + ops.sum(_several(sign, moved) * moved, axis=1)
-        m["every"] = m["every"] + ops.sum(_several(asked, moved) * moved, axis=1)
+        m["crossing"] = m["crossing"] + ops.sum(several(sign, moved) * moved, axis=1)
+        m["every"] = m["every"] + ops.sum(several(asked, moved) * moved, axis=1)
         m["signs"] = m["signs"] + ops.sum(sign, axis=1)
         m["asked"] = m["asked"] + ops.cast(ops.sum(asked, axis=1), "int32")
         full = ops.logical_and(probing, m["asked"] >= wanted)
@@ -229,13 +237,8 @@ def _wide(box: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
     return low, high
 
 
-def _lengths(several: Tensor) -> Tensor:
+def _lengths(points: Tensor) -> Tensor:
     """(batch, k, ...) -> (batch, k, 1, ...)."""
     return ops.sqrt(
-        ops.sum(ops.square(several), axis=tuple(range(2, len(several.shape))), keepdims=True)
+        ops.sum(ops.square(points), axis=tuple(range(2, len(points.shape))), keepdims=True)
     )
-
-
-def _several(values: Tensor, like: Tensor) -> Tensor:
-    """(batch, k) with axes until it broadcasts over (batch, k, ...)."""
-    return ops.reshape(values, (-1, int(values.shape[1])) + (1,) * (len(like.shape) - 2))

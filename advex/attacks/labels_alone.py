@@ -153,3 +153,8 @@ def rounding(problem: Problem) -> Tensor:
     """How far a point is moved when it is shown to the model, in L2: (batch,)."""
     grain = ops.broadcast_to(ops.square(problem.grain), ops.shape(problem.x0))
     return ops.sqrt(ops.sum(flat(grain), axis=1) / 12)
+
+
+def several(values: Tensor, like: Tensor) -> Tensor:
+    """(batch, k) with axes of length 1 until it broadcasts over ``like``, (batch, k, ...)."""
+    return ops.reshape(values, (-1, int(values.shape[1])) + (1,) * (len(like.shape) - 2))

@@ -50,6 +50,7 @@ def last_word(look: Look, classifier: Model, ledger: Ledger, scene: Scene, ranke
         moved = np.flatnonzero(np.isfinite(ledger.size))
     else:
         moved = np.flatnonzero(success & ~clean)
+    after: dict[str, Any] | None = None
     if classifier.metered and len(moved):  # one question after the other: one may be the last
         told = []
         for start in range(0, len(moved), judge.batch):
