@@ -871,7 +871,7 @@ def test_whatever_a_constructor_is_given_is_answered_by_advex():
     makers = [
         getattr(advex, name)
         for name in advex.__all__
-        if name not in ("Problem", "Result", "Evaluation", "evaluate")
+        if name not in ("Problem", "Result", "Trace", "Evaluation", "evaluate")
     ]
     makers = [maker for maker in makers if isinstance(maker, type) or maker is advex.fine]
     for maker in makers:
@@ -1036,8 +1036,8 @@ def test_walk_takes_labels_as_a_call_does():
         ("", "AutoPGD", "here it is advex.APGD"),
         ("", "Square", "here it is advex.SquareAttack"),
         ("", "fgsm", "here it is advex.FGSM"),
-        ("", "HopSkipJump", "decision-based) are not there yet"),
-        ("", "BoundaryAttack", "decision-based) are not there yet"),
+        ("", "HSJA", "here it is advex.HopSkipJump"),
+        ("", "BoundaryAttack", "on class numbers is not there yet"),
         ("", "TRADES", "adversarial training is not there yet"),
         ("", "torchattacks", "another library"),
         ("", "Classifer", "did you mean advex.Classifier"),

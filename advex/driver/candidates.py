@@ -9,7 +9,7 @@ from keras import ops
 
 from advex import _backend
 from advex._arrays import Array, flattened
-from advex._settings import shown
+from advex._settings import helpful, shown
 from advex.driver.draws import row_keys
 from advex.errors import InvalidInput, InvalidType
 from advex.goals import Goal
@@ -46,6 +46,7 @@ class Others:
         True
     """
 
+    @helpful
     def __init__(self, x: Any, labels: Any = None) -> None:
         self.x, self.labels = x, labels
         if labels is not None:

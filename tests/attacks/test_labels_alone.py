@@ -14,6 +14,8 @@ ATTACKS = {
     "Pointwise L2": (advex.Pointwise, advex.L2, 0.9),
     "SurFree": (advex.SurFree, advex.L2, 0.6),
 }
+# Some of these have too few queries for a start.
+pytestmark = pytest.mark.filterwarnings("ignore:For .* inputs no start was found")
 WHOLE = pytest.mark.parametrize("name", ATTACKS)
 
 
@@ -180,8 +182,9 @@ def test_no_single_value_can_be_put_back(levels):
 
 def test_groups_are_cheaper_than_single_values():
     model, _, x, others = _half_space(distance=0.8)
-    result = advex.Pointwise(steps=5000)(model, x, np.zeros(len(x), int), start=others)
-    assert result.queries.max() < 784
+    result = advex.Pointwise(steps=400)(model, x, np.zeros(len(x), int), start=others)
+    assert result.success.all()
+    assert result.distance.max() < 784 / 4
 
 
 def test_values_left_are_brought_to_the_boundary():

@@ -506,7 +506,7 @@ def test_what_does_not_fit_is_refused():
     with pytest.raises(InvalidType, match=r"SPSA\(delta=\.\.\.\)"):
         SPSA(delta="0.1")
     box = advex.BlackBox(lambda x: np.zeros(len(x), int), classes=2, answers="labels")
-    with pytest.raises(GradientUnavailable, match="NES needs scores"):
+    with pytest.raises(GradientUnavailable, match=r"NES\(margin\) needs scores"):
         NES()(box, x, labels, advex.Linf(0.1))
 
 
