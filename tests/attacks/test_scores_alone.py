@@ -264,13 +264,13 @@ def test_the_moves_are_those_of_the_papers():
     model = linear_model(weights.astype("float32"))
     x = 0.3 + 0.4 * x
     labels = (x @ weights).argmax(1)
-    points = walk(NES(steps=200, pairs=3), model, x, labels, advex.Linf(0.05)).points
+    points = walk(NES(steps=60, pairs=3), model, x, labels, advex.Linf(0.05)).points
     moved = [after - before for before, after in itertools.pairwise(points)]
     size = np.stack([np.abs(change).max(1) for change in moved])
     assert np.isclose(size[size > 1e-6].max(), 0.01, rtol=1e-3)
     first = moved[0]
     np.testing.assert_allclose(np.abs(first), 0.01, rtol=1e-3)
-    points = walk(SPSA(steps=200, pairs=3), model, x, labels, advex.Linf(0.05)).points
+    points = walk(SPSA(steps=30, pairs=3), model, x, labels, advex.Linf(0.05)).points
     np.testing.assert_allclose(np.abs(points[1] - points[0]), 0.01, rtol=1e-2)
 
 
