@@ -40,6 +40,9 @@ Each backend module offers the same names:
     Along the first axis, eagerly.
 ``to_numpy(tensor)``
     A NumPy array of the same values, perhaps of the same memory.
+``weight_slopes(function, weights)``
+    The gradients of ``function()``, a scalar, with respect to some variables, inside of what is
+    compiled; None where there is no path.
 ``RAGGED``
     True if batches may change size at no cost; False if a new shape means a new compilation.
 ``TRACED``
@@ -72,6 +75,7 @@ if _name == "tensorflow":
         program,
         to_numpy,
         value_and_gradient,
+        weight_slopes,
     )
 elif _name == "jax":
     from advex._backend.jax import (
@@ -91,6 +95,7 @@ elif _name == "jax":
         program,
         to_numpy,
         value_and_gradient,
+        weight_slopes,
     )
 elif _name == "torch":
     from advex._backend.torch import (
@@ -110,6 +115,7 @@ elif _name == "torch":
         program,
         to_numpy,
         value_and_gradient,
+        weight_slopes,
     )
 else:
     raise ImportError(
@@ -137,6 +143,7 @@ __all__ = [
     "program",
     "to_numpy",
     "value_and_gradient",
+    "weight_slopes",
 ]
 
 

@@ -109,6 +109,15 @@ def _untouched(jaxpr: Any, count: int) -> list[bool]:
     return [empty(variable) for variable in jaxpr.outvars[:count]]
 
 
+def weight_slopes(function: Callable[[], Any], weights: Sequence[Any]) -> list[Any]:
+    def total(values: list[Any]) -> Any:
+        with Scope(list(zip(weights, values, strict=True))):
+            return function()
+
+    slopes: list[Any] = jax.grad(total)([weight.value for weight in weights])
+    return slopes
+
+
 def compiled(
     function: Callable[..., Any],
     signature: Sequence[tuple[tuple[int | None, ...], str]],

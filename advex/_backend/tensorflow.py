@@ -67,6 +67,13 @@ def differentiate(
     return values, found
 
 
+def weight_slopes(function: Callable[[], Any], weights: Sequence[Any]) -> list[Any]:
+    with tf.GradientTape() as tape:
+        total = function()
+    slopes = tape.gradient(total, [weight.value for weight in weights])
+    return [None if slope is None else tf.convert_to_tensor(slope) for slope in slopes]
+
+
 def compiled(
     function: Callable[..., Any],
     signature: Sequence[tuple[tuple[int | None, ...], str]],

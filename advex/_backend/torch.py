@@ -84,6 +84,12 @@ def differentiate(
     return values, found
 
 
+def weight_slopes(function: Callable[[], Any], weights: Sequence[Any]) -> list[Any]:
+    with torch.enable_grad():
+        values = [weight.value for weight in weights]
+        return list(torch.autograd.grad(function(), values, allow_unused=True))
+
+
 def compiled(
     function: Callable[..., Any],
     signature: Sequence[tuple[tuple[int | None, ...], str]],

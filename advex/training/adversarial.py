@@ -1,0 +1,395 @@
+"""``Adversarial``: a Keras model whose ``fit`` trains another one on what an attack finds."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from advex import _backend
+from advex._arrays import Array, Tensor
+from advex._settings import helpful, shown, whole_number
+from advex.attacks import PGD
+from advex.attacks.call import Attackable
+from advex.budgets import Budget, Linf
+from advex.driver.inline import Inline
+from advex.driver.plan import Leaf
+from advex.errors import InvalidInput, InvalidType
+from advex.goals import Untargeted
+from advex.model.classifier import Classifier
+from advex.model.domain import checked_box
+from advex.training.awp import AWP
+from advex.training.methods import Batch, Method, Plain
+from advex.training.noise import Noise
+from advex.training.steps import HandedOn, InPlace
+
+SHARE = 8
+"""One of so many rows of a batch of training is looked at once more: a clean accuracy, or a robust
+one, that the step itself does not tell."""
+LOOKED_AT = 16
+"""Rows by which the head of the model is found out."""
+EIGHT_BITS = (
+    "x has values from {low:g} to {high:g}, outside of the box {box}: the model's domain is box=(0,"
+    " 255), or x = x.astype('float32') / 255 if it was built for [0, 1]"
+)
+
+Steps: Any = HandedOn if keras.backend.backend() == "jax" else InPlace
+
+
+class Adversarial(Steps):  # type: ignore[misc]
+    """A Keras model whose ``fit`` trains ``model`` on inputs that an attack finds in every step.
+
+    ``compile``, ``fit``, ``evaluate`` and ``predict`` are those of Keras, with any data, callbacks,
+    metrics and optimizers that they take. The weights are those of ``model``, which is trained in
+    place; ``save`` writes that model, without anything of advex in it.
+
+    The search runs inside of the compiled step, in inference mode: no weight, no statistic and no
+    dropout mask changes by it. The gradient of the step is taken in training mode. The log has
+    ``clean_accuracy`` and ``robust_accuracy``: in training the one that the step itself tells on
+    all rows, and the other on an eighth of them; in validation both on all rows.
+
+    Args:
+        model: a classifier with one input and one output; logits, softmax, or one sigmoid unit.
+        attack: what looks for the points: an attack with a number of steps, one of your own too.
+        budget: how far each input may be moved. Epsilon 0: ordinary training.
+        method: what is minimised: None for the loss of ``compile`` at the points that were found,
+            or ``TRADES``, ``MART``, ``AWP``, ``Noise``, or one of your own.
+        seed: of the random numbers of the search.
+        box: lowest and highest legal value of what the model is fed.
+        ramp: training steps over which epsilon grows from 0 to the budget's.
+        augment: a layer or a model that changes clean inputs at random before the search, such as
+            ``keras.layers.RandomFlip()``; what it makes is clipped to the box.
+        validation: the attack by which ``evaluate``, and ``fit`` with ``validation_data``, tell
+            ``robust_accuracy``. None: they do not.
+
+    Raises:
+        InvalidInput: a value that cannot be worked with. InvalidType: an argument of the wrong
+        kind.
+
+    Example:
+        >>> import advex, keras
+        >>> x, labels = advex.testing.linear_data()
+        >>> model = keras.Sequential([keras.Input((12,)), keras.layers.Dense(2)])
+        >>> robust = Adversarial(model, advex.PGD(steps=3), advex.Linf(0.05))
+        >>> loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        >>> robust.compile("sgd", loss)
+        >>> sorted(robust.fit(x, labels, verbose=0).history)
+        ['clean_accuracy', 'loss', 'robust_accuracy']
+
+    Reference: Madry, Makelov, Schmidt, Tsipras and Vladu, Towards deep learning models resistant to
+    adversarial attacks, 2018. The methods name theirs.
+    """
+
+    @helpful
+    def __init__(
+        self,
+        model: keras.Model,
+        attack: Any = PGD(steps=7),
+        budget: Budget = Linf(8 / 255),
+        method: Method | None = None,
+        seed: int = 0,
+        *,
+        box: tuple[float, float] = (0, 1),
+        ramp: int = 0,
+        augment: Callable[[Tensor], Tensor] | None = None,
+        validation: Any = PGD(steps=10),
+    ) -> None:
+        _demand_model(model)
+        super().__init__(name=f"adversarial_{model.name}", dtype=model.dtype_policy, autocast=False)
+        self.model, self.budget = model, _checked_budget(budget)
+        self.box = checked_box(box)
+        self.attack, self.validation = attack, validation
+        self._leaf = checked_leaf("attack", attack, budget)
+        self._judge = None if validation is None else checked_leaf("validation", validation, budget)
+        if not (method is None or isinstance(method, Method)):
+            raise InvalidType(
+                "method must be such as advex.training.TRADES(beta=6), or None; received"
+                f" {shown(method)}"
+            )
+        if not (augment is None or callable(augment)):
+            raise InvalidType(f"augment must be a layer, or a function; received {shown(augment)}")
+        self.method: Method = Plain() if method is None else method
+        self.method.attack(self._leaf, None)
+        self.ramp = whole_number("ramp", ramp, lowest=0)
+        self.augment = augment
+        self.probe: tuple[Array, Array] | None = None
+        self._draws = keras.random.SeedGenerator(whole_number("seed", seed, lowest=0))
+        self._clean = keras.metrics.Mean(name="clean_accuracy")
+        self._robust = keras.metrics.Mean(name="robust_accuracy")
+        self._forward: Any = None
+        self._inline: Inline | None = None
+        self.built = model.built
+
+    # What Keras calls.
+
+    def call(self, x: Any, training: bool | None = None) -> Tensor:
+        return self.model(x.shown if isinstance(x, Batch) else x, training=training)
+
+    def fit(self, x: Any = None, y: Any = None, *args: Any, **settings: Any) -> Any:
+        """As ``keras.Model.fit``, on what the attack finds."""
+        return super().fit(self._ready(x, y), y, *args, **settings)
+
+    def evaluate(self, x: Any = None, y: Any = None, *args: Any, **settings: Any) -> Any:
+        """As ``keras.Model.evaluate``, on clean inputs; and the robust accuracy beside it."""
+        return super().evaluate(self._ready(x, y), y, *args, **settings)
+
+    def train_on_batch(self, x: Any, y: Any = None, *args: Any, **settings: Any) -> Any:
+        """As ``keras.Model.train_on_batch``, on what the attack finds."""
+        return super().train_on_batch(self._ready(x, y), y, *args, **settings)
+
+    def test_on_batch(self, x: Any, y: Any = None, *args: Any, **settings: Any) -> Any:
+        """As ``keras.Model.test_on_batch``, on clean inputs; and the robust accuracy beside it."""
+        return super().test_on_batch(self._ready(x, y), y, *args, **settings)
+
+    def train_step(self, *given: Any) -> Any:
+        shift = self._shift if isinstance(self.method, AWP) else None
+        return self.stepped(*given, prepare=self._attacked, shift=shift)
+
+    def test_step(self, *given: Any) -> Any:
+        return self.tested(*given, prepare=self._judged)
+
+    def compute_loss(
+        self,
+        x: Any = None,
+        y: Any = None,
+        y_pred: Any = None,
+        sample_weight: Any = None,
+        training: bool = True,
+    ) -> Any:
+        if not (training and isinstance(x, Batch)):
+            return self.compiled_loss(y, y_pred, sample_weight)
+        return self.method.loss(self, x, y, y_pred, sample_weight)
+
+    def compute_metrics(self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None) -> Any:
+        if not isinstance(x, Batch):
+            logs = super().compute_metrics(x, y, y_pred, sample_weight)
+            return {name: value for name, value in logs.items() if name not in TOLD}
+        told = self._right(self.logits(y_pred), self.labels(y))
+        self._clean.update_state(told if x.right is None else x.right)
+        self._robust.update_state(told if x.held is None else x.held)
+        return super().compute_metrics(x.shown, y, y_pred, sample_weight)
+
+    def save(self, *args: Any, **settings: Any) -> Any:
+        """Save the bare model."""
+        return self.model.save(*args, **settings)
+
+    def save_weights(self, *args: Any, **settings: Any) -> Any:
+        """Save the weights of the bare model."""
+        return self.model.save_weights(*args, **settings)
+
+    def load_weights(self, *args: Any, **settings: Any) -> Any:
+        """Load weights of the bare model."""
+        return self.model.load_weights(*args, **settings)
+
+    def export(self, *args: Any, **settings: Any) -> Any:
+        """Export the bare model."""
+        return self.model.export(*args, **settings)
+
+    def summary(self, *args: Any, **settings: Any) -> Any:
+        """The summary of the bare model."""
+        return self.model.summary(*args, **settings)
+
+    def __repr__(self) -> str:
+        return (
+            f"Adversarial({self.model.name!r}, {self.attack!r}, {self.budget!r}, {self.method!r})"
+        )
+
+    # What methods see, see ``methods.Trainer``.
+
+    def answers(self, points: Tensor) -> Tensor:
+        """What the model answers, in training mode."""
+        return self.model(points, training=True)
+
+    def logits(self, answers: Tensor) -> Tensor:
+        """Logits (batch, classes) of what the model answers."""
+        head = self._forward.head
+        if head.name.split(",")[0] in ("softmax", "sigmoid"):  # recovered before it, elsewhere
+            head = replace(head, logarithms=True)
+        answers = ops.cast(answers, "float32")
+        return head.logits(answers if len(answers.shape) > 1 else ops.expand_dims(answers, -1))
+
+    def labels(self, y: Tensor) -> Tensor:
+        """Class numbers (batch,) of targets: numbers, a column of such, or one-hot rows."""
+        if len(y.shape) == 2 and y.shape[1] > 1:
+            return ops.cast(ops.argmax(y, axis=1), "int32")
+        return ops.cast(ops.reshape(y, (-1,)), "int32")
+
+    def compiled_loss(self, y: Any, y_pred: Any, sample_weight: Any) -> Any:
+        """The loss of ``compile``, with what layers add to it."""
+        return super().compute_loss(None, y, y_pred, sample_weight)
+
+    def added_loss(self) -> Any:
+        """What layers add to the loss."""
+        return sum((ops.sum(ops.cast(loss, "float32")) for loss in self.losses), 0.0)
+
+    # Inside of a step.
+
+    def _attacked(self, data: Any) -> Any:
+        """A batch of training with the points that were found."""
+        x, y, weight = keras.utils.unpack_x_y_sample_weight(data)
+        x = self._float(x)
+        if self.augment is not None:
+            x = ops.clip(_augmented(self.augment, x), *self.box)
+        labels, method = self.labels(y), self.method
+        points = ops.stop_gradient(self._found(x, labels))
+        some = (ops.shape(x)[0] + SHARE - 1) // SHARE
+        other = (points if method.clean else x)[:some]
+        right = self._right(self._forward(other), labels[:some])
+        if method.clean:
+            batch = Batch(x, points if method.searches else None, held=right)
+        else:
+            batch = Batch(points, right=right)
+        return keras.utils.pack_x_y_sample_weight(batch, y, weight)
+
+    def _found(self, x: Tensor, labels: Tensor) -> Tensor:
+        """The points that the step is about, (batch, ...)."""
+        method = self.method
+        if isinstance(method, Noise):
+            span = self.box[1] - self.box[0]
+            noise = keras.random.normal(ops.shape(x), seed=self._draws, dtype="float32")
+            return x + method.sigma * span * noise
+        if self.budget.epsilon == 0 or not method.searches:
+            return x
+        clean = self._forward(x) if method.compares else None
+        share = None
+        if self.ramp:
+            taken = ops.cast(ops.convert_to_tensor(self.optimizer.iterations), "float32")
+            share = ops.minimum(1.0, (taken + 1) / self.ramp)
+        return self._search(method.attack(self._leaf, clean), x, labels, share).points
+
+    def _search(
+        self, leaf: Leaf, x: Tensor, labels: Tensor, share: Any = None, last: bool = False
+    ) -> Any:
+        assert self._inline is not None
+        low, high = -(2**31), 2**31 - 1
+        count = ops.shape(x)[0]
+        key = keras.random.randint((count, 2), low, high, dtype="int32", seed=self._draws)
+        return self._inline(leaf, x, labels, key, share, last)
+
+    def _judged(self, data: Any) -> Any:
+        """A batch of evaluation with what the attack has broken."""
+        if self._judge is None or self._forward is None:
+            return data
+        x, y, weight = keras.utils.unpack_x_y_sample_weight(data)
+        x, labels = self._float(x), self.labels(y)
+        right = self._right(self._forward(x), labels)
+        broken = self._search(self._judge, x, labels, last=True).found
+        held = ops.logical_and(right, ops.logical_not(broken))
+        return keras.utils.pack_x_y_sample_weight(Batch(x, right=right, held=held), y, weight)
+
+    def _shift(self, data: Any) -> Any:
+        """By how much each weight goes up before the step, see ``AWP``."""
+        x, y, weight = keras.utils.unpack_x_y_sample_weight(data)
+
+        def loss() -> Tensor:
+            return self.compute_loss(x, y, self(x, training=True), weight)
+
+        weights = self.trainable_variables
+        slopes = _backend.weight_slopes(loss, weights)
+        values = [weight.value for weight in weights]
+        taken = ops.convert_to_tensor(self.optimizer.iterations)
+        return self.method.shifts(values, slopes, taken)
+
+    @staticmethod
+    def _float(x: Tensor) -> Tensor:
+        return ops.cast(x, "float32")
+
+    @staticmethod
+    def _right(logits: Tensor, labels: Tensor) -> Tensor:
+        """Which rows are classified right: (batch,), 1.0 or 0.0."""
+        return ops.equal(ops.cast(ops.argmax(logits, axis=1), "int32"), labels)
+
+    # Before the first step.
+
+    def _ready(self, x: Any, y: Any) -> Any:
+        """``x`` as it is to be used, once the first batch has been looked at."""
+        (some, labels), x = first_batch(x, y)
+        some = np.asarray(_backend.to_numpy(some))
+        self._demand_inside(some if y is None else np.asarray(_backend.to_numpy(x)))
+        sample = ops.convert_to_tensor(some[:LOOKED_AT].astype("float32"))
+        self.model(sample[:1])
+        self.built = True
+        classifier = Classifier(self.model, self.box)
+        self._forward = classifier.forward(sample)
+        if self._forward.head.places or not isinstance(self._forward.classes, int):
+            raise InvalidInput(
+                f"Adversarial trains classifiers, one class for each input; this model answers with"
+                f" {self._forward.example} for each"
+            )
+        goal = Untargeted(labels if np.ndim(labels) else np.asarray([labels]))
+        goal = goal.check(len(some), self._forward.classes).of(self._forward.head)
+        self._inline = Inline(self._forward, self.box, self.budget, goal)
+        self.probe = some, goal.labels
+        return x
+
+    def _demand_inside(self, x: Array) -> None:
+        low, high = float(x.min(initial=np.inf)), float(x.max(initial=-np.inf))
+        if low < np.float32(self.box[0]) or high > np.float32(self.box[1]):
+            raise InvalidInput(EIGHT_BITS.format(low=low, high=high, box=self.box))
+
+
+TOLD = ("clean_accuracy", "robust_accuracy")
+
+
+def first_batch(x: Any, y: Any = None) -> tuple[tuple[Any, Any], Any]:
+    """The first inputs and targets of what ``fit`` takes, and ``x`` as if nothing had been taken
+    from it.
+    """
+    if y is not None:
+        return (x[:128], y[:128]), x
+    if inspect.isgenerator(x):
+        first = next(x)
+
+        def whole() -> Iterator[Any]:
+            yield first
+            yield from x
+
+        return keras.utils.unpack_x_y_sample_weight(first)[:2], whole()
+    first = x[0] if isinstance(x, keras.utils.PyDataset) else next(iter(x))
+    return keras.utils.unpack_x_y_sample_weight(tuple(first))[:2], x
+
+
+def checked_leaf(name: str, attack: Any, budget: Budget) -> Leaf:
+    """What steps in an attack that is one run of a fixed number of steps."""
+    if not isinstance(attack, Attackable):
+        raise InvalidType(
+            f"{name} must be an attack, such as advex.PGD(steps=7); received {shown(attack)}"
+        )
+    attack.check(None, budget)
+    waves = attack.plan(budget)
+    runs = [run for wave in waves for run in wave.runs]
+    if len(runs) != 1 or runs[0].rank is not None or runs[0].attack.needs == "labels":
+        raise InvalidInput(
+            f"{name} must be one attack with a fixed number of steps, which climbs a loss; received"
+            f" {shown(attack)}: use advex.PGD(steps=7)"
+        )
+    return runs[0].attack
+
+
+def _checked_budget(budget: Any) -> Budget:
+    if not isinstance(budget, Budget):
+        raise InvalidType(f"budget must be such as advex.Linf(8/255); received {shown(budget)}")
+    if not budget.limited or budget.epsilons is not None:
+        raise InvalidInput(
+            "budget must have one epsilon for all inputs, such as advex.Linf(8/255); received"
+            f" {shown(budget)}"
+        )
+    return budget
+
+
+def _demand_model(model: Any) -> None:
+    if not isinstance(model, keras.Model) or isinstance(model, Adversarial):
+        raise InvalidType(f"model must be a keras.Model; received {shown(model)}")
+    if len(getattr(model, "inputs", None) or [0]) > 1:
+        raise InvalidInput(
+            f"Adversarial trains models of one input; {model.name!r} has {len(model.inputs)}"
+        )
+
+
+def _augmented(augment: Callable[..., Tensor], x: Tensor) -> Tensor:
+    return augment(x, training=True) if isinstance(augment, keras.Layer) else augment(x)
