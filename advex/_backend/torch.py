@@ -85,7 +85,8 @@ def differentiate(
 
 
 def weight_slopes(function: Callable[[], Any], weights: Sequence[Any]) -> list[Any]:
-    with torch.enable_grad():
+    # Dropout draws from the random numbers of all: the pass after this one draws the same.
+    with torch.random.fork_rng(), torch.enable_grad():
         values = [weight.value for weight in weights]
         return list(torch.autograd.grad(function(), values, allow_unused=True))
 

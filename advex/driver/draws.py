@@ -23,6 +23,20 @@ def row_keys(x0: Array, seed: int) -> Array:
     return np.frombuffer(b"".join(digests), "int32").reshape(-1, 2)
 
 
+def step_keys(state: Tensor, like: Tensor) -> Tensor:
+    """Two int32 per row, from the state of a ``keras.random.SeedGenerator`` and the row's place in
+    the batch: (n, 2), the same on every backend.
+
+    Args:
+        state: two numbers, the seed and a counter.
+        like: any integers (n,).
+    """
+    seed, count = ops.cast(state[0], "int32"), ops.cast(state[1], "int32")
+    place = ops.cumsum(ops.ones_like(like))
+    one = _mixed(place * 0x632BE5AB + _mixed(count + seed * 0x1B873593))
+    return ops.stack([one, _mixed(one + seed)], axis=1)
+
+
 def bits(key: Tensor, step: Tensor, salt: Tensor, draw: int, shape: tuple[int, ...]) -> Tensor:
     """24 random bits per entry, (batch, *shape) int32.
 

@@ -125,7 +125,7 @@ class Inline:
             live=ops.logical_not(false),
             step=nothing,
             done=false,
-            x=(),
+            x=x,
             memory=(),
             best=x,
             found=false,
@@ -147,20 +147,22 @@ class Inline:
             return ()
         low, high = (np.float32(end) for end in self._grid.box)
         if share is None:
-            reach, lost = np.float32(self._limit), self._limit - float(np.float32(self._limit))
+            reach = np.float32(self._limit)
+            lost = np.float32(self._limit - float(reach))
         else:
-            reach, lost = np.float32(self._limit) * share, 0.0
+            reach, lost = np.float32(self._limit) * share, np.float32(0)
         return (
             ops.maximum(-_below(-x, reach, lost), low),
             ops.minimum(_below(x, reach, lost), high),
         )
 
 
-def _below(x: Tensor, reach: Any, lost: float) -> Tensor:
+def _below(x: Tensor, reach: Any, lost: Any) -> Tensor:
     """The largest float32 that is at most ``x + reach + lost``."""
     total = x + reach
     part = total - x
-    error = (x - (total - part)) + (reach - part)  # of the sum, exactly
-    too_high = error < 0 if lost >= 0 else error <= 0
-    down = ops.where(total > 0, total - UNIT * total, total + 1.5 * UNIT * total - TINY)
-    return ops.where(too_high, down, total)
+    rest = (x - (total - part)) + (reach - part) + lost  # of the sum, exactly but for ``lost``
+    near = total + rest
+    too_high = rest < near - total
+    down = ops.where(near > 0, near - UNIT * near, near + 1.5 * UNIT * near - TINY)
+    return ops.where(too_high, down, near)

@@ -6,6 +6,7 @@ from advex._others import face
 from advex.training.adversarial import Adversarial
 from advex.training.awp import AWP
 from advex.training.fast import NFGSM, Fast
+from advex.training.guards import KeepBest, StopCollapse
 from advex.training.mart import MART
 from advex.training.methods import Batch, Method, Plain, Trainer
 from advex.training.noise import Noise
@@ -19,9 +20,11 @@ __all__ = [
     "Adversarial",
     "Batch",
     "Fast",
+    "KeepBest",
     "Method",
     "Noise",
     "Plain",
+    "StopCollapse",
     "Trainer",
 ]
 

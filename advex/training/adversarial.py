@@ -17,6 +17,7 @@ from advex._settings import helpful, shown, whole_number
 from advex.attacks import PGD
 from advex.attacks.call import Attackable
 from advex.budgets import Budget, Linf
+from advex.driver import draws
 from advex.driver.inline import Inline
 from advex.driver.plan import Leaf
 from advex.errors import InvalidInput, InvalidType
@@ -28,6 +29,8 @@ from advex.training.methods import Batch, Method, Plain
 from advex.training.noise import Noise
 from advex.training.steps import HandedOn, InPlace
 
+ATTACK, BUDGET, VALIDATION = PGD(steps=7), Linf(8 / 255), PGD(steps=10)
+"""What is taken where nothing is given."""
 SHARE = 8
 """One of so many rows of a batch of training is looked at once more: a clean accuracy, or a robust
 one, that the step itself does not tell."""
@@ -89,15 +92,15 @@ class Adversarial(Steps):  # type: ignore[misc]
     def __init__(
         self,
         model: keras.Model,
-        attack: Any = PGD(steps=7),
-        budget: Budget = Linf(8 / 255),
+        attack: Any = ATTACK,
+        budget: Budget = BUDGET,
         method: Method | None = None,
         seed: int = 0,
         *,
         box: tuple[float, float] = (0, 1),
         ramp: int = 0,
         augment: Callable[[Tensor], Tensor] | None = None,
-        validation: Any = PGD(steps=10),
+        validation: Any = VALIDATION,
     ) -> None:
         _demand_model(model)
         super().__init__(name=f"adversarial_{model.name}", dtype=model.dtype_policy, autocast=False)
@@ -266,9 +269,7 @@ class Adversarial(Steps):  # type: ignore[misc]
         self, leaf: Leaf, x: Tensor, labels: Tensor, share: Any = None, last: bool = False
     ) -> Any:
         assert self._inline is not None
-        low, high = -(2**31), 2**31 - 1
-        count = ops.shape(x)[0]
-        key = keras.random.randint((count, 2), low, high, dtype="int32", seed=self._draws)
+        key = draws.step_keys(self._draws.next(), labels)
         return self._inline(leaf, x, labels, key, share, last)
 
     def _judged(self, data: Any) -> Any:
