@@ -317,6 +317,7 @@ class Adversarial(Steps):  # type: ignore[misc]
         self.built = True
         classifier = Classifier(self.model, self.box)
         self._forward = classifier.forward(sample)
+        self._forward.fold(sample, _backend.to_numpy(self._forward.exact(sample)))
         if self._forward.head.places or not isinstance(self._forward.classes, int):
             raise InvalidInput(
                 f"Adversarial trains classifiers, one class for each input; this model answers with"

@@ -1,0 +1,87 @@
+"""Callbacks that watch adversarial training."""
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+from training_data import LINF, compiled, data, network
+
+import advex
+from advex.training import Adversarial, KeepBest, StopCollapse
+
+pytestmark = pytest.mark.backends
+X, LABELS = data()
+
+
+def state(robust):
+    held = [*robust.model.variables, *robust.optimizer.variables]
+    return [ops.convert_to_numpy(each.value).copy() for each in held]
+
+
+class Broken(keras.callbacks.Callback):
+    """Makes of the model, in one epoch, one that several steps break and one step does not: what a
+    collapse does.
+    """
+
+    def __init__(self, epoch):
+        super().__init__()
+        self.epoch, self.before = epoch, None
+
+    def on_epoch_begin(self, epoch, logs=None):
+        if epoch == self.epoch:
+            self.before = state(self.model)
+
+    def on_epoch_end(self, epoch, logs=None):
+        if epoch == self.epoch:
+            logs["robust_accuracy"] = 1.0
+            self.model.model.set_weights([30 * w for w in self.model.model.get_weights()])
+
+
+def test_a_collapse_stops_training_and_gives_back_the_state_before():
+    robust = compiled(Adversarial(network(), advex.PGD(steps=2), LINF))
+    robust.fit(X, LABELS, batch_size=16, epochs=10, verbose=0)
+    breaks, guard = Broken(2), StopCollapse()
+    zero = keras.callbacks.LambdaCallback(
+        on_epoch_end=lambda epoch, logs: (
+            epoch == 2
+            and robust.model.layers[-1].kernel.assign(-robust.model.layers[-1].kernel.value)
+        )
+    )
+    with pytest.warns(advex.errors.ModelWarning, match="collapsed in epoch 3"):
+        history = robust.fit(
+            X, LABELS, batch_size=16, epochs=9, verbose=0, callbacks=[breaks, zero, guard]
+        )
+    assert guard.collapsed == 2 and len(history.history["loss"]) == 3
+    for now, before in zip(state(robust), breaks.before, strict=True):
+        np.testing.assert_array_equal(now, before)
+
+
+def test_sound_training_goes_on():
+    robust = compiled(Adversarial(network(), advex.PGD(steps=2), LINF))
+    guard = StopCollapse((X[:32], LABELS[:32]))
+    history = robust.fit(X, LABELS, batch_size=16, epochs=6, verbose=0, callbacks=[guard])
+    assert guard.collapsed is None and len(history.history["loss"]) == 6
+
+
+def test_the_best_epoch_is_given_back():
+    robust = compiled(Adversarial(network(), advex.PGD(steps=2), LINF))
+    kept = {}
+
+    class Falling(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            logs["val_robust_accuracy"] = [0.2, 0.6, 0.5, 0.6][epoch]
+            kept[epoch] = self.model.get_weights()
+
+    robust.fit(X, LABELS, batch_size=16, epochs=4, verbose=0, callbacks=[Falling(), KeepBest()])
+    for now, best in zip(robust.get_weights(), kept[1], strict=True):
+        np.testing.assert_array_equal(now, best)
+
+
+def test_guards_say_what_they_need():
+    model = compiled(network())
+    with pytest.raises(advex.errors.InvalidType, match=r"watches advex\.training\.Adversarial"):
+        model.fit(X, LABELS, verbose=0, callbacks=[StopCollapse()])
+    with pytest.raises(advex.errors.InvalidInput, match="drop"):
+        StopCollapse(drop=1.5)
+    with pytest.raises(advex.errors.InvalidType, match="data must be"):
+        StopCollapse(data=X)
