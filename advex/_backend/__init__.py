@@ -33,6 +33,9 @@ Each backend module offers the same names:
     before takes part.
 ``float64()``
     A context in which tensors of float64 are computed with as such.
+``normal(keys, shape)``
+    Standard normal numbers, (n, *shape) float32, from a key of two int32 for each of n: what a key
+    gives depends on nothing else. Other backends give others.
 ``on_host(function, x)``
     ``function`` of a NumPy array, (n, ...) -> (n,) of bool, of a tensor, also inside of what is
     compiled.
@@ -68,6 +71,7 @@ if _name == "tensorflow":
         given,
         immediate,
         jacobian,
+        normal,
         on_host,
         program,
         to_numpy,
@@ -87,6 +91,7 @@ elif _name == "jax":
         given,
         immediate,
         jacobian,
+        normal,
         on_host,
         program,
         to_numpy,
@@ -106,6 +111,7 @@ elif _name == "torch":
         given,
         immediate,
         jacobian,
+        normal,
         on_host,
         program,
         to_numpy,
@@ -133,6 +139,7 @@ __all__ = [
     "given",
     "immediate",
     "jacobian",
+    "normal",
     "on_host",
     "program",
     "to_numpy",
