@@ -50,11 +50,15 @@ class Asked:
         """The rows of a block as the model takes them, float32."""
         given = checked_inputs(self.classifier, x)
         domain = self.classifier.domain
-        if isinstance(given, Examples) or not domain.plain or domain.fixed is not None:
-            what = "several inputs" if isinstance(given, Examples) else repr(domain)
+        if isinstance(given, Examples):
             raise InvalidInput(
-                "certify adds noise to every number of one array in a box; received"
-                f" {what}: a box alone is advex.Classifier(model, box=(0, 1))"
+                "certify adds noise to one array that is the input, and here there are several, or"
+                " a layer: make a model of that input alone, the others constants within it"
+            )
+        if not domain.plain or domain.fixed is not None:
+            raise InvalidInput(
+                f"certify adds noise to every number of an input in a box; received {domain!r}: a"
+                " box alone is advex.Classifier(model, box=(0, 1))"
             )
         kind = self.classifier.input_dtype
         if kind is not None and "float" not in kind:
@@ -109,7 +113,7 @@ def folder_of(run: Any) -> Path | None:
     return path
 
 
-def source_of(x: Any, labels: Any) -> Source:
+def source_of(x: Any, labels: Any, *, several: bool) -> Source:
     """The examples: arrays and their labels, or a data set that brings both."""
     if labels is None:
         if hasattr(x, "shape"):
@@ -117,14 +121,14 @@ def source_of(x: Any, labels: Any) -> Source:
                 "x is an array, and its labels are missing: advex.certify(model, x, labels), or a"
                 " data set that brings them"
             )
-        return Source(x)
-    plain = hasattr(x, "shape") or isinstance(x, list | tuple | dict | Bundle)
+        return Source(x, several=several)
+    plain = hasattr(x, "shape") or isinstance(x, list | tuple | dict | str | bytes | Bundle)
     if isinstance(x, keras.utils.PyDataset) or (isinstance(x, Iterable) and not plain):
         raise InvalidInput(
             f"x is a data set ({type(x).__name__}), whose batches bring labels of their own:"
             " advex.certify(model, x)"
         )
-    return Source((x, labels))
+    return Source((x, labels), several=several)
 
 
 def classes_of(labels: Array, count: int, classes: int | None) -> Array:

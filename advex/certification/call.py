@@ -112,7 +112,7 @@ def certify(
         seed=checked_seed(seed),
         batch_size=batch_size,
     )
-    path, source = folder_of(run), source_of(x, labels)
+    path, source = folder_of(run), source_of(x, labels, several=bool(classifier.perturb))
     report = Report(progress, source.total, WORDS)
     work = Run(wanted, source, path, report)
     try:

@@ -4,9 +4,9 @@ block that is at work. Each is complete or absent.
 
 from __future__ import annotations
 
+import io
 import json
-import zipfile
-import zlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
@@ -87,9 +87,8 @@ class Folder:
         Raises:
             InvalidInput: the rows were others; a damaged file.
         """
-        if (known := self._read(self._block(number), digest)) is None:
-            return None
-        return Found(known["label"], known["chosen"], known["hits"])
+        known = self._read(self._block(number), Found._fields, digest)
+        return known and Found(*(known[name] for name in Found._fields))
 
     def write_found(self, number: int, digest: str, found: Found) -> None:
         """Write a finished block; it is no longer at work."""
@@ -98,7 +97,7 @@ class Folder:
 
     def votes(self, number: int, digest: str) -> Votes | None:
         """How far a block has come; None where it was not at work."""
-        known = self._read(self.path / WORKING, None)
+        known = self._read(self.path / WORKING, ("number", *Votes._fields), None)
         if known is None or int(known["number"]) != number:
             return None
         if str(known["digest"]) != digest:
@@ -117,14 +116,16 @@ class Folder:
     def _block(self, number: int) -> Path:
         return self.path / f"block-{number:06d}.npz"
 
-    def _read(self, path: Path, digest: str | None) -> dict[str, Array] | None:
-        """The arrays of a file, or None where there is none."""
+    def _read(self, path: Path, names: Sequence[str], digest: str | None) -> dict[str, Any] | None:
+        """The arrays of a file, or None where there is none; ``digest`` is that of its rows now."""
         try:
-            with np.load(path, allow_pickle=False) as arrays:
-                known = dict(arrays)
+            content = path.read_bytes()
         except FileNotFoundError:
             return None
-        except (ValueError, EOFError, zipfile.BadZipFile, zlib.error):
+        try:
+            with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+                known = {name: arrays[name] for name in ("digest", *names)}
+        except Exception:  # of whatever kind zipfile has for what is no such file
             self._damaged(path)
         if digest is not None and str(known["digest"]) != digest:
             self._other_rows()

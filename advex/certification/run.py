@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -152,7 +153,7 @@ class Run:
         keys = row_keys(x, self.asked.seed)
         known = None if folder is None else folder.votes(block.number, digest)
         begun = votes = known or Votes.none(rows, sampler.classes)
-        kept, moved = time.monotonic(), self.report.part(1, 0, 1)
+        kept, moved = -math.inf, self.report.part(1, 0, 1)
         before = self.schedule.finished(rows, votes.done)
         self._told(_found(label, votes), slice(before), worked=False)
         try:
@@ -165,6 +166,8 @@ class Run:
                     moved(self.schedule.begun(rows, votes.done), self.schedule.counting, 0)
                 if folder is not None and time.monotonic() - kept > EVERY:
                     folder.write_votes(block.number, digest, votes)
+                    if self.asked.classifier.metered:  # its own counters move with each question
+                        self._settle(folder, finished=False)
                     kept = time.monotonic()
                 if stop():
                     raise KeyboardInterrupt
