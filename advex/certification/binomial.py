@@ -26,7 +26,7 @@ def lower_bound(count: int, samples: int, alpha: float) -> float:
         >>> lower_bound(1000, 1000, 0.001) == 0.001 ** (1 / 1000)
         True
         >>> round(lower_bound(60, 100, 0.05), 4)
-        0.5126
+        0.513
     """
     if count == 0:
         return 0.0

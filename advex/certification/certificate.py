@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import html
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -70,7 +70,7 @@ class Certificate:
     samples: int
     selection: int
     alpha: float
-    info: dict[str, Any] = field(default_factory=dict)
+    info: dict[str, Any]
 
     @functools.cached_property
     def bound(self) -> Array:
@@ -154,8 +154,8 @@ class Certificate:
     @property
     def _settings(self) -> str:
         return (
-            f"noise of sigma {self.sigma:g}, {self.samples:,} samples for each input; each"
-            f" certificate is false with a probability of at most {self.alpha:g}"
+            f"noise of sigma {self.sigma:g} of the box's range, {self.samples:,} samples for each"
+            f" input; each certificate is false with a probability of at most {self.alpha:g}"
         )
 
     def __str__(self) -> str:
