@@ -74,7 +74,7 @@ FLOORS = {  # inside a room, where the order tells something
         numbers drawing curve_chart class_chart goal_part pictures repeat content __init__
     """),
     "certification": words("""
-        binomial sampling votes folder certificate asked run call __init__
+        binomial sampling votes folder certificate asked look run call __init__
     """),
     "cli": words("""
         screen words quiet classes blackbox models files data batch summary

@@ -48,6 +48,11 @@ class Asked:
 
     def entered(self, x: Array | Bundle) -> Array:
         """The rows of a block as the model takes them, float32."""
+        given = self.checked(x)
+        return np.asarray(grid_of(self.classifier, given).entered(given), "float32")
+
+    def checked(self, x: Array | Bundle) -> Array:
+        """The rows of a block in their own dtype, which noise can be added to."""
         given = checked_inputs(self.classifier, x)
         domain = self.classifier.domain
         if isinstance(given, Examples):
@@ -66,7 +71,7 @@ class Asked:
                 f"certify adds noise to the input, and the model turns that into {kind}: give the"
                 " part of it that takes floats, such as what comes after an embedding"
             )
-        return np.asarray(grid_of(self.classifier, given).entered(given), "float32")
+        return given
 
 
 def alpha_of(alpha: Any) -> float:

@@ -88,7 +88,7 @@ class Folder:
             InvalidInput: the rows were others; a damaged file.
         """
         known = self._read(self._block(number), Found._fields, digest)
-        return known and Found(*(known[name] for name in Found._fields))
+        return None if known is None else Found(*(known[name] for name in Found._fields))
 
     def write_found(self, number: int, digest: str, found: Found) -> None:
         """Write a finished block; it is no longer at work."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import time
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,12 @@ from advex._version import VERSION
 from advex.certification.asked import Asked, classes_of
 from advex.certification.binomial import lower_bound
 from advex.certification.folder import Folder, Found
-from advex.certification.sampling import Sampler
+from advex.certification.look import doubts
+from advex.certification.sampling import Sampler, demand_classes
 from advex.certification.votes import Schedule, Votes
 from advex.driver.draws import row_keys
 from advex.driver.shapes import default_batch
+from advex.errors import ModelWarning
 from advex.evaluation.identity import About, about, demand_same
 from advex.evaluation.progress import Report
 from advex.evaluation.source import Block, Source
@@ -49,6 +52,7 @@ class Run:
         self.finished, self.state, self.done = False, list[str](), 0
         self.sampler: Sampler | None = None
         self.what: About | None = None
+        self.warnings = list[str]()
 
     def __call__(self, stop: Callable[[], bool]) -> None:
         """All blocks; of those that are in the folder only what is missing."""
@@ -56,13 +60,18 @@ class Run:
         if (first := next(blocks, None)) is None:
             return
         x = self.asked.entered(first.x)
-        classes_of(first.labels, len(first), self.asked.classifier.known_classes)
+        classifier = self.asked.classifier
+        label = classes_of(first.labels, len(first), classifier.known_classes)
         batch = self.asked.batch_size or default_batch(x.shape[1:])
-        self.sampler = Sampler(self.asked.classifier, x, self.asked.deviation, batch)
+        demand_classes(classifier.forward(x))
+        self.warnings = doubts(classifier, self.asked.checked(first.x), label, batch)
+        self.sampler = Sampler(classifier, x, self.asked.deviation, batch)
         if self.source.arrays is not None:
             self._examine()
         if self.folder is not None:
-            self._begin(self.folder, f"{first.x.dtype} {list(x.shape[1:])}")  # type: ignore[union-attr]
+            self._begin(self.folder, f"{self.asked.checked(first.x).dtype} {list(x.shape[1:])}")
+        for sentence in self.warnings:
+            warnings.warn(sentence, ModelWarning, stacklevel=4)
         for block in itertools.chain([first], blocks):
             self._block(block, self.sampler, stop)
         if self.folder is not None:
@@ -77,6 +86,7 @@ class Run:
             "seed": self.asked.seed,
             "head": head,
             "backend": _backend.NAME,
+            "warnings": self.warnings,
             "versions": {"advex": VERSION, _backend.NAME: _backend.version()},
         }
 
@@ -88,7 +98,7 @@ class Run:
     def _examine(self) -> None:
         """Raise what can be said against the data before a sample is drawn."""
         assert self.sampler is not None
-        for block in self.source.blocks(64 * ROWS):
+        for block in self.source.blocks(8 * ROWS):
             self.asked.entered(block.x)
             classes_of(block.labels, len(block), self.sampler.classes)
 

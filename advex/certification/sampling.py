@@ -34,7 +34,7 @@ class Sampler:
 
     def __init__(self, classifier: Model, sample: Array, deviation: float, batch: int) -> None:
         self._metered = classifier.metered
-        self.forward = _demand_classes(classifier.forward(sample))
+        self.forward = classifier.forward(sample)
         self._shape, self._deviation = sample.shape[1:], np.full(1, deviation, "float32")
         self.units = max(1, batch // UNIT)
         self._piece = UNIT if batch >= UNIT else 1 << (batch.bit_length() - 1)
@@ -121,7 +121,7 @@ class Sampler:
         return votes
 
 
-def _demand_classes(forward: Forward) -> Forward:
+def demand_classes(forward: Forward) -> None:
     """Raise unless the model answers with one class for each input."""
     head = forward.head
     if not isinstance(head.classes, int) or head.places or head.parts:
@@ -129,4 +129,3 @@ def _demand_classes(forward: Forward) -> Forward:
             "certify is about one class for each input, and the model answers with"
             f" {shown(head.name) if head.parts else f'shape {forward.example}'}"
         )
-    return forward

@@ -273,6 +273,39 @@ def test_a_black_box_of_scores_is_as_the_model_of_its_scores():
         same(certify(box, x, labels, samples=300), certify(model, x, labels, samples=300))
 
 
+# Models that are not what they seem
+
+
+def test_what_was_compiled_before_the_model_changed_takes_no_part():
+    sign = [1]
+    model, (x, labels) = linear_model(), linear_data(9)
+    classifier = advex.Classifier(model, preprocess=lambda x: (x - 0.5) * sign[0] + 0.5)
+    before = certify(classifier, x, labels, 0.1, samples=100)
+    sign[0] = -1
+    after = certify(classifier, x, 1 - labels, 0.1, samples=100)
+    assert before.correct.sum() > 5 and after.correct.sum() > 5
+
+
+def test_an_answer_that_depends_on_the_batch_is_said():
+    class Relative(keras.layers.Layer):
+        def call(self, x):
+            return x - ops.mean(x, axis=0, keepdims=True)
+
+    model = keras.Sequential([keras.Input((12,)), Relative(), *linear_model().layers])
+    with pytest.warns(advex.errors.ModelWarning, match="depends on the rest of its batch"):
+        found = certify(model, *linear_data(9), samples=10)
+    assert "depends on the rest of its batch" in found.info["warnings"][0]
+    assert certify(linear_model(), *linear_data(9), samples=10).info["warnings"] == []
+
+
+def test_inputs_in_another_range_than_the_model_s_are_noticed(embedded):
+    model, x, labels = embedded
+    wide = keras.Sequential([keras.Input((28, 28, 1)), keras.layers.Rescaling(1 / 255), model])
+    given = (x / 255).astype("float32")
+    with pytest.warns(advex.errors.ModelWarning, match="255"):
+        certify(wide, given, labels, sigma=0.05, samples=10, selection=10)
+
+
 def test_no_inputs():
     found = certify(linear_model(), np.zeros((0, 12), "float32"), np.zeros(0, int))
     assert len(found) == 0 and found.radius.shape == (0,) and "no inputs" in repr(found)
