@@ -72,7 +72,8 @@ def certify(
         run: the folder that keeps what was counted. If it is there already, the same call goes on;
             another one is refused by the name of what changed. None: nothing is kept.
         seed: decides all random numbers, together with each input's content.
-        batch_size: noisy inputs side by side, the memory's limit.
+        batch_size: noisy inputs side by side, the memory's limit; on an accelerator more are
+            quicker.
         progress: True or False for a bar, None for a bar if somebody watches, or ``progress(done,
             total, certified)`` after each row, total None where it is not known.
 

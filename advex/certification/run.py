@@ -49,7 +49,7 @@ class Run:
         self.folder = None if path is None else Folder(path)
         self.schedule = Schedule(asked.selection, asked.samples)
         self.found: list[Found] = []
-        self.finished, self.state, self.done = False, list[str](), 0
+        self.finished, self.state, self.done = 0, list[str](), 0  # finished: how many blocks
         self.sampler: Sampler | None = None
         self.what: About | None = None
         self.warnings = list[str]()
@@ -77,7 +77,7 @@ class Run:
         if self.folder is not None:
             if self.folder.blocks() != len(self.found):
                 self.folder.refuse_data(f"there were more rows than {self.done}")
-            self._settle(self.folder, finished=True)
+            self._settle(self.folder, finished=len(self.found))
 
     def info(self) -> dict[str, Any]:
         """What made the certificates."""
@@ -116,7 +116,7 @@ class Run:
             now["data"] = known["data"]
         demand_same(known, now, folder.path, self.what.changed(before["parts"], self.state))
 
-    def _settle(self, folder: Folder, *, finished: bool) -> None:
+    def _settle(self, folder: Folder, *, finished: int) -> None:
         """Write down the end, and what the run has changed by itself: a counter in a closure, a
         list that somebody fills. That is no setting.
         """
@@ -147,7 +147,7 @@ class Run:
         found = None if folder is None else folder.found(block.number, digest)
         if found is not None:
             self._told(found, slice(None), worked=False)
-        elif folder is not None and self.finished:
+        elif folder is not None and 0 < self.finished <= block.number:
             folder.refuse_data("there are more rows than before")
         else:
             found = self._sampled(block, digest, label, sampler, stop)
@@ -177,7 +177,7 @@ class Run:
                 if folder is not None and time.monotonic() - kept > EVERY:
                     folder.write_votes(block.number, digest, votes)
                     if self.asked.classifier.metered:  # its own counters move with each question
-                        self._settle(folder, finished=False)
+                        self._settle(folder, finished=self.finished)
                     kept = time.monotonic()
                 if stop():
                     raise KeyboardInterrupt
