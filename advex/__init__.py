@@ -62,6 +62,7 @@ if TYPE_CHECKING:
         fine,
     )
     from advex.budgets import L0, L1, L2, Budget, Linf
+    from advex.certification import Certificate, certify
     from advex.domain import Domain
     from advex.driver.candidates import Others
     from advex.driver.problem import Problem
@@ -111,6 +112,7 @@ __all__ = [
     "BlackBox",
     "Budget",
     "CarliniWagner",
+    "Certificate",
     "Classifier",
     "DeepFool",
     "Domain",
@@ -151,6 +153,7 @@ __all__ = [
     "attacks",
     "budgets",
     "callbacks",
+    "certify",
     "errors",
     "evaluate",
     "evaluation",
@@ -214,6 +217,7 @@ _HOMES = {
     ),
     "domain": ("Domain",),
     "budgets": ("L0", "L1", "L2", "Budget", "Linf"),
+    "certification": ("Certificate", "certify"),
     "evaluation": ("Evaluation", "evaluate"),
     "goals": (
         "AllOf",

@@ -49,6 +49,7 @@ HERE = {
     "Regression": "kerasregressor regressor pytorchregressor",
     "Segmentation": "pixels semanticsegmentation kerassegmenter",
     "SEA": "dag cospgd segmentationensemble",
+    "certify": "randomizedsmoothing randomisedsmoothing smoothing smooth certificates",
     "evaluate": "robustaccuracy benchmark accuracy attackall",
     "function": "kfunction",
     "losses.cross_entropy": "crossentropy ce crossentropyloss celoss",
@@ -62,6 +63,7 @@ REMARKS = {
     "SquareAttack": "it looks at scores alone: advex.SquareAttack()(model, x, labels,"
     " advex.Linf(8/255))",
     "evaluate": "advex.evaluate(model, (x, labels), advex.PGD(), advex.Linf(8/255))",
+    "certify": "advex.certify(model, x, labels, sigma=0.25)",
     "Classifier": "most models need none: advex.PGD()(model, x, labels, advex.Linf(8/255))",
 }
 LIBRARIES = "torchattacks foolbox cleverhans art advlib advertorch secml textattack deeprobust"
@@ -78,7 +80,8 @@ LATER = {
         "trades mart awp adversarial adversarialtrainer adversarialtraining stopcollapse training"
         " freeadv fast trainer"
     ),
-    "certificates are not there yet": "certify randomizedsmoothing smoothing crown ibp certificate",
+    "bounds through the layers are not there yet; advex.certify(model, x, labels) certifies the"
+    " model with noise": "crown ibp autolirpa lirpa intervalbound zonotope",
     "one change for all inputs (universal, patch) and changes of place are not there yet": (
         "universal universalperturbation uap patch adversarialpatch dpatch spatialtransform stadv"
         " spatial wasserstein"

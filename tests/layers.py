@@ -25,7 +25,7 @@ ROOMS = words("""
     driver
     attacks
     zoo testing doctor
-    evaluation callbacks report
+    evaluation certification callbacks report
     cli __main__ __init__
 """)
 
@@ -72,6 +72,9 @@ FLOORS = {  # inside a room, where the order tells something
     """),
     "evaluation.page": words("""
         numbers drawing curve_chart class_chart goal_part pictures repeat content __init__
+    """),
+    "certification": words("""
+        binomial sampling votes folder certificate asked look run call __init__
     """),
     "cli": words("""
         screen words quiet classes blackbox models files data batch summary

@@ -52,7 +52,7 @@ def test_the_public_face_is_pinned():
     MomentumIterative NesterovIterative Problem Restarts Result SigmaZero SquareAttack Targeted Untargeted Verdict
     __version__ attacks budgets callbacks errors evaluate evaluation fine function goals gradients images jacobian losses symbol
     testing unit updates zoo Pointwise RayS SurFree
-    CGBA HopSkipJump Others Trace"""  # noqa: E501
+    CGBA HopSkipJump Others Trace Certificate certify"""  # noqa: E501
     assert sorted(advex.__all__) == sorted(names.split())
     for name in advex.__all__:
         assert getattr(advex, name) is not None

@@ -66,3 +66,8 @@ found.report("clothes.html")
 diagnosis: advex.evaluation.Diagnosis = advex.evaluation.diagnose(model, x, labels, budget)
 flagged: list[str] = [finding.id for finding in diagnosis.flags]
 advex.testing.check_attack(Momentum())
+
+# Certificates.
+
+certificate: advex.Certificate = advex.certify(model, x, labels, samples=1000, run="certified")
+share: float = certificate.accuracy(0.1)

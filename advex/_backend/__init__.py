@@ -33,6 +33,9 @@ Each backend module offers the same names:
     before takes part.
 ``float64()``
     A context in which tensors of float64 are computed with as such.
+``normal(keys, shape)``
+    Standard normal numbers, (n, *shape) float32, from a key of two int32 for each of n: what a key
+    gives depends on nothing else. Other backends give others.
 ``on_host(function, x)``
     ``function`` of a NumPy array, (n, ...) -> (n,) of bool, of a tensor, also inside of what is
     compiled.
@@ -71,6 +74,7 @@ if _name == "tensorflow":
         given,
         immediate,
         jacobian,
+        normal,
         on_host,
         program,
         to_numpy,
@@ -91,6 +95,7 @@ elif _name == "jax":
         given,
         immediate,
         jacobian,
+        normal,
         on_host,
         program,
         to_numpy,
@@ -111,6 +116,7 @@ elif _name == "torch":
         given,
         immediate,
         jacobian,
+        normal,
         on_host,
         program,
         to_numpy,
@@ -139,6 +145,7 @@ __all__ = [
     "given",
     "immediate",
     "jacobian",
+    "normal",
     "on_host",
     "program",
     "to_numpy",

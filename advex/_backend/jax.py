@@ -245,3 +245,11 @@ def on_host(function: Callable[[np.ndarray[Any, Any]], np.ndarray[Any, Any]], x:
         return function(made.view("float64")[..., 0] if bits is not x else made)
 
     return jax.pure_callback(call, shape, bits)
+
+
+def normal(keys: Any, shape: tuple[int, ...]) -> Any:
+    def drawn(key: Any) -> Any:  # whatever generator the user has made the default
+        own = jax.random.wrap_key_data(key.astype("uint32"), impl="threefry2x32")
+        return jax.random.normal(own, shape, "float32")
+
+    return jax.vmap(drawn)(keys)

@@ -175,3 +175,8 @@ def float64() -> contextlib.AbstractContextManager[None]:
 def on_host(function: Callable[[np.ndarray[Any, Any]], np.ndarray[Any, Any]], x: Any) -> Any:
     answer = tf.numpy_function(function, [x], tf.bool)
     return tf.ensure_shape(answer, [None])
+
+
+def normal(keys: Any, shape: tuple[int, ...]) -> Any:
+    keys = tf.ensure_shape(keys, (keys.shape[0], 2))
+    return tf.stack([tf.random.stateless_normal(shape, key) for key in tf.unstack(keys)])

@@ -167,3 +167,15 @@ def float64() -> contextlib.AbstractContextManager[None]:
 
 def on_host(function: Callable[[np.ndarray[Any, Any]], np.ndarray[Any, Any]], x: Any) -> Any:
     return torch.from_numpy(function(to_numpy(x))).to(x.device)
+
+
+def normal(keys: Any, shape: tuple[int, ...]) -> Any:
+    generator = torch.Generator(keys.device)
+    drawn = []
+    for first, second in keys.tolist():
+        # on the CPU only the lower half counts
+        generator.manual_seed((second % 2**32) << 32 | first % 2**32)
+        drawn.append(
+            torch.randn(shape, generator=generator, device=keys.device, dtype=torch.float32)
+        )
+    return torch.stack(drawn)

@@ -80,8 +80,9 @@ class Curve:
             if radii is None
             else [real_number("radii", radius) for radius in np.ravel(radii)]
         )
-        lines = [f"{self._axis:>12}  accuracy"]
-        lines += [f"{self._name(radius):>12}  {self.at(radius):8.1%}" for radius in radii]
+        lines = [f"{self._axis:>12}  {self._share}"]
+        width = len(self._share)
+        lines += [f"{self._name(radius):>12}  {self.at(radius):{width}.1%}" for radius in radii]
         return "\n".join(lines)
 
     def show(self, path: str | Path | None = None, overwrite: bool = False) -> Any:
@@ -121,6 +122,10 @@ class Curve:
     def _axis(self) -> str:
         return f"{self.norm} radius"
 
+    @property
+    def _share(self) -> str:
+        return "accuracy"
+
     def _name(self, radius: float) -> str:
         levels = radius * 255
         if self.norm == "Linf" and levels > 0 and abs(levels - round(levels)) < 1e-9:
@@ -144,7 +149,7 @@ class Curve:
             [[(self.distances > 0).mean()], self.accuracy, [(self.distances > end).mean()]]
         )
         axes.step(x, 100 * y, where="post", linewidth=2)
-        axes.set(xlim=(0, x[-1]), ylim=(0, 102), xlabel=self._axis, ylabel="accuracy in %")
+        axes.set(xlim=(0, x[-1]), ylim=(0, 102), xlabel=self._axis, ylabel=f"{self._share} in %")
         axes.grid(alpha=0.3)
         for side in ("top", "right"):
             axes.spines[side].set_visible(False)

@@ -19,9 +19,16 @@ class Report:
         progress: True, False, None (a bar where somebody watches), or ``progress(done, total,
             held)``.
         total: the number of rows; None where it is not known.
+        words: what is done, what becomes of rows that are held, and what the wrong ones are.
     """
 
-    def __init__(self, progress: Progress, total: int | None) -> None:
+    def __init__(
+        self,
+        progress: Progress,
+        total: int | None,
+        words: tuple[str, str, str] = ("evaluating", "not broken", "wrong before"),
+    ) -> None:
+        self.doing, self.word, self.beside = words
         self.call: Callable[..., Any] | None = progress if callable(progress) else None
         self.total = total
         self.bar: Any = None
@@ -65,7 +72,7 @@ class Report:
             from rich.progress import Progress as Bar
 
             columns = (
-                TextColumn("evaluating"),
+                TextColumn(self.doing),
                 BarColumn(bar_width=30),
                 MofNCompleteColumn(),
                 TextColumn("{task.fields[speed]}"),
@@ -76,10 +83,10 @@ class Report:
             self.task = self.bar.add_task("", total=self.total, speed="", held="")
             self.bar.start()
         seconds = time.monotonic() - self.began
-        wrong = f", {self.wrong} wrong before" if self.wrong else ""
+        wrong = f", {self.wrong} {self.beside}" if self.wrong else ""
         self.bar.update(
             self.task,
             completed=int(done),
             speed=f"{fresh / max(seconds, 1e-9):.3g} rows/s",
-            held=f"{self.held / self.done:.1%} not broken so far{wrong}" if self.done else "",
+            held=f"{self.held / self.done:.1%} {self.word} so far{wrong}" if self.done else "",
         )
