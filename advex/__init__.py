@@ -16,6 +16,7 @@ if TYPE_CHECKING:
         images,
         losses,
         testing,
+        training,
         zoo,
     )
     from advex._arrays import unit
@@ -166,6 +167,7 @@ __all__ = [
     "losses",
     "symbol",
     "testing",
+    "training",
     "unit",
     "updates",
     "zoo",

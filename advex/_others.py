@@ -52,6 +52,14 @@ HERE = {
     "certify": "randomizedsmoothing randomisedsmoothing smoothing smooth certificates",
     "evaluate": "robustaccuracy benchmark accuracy attackall",
     "function": "kfunction",
+    "training.Adversarial": "adversarial adversarialtrainer adversarialtraining trainer"
+    " adversarialtrainermadrypgd adversarialregularization",
+    "training.TRADES": "trades adversarialtrainertrades tradesloss",
+    "training.MART": "mart",
+    "training.AWP": "awp adversarialtrainerawp",
+    "training.Fast": "fast adversarialtrainerfbf fbf rsfgsm fastisbetterthanfree",
+    "training.NFGSM": "nfgsm noisyfgsm",
+    "training.StopCollapse": "stopcollapse",
     "losses.cross_entropy": "crossentropy ce crossentropyloss celoss",
     "losses.margin": "cw cwloss marginloss logitmargin carliniwagnerloss f6 logit hinge",
     "losses.dlr": "dlrloss dlrtargeted",
@@ -62,6 +70,8 @@ REMARKS = {
     " transforms, 16)",
     "SquareAttack": "it looks at scores alone: advex.SquareAttack()(model, x, labels,"
     " advex.Linf(8/255))",
+    "training.Adversarial": "around the model, in front of fit: robust ="
+    " advex.training.Adversarial(model, advex.PGD(steps=7), advex.Linf(8/255))",
     "evaluate": "advex.evaluate(model, (x, labels), advex.PGD(), advex.Linf(8/255))",
     "certify": "advex.certify(model, x, labels, sigma=0.25)",
     "Classifier": "most models need none: advex.PGD()(model, x, labels, advex.Linf(8/255))",
@@ -75,10 +85,6 @@ LATER = {
     ),
     "this attack on scores is not there yet; advex.SquareAttack() looks at scores, too": (
         "zoo bandits onepixel pixle parsimonious rgf zosignsgd bayes"
-    ),
-    "adversarial training is not there yet; advex.callbacks watches a training": (
-        "trades mart awp adversarial adversarialtrainer adversarialtraining stopcollapse training"
-        " freeadv fast trainer"
     ),
     "bounds through the layers are not there yet; advex.certify(model, x, labels) certifies the"
     " model with noise": "crown ibp autolirpa lirpa intervalbound zonotope",

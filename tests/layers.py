@@ -25,7 +25,7 @@ ROOMS = words("""
     driver
     attacks
     zoo testing doctor
-    evaluation certification callbacks report
+    evaluation certification callbacks training report
     cli __main__ __init__
 """)
 
@@ -39,7 +39,8 @@ FLOORS = {  # inside a room, where the order tells something
         classifier __init__
     """),
     "driver": words("""
-        draws rows candidates problem shapes plan ledger batch programs loop judging honesty ranges
+        draws rows candidates problem shapes plan ledger inline batch programs loop judging honesty
+        ranges
         last_word sentences progress call __init__
     """),
     "attacks": words("""
@@ -54,6 +55,9 @@ FLOORS = {  # inside a room, where the order tells something
     """),
     "testing": words("""
         models exact walk contract __init__
+    """),
+    "training": words("""
+        methods near trades mart noise awp fast steps adversarial guards __init__
     """),
     "doctor": words("""
         diagnosis examination climbing checks random_search answers gradients attacks successes

@@ -51,7 +51,7 @@ def test_the_public_face_is_pinned():
     CarliniWagner Classifier DeepFool ElasticNet Ensemble Evaluation EveryTarget Goal GradientAscent LinearDecay Linf MinimumNorm
     MomentumIterative NesterovIterative Problem Restarts Result SigmaZero SquareAttack Targeted Untargeted Verdict
     __version__ attacks budgets callbacks errors evaluate evaluation fine function goals gradients images jacobian losses symbol
-    testing unit updates zoo Pointwise RayS SurFree
+    testing training unit updates zoo Pointwise RayS SurFree
     CGBA HopSkipJump Others Trace Certificate certify"""  # noqa: E501
     assert sorted(advex.__all__) == sorted(names.split())
     for name in advex.__all__:
@@ -120,6 +120,7 @@ FACES = [
     "images",
     "losses",
     "testing",
+    "training",
     "zoo",
 ]
 

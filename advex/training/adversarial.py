@@ -230,6 +230,19 @@ class Adversarial(Steps):  # type: ignore[misc]
         """What layers add to the loss."""
         return sum((ops.sum(ops.cast(loss, "float32")) for loss in self.losses), 0.0)
 
+    def own_accuracy(self, x: Array, labels: Array) -> float:
+        """The share of inputs that are classified right at the points that the attack of the
+        training finds, in inference mode. Once ``fit`` has begun.
+        """
+        inputs = ops.convert_to_tensor(x.astype("float32"))
+        classes = ops.convert_to_tensor(labels.astype("int32"))
+        assert self._inline is not None
+        clean = self._forward(inputs) if self.method.compares else None
+        leaf = self.method.attack(self._leaf, clean)
+        key = ops.convert_to_tensor(draws.row_keys(x.astype("float32"), 0))
+        points = self._inline(leaf, inputs, classes, key).points
+        return float(_backend.to_numpy(self._right(self._forward(points), classes)).mean())
+
     # Inside of a step.
 
     def _attacked(self, data: Any) -> Any:
@@ -330,7 +343,7 @@ class Adversarial(Steps):  # type: ignore[misc]
         return x
 
     def _demand_inside(self, x: Array) -> None:
-        low, high = float(x.min(initial=np.inf)), float(x.max(initial=-np.inf))
+        low, high = (float(x.min()), float(x.max())) if x.size else self.box
         if low < np.float32(self.box[0]) or high > np.float32(self.box[1]):
             raise InvalidInput(EIGHT_BITS.format(low=low, high=high, box=self.box))
 

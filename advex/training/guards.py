@@ -15,7 +15,8 @@ from advex.errors import InvalidInput, InvalidType, ModelWarning
 from advex.training.adversarial import Adversarial
 
 APART = 0.5
-"""How far training's own robust accuracy and that of several steps are apart in no sound model."""
+"""How far accuracy under the attack of the training and that under several steps are apart in no
+sound model."""
 
 
 class State(NamedTuple):
@@ -26,7 +27,7 @@ class State(NamedTuple):
     several: float
     """Accuracy on the probe under several steps."""
     own: float
-    """Accuracy in training, at the points of its own attack."""
+    """Accuracy on the probe under the attack of the training."""
 
 
 class StopCollapse(keras.callbacks.Callback):
@@ -35,9 +36,9 @@ class StopCollapse(keras.callbacks.Callback):
 
     Training on one-step attacks may collapse within an epoch: accuracy at the points that the
     attack finds rises, and under several steps it falls to nothing. So after every epoch some
-    training data is attacked by ``PGD``: a collapse is a fall of accuracy there by ``drop`` or
-    more, while the accuracy in training does not fall; or a gap between the two of more than a
-    half.
+    training data is attacked by ``PGD`` and by the attack of the training: a collapse is a fall of
+    accuracy under ``PGD`` by ``drop`` or more, while the other does not fall; or a gap between the
+    two of more than a half.
 
     Args:
         data: (x, labels), some of the training data. None: the first batch that ``fit`` is given.
@@ -78,11 +79,11 @@ class StopCollapse(keras.callbacks.Callback):
                 "StopCollapse watches advex.training.Adversarial; the model is a"
                 f" {type(self.model).__name__}"
             )
-        self.collapsed, self._good = None, self._state(0.0)
+        self.collapsed, self._good = None, self._state()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Compare with the epoch before."""
-        now, good = self._state(float((logs or {})["robust_accuracy"])), self._good
+        now, good = self._state(), self._good
         assert good is not None
         fell = good.several - now.several >= self.drop and now.own >= good.own
         if not (fell or now.own - now.several >= APART):
@@ -102,11 +103,12 @@ class StopCollapse(keras.callbacks.Callback):
             stacklevel=2,
         )
 
-    def _state(self, own: float) -> State:
+    def _state(self) -> State:
         trained = self.model
         data = trained.probe if self.data is None else self.data
         watch = RobustAccuracy(data, PGD(steps=self.steps), trained.budget, box=trained.box)
         watch.set_model(trained.model)
+        own = trained.own_accuracy(watch.x, watch.labels)
         slots = [keras.ops.convert_to_numpy(slot).copy() for slot in trained.optimizer.variables]
         return State(trained.get_weights(), slots, watch.look(), own)
 

@@ -1,5 +1,6 @@
 """``fit`` as users call it: data of every kind, heads, options of Keras; what is saved."""
 
+import json
 import os
 import subprocess
 import sys
@@ -67,10 +68,10 @@ def test_every_kind_of_data_gives_the_same_training(kind):
 @pytest.mark.backends
 @pytest.mark.parametrize("method", [None, TRADES(beta=2.0), AWP(MART(), gamma=0.01)], ids=repr)
 def test_robust_accuracy_rises_and_is_that_of_the_attack(method):
-    model = network()
+    model = network(normalised=False)
     held_out = data(32, seed=1)
     robust, history = trained(model, X, LABELS, method=method, epochs=12, validation_data=held_out)
-    ordinary = compiled(network())
+    ordinary = compiled(network(normalised=False))
     ordinary.fit(X, LABELS, batch_size=16, epochs=12, verbose=0)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", advex.errors.AdvexWarning)
@@ -245,29 +246,25 @@ assert losses[-1] < losses[0], losses
     assert done.returncode == 0, done.stderr[-3000:]
 
 
-@pytest.mark.parametrize(
-    "method", [None, MART(beta=2.0), AWP(gamma=0.01), TRADES(beta=2.0)], ids=repr
-)
-def test_the_backends_take_the_same_first_ten_steps(method, tmp_path):
-    """In L2: where TRADES begins its gradient is nearly zero, and its signs are rounding errors."""
+def test_the_backends_take_the_same_first_ten_steps(tmp_path):
+    """TRADES in L2: where it begins its gradient is nearly zero, and signs are rounding errors."""
     code = """
 import sys, json, advex, numpy as np
 from training_data import compiled, data, network
 from advex.training import *
 x, labels = data(160)
-model = network()
-with np.load(sys.argv[1]) as held:
-    model.set_weights([held[name] for name in held.files])
-budget = advex.L2(0.3) if "TRADES" in sys.argv[2] else advex.Linf(0.1)
-robust = compiled(Adversarial(model, advex.PGD(steps=3), budget, eval(sys.argv[2])))
-losses = [
-    float(robust.train_on_batch(x[i : i + 16], labels[i : i + 16], return_dict=True)["loss"])
-    for i in range(0, 160, 16)
-]
-print(json.dumps(losses))
+told = []
+for method in (None, MART(beta=2.0), AWP(gamma=0.01), TRADES(beta=2.0)):
+    model = network()
+    with np.load(sys.argv[1]) as held:
+        model.set_weights([held[name] for name in held.files])
+    budget = advex.L2(0.3) if isinstance(method, TRADES) else advex.Linf(0.1)
+    robust = compiled(Adversarial(model, advex.PGD(steps=3), budget, method))
+    for i in range(0, 160, 16):
+        logs = robust.train_on_batch(x[i : i + 16], labels[i : i + 16], return_dict=True)
+        told.append(float(logs["loss"]))
+print(json.dumps(told))
 """
-    import json
-
     np.savez(tmp_path / "weights.npz", *network().get_weights())
     here = Path(__file__).parents[1]
     paths = os.pathsep.join([str(here), str(here.parent)])
@@ -279,7 +276,7 @@ print(json.dumps(losses))
             "PYTHONPATH": paths,
         }
         done = subprocess.run(
-            [sys.executable, "-c", code, str(tmp_path / "weights.npz"), repr(method)],
+            [sys.executable, "-c", code, str(tmp_path / "weights.npz")],
             env=environment,
             capture_output=True,
             text=True,
