@@ -44,7 +44,7 @@ EIGHT_BITS = (
 Steps: Any = HandedOn if keras.backend.backend() == "jax" else InPlace
 
 
-class Adversarial(Steps):  # type: ignore[misc]
+class Adversarial(Steps):
     """A Keras model whose ``fit`` trains ``model`` on inputs that an attack finds in every step.
 
     ``compile``, ``fit``, ``evaluate`` and ``predict`` are those of Keras, with any data, callbacks,
@@ -307,6 +307,7 @@ class Adversarial(Steps):  # type: ignore[misc]
         slopes = _backend.weight_slopes(loss, weights)
         values = [weight.value for weight in weights]
         taken = ops.convert_to_tensor(self.optimizer.iterations)
+        assert isinstance(self.method, AWP)
         return self.method.shifts(values, slopes, taken)
 
     @staticmethod

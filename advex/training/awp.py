@@ -44,7 +44,8 @@ class AWP(Method):
     warmup: int = setting(0, "whole", at_least=0)
 
     def __post_init__(self) -> None:
-        if self.method is None:
+        method: Any = self.method
+        if method is None:
             object.__setattr__(self, "method", Plain())
         if not isinstance(self.method, Method) or isinstance(self.method, AWP):
             raise InvalidType(

@@ -32,7 +32,7 @@ class State(NamedTuple):
 
 class StopCollapse(keras.callbacks.Callback):
     """Stops training when the model has learnt to fool its own attack, and gives back the weights
-    and the optimizer's state of the epoch before.
+    and the optimizer's state of the last epoch before that.
 
     Training on one-step attacks may collapse within an epoch: accuracy at the points that the
     attack finds rises, and under several steps it falls to nothing. So after every epoch some
@@ -71,6 +71,7 @@ class StopCollapse(keras.callbacks.Callback):
         self.steps = whole_number("steps", steps)
         self.collapsed: int | None = None
         self._good: State | None = None
+        self._best = 0.0
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Look at the model as it is."""
@@ -80,14 +81,17 @@ class StopCollapse(keras.callbacks.Callback):
                 f" {type(self.model).__name__}"
             )
         self.collapsed, self._good = None, self._state()
+        self._best = self._good.several
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Compare with the epoch before."""
         now, good = self._state(), self._good
         assert good is not None
-        fell = good.several - now.several >= self.drop and now.own >= good.own
+        fell = self._best - now.several >= self.drop and now.own >= good.own
         if not (fell or now.own - now.several >= APART):
-            self._good = now
+            self._best = max(self._best, now.several)
+            if self._best - now.several < self.drop / 2:
+                self._good = now
             return
         self.collapsed = epoch
         self.model.stop_training = True
@@ -97,7 +101,7 @@ class StopCollapse(keras.callbacks.Callback):
         warnings.warn(
             f"Training has collapsed in epoch {epoch + 1}: accuracy under {self.steps} steps of PGD"
             f" is {now.several:.0%}, it was {good.several:.0%}, and {now.own:.0%} under the attack"
-            " of the training. The model is as it was before this epoch. What helps: attack ="
+            " of the training. The model is as it was before that. What helps: attack ="
             " advex.training.NFGSM()",
             ModelWarning,
             stacklevel=2,

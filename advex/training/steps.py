@@ -64,7 +64,7 @@ class HandedOn(keras.Model):
             with Scope([*held, *zip(self.non_trainable_variables, others, strict=True)]):
                 moved = shift(data)
         there = [w if by is None else w + by for w, by in zip(weights, moved, strict=True)]
-        logs, state = super().train_step((there, others, slots, metrics), data)  # type: ignore[call-arg]
+        logs, state = super().train_step((there, others, slots, metrics), data)
         after = [
             new if by is None else w + (new - at)
             for w, by, at, new in zip(weights, moved, there, state[0], strict=True)
@@ -81,4 +81,4 @@ class HandedOn(keras.Model):
         with Scope(held) as scope:
             data = prepare(data)
             others = [scope.get_current_value(each) for each in self.non_trainable_variables]
-        return super().test_step((weights, others, metrics), data)  # type: ignore[call-arg]
+        return super().test_step((weights, others, metrics), data)
