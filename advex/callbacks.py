@@ -23,6 +23,7 @@ from advex.evaluation.wanted import checked_goal, wanted
 from advex.goals import Goal
 from advex.model.classifier import Classifier
 from advex.model.perturbed import checked_perturb
+from advex.model.training import warn_of_another
 
 __all__ = ["RobustAccuracy"]
 
@@ -101,6 +102,10 @@ class RobustAccuracy(keras.callbacks.Callback):
         self.every = whole_number("every", every)
         self.box, self.preprocess, self.seed, self.batch_size = box, preprocess, seed, batch_size
         self.value: float | None = None
+
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+        """Warn where the model is trained within another budget."""
+        warn_of_another(self.model, self.budget, f"RobustAccuracy(name={self.name!r})")
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Attack the model as it is now and put the share of what holds into ``logs``."""

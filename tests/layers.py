@@ -35,6 +35,7 @@ FLOORS = {  # inside a room, where the order tells something
     """),
     "model": words("""
         cache last_layer head protocol refusals outputs domain folding perturbed forward several
+        training
         answers blackbox
         classifier __init__
     """),

@@ -40,6 +40,7 @@ from advex.goals import Goal
 from advex.model.blackbox import BlackBox
 from advex.model.classifier import Classifier
 from advex.model.protocol import Model
+from advex.model.training import warn_of_another
 
 
 @helpful
@@ -121,6 +122,7 @@ def evaluate(
     """
     classifier, make = Classifier.of(model), checked_goal(goal)
     within = checked_budget(budget)
+    warn_of_another(model, within, "evaluate")
     whole = joined(within, classifier)
     named = named_attacks(attacks, classifier, whole)
     demand_suitable(named, classifier, whole)

@@ -21,6 +21,7 @@ from advex.model.perturbed import checked_perturb, input_names, layer_of, unknow
 from advex.model.protocol import Forward, Model
 from advex.model.refusals import SeveralOutputs, way_in
 from advex.model.several import SeveralForward
+from advex.model.training import bare
 
 
 class Classifier(Model):
@@ -70,6 +71,7 @@ class Classifier(Model):
         output: str | int | None = None,
         perturb: str | int | Sequence[str | int] | None = None,
     ) -> None:
+        model = bare(model)
         if not isinstance(model, keras.Model):
             kind = model.__name__ if isinstance(model, type) else type(model).__name__
             raise InvalidType(

@@ -7,11 +7,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import keras
 from keras import ops
 
 from advex._arrays import Tensor
 from advex._backend.scope import Scope
+from advex.model.training import StandsFor
 
 Prepare = Callable[[Any], Any]
 """From a batch of data to the batch that is trained on; inside of the step."""
@@ -19,7 +19,7 @@ Shift = Callable[[Any], "Sequence[Tensor | None]"]
 """By how much each trainable weight is moved while the step takes its gradient."""
 
 
-class InPlace(keras.Model):
+class InPlace(StandsFor):
     """Steps on TensorFlow and torch."""
 
     def stepped(self, data: Any, prepare: Prepare, shift: Shift | None) -> Any:
@@ -45,7 +45,7 @@ class InPlace(keras.Model):
         return super().test_step(prepare(data))
 
 
-class HandedOn(keras.Model):
+class HandedOn(StandsFor):
     """Steps on JAX: the values of all variables come in and go out."""
 
     def stepped(self, state: Any, data: Any, prepare: Prepare, shift: Shift | None) -> Any:

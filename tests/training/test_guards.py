@@ -4,10 +4,10 @@ import keras
 import numpy as np
 import pytest
 from keras import ops
-from training_data import LINF, compiled, data, network
+from training_data import LINF, LOGITS, compiled, data, network
 
 import advex
-from advex.training import Adversarial, KeepBest, StopCollapse
+from advex.training import NFGSM, Adversarial, KeepBest, StopCollapse
 
 pytestmark = pytest.mark.backends
 X, LABELS = data()
@@ -78,3 +78,42 @@ def test_guards_say_what_they_need():
         StopCollapse(drop=1.5)
     with pytest.raises(advex.errors.InvalidType, match="data must be"):
         StopCollapse(data=X)
+
+
+@pytest.mark.matrix
+def test_a_real_collapse_and_none_with_noise():
+    """A single step without noise within a wide budget learns to fool itself; N-FGSM does not."""
+    x, labels = data(1024)
+
+    def trained(attack, epsilon):
+        keras.utils.set_random_seed(0)
+        convolutions = [keras.layers.Conv2D(32, 3, activation="relu") for _ in range(2)]
+        dense = [keras.layers.Dense(64, activation="relu"), keras.layers.Dense(4)]
+        layers = [keras.Input((6, 6, 3)), *convolutions, keras.layers.Flatten(), *dense]
+        robust = Adversarial(keras.Sequential(layers), attack, advex.Linf(epsilon))
+        robust.compile(keras.optimizers.Adam(5e-3), LOGITS)
+        guard = StopCollapse((x[:100], labels[:100]))
+        robust.fit(x, labels, batch_size=32, epochs=25, verbose=0, callbacks=[guard])
+        return guard
+
+    with pytest.warns(advex.errors.ModelWarning, match="collapsed"):
+        guard = trained(advex.FGSM(), 0.15)
+    assert guard.collapsed is not None
+    assert guard._state().several == guard._good.several > 0.2
+    guard = trained(NFGSM(), 0.12)
+    assert guard.collapsed is None and guard._state().several > 0.4
+
+
+def test_another_budget_than_that_of_the_training_is_said():
+    robust = compiled(Adversarial(network(), advex.PGD(steps=2), LINF))
+    watch = advex.callbacks.RobustAccuracy((X, LABELS), advex.FGSM(), advex.Linf(0.2))
+    with pytest.warns(
+        advex.errors.ModelWarning, match=r"within Linf\(0.1\).*within Linf\(51/255\)"
+    ):
+        robust.fit(X, LABELS, batch_size=16, verbose=0, callbacks=[watch])
+    same = advex.callbacks.RobustAccuracy((X, LABELS), advex.FGSM(), LINF, name="same")
+    logs = robust.fit(X, LABELS, batch_size=16, verbose=0, callbacks=[same]).history
+    held = advex.FGSM()(robust, X, LABELS, LINF).status == "held"
+    assert logs["same"][-1] == pytest.approx(held.mean())
+    with pytest.warns(advex.errors.ModelWarning, match="evaluate looks within"):
+        advex.evaluate(robust, (X, LABELS), advex.FGSM(), advex.Linf(0.05), diagnose=False)
