@@ -36,10 +36,6 @@ SHARE = 8
 one, that the step itself does not tell."""
 LOOKED_AT = 16
 """Rows by which the head of the model is found out."""
-EIGHT_BITS = (
-    "x has values from {low:g} to {high:g}, outside of the box {box}: the model's domain is box=(0,"
-    " 255), or x = x.astype('float32') / 255 if it was built for [0, 1]"
-)
 
 Steps: Any = HandedOn if keras.backend.backend() == "jax" else InPlace
 
@@ -329,6 +325,8 @@ class Adversarial(Steps):
         sample = ops.convert_to_tensor(some[:LOOKED_AT].astype("float32"))
         self.model(sample[:1])
         self.built = True
+        if self.compiled and not self.optimizer.built:  # what a callback may want to keep
+            self.optimizer.build(self.trainable_variables)
         classifier = Classifier(self.model, self.box)
         self._forward = classifier.forward(sample)
         self._forward.fold(sample, _backend.to_numpy(self._forward.exact(sample)))
@@ -345,8 +343,14 @@ class Adversarial(Steps):
 
     def _demand_inside(self, x: Array) -> None:
         low, high = (float(x.min()), float(x.max())) if x.size else self.box
+        if not np.isfinite([low, high]).all():
+            raise InvalidInput("x has NaN or infinite values: leave these examples out")
         if low < np.float32(self.box[0]) or high > np.float32(self.box[1]):
-            raise InvalidInput(EIGHT_BITS.format(low=low, high=high, box=self.box))
+            first, last = min(low, self.box[0]), max(high, self.box[1])
+            if self.box == (0, 1) and low >= 0 and high <= 255:
+                first, last = 0, 255
+            told = f"x has values from {low:g} to {high:g}, outside of the box {self.box}"
+            raise InvalidInput(f"{told}; if the model takes them, box=({first:g}, {last:g})")
 
 
 TOLD = ("clean_accuracy", "robust_accuracy")

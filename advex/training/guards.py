@@ -6,7 +6,9 @@ import warnings
 from typing import Any, NamedTuple
 
 import keras
+import numpy as np
 
+from advex import _backend
 from advex._arrays import Array
 from advex._settings import helpful, real_number, shown, whole_number
 from advex.attacks import PGD
@@ -113,7 +115,7 @@ class StopCollapse(keras.callbacks.Callback):
         watch = RobustAccuracy(data, PGD(steps=self.steps), trained.budget, box=trained.box)
         watch.set_model(trained.model)
         own = trained.own_accuracy(watch.x, watch.labels)
-        slots = [keras.ops.convert_to_numpy(slot).copy() for slot in trained.optimizer.variables]
+        slots = [np.array(_backend.to_numpy(s.value)) for s in trained.optimizer.variables]
         return State(trained.get_weights(), slots, watch.look(), own)
 
 

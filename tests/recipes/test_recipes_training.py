@@ -1,0 +1,71 @@
+"""Recipes in messages about training."""
+
+import numpy as np
+import pytest
+from messages import cut, executes, keywords, said, typed
+from training_data import LINF, compiled, data, network
+
+import advex
+from advex.training import AWP, TRADES, Adversarial, StopCollapse
+
+X, LABELS = data(16)
+
+
+@executes("around the model, in front of fit: robust = advex.training.Adversarial(")
+def test_the_trainers_of_other_libraries():
+    message = said(lambda: advex.AdversarialTrainer, AttributeError)
+    code = cut(message, r"advex\.training\.Adversarial\(.*\)")
+    robust = compiled(eval(code, {"advex": advex, "model": network()}))
+    robust.fit(X, LABELS, verbose=0)
+
+
+@executes(
+    "{} must be an attack, such as advex.PGD(steps=7)",
+    "{} must be one attack with a fixed number of steps, which climbs a loss",
+    "climbs a loss of its choice, with a field loss=",
+)
+def test_the_attack_inside():
+    for wrong in ("pgd", advex.AutoAttack(), advex.Ensemble(advex.PGD(), advex.FGSM())):
+        message = said(lambda wrong=wrong: Adversarial(network(), wrong, LINF))
+        attack = typed(message, r"advex\.PGD\(steps=7\)")
+        assert Adversarial(network(), attack, LINF).attack == attack
+    message = said(lambda: Adversarial(network(), advex.DeepFool(), advex.L2(0.1), TRADES()))
+    told = keywords(message, r"attack=advex\.PGD\(steps=7\)")
+    assert Adversarial(network(), budget=LINF, method=TRADES(), **told).method == TRADES()
+
+
+@executes(
+    "budget must have one epsilon for all inputs, such as",
+    "method must be such as advex.training.TRADES(beta=6)",
+    "method must be another method, such as advex.training.TRADES()",
+)
+def test_the_budget_and_the_method():
+    for wrong in (advex.Linf(), advex.Linf(np.full(3, 0.1))):
+        message = said(lambda wrong=wrong: Adversarial(network(), budget=wrong))
+        budget = typed(message, r"advex\.Linf\(8/255\)")
+        assert Adversarial(network(), budget=budget).budget == budget
+    message = said(lambda: Adversarial(network(), method="trades"))
+    method = typed(message, r"advex\.training\.TRADES\(beta=6\)")
+    assert Adversarial(network(), method=method).method == method
+    message = said(lambda: AWP(AWP()))
+    method = typed(message, r"advex\.training\.TRADES\(\)")
+    assert AWP(method).method == method
+
+
+@executes("if the model takes them, box=(")
+@pytest.mark.parametrize("x", [X * 255, (X * 255).astype("uint8"), X * 4 - 2], ids=str)
+def test_inputs_outside_of_the_box(x):
+    robust = compiled(Adversarial(network(), advex.FGSM(), LINF))
+    message = said(lambda: robust.fit(x, LABELS, verbose=0))
+    box = keywords(message, r"box=\(.*?\)")
+    compiled(Adversarial(network(), advex.FGSM(), LINF, **box)).fit(x, LABELS, verbose=0)
+
+
+@executes("Training has collapsed in epoch")
+def test_a_collapse():
+    robust = compiled(Adversarial(network(), advex.FGSM(), LINF))
+    robust.own_accuracy = lambda *_: 1.0
+    with pytest.warns(advex.errors.ModelWarning) as told:
+        robust.fit(X, LABELS, verbose=0, callbacks=[StopCollapse()])
+    attack = typed(str(told[-1].message), r"advex\.training\.NFGSM\(\)")
+    compiled(Adversarial(network(), attack, LINF)).fit(X, LABELS, verbose=0)
