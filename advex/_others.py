@@ -58,6 +58,7 @@ HERE = {
     "training.MART": "mart",
     "training.AWP": "awp adversarialtrainerawp",
     "training.Fast": "fast adversarialtrainerfbf fbf rsfgsm fastisbetterthanfree",
+    "training.Free": "freeadv freeat free adversarialtrainerfree",
     "training.NFGSM": "nfgsm noisyfgsm",
     "training.StopCollapse": "stopcollapse",
     "losses.cross_entropy": "crossentropy ce crossentropyloss celoss",

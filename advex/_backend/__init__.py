@@ -46,6 +46,9 @@ Each backend module offers the same names:
 ``weight_slopes(function, weights)``
     The gradients of ``function()``, a scalar, with respect to some variables, inside of what is
     compiled; None where there is no path.
+``both_slopes(function, weights, x)``
+    ``function(x)`` returns (a scalar, extra): extra, and the gradients with respect to x and to
+    the weights, from one pass. What layers assign meanwhile is assigned.
 ``RAGGED``
     True if batches may change size at no cost; False if a new shape means a new compilation.
 ``TRACED``
@@ -65,6 +68,7 @@ if _name == "tensorflow":
         RAGGED,
         TRACED,
         accelerated,
+        both_slopes,
         compiled,
         concatenate,
         descend,
@@ -86,6 +90,7 @@ elif _name == "jax":
         RAGGED,
         TRACED,
         accelerated,
+        both_slopes,
         compiled,
         concatenate,
         descend,
@@ -107,6 +112,7 @@ elif _name == "torch":
         RAGGED,
         TRACED,
         accelerated,
+        both_slopes,
         compiled,
         concatenate,
         descend,
@@ -136,6 +142,7 @@ __all__ = [
     "RAGGED",
     "TRACED",
     "accelerated",
+    "both_slopes",
     "compiled",
     "concatenate",
     "descend",

@@ -118,6 +118,25 @@ def weight_slopes(function: Callable[[], Any], weights: Sequence[Any]) -> list[A
     return slopes
 
 
+def both_slopes(
+    function: Callable[[Any], tuple[Any, Any]], weights: Sequence[Any], x: Any
+) -> tuple[Any, Any, list[Any]]:
+    changed: dict[int, Any] = {}
+
+    def total(x: Any, values: list[Any]) -> tuple[Any, Any]:
+        with Scope(list(zip(weights, values, strict=True))) as scope:
+            value, extra = function(x)
+        changed.update(scope.changed)
+        return value, (extra, {key: scope.state_mapping[key] for key in scope.changed})
+
+    slopes, (extra, state) = jax.grad(total, argnums=(0, 1), has_aux=True)(
+        x, [weight.value for weight in weights]
+    )
+    for key, value in state.items():
+        changed[key].assign(value)
+    return extra, *slopes
+
+
 def compiled(
     function: Callable[..., Any],
     signature: Sequence[tuple[tuple[int | None, ...], str]],

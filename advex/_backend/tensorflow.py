@@ -74,6 +74,16 @@ def weight_slopes(function: Callable[[], Any], weights: Sequence[Any]) -> list[A
     return [None if slope is None else tf.convert_to_tensor(slope) for slope in slopes]
 
 
+def both_slopes(
+    function: Callable[[Any], tuple[Any, Any]], weights: Sequence[Any], x: Any
+) -> tuple[Any, Any, list[Any]]:
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        total, extra = function(x)
+    first, *others = tape.gradient(total, [x, *(weight.value for weight in weights)])
+    return extra, first, [None if each is None else tf.convert_to_tensor(each) for each in others]
+
+
 def compiled(
     function: Callable[..., Any],
     signature: Sequence[tuple[tuple[int | None, ...], str]],

@@ -91,6 +91,17 @@ def weight_slopes(function: Callable[[], Any], weights: Sequence[Any]) -> list[A
         return list(torch.autograd.grad(function(), values, allow_unused=True))
 
 
+def both_slopes(
+    function: Callable[[Any], tuple[Any, Any]], weights: Sequence[Any], x: Any
+) -> tuple[Any, Any, list[Any]]:
+    with torch.enable_grad():
+        x = x.detach().requires_grad_(True)
+        total, extra = function(x)
+        wanted = [x, *(weight.value for weight in weights)]
+        first, *others = torch.autograd.grad(total, wanted, allow_unused=True)
+    return keras.tree.map_structure(lambda leaf: leaf.detach(), extra), first, others
+
+
 def compiled(
     function: Callable[..., Any],
     signature: Sequence[tuple[tuple[int | None, ...], str]],

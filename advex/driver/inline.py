@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from keras import ops
 
-from advex._arrays import Tensor, flat, rows
+from advex._arrays import Tensor, rows
 from advex._grid import Grid
 from advex.budgets import Budget, Linf
 from advex.driver.plan import Leaf, terms
@@ -71,19 +71,12 @@ class Inline:
             share: of epsilon, a scalar; None: all of it.
             last: whether the last points are looked at as well, which is a query more.
         """
-        common, state = self._common(share), self._rows(x, labels, key, share)
-        told, budget = terms(attack), self._budget.bound(0.0)
-
-        def problem(state: Rows) -> Problem:
-            return Problem(self._forward, self._grid, self._goal, budget, told, state, common)
-
-        now = problem(state)
+        now = self.problem(attack, x, labels, key, share)
         points, memory = attack.init(now)
-        now = problem(now.outcome())
+        now = now.again()
         for _ in range(attack.rounds):
             points, memory = attack.step(now, points, memory)
-            state = now.outcome()
-            now = problem(state._replace(step=state.step + 1, idle=state.idle + 1))
+            now = now.again(1)
         state = now.last(points) if last else now.outcome()
         if not getattr(attack, "leaves_budget", False):
             points = now.project(points)
@@ -91,10 +84,14 @@ class Inline:
             points = ops.where(rows(state.found, points), state.best, points)
         return Ended(points, state.found)
 
-    def inside(self, x: Tensor) -> Tensor:
-        """Which rows lie in the box, (batch,) of bool."""
-        low, high = (np.float32(end) for end in self._grid.box)
-        return ops.all(ops.logical_and(flat(x) >= low, flat(x) <= high), axis=1)
+    def problem(
+        self, attack: Leaf, x: Tensor, labels: Tensor, key: Tensor, share: Tensor | None = None
+    ) -> Problem:
+        """What an attack sees before its first step; arguments as for a call."""
+        common, state = self._common(share), self._rows(x, labels, key, share)
+        budget = self._budget.bound(0.0)
+        told = terms(attack)
+        return Problem(self._forward, self._grid, self._goal, budget, told, state, common)
 
     def _common(self, share: Tensor | None) -> Common:
         epsilon = ops.convert_to_tensor(np.float32(self._limit))

@@ -513,6 +513,12 @@ class Problem:
         """-1 or 1 with equal chances, shape (batch, *shape), drawn like ``uniform``."""
         return ops.where(self._bits(shape) >= 2**23, 1.0, -1.0)
 
+    def again(self, steps: int = 0) -> Problem:
+        """The problem that comes after this one, so many steps later."""
+        state = self._rows
+        later = state._replace(step=state.step + steps, idle=state.idle + steps)
+        return Problem(*self._given, later, self._common, self._strongest)
+
     def outcome(self) -> Rows:
         """The state with all that was recorded."""
         return self._rows

@@ -6,6 +6,7 @@ from advex._others import face
 from advex.training.adversarial import Adversarial
 from advex.training.awp import AWP
 from advex.training.fast import NFGSM, Fast
+from advex.training.free import Free
 from advex.training.guards import KeepBest, StopCollapse
 from advex.training.mart import MART
 from advex.training.methods import Batch, Method, Plain, Trainer
@@ -20,6 +21,7 @@ __all__ = [
     "Adversarial",
     "Batch",
     "Fast",
+    "Free",
     "KeepBest",
     "Method",
     "Noise",

@@ -25,12 +25,15 @@ from advex.goals import Untargeted
 from advex.model.classifier import Classifier
 from advex.model.domain import checked_box
 from advex.training.awp import AWP
+from advex.training.free import Free
 from advex.training.methods import Batch, Method, Plain
 from advex.training.noise import Noise
 from advex.training.steps import HandedOn, InPlace
 
 ATTACK, BUDGET, VALIDATION = PGD(steps=7), Linf(8 / 255), PGD(steps=10)
 """What is taken where nothing is given."""
+REPLAYED = PGD(steps=1)
+"""What ``Free`` begins with."""
 SHARE = 8
 """One of so many rows of a batch of training is looked at once more: a clean accuracy, or a robust
 one, that the step itself does not tell."""
@@ -118,8 +121,8 @@ class Adversarial(Steps):
         self.augment = augment
         self.probe: tuple[Array, Array] | None = None
         self._draws = keras.random.SeedGenerator(whole_number("seed", seed, lowest=0))
-        self._clean = keras.metrics.Mean(name="clean_accuracy")
-        self._robust = keras.metrics.Mean(name="robust_accuracy")
+        self._clean_told = keras.metrics.Mean(name="clean_accuracy")
+        self._robust_told = keras.metrics.Mean(name="robust_accuracy")
         self._forward: Any = None
         self._inline: Inline | None = None
         self.built = model.built
@@ -146,6 +149,8 @@ class Adversarial(Steps):
         return super().test_on_batch(self._ready(x, y), y, *args, **settings)
 
     def train_step(self, *given: Any) -> Any:
+        if isinstance(self.method, Free):
+            return self.replayed(*given, body=self._replayed)
         shift = self._shift if isinstance(self.method, AWP) else None
         return self.stepped(*given, prepare=self._attacked, shift=shift)
 
@@ -169,8 +174,8 @@ class Adversarial(Steps):
             logs = super().compute_metrics(x, y, y_pred, sample_weight)
             return {name: value for name, value in logs.items() if name not in TOLD}
         told = self._right(self.logits(y_pred), self.labels(y))
-        self._clean.update_state(told if x.right is None else x.right)
-        self._robust.update_state(told if x.held is None else x.held)
+        self._clean_told.update_state(told if x.right is None else x.right)
+        self._robust_told.update_state(told if x.held is None else x.held)
         return super().compute_metrics(x.shown, y, y_pred, sample_weight)
 
     def save(self, *args: Any, **settings: Any) -> Any:
@@ -244,12 +249,10 @@ class Adversarial(Steps):
     def _attacked(self, data: Any) -> Any:
         """A batch of training with the points that were found."""
         x, y, weight = keras.utils.unpack_x_y_sample_weight(data)
-        x = self._float(x)
-        if self.augment is not None:
-            x = ops.clip(_augmented(self.augment, x), *self.box)
+        x = self._clean(x)
         labels, method = self.labels(y), self.method
         points = ops.stop_gradient(self._found(x, labels))
-        some = (ops.shape(x)[0] + SHARE - 1) // SHARE
+        some = _some(x)
         other = (points if method.clean else x)[:some]
         right = self._right(self._forward(other), labels[:some])
         if method.clean:
@@ -257,6 +260,47 @@ class Adversarial(Steps):
         else:
             batch = Batch(points, right=right)
         return keras.utils.pack_x_y_sample_weight(batch, y, weight)
+
+    def _replayed(self, data: Any) -> Any:
+        """Several steps on one batch, whose gradients move weights and points alike, see
+        ``Free``.
+        """
+        x, y, weight = keras.utils.unpack_x_y_sample_weight(data)
+        x = self._clean(x)
+        labels = self.labels(y)
+        assert isinstance(self.method, Free) and self._inline is not None
+        key = draws.step_keys(self._draws.next(), labels)
+        problem = self._inline.problem(REPLAYED, x, labels, key, self._share())
+        right = self._right(self._forward(x[: _some(x)]), labels[: _some(x)])
+        points, _ = REPLAYED.init(problem)
+
+        def loss(points: Tensor) -> tuple[Tensor, Any]:
+            answers = self.answers(points)
+            total = self.compiled_loss(y, answers, weight)
+            return self.optimizer.scale_loss(total), (total, answers)
+
+        weights = list(self.trainable_variables)
+        for _ in range(self.method.replays):
+            shown = points
+            (total, answers), slope, slopes = _backend.both_slopes(loss, weights, shown)
+            _backend.descend(self.optimizer, slopes, weights)
+            self._loss_tracker.update_state(total, sample_weight=ops.shape(x)[0])
+            points = problem.move(shown, slope, 1.0)
+        return self.compute_metrics(Batch(shown, right=right), y, answers, weight)
+
+    def _clean(self, x: Tensor) -> Tensor:
+        """Clean inputs of a batch, augmented, as float32."""
+        x = self._float(x)
+        if self.augment is None:
+            return x
+        return ops.clip(_augmented(self.augment, x), *self.box)
+
+    def _share(self) -> Tensor | None:
+        """Of epsilon, along the ramp; None: all of it."""
+        if not self.ramp:
+            return None
+        taken = ops.cast(ops.convert_to_tensor(self.optimizer.iterations), "float32")
+        return ops.minimum(1.0, (taken + 1) / self.ramp)
 
     def _found(self, x: Tensor, labels: Tensor) -> Tensor:
         """The points that the step is about, (batch, ...)."""
@@ -268,11 +312,7 @@ class Adversarial(Steps):
         if self.budget.epsilon == 0 or not method.searches:
             return x
         clean = self._forward(x) if method.compares else None
-        share = None
-        if self.ramp:
-            taken = ops.cast(ops.convert_to_tensor(self.optimizer.iterations), "float32")
-            share = ops.minimum(1.0, (taken + 1) / self.ramp)
-        return self._search(method.attack(self._leaf, clean), x, labels, share).points
+        return self._search(method.attack(self._leaf, clean), x, labels, self._share()).points
 
     def _search(
         self, leaf: Leaf, x: Tensor, labels: Tensor, share: Any = None, last: bool = False
@@ -347,10 +387,15 @@ class Adversarial(Steps):
             raise InvalidInput("x has NaN or infinite values: leave these examples out")
         if low < np.float32(self.box[0]) or high > np.float32(self.box[1]):
             first, last = min(low, self.box[0]), max(high, self.box[1])
-            if self.box == (0, 1) and low >= 0 and high <= 255:
+            if first == 0 and low >= 0 and last <= 255 and self.box[1] == 1:
                 first, last = 0, 255
             told = f"x has values from {low:g} to {high:g}, outside of the box {self.box}"
             raise InvalidInput(f"{told}; if the model takes them, box=({first:g}, {last:g})")
+
+
+def _some(x: Tensor) -> Any:
+    """How many rows of a batch are looked at once more."""
+    return (ops.shape(x)[0] + SHARE - 1) // SHARE
 
 
 TOLD = ("clean_accuracy", "robust_accuracy")

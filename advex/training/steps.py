@@ -40,6 +40,10 @@ class InPlace(StandsFor):
                 weight.assign(value + (weight.value - (value + by)))
         return logs
 
+    def replayed(self, data: Any, body: Prepare) -> Any:
+        """A step of training that is ``body`` alone."""
+        return body(data)
+
     def tested(self, data: Any, prepare: Prepare) -> Any:
         """A step of evaluation on what ``prepare`` makes of the data."""
         return super().test_step(prepare(data))
@@ -70,6 +74,26 @@ class HandedOn(StandsFor):
             for w, by, at, new in zip(weights, moved, there, state[0], strict=True)
         ]
         return logs, (after, *state[1:])
+
+    def replayed(self, state: Any, data: Any, body: Prepare) -> Any:
+        """A step of training that is ``body`` alone."""
+        kept = (
+            self.trainable_variables,
+            self.non_trainable_variables,
+            self.optimizer.variables,
+            self.metrics_variables,
+        )
+        held = [
+            pair
+            for variables, values in zip(kept, state, strict=True)
+            for pair in zip(variables, values, strict=True)
+        ]
+        with Scope(held) as scope:
+            logs = body(data)
+            state = tuple(
+                [scope.get_current_value(each) for each in variables] for variables in kept
+            )
+        return logs, state
 
     def tested(self, state: Any, data: Any, prepare: Prepare) -> Any:
         """A step of evaluation on what ``prepare`` makes of the data."""

@@ -12,7 +12,7 @@ import advex
 from advex.driver.draws import row_keys
 from advex.driver.inline import Inline
 from advex.goals import Untargeted
-from advex.training import AWP, MART, NFGSM, TRADES, Adversarial, Fast, Plain
+from advex.training import AWP, MART, NFGSM, TRADES, Adversarial, Fast, Free, Plain
 from advex.training.near import NOISE
 
 pytestmark = pytest.mark.backends
@@ -282,3 +282,39 @@ def test_epsilon_grows_along_the_ramp():
         robust.optimizer.iterations.assign(taken)
         points = ops.convert_to_numpy(robust._attacked(batch)[0].shown)
         assert np.abs(points - X[:16]).max() == pytest.approx(largest, abs=1e-6)
+
+
+def test_free_replays_are_steps_of_the_optimizer_and_of_the_sign():
+    """One replay is an ordinary step at a random point; two take the gradient's sign between."""
+    bare = network(normalised=False)
+    start = bare.get_weights()
+    robust = Adversarial(bare, method=Free(replays=2), budget=LINF, seed=3)
+    robust.compile(keras.optimizers.SGD(0.1), LOGITS, metrics=["accuracy"])
+    loss = robust.fit(X, LABELS, batch_size=64, verbose=0, shuffle=False).history["loss"][0]
+    assert int(ops.convert_to_numpy(robust.optimizer.iterations)) == 2
+
+    again = network(normalised=False)
+    again.set_weights(start)
+    other = Adversarial(again, advex.PGD(steps=1), LINF, seed=3)
+    other.compile(keras.optimizers.SGD(0.1), LOGITS)
+    other._ready(X, LABELS)
+    x, labels = ops.convert_to_tensor(X), ops.convert_to_tensor(LABELS.astype("int32"))
+    from advex.driver import draws
+
+    key = draws.step_keys(other._draws.next(), labels)
+    problem = other._inline.problem(advex.PGD(steps=1), x, labels, key)
+    first, _ = advex.PGD(steps=1).init(problem)
+    _, slope = problem.gradient(first, advex.losses.cross_entropy)
+    second = problem.move(first, slope, 1.0)
+    model = compiled_sgd(again)
+    losses = [
+        model.train_on_batch(ops.convert_to_numpy(points), LABELS) for points in (first, second)
+    ]
+    assert loss == pytest.approx(np.mean(losses), abs=1e-4)
+    for one, two in zip(bare.get_weights(), again.get_weights(), strict=True):
+        np.testing.assert_allclose(one, two, atol=1e-5)
+
+
+def compiled_sgd(model):
+    model.compile(keras.optimizers.SGD(0.1), LOGITS)
+    return model
