@@ -268,7 +268,8 @@ class Adversarial(Steps):
         x, y, weight = keras.utils.unpack_x_y_sample_weight(data)
         x = self._clean(x)
         labels = self.labels(y)
-        assert isinstance(self.method, Free) and self._inline is not None
+        assert isinstance(self.method, Free)
+        assert self._inline is not None
         key = draws.step_keys(self._draws.next(), labels)
         problem = self._inline.problem(REPLAYED, x, labels, key, self._share())
         right = self._right(self._forward(x[: _some(x)]), labels[: _some(x)])
