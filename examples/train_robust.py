@@ -33,8 +33,6 @@ METHODS = {  # name: the attack of the training, and what is minimised
     "mart": (PGD, training.MART(beta=5)),
     "awp": (PGD, training.AWP(gamma=0.01)),
 }
-HELD_OUT = 500  # training images by which the best epoch is chosen; the test images have no part
-CLASSES = "T-shirt/top,Trouser,Pullover,Dress,Coat,Sandal,Shirt,Sneaker,Bag,Ankle boot".split(",")
 
 
 def network() -> keras.Model:
@@ -120,6 +118,9 @@ def main() -> dict[str, advex.Evaluation]:
     parser.add_argument("--epsilon", type=int, default=25, help="grey levels (default 25)")
     parser.add_argument("--epochs", type=int, default=3, help="of each training (default 3)")
     parser.add_argument("--count", type=int, default=20_000, help="training images (default 20000)")
+    parser.add_argument(
+        "--held-out", type=int, default=500, help="further ones, to choose the epoch (default 500)"
+    )
     parser.add_argument("--test", type=int, default=300, help="test images (default 300)")
     parser.add_argument(
         "--quick", action="store_true", help="only a look: PGD alone, and no doctor"
@@ -128,10 +129,11 @@ def main() -> dict[str, advex.Evaluation]:
     arguments = parser.parse_args()
 
     x, y, x_test, y_test = load(arguments.data)
-    x = x[: arguments.count + HELD_OUT] / np.float32(255)
-    y = y[: arguments.count + HELD_OUT].astype("int64")
-    held_out = x[-HELD_OUT:], y[-HELD_OUT:]
-    x, y = x[:-HELD_OUT], y[:-HELD_OUT]
+    apart = arguments.held_out  # the best epoch is chosen by them; test images have no part in it
+    x = x[: arguments.count + apart] / np.float32(255)
+    y = y[: arguments.count + apart].astype("int64")
+    held_out = x[-apart:], y[-apart:]
+    x, y = x[:-apart], y[:-apart]
     x_test, y_test = x_test[: arguments.test], y_test[: arguments.test].astype("int64")
     budget = advex.Linf(arguments.epsilon / 255)
     attack, method = METHODS[arguments.method]
@@ -151,10 +153,10 @@ def main() -> dict[str, advex.Evaluation]:
 
     arguments.out.mkdir(parents=True, exist_ok=True)
     attacks = [advex.PGD(steps=10)] if arguments.quick else None  # None: Verdict and SquareAttack
-    found, curves = {}, {}
+    found, curves, classes = {}, {}, advex.zoo.fashion_mnist().names
     for name, model in networks.items():
         model.save(arguments.out / f"{name}.keras")
-        named = advex.Classifier(model, classes=CLASSES)
+        named = advex.Classifier(model, classes=classes)
         found[name] = advex.evaluate(
             named, (x_test, y_test), attacks, budget, diagnose=not arguments.quick
         )
