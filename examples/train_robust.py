@@ -83,7 +83,8 @@ def table(found: dict[str, advex.Evaluation], seconds: dict[str, float]) -> str:
     rows.append(["robust accuracy", *(f"{each.robust_accuracy:.1%}" for each in found.values())])
     intervals = [" to ".join(f"{end:.1%}" for end in each.interval) for each in found.values()]
     rows.append(["  95 % interval", *intervals])
-    rows.append(["flags of the doctor", *(str(len(each.flags)) for each in found.values())])
+    if ordinary.diagnosis is not None:
+        rows.append(["flags of the doctor", *(str(len(each.flags)) for each in found.values())])
     return "\n".join(f"{name:26s}{one:>18s}{other:>18s}" for name, one, other in rows)
 
 
