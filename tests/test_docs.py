@@ -122,7 +122,13 @@ def test_calls_are_in_the_reference(heading, thing):
     assert heading + signature(thing) in headings()
 
 
-@pytest.mark.parametrize("name", ["attacks", "budgets", "errors", "losses", "testing"])
+@pytest.mark.parametrize("name", advex.training.__all__)
+def test_training_is_in_the_reference(name):
+    heading = f"training.{name}{signature(getattr(advex.training, name))}"
+    assert heading in headings(), f"docs/api.md needs the heading: ### `{heading}`"
+
+
+@pytest.mark.parametrize("name", ["attacks", "budgets", "errors", "losses", "testing", "training"])
 def test_modules_are_in_the_reference(name):
     module, text = getattr(advex, name), headings()[name]
     for entry in module.__all__:

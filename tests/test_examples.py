@@ -347,18 +347,31 @@ def test_service(run):
     assert float(begun[2]) <= float(begun[1])
 
 
-def test_notebook(tmp_path, monkeypatch):
+@pytest.fixture
+def executed(tmp_path, monkeypatch):
+    """Run a notebook in an empty folder, and return it with its outputs."""
     nbclient, nbformat = pytest.importorskip("nbclient"), pytest.importorskip("nbformat")
-    notebook = nbformat.read(EXAMPLES / "quick_start.ipynb", as_version=4)
-    assert not any(cell.get("outputs") for cell in notebook.cells), (
-        "strip the notebook's outputs before it is committed"
-    )
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    monkeypatch.setenv("PYTHONWARNINGS", "default")
-    client = nbclient.NotebookClient(
-        notebook, timeout=120, resources={"metadata": {"path": str(tmp_path)}}
-    )
-    client.execute()
+
+    def execute(name, old="", new=""):
+        notebook = nbformat.read(EXAMPLES / name, as_version=4)
+        assert not any(cell.get("outputs") for cell in notebook.cells), (
+            "strip the notebook's outputs before it is committed"
+        )
+        for cell in notebook.cells:
+            cell.source = cell.source.replace(old, new) if old else cell.source
+        monkeypatch.setenv("PYTHONPATH", str(ROOT))
+        monkeypatch.setenv("PYTHONWARNINGS", "default")
+        client = nbclient.NotebookClient(
+            notebook, timeout=120, resources={"metadata": {"path": str(tmp_path)}}
+        )
+        client.execute()
+        return notebook
+
+    return execute
+
+
+def test_notebook(executed, tmp_path):
+    notebook = executed("quick_start.ipynb")
     results = [
         o
         for cell in notebook.cells
@@ -367,6 +380,50 @@ def test_notebook(tmp_path, monkeypatch):
     ]
     assert sum("<img" in output["data"].get("text/html", "") for output in results) == 2
     assert list((tmp_path / "advex-out" / "notebook").glob("*.png"))
+
+
+def test_train_robust_notebook(executed, clothes, tmp_path):
+    notebook = executed("train_robust.ipynb", "DATA = None", f"DATA = {str(clothes[0])!r}")
+    printed = [
+        output["text"]
+        for cell in notebook.cells
+        for output in cell.get("outputs", [])
+        if output["output_type"] == "stream" and output["name"] == "stdout"
+    ]
+    assert "".join(printed).count("not broken by PGD within Linf(25/255)") == 2
+    assert {path.name for path in (tmp_path / "advex-out" / "robust").iterdir()} == {
+        "ordinary.html",
+        "adversarial.html",
+        "adversarial.keras",
+    }
+
+
+@pytest.fixture(scope="module")
+def clothes(fashion, tmp_path_factory):
+    """An npz file with a few images of clothes, as ``--data`` takes it: (path, test images)."""
+    x, labels = (array[:, ..., 0] if array.ndim == 4 else array for array in fashion)
+    path = tmp_path_factory.mktemp("clothes") / "clothes.npz"
+    test = {"x_test": x[:16], "y_test": labels[:16]}
+    np.savez(path, x_train=x[16:400], y_train=labels[16:400], **test)
+    return path, test["x_test"][..., None] / np.float32(255), test["y_test"]
+
+
+def test_train_robust(run, clothes, tmp_path):
+    path, x, labels = clothes
+    folder = tmp_path / "o"
+    arguments = ["--epochs", 1, "--count", 256, "--held-out", 64, "--test", 16, "--quick"]
+    said = run("train_robust.py", "--data", path, "--out", folder, *arguments)
+    clean = re.search(r"^clean accuracy +([\d.]+)% +([\d.]+)%$", said, re.MULTILINE).groups()
+    for name, share in zip(("ordinary", "adversarial"), clean, strict=True):
+        model = keras.models.load_model(folder / f"{name}.keras")
+        right = np.asarray(keras.ops.convert_to_numpy(model(x))).argmax(1) == labels
+        assert float(share) == pytest.approx(100 * right.mean(), abs=0.06)
+        found = run.returned[name]
+        assert found.clean_accuracy == right.mean() >= found.robust_accuracy
+        assert f"{found.robust_accuracy:.1%}" in said
+        assert "<svg" in (folder / f"{name}.html").read_text(encoding="utf-8")
+    with Image.open(folder / "accuracy.png") as picture:
+        assert picture.width > 5 * 100
 
 
 @pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.py")), ids=lambda path: path.name)
