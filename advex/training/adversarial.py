@@ -51,9 +51,14 @@ class Adversarial(Steps):
     place; ``save`` writes that model, without anything of advex in it.
 
     The search runs inside of the compiled step, in inference mode: no weight, no statistic and no
-    dropout mask changes by it. The gradient of the step is taken in training mode. The log has
-    ``clean_accuracy`` and ``robust_accuracy``: in training the one that the step itself tells on
-    all rows, and the other on an eighth of them; in validation both on all rows.
+    dropout mask changes by it. The gradient of the step is taken in training mode. In a short
+    training the running statistics of batch normalisation lag behind, and the search with them:
+    ``momentum=0.9`` follows faster.
+
+    The log has ``clean_accuracy`` and ``robust_accuracy``: in training the one that the step itself
+    tells on all rows, and the other on an eighth of them; in validation both on all rows. Metrics
+    of ``compile`` are about what the loss is about: in training the points that were found, or with
+    ``TRADES`` and ``MART`` the clean inputs; in validation always the clean inputs.
 
     Args:
         model: a classifier with one input and one output; logits, softmax, or one sigmoid unit.
@@ -132,6 +137,18 @@ class Adversarial(Steps):
     def call(self, x: Any, training: bool | None = None) -> Tensor:
         return self.model(x.shown if isinstance(x, Batch) else x, training=training)
 
+    def compile(self, *args: Any, **settings: Any) -> None:
+        """As ``keras.Model.compile``. The bare model is compiled with the same optimizer and loss:
+        so they are saved with it, and training can go on.
+        """
+        super().compile(*args, **settings)
+        self.model.compile(
+            self.optimizer,
+            self.loss,
+            run_eagerly=self.run_eagerly,
+            auto_scale_loss=False,
+        )
+
     def fit(self, x: Any = None, y: Any = None, *args: Any, **settings: Any) -> Any:
         """As ``keras.Model.fit``, on what the attack finds."""
         return super().fit(self._ready(x, y), y, *args, **settings)
@@ -179,7 +196,7 @@ class Adversarial(Steps):
         return super().compute_metrics(x.shown, y, y_pred, sample_weight)
 
     def save(self, *args: Any, **settings: Any) -> Any:
-        """Save the bare model."""
+        """Save the bare model, with its optimizer and loss."""
         return self.model.save(*args, **settings)
 
     def save_weights(self, *args: Any, **settings: Any) -> Any:
@@ -449,6 +466,11 @@ def _checked_budget(budget: Any) -> Budget:
 
 
 def _demand_model(model: Any) -> None:
+    if isinstance(model, Classifier):
+        raise InvalidType(
+            "model must be the keras.Model itself; received a Classifier: Adversarial(model.model,"
+            " box=model.box)"
+        )
     if not isinstance(model, keras.Model) or isinstance(model, Adversarial):
         raise InvalidType(f"model must be a keras.Model; received {shown(model)}")
     if len(getattr(model, "inputs", None) or [0]) > 1:

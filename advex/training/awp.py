@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from keras import ops
@@ -39,7 +39,7 @@ class AWP(Method):
     Deviation: weights are those with more than one axis, whatever their name.
     """
 
-    method: Method = field(default_factory=Plain)
+    method: Method = Plain()  # noqa: RUF009  # frozen
     gamma: float = setting(0.005, "number", at_least=0)
     warmup: int = setting(0, "whole", at_least=0)
 

@@ -13,6 +13,8 @@ from advex.attacks.base import Attack
 from advex.attacks.pgd import PGD
 from advex.budgets import Budget, Linf
 from advex.driver.problem import Loss, Problem
+from advex.errors import InvalidInput
+from advex.goals import Goal
 from advex.losses import cross_entropy
 
 
@@ -37,12 +39,19 @@ class NFGSM(Attack):
     """
 
     steps: ClassVar[int] = 1  # type: ignore[misc]
-    norms: ClassVar[tuple[type[Budget], ...]] = (Linf,)
     leaves_budget: ClassVar[bool] = True
     """Whether points may lie outside of the budget."""
     noise: float = setting(2.0, "number", at_least=0)
     step_size: float = setting(1.0, "number", above=0)
     loss: Loss = setting(cross_entropy, "function")
+
+    def check(self, goal: Goal | None, budget: Budget) -> None:
+        if not isinstance(budget, Linf):
+            raise InvalidInput(
+                f"NFGSM is about the maximum norm alone; received {budget!r}: in other norms"
+                " attack = advex.training.Fast()"
+            )
+        super().check(goal, budget)
 
     def init(self, problem: Problem) -> tuple[Tensor, Any]:
         uniform = 2 * problem.uniform(tuple(problem.x0.shape[1:])) - 1

@@ -128,6 +128,9 @@ class KeepBest(keras.callbacks.EarlyStopping):
             ``advex.callbacks.RobustAccuracy``, listed before this callback, writes it as well.
         verbose: 1: say which epoch it was.
 
+    Raises:
+        InvalidInput: after the first epoch, if the log has no such entry.
+
     Example:
         >>> KeepBest().monitor
         'val_robust_accuracy'
@@ -140,3 +143,13 @@ class KeepBest(keras.callbacks.EarlyStopping):
         super().__init__(
             monitor, mode="max", patience=2**31, restore_best_weights=True, verbose=verbose
         )
+
+    def get_monitor_value(self, logs: dict[str, Any] | None) -> Any:
+        """The entry of the log."""
+        if self.monitor not in (logs or {}):
+            known = ", ".join(map(repr, logs or {})) or "nothing"
+            raise InvalidInput(
+                f"the log has no {self.monitor!r}, only {known}: fit(..., validation_data=(x,"
+                " labels)) of an Adversarial with a validation attack writes it"
+            )
+        return super().get_monitor_value(logs)

@@ -6,7 +6,7 @@ from messages import cut, executes, keywords, said, typed
 from training_data import LINF, compiled, data, network
 
 import advex
-from advex.training import AWP, TRADES, Adversarial, StopCollapse
+from advex.training import AWP, NFGSM, TRADES, Adversarial, KeepBest, StopCollapse
 
 X, LABELS = data(16)
 
@@ -50,6 +50,31 @@ def test_the_budget_and_the_method():
     message = said(lambda: AWP(AWP()))
     method = typed(message, r"advex\.training\.TRADES\(\)")
     assert AWP(method).method == method
+
+
+@executes("NFGSM is about the maximum norm alone")
+def test_another_norm_than_that_of_nfgsm():
+    budget = advex.L2(0.5)
+    message = said(lambda: Adversarial(network(), NFGSM(), budget))
+    attack = typed(message, r"advex\.training\.Fast\(\)")
+    assert Adversarial(network(), attack, budget).attack == attack
+
+
+@executes("the keras.Model itself; received a Classifier")
+def test_a_classifier_in_place_of_its_model():
+    model = advex.Classifier(network(), box=(0, 255))
+    message = said(lambda: Adversarial(model))
+    code = cut(message, r"Adversarial\(.*\)")
+    assert eval(code, {"Adversarial": Adversarial, "model": model}).box == (0, 255)
+
+
+@executes("of an Adversarial with a validation attack writes it")
+def test_nothing_to_keep_the_best_by():
+    robust = compiled(Adversarial(network(), advex.FGSM(), LINF))
+    message = said(lambda: robust.fit(X, LABELS, verbose=0, callbacks=[KeepBest()]))
+    code = cut(message, r"validation_data=\(x, labels\)")
+    given = eval(f"dict({code})", {"x": X, "labels": LABELS})
+    robust.fit(X, LABELS, verbose=0, callbacks=[KeepBest()], **given)
 
 
 @executes("if the model takes them, box=(")
