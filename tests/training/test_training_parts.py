@@ -93,3 +93,14 @@ def test_layers_add_to_the_loss_of_mart():
 
     # of the clean inputs and of the points
     assert loss(0.01) - loss(0.0) > 0.01 * np.square(X).sum() / len(X)
+
+
+def test_mart_leaves_the_own_class_out_where_it_is_the_largest():
+    model = network(normalised=False)
+    answers = ops.convert_to_numpy(model(ops.convert_to_tensor(X))).astype("float64")
+    labels = answers.argmax(1)
+    robust = compiled(Adversarial(model, budget=advex.Linf(0.0), method=MART(beta=0.0)))
+    loss = robust.fit(X, labels, batch_size=len(X), verbose=0).history["loss"][0]
+    odds = np.sort(np.exp(answers) / np.exp(answers).sum(1, keepdims=True), axis=1)
+    expected = (-np.log(odds[:, -1]) - np.log(1.0001 - odds[:, -2])).mean()
+    assert loss == pytest.approx(expected, rel=1e-4)
