@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -26,6 +26,7 @@ from advex.model.classifier import Classifier
 from advex.model.domain import checked_box
 from advex.training.awp import AWP
 from advex.training.free import Free
+from advex.training.given import demand_batch_axis, demand_inside, first_batch
 from advex.training.methods import Batch, Method, Plain
 from advex.training.noise import Noise
 from advex.training.steps import HandedOn, InPlace
@@ -126,6 +127,9 @@ class Adversarial(Steps):
         self.augment = augment
         self.probe: tuple[Array, Array] | None = None
         self._draws = keras.random.SeedGenerator(whole_number("seed", seed, lowest=0))
+        self._judging = keras.random.SeedGenerator(seed)  # evaluation takes nothing from training
+        self._judged_from = _backend.to_numpy(self._judging.state).copy()
+        self._looked_at: Any = None
         self._clean_told = keras.metrics.Mean(name="clean_accuracy")
         self._robust_told = keras.metrics.Mean(name="robust_accuracy")
         self._forward: Any = None
@@ -151,11 +155,17 @@ class Adversarial(Steps):
 
     def fit(self, x: Any = None, y: Any = None, *args: Any, **settings: Any) -> Any:
         """As ``keras.Model.fit``, on what the attack finds."""
-        return super().fit(self._ready(x, y), y, *args, **settings)
+        x, self._looked_at = self._ready(x, y), None
+        return super().fit(x, y, *args, **settings)
 
     def evaluate(self, x: Any = None, y: Any = None, *args: Any, **settings: Any) -> Any:
         """As ``keras.Model.evaluate``, on clean inputs; and the robust accuracy beside it."""
-        return super().evaluate(self._ready(x, y), y, *args, **settings)
+        self._judging.state.assign(self._judged_from)
+        again = settings.get("_use_cached_eval_dataset", False)  # ``fit`` holds its own iterator
+        if not (again and (x is self._looked_at or inspect.isgenerator(x))):
+            given, x = x, self._ready(x, y, trains=False)
+            self._looked_at = given if again else None
+        return super().evaluate(x, y, *args, **settings)
 
     def train_on_batch(self, x: Any, y: Any = None, *args: Any, **settings: Any) -> Any:
         """As ``keras.Model.train_on_batch``, on what the attack finds."""
@@ -163,7 +173,7 @@ class Adversarial(Steps):
 
     def test_on_batch(self, x: Any, y: Any = None, *args: Any, **settings: Any) -> Any:
         """As ``keras.Model.test_on_batch``, on clean inputs; and the robust accuracy beside it."""
-        return super().test_on_batch(self._ready(x, y), y, *args, **settings)
+        return super().test_on_batch(self._ready(x, y, trains=False), y, *args, **settings)
 
     def train_step(self, *given: Any) -> Any:
         if isinstance(self.method, Free):
@@ -214,6 +224,14 @@ class Adversarial(Steps):
     def summary(self, *args: Any, **settings: Any) -> Any:
         """The summary of the bare model."""
         return self.model.summary(*args, **settings)
+
+    def get_config(self) -> Any:
+        """There is none: what is written down and copied is the bare model."""
+        raise InvalidType(
+            "an Adversarial cannot be written down, copied or pickled, as attacks are no part of a"
+            " model: robust.save('model.keras') writes the model that it trains, which is"
+            " robust.model"
+        )
 
     def __repr__(self) -> str:
         return (
@@ -333,11 +351,12 @@ class Adversarial(Steps):
         return self._search(method.attack(self._leaf, clean), x, labels, self._share()).points
 
     def _search(
-        self, leaf: Leaf, x: Tensor, labels: Tensor, share: Any = None, last: bool = False
+        self, leaf: Leaf, x: Tensor, labels: Tensor, share: Any = None, judges: bool = False
     ) -> Any:
         assert self._inline is not None
-        key = draws.step_keys(self._draws.next(), labels)
-        return self._inline(leaf, x, labels, key, share, last)
+        seeds = self._judging if judges else self._draws
+        key = draws.step_keys(seeds.next(), labels)
+        return self._inline(leaf, x, labels, key, share, last=judges)
 
     def _judged(self, data: Any) -> Any:
         """A batch of evaluation with what the attack has broken."""
@@ -346,7 +365,7 @@ class Adversarial(Steps):
         x, y, weight = keras.utils.unpack_x_y_sample_weight(data)
         x, labels = self._float(x), self.labels(y)
         right = self._right(self._forward(x), labels)
-        broken = self._search(self._judge, x, labels, last=True).found
+        broken = self._search(self._judge, x, labels, judges=True).found
         held = ops.logical_and(right, ops.logical_not(broken))
         return keras.utils.pack_x_y_sample_weight(Batch(x, right=right, held=held), y, weight)
 
@@ -375,11 +394,12 @@ class Adversarial(Steps):
 
     # Before the first step.
 
-    def _ready(self, x: Any, y: Any) -> Any:
+    def _ready(self, x: Any, y: Any, trains: bool = True) -> Any:
         """``x`` as it is to be used, once the first batch has been looked at."""
         (some, labels), x = first_batch(x, y)
         some = np.asarray(_backend.to_numpy(some))
-        self._demand_inside(some if y is None else np.asarray(_backend.to_numpy(x)))
+        demand_batch_axis(some, self.model)
+        demand_inside(some if y is None else np.asarray(_backend.to_numpy(x)), self.box)
         sample = ops.convert_to_tensor(some[:LOOKED_AT].astype("float32"))
         self.model(sample[:1])
         self.built = True
@@ -394,21 +414,12 @@ class Adversarial(Steps):
                 f" {self._forward.example} for each"
             )
         goal = Untargeted(labels if np.ndim(labels) else np.asarray([labels]))
-        goal = goal.check(len(some), self._forward.classes).of(self._forward.head)
+        goal = goal.check(len(some if y is None else x), self._forward.classes)
+        goal = goal.of(self._forward.head)
         self._inline = Inline(self._forward, self.box, self.budget, goal)
-        self.probe = some, goal.labels
+        if trains:
+            self.probe = some, goal.labels[: len(some)]
         return x
-
-    def _demand_inside(self, x: Array) -> None:
-        low, high = (float(x.min()), float(x.max())) if x.size else self.box
-        if not np.isfinite([low, high]).all():
-            raise InvalidInput("x has NaN or infinite values: leave these examples out")
-        if low < np.float32(self.box[0]) or high > np.float32(self.box[1]):
-            first, last = min(low, self.box[0]), max(high, self.box[1])
-            if first == 0 and low >= 0 and last <= 255 and self.box[1] == 1:
-                first, last = 0, 255
-            told = f"x has values from {low:g} to {high:g}, outside of the box {self.box}"
-            raise InvalidInput(f"{told}; if the model takes them, box=({first:g}, {last:g})")
 
 
 def _some(x: Tensor) -> Any:
@@ -417,24 +428,6 @@ def _some(x: Tensor) -> Any:
 
 
 TOLD = ("clean_accuracy", "robust_accuracy")
-
-
-def first_batch(x: Any, y: Any = None) -> tuple[tuple[Any, Any], Any]:
-    """The first inputs and targets of what ``fit`` takes, and ``x`` as if nothing had been taken
-    from it.
-    """
-    if y is not None:
-        return (x[:128], y[:128]), x
-    if inspect.isgenerator(x):
-        first = next(x)
-
-        def whole() -> Iterator[Any]:
-            yield first
-            yield from x
-
-        return keras.utils.unpack_x_y_sample_weight(first)[:2], whole()
-    first = x[0] if isinstance(x, keras.utils.PyDataset) else next(iter(x))
-    return keras.utils.unpack_x_y_sample_weight(tuple(first))[:2], x
 
 
 def checked_leaf(name: str, attack: Any, budget: Budget) -> Leaf:
@@ -476,6 +469,11 @@ def _demand_model(model: Any) -> None:
     if len(getattr(model, "inputs", None) or [0]) > 1:
         raise InvalidInput(
             f"Adversarial trains models of one input; {model.name!r} has {len(model.inputs)}"
+        )
+    if len(getattr(model, "outputs", None) or [0]) > 1:
+        raise InvalidInput(
+            f"Adversarial trains models of one output; {model.name!r} has {len(model.outputs)}: one"
+            " of them is keras.Model(model.inputs, model.outputs[0])"
         )
 
 

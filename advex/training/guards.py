@@ -17,8 +17,9 @@ from advex.errors import InvalidInput, InvalidType, ModelWarning
 from advex.training.adversarial import Adversarial
 
 APART = 0.5
-"""How far accuracy under the attack of the training and that under several steps are apart in no
-sound model."""
+"""How far accuracy under the attack of the training and that under several steps are apart once a
+model has collapsed. Early in sound training on a weak attack they are as far apart, but then the
+second one rises."""
 
 
 class State(NamedTuple):
@@ -40,7 +41,7 @@ class StopCollapse(keras.callbacks.Callback):
     attack finds rises, and under several steps it falls to nothing. So after every epoch some
     training data is attacked by ``PGD`` and by the attack of the training: a collapse is a fall of
     accuracy under ``PGD`` by ``drop`` or more, while the other does not fall; or a gap between the
-    two of more than a half.
+    two of more than a half, where accuracy under ``PGD`` is half of its best or less.
 
     Args:
         data: (x, labels), some of the training data. None: the first batch that ``fit`` is given.
@@ -90,7 +91,8 @@ class StopCollapse(keras.callbacks.Callback):
         now, good = self._state(), self._good
         assert good is not None
         fell = self._best - now.several >= self.drop and now.own >= good.own
-        if not (fell or now.own - now.several >= APART):
+        apart = now.own - now.several >= APART and now.several <= self._best / 2
+        if not (fell or apart):
             self._best = max(self._best, now.several)
             if self._best - now.several < self.drop / 2:
                 self._good = now

@@ -1,5 +1,6 @@
 """Recipes in messages about training."""
 
+import keras
 import numpy as np
 import pytest
 from messages import cut, executes, keywords, said, typed
@@ -9,6 +10,7 @@ import advex
 from advex.training import AWP, NFGSM, TRADES, Adversarial, KeepBest, StopCollapse
 
 X, LABELS = data(16)
+TABLE, OF_TABLE = advex.testing.linear_data(8)
 
 
 @executes("around the model, in front of fit: robust = advex.training.Adversarial(")
@@ -94,3 +96,39 @@ def test_a_collapse():
         robust.fit(X, LABELS, verbose=0, callbacks=[StopCollapse()])
     attack = typed(str(told[-1].message), r"advex\.training\.NFGSM\(\)")
     compiled(Adversarial(network(), attack, LINF)).fit(X, LABELS, verbose=0)
+
+
+def wrapped():
+    model = keras.Sequential([keras.Input((12,)), keras.layers.Dense(2)])
+    return compiled(Adversarial(model, advex.PGD(steps=1), LINF, validation=None))
+
+
+@executes(
+    "the data are missing, or their labels: robust.fit(x, labels)",
+    "one input is x[None]",
+)
+def test_data_for_training():
+    message = said(lambda: wrapped().fit(TABLE))
+    assert typed(message, r"robust\.fit\(.*?\)", robust=wrapped(), x=TABLE, labels=OF_TABLE).history
+    message = said(lambda: wrapped().fit(TABLE[0], OF_TABLE[:1]))
+    assert wrapped().fit(typed(message, r"x\[None\]", x=TABLE[0]), OF_TABLE[:1], verbose=0)
+
+
+@executes("an Adversarial cannot be written down, copied or pickled")
+def test_what_is_written_down(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    robust = wrapped()
+    message = said(lambda: robust.get_config())
+    typed(message, r"robust\.save\(.*?\)", robust=robust)
+    loaded = keras.models.load_model("model.keras")
+    answers = [each.predict(TABLE, verbose=0) for each in (loaded, robust.model)]
+    np.testing.assert_array_equal(*answers)
+    assert typed(message, r"robust\.model$", robust=robust) is robust.model
+
+
+@executes("one of them is keras.Model(model.inputs, model.outputs[0])")
+def test_one_output_of_two():
+    inputs = keras.Input((12,))
+    model = keras.Model(inputs, [keras.layers.Dense(2)(inputs), keras.layers.Dense(3)(inputs)])
+    message = said(lambda: Adversarial(model))
+    assert Adversarial(typed(message, r"keras\.Model\(.*\)$", model=model)).model.outputs

@@ -56,6 +56,34 @@ def test_sound_training_goes_on():
     assert guard.collapsed is None and len(history.history["loss"]) == 6
 
 
+@pytest.mark.parametrize(
+    ("told", "collapsed"),
+    [
+        ([(0.1, 0.3), (0.2, 0.8), (0.3, 0.9)], None),  # apart, and several steps rise
+        ([(0.0, 0.3), (0.0, 0.9)], 0),  # apart from the first epoch on
+        ([(0.3, 0.3), (0.14, 0.9)], 0),
+        ([(0.5, 0.6), (0.2, 0.4)], None),  # both fall
+        ([(0.5, 0.6), (0.45, 0.6), (0.38, 0.6), (0.29, 0.6)], 2),  # by a little in each epoch
+    ],
+)
+def test_what_a_collapse_is(told, collapsed, monkeypatch):
+    robust, guard = compiled(Adversarial(network(normalised=False))), StopCollapse()
+    seen = iter([advex.training.guards.State([np.zeros(1)], [], *each) for each in told])
+    monkeypatch.setattr(StopCollapse, "_state", lambda _: next(seen))
+    given_back = []
+    monkeypatch.setattr(robust, "set_weights", given_back.append)
+    monkeypatch.setattr(type(robust.optimizer), "variables", [])
+    guard.set_model(robust)
+    guard.on_train_begin()
+    for epoch in range(len(told) - 1):
+        if collapsed == epoch:
+            with pytest.warns(advex.errors.ModelWarning, match="collapsed"):
+                guard.on_epoch_end(epoch)
+        else:
+            guard.on_epoch_end(epoch)
+    assert guard.collapsed == collapsed and len(given_back) == (collapsed is not None)
+
+
 def test_the_best_epoch_is_given_back():
     robust = compiled(Adversarial(network(), advex.PGD(steps=2), LINF))
     kept = {}
