@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 from collections.abc import Callable
 from dataclasses import replace
@@ -152,6 +153,7 @@ class Adversarial(Steps):
             run_eagerly=self.run_eagerly,
             auto_scale_loss=False,
         )
+        self._build_optimizer()
 
     def fit(self, x: Any = None, y: Any = None, *args: Any, **settings: Any) -> Any:
         """As ``keras.Model.fit``, on what the attack finds."""
@@ -403,8 +405,7 @@ class Adversarial(Steps):
         sample = ops.convert_to_tensor(some[:LOOKED_AT].astype("float32"))
         self.model(sample[:1])
         self.built = True
-        if self.compiled and not self.optimizer.built:  # what a callback may want to keep
-            self.optimizer.build(self.trainable_variables)
+        self._build_optimizer()
         classifier = Classifier(self.model, self.box)
         self._forward = classifier.forward(sample)
         self._forward.fold(sample, _backend.to_numpy(self._forward.exact(sample)))
@@ -420,6 +421,14 @@ class Adversarial(Steps):
         if trains:
             self.probe = some, goal.labels[: len(some)]
         return x
+
+    def _build_optimizer(self) -> None:
+        """What a callback may want to keep, and a file have, before the first step."""
+        if not (self.compiled and self.model.built) or self.optimizer.built:
+            return
+        strategy = getattr(self, "distribute_strategy", None)  # TensorFlow's
+        with contextlib.nullcontext() if strategy is None else strategy.scope():
+            self.optimizer.build(self.trainable_variables)
 
 
 def _some(x: Tensor) -> Any:
