@@ -7,7 +7,8 @@
 # make durations    measures all tests of one backend (half an hour), and so which of them are quick
 # make release-check   builds the wheel, tries it in an environment of its own, compares the tag with the version
 # make bench        what a step costs beside the bare gradient, and beside other libraries where they can be installed;
-#                   AutoAttack and Verdict beside the reference implementation (half an hour); memory of an evaluation
+#                   AutoAttack and Verdict beside the reference implementation (half an hour); memory of an evaluation;
+#                   steps of adversarial training beside bare ones and beside ART
 # make check-peers  FGSM and BIM against Foolbox's, example by example
 # make matrix       every test with every case on the three backends: every attack in every norm and way of calling; make test
 #                   runs a part of it
@@ -79,6 +80,7 @@ bench: $(VENV)/user
 	$(BIN)/python benchmarks/peers.py autoattack
 	$(BIN)/python benchmarks/autoattack.py --count 200
 	$(BIN)/python benchmarks/evaluation.py --count 10000
+	$(BIN)/python benchmarks/training.py --with-art
 
 check-peers: $(VENV)/user
 	$(BIN)/python benchmarks/peers.py foolbox

@@ -44,6 +44,22 @@ def test_step_cost_refuses_to_measure_steps_that_were_not_taken(benchmark, monke
         step_cost.advex_calls(step_cost.task("tiny", 4, model))(20)
 
 
+def test_steps_of_training_beside_bare_ones(benchmark, monkeypatch):
+    training = benchmark("training")
+    kinds = training.kinds()
+    assert [passes for _, passes in kinds.values()] == [7, 1, 1, 7, 7, 7]
+    monkeypatch.setattr(training, "kinds", lambda: {"N-FGSM": kinds["N-FGSM"]})
+
+    def small():
+        return keras.Sequential([keras.Input((4, 4, 1)), layers.Flatten(), layers.Dense(10)])
+
+    (line,) = training.measured(rounds=1, steps=2, batch=4, make=small)
+    assert len(line) == len(training.HEAD)
+    assert line[0] == "N-FGSM"
+    assert float(line[3]) > 0 and line[5] == "2.2"
+    assert training.network().count_params() == 289_434
+
+
 def test_rows_that_leave_and_rows_that_stay_give_the_same_verdicts(benchmark, capsys, tmp_path):
     leaving_rows = benchmark("leaving_rows")
     missing = str(tmp_path / "none.npz")
