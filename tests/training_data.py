@@ -28,9 +28,15 @@ def network(*more, seed=0, normalised=True, dropout=0.0, end=None, units=4):
     inside += [layers.BatchNormalization()] if normalised else []
     inside += [layers.ReLU(), layers.Flatten()]
     inside += [layers.Dropout(dropout)] if dropout else []
-    return keras.Sequential(
+    made = keras.Sequential(
         [keras.Input((6, 6, 3)), *more, *inside, layers.Dense(units, activation=end)]
     )
+    random = np.random.default_rng(seed)  # backends draw other weights
+    for weight in made.trainable_weights:
+        if len(weight.shape) > 1:
+            reach = np.sqrt(6 / (np.prod(weight.shape[:-1]) + weight.shape[-1]))
+            weight.assign(random.uniform(-reach, reach, weight.shape))
+    return made
 
 
 def compiled(model, rate=0.05, **settings):

@@ -37,8 +37,8 @@ class Broken(keras.callbacks.Callback):
 
 
 def test_a_collapse_stops_training_and_gives_back_the_state_before():
-    robust = compiled(Adversarial(network(normalised=False), advex.PGD(steps=2), LINF))
-    robust.fit(X, LABELS, batch_size=16, epochs=15, verbose=0)
+    robust = Adversarial(network(normalised=False), advex.PGD(steps=2), advex.Linf(0.03))
+    compiled(robust).fit(X, LABELS, batch_size=16, epochs=15, verbose=0)
     breaks, guard = Broken(2), StopCollapse()
     with pytest.warns(advex.errors.ModelWarning, match="collapsed in epoch 3"):
         history = robust.fit(
