@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from keras import ops
 
@@ -39,6 +39,7 @@ class AWP(Method):
     Deviation: weights are those with more than one axis, whatever their name.
     """
 
+    alone: ClassVar[bool] = True
     method: Method = Plain()  # noqa: RUF009  # frozen
     gamma: float = setting(0.005, "number", at_least=0)
     warmup: int = setting(0, "whole", at_least=0)
@@ -47,7 +48,7 @@ class AWP(Method):
         method: Any = self.method
         if method is None:
             object.__setattr__(self, "method", Plain())
-        if not isinstance(self.method, Method) or isinstance(self.method, AWP):
+        if not isinstance(self.method, Method) or self.method.alone:
             raise InvalidType(
                 f"method must be another method, such as advex.training.TRADES(); received"
                 f" {shown(self.method)}"

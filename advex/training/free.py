@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from advex._settings import setting
 from advex.training.methods import Method
@@ -29,4 +30,5 @@ class Free(Method):
     not where the batch before it has ended.
     """
 
+    alone: ClassVar[bool] = True
     replays: int = setting(8, "whole")

@@ -54,6 +54,9 @@ class Method(Settings):
     compares: ClassVar[bool] = False
     """Whether the search needs the logits of the clean inputs."""
 
+    alone: ClassVar[bool] = False
+    """Whether it has a step of its own, which no other method goes around."""
+
     @property
     def searches(self) -> bool:
         """Whether there is anything to look for."""

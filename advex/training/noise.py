@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from advex._settings import setting
 from advex.training.methods import Method
@@ -25,4 +26,5 @@ class Noise(Method):
     smoothing, 2019.
     """
 
+    alone: ClassVar[bool] = True
     sigma: float = setting(0.25, "number", above=0)

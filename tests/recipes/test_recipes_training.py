@@ -7,7 +7,7 @@ from messages import cut, executes, keywords, said, typed
 from training_data import LINF, compiled, data, network
 
 import advex
-from advex.training import AWP, NFGSM, TRADES, Adversarial, KeepBest, StopCollapse
+from advex.training import AWP, NFGSM, TRADES, Adversarial, Free, KeepBest, Noise, StopCollapse
 
 X, LABELS = data(16)
 TABLE, OF_TABLE = advex.testing.linear_data(8)
@@ -49,9 +49,10 @@ def test_the_budget_and_the_method():
     message = said(lambda: Adversarial(network(), method="trades"))
     method = typed(message, r"advex\.training\.TRADES\(beta=6\)")
     assert Adversarial(network(), method=method).method == method
-    message = said(lambda: AWP(AWP()))
-    method = typed(message, r"advex\.training\.TRADES\(\)")
-    assert AWP(method).method == method
+    for wrong in (AWP(), Noise(), Free(), "trades"):
+        message = said(lambda wrong=wrong: AWP(wrong))
+        method = typed(message, r"advex\.training\.TRADES\(\)")
+        assert AWP(method).method == method
 
 
 @executes("NFGSM is about the maximum norm alone")
