@@ -53,7 +53,7 @@ class MART(Method):
         y_pred: Tensor,
         sample_weight: Tensor | None,
     ) -> Tensor:
-        clean = trainer.logits(y_pred)
+        clean, added = trainer.logits(y_pred), trainer.added_loss()  # of the clean inputs
         found = clean if batch.other is None else trainer.logits(trainer.answers(batch.other))
         own = class_mask(trainer.labels(y), clean)
         sure = ops.softmax(found)
@@ -61,7 +61,7 @@ class MART(Method):
         loss -= ops.log(1 + SMALL - ops.max(ops.where(own, 0.0, sure), axis=1))
         unsure = 1 + 1e-7 - _picked(ops.softmax(clean), own)
         loss += self.beta * divergence(clean, found) * unsure
-        return mean(loss, sample_weight) + trainer.added_loss()
+        return mean(loss, sample_weight) + added
 
 
 def _picked(values: Tensor, own: Tensor) -> Tensor:
