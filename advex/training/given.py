@@ -70,10 +70,12 @@ def demand_inside(x: Array, box: tuple[float, float]) -> None:
         )
     if not (low < np.float32(box[0]) or high > np.float32(box[1])):
         return
-    first, last = min(low, box[0]), max(high, box[1])
-    if first == 0 and box[1] == 1 and last <= 255:
-        first, last = 0, 255
     told = f"x has values from {low:g} to {high:g}, outside of the box {box}"
+    if box[0] == 0 and box[1] == 1 and low >= 0 and high <= 255:
+        raise InvalidInput(
+            f"{told}; if the model takes them, box=(0, 255), else x = x.astype('float32') / 255"
+        )
+    first, last = min(low, box[0]), max(high, box[1])
     raise InvalidInput(f"{told}; if the model takes them, box=({first:g}, {last:g})")
 
 

@@ -80,6 +80,14 @@ def test_nothing_to_keep_the_best_by():
     robust.fit(X, LABELS, verbose=0, callbacks=[KeepBest()], **given)
 
 
+@executes("else x = x.astype('float32') / 255")
+def test_levels_for_a_model_of_shares():
+    levels = (X * 255).astype("uint8")
+    robust = compiled(Adversarial(network(), advex.FGSM(), LINF))
+    message = said(lambda: robust.fit(levels, LABELS, verbose=0))
+    robust.fit(typed(message, r"x = x\.astype\('float32'\) / 255", x=levels), LABELS, verbose=0)
+
+
 @executes("if the model takes them, box=(")
 @pytest.mark.parametrize("x", [X * 255, (X * 255).astype("uint8"), X * 4 - 2], ids=str)
 def test_inputs_outside_of_the_box(x):
