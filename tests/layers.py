@@ -58,7 +58,7 @@ FLOORS = {  # inside a room, where the order tells something
         models exact walk contract __init__
     """),
     "training": words("""
-        methods near trades mart noise free awp fast given steps adversarial guards __init__
+        methods near trades mart noise free awp fast checks given steps adversarial guards __init__
     """),
     "doctor": words("""
         diagnosis examination climbing checks random_search answers gradients attacks successes

@@ -16,7 +16,6 @@ from advex import _backend
 from advex._arrays import Array, Tensor
 from advex._settings import helpful, shown, whole_number
 from advex.attacks import PGD
-from advex.attacks.call import Attackable
 from advex.budgets import Budget, Linf
 from advex.driver import draws
 from advex.driver.inline import Inline
@@ -26,6 +25,7 @@ from advex.goals import Untargeted
 from advex.model.classifier import Classifier
 from advex.model.domain import checked_box
 from advex.training.awp import AWP
+from advex.training.checks import checked_budget, checked_leaf, demand_model
 from advex.training.free import Free
 from advex.training.given import demand_batch_axis, demand_inside, first_batch
 from advex.training.methods import Batch, Method, Plain
@@ -108,9 +108,9 @@ class Adversarial(Steps):
         augment: Callable[[Tensor], Tensor] | None = None,
         validation: Any = VALIDATION,
     ) -> None:
-        _demand_model(model)
+        demand_model(model)
         super().__init__(name=f"adversarial_{model.name}", dtype=model.dtype_policy, autocast=False)
-        self.model, self.budget = model, _checked_budget(budget)
+        self.model, self.budget = model, checked_budget(budget)
         self.box = checked_box(box)
         self.attack, self.validation = attack, validation
         self._leaf = checked_leaf("attack", attack, budget)
@@ -437,53 +437,6 @@ def _some(x: Tensor) -> Any:
 
 
 TOLD = ("clean_accuracy", "robust_accuracy")
-
-
-def checked_leaf(name: str, attack: Any, budget: Budget) -> Leaf:
-    """What steps in an attack that is one run of a fixed number of steps."""
-    if not isinstance(attack, Attackable):
-        raise InvalidType(
-            f"{name} must be an attack, such as advex.PGD(steps=7); received {shown(attack)}"
-        )
-    attack.check(None, budget)
-    waves = attack.plan(budget)
-    runs = [run for wave in waves for run in wave.runs]
-    if len(runs) != 1 or runs[0].rank is not None or runs[0].attack.needs == "labels":
-        raise InvalidInput(
-            f"{name} must be one attack with a fixed number of steps, which climbs a loss; received"
-            f" {shown(attack)}: use advex.PGD(steps=7)"
-        )
-    return runs[0].attack
-
-
-def _checked_budget(budget: Any) -> Budget:
-    if not isinstance(budget, Budget):
-        raise InvalidType(f"budget must be such as advex.Linf(8/255); received {shown(budget)}")
-    if not budget.limited or budget.epsilons is not None:
-        raise InvalidInput(
-            "budget must have one epsilon for all inputs, such as advex.Linf(8/255); received"
-            f" {shown(budget)}"
-        )
-    return budget
-
-
-def _demand_model(model: Any) -> None:
-    if isinstance(model, Classifier):
-        raise InvalidType(
-            "model must be the keras.Model itself; received a Classifier: Adversarial(model.model,"
-            " box=model.box)"
-        )
-    if not isinstance(model, keras.Model) or isinstance(model, Adversarial):
-        raise InvalidType(f"model must be a keras.Model; received {shown(model)}")
-    if len(getattr(model, "inputs", None) or [0]) > 1:
-        raise InvalidInput(
-            f"Adversarial trains models of one input; {model.name!r} has {len(model.inputs)}"
-        )
-    if len(getattr(model, "outputs", None) or [0]) > 1:
-        raise InvalidInput(
-            f"Adversarial trains models of one output; {model.name!r} has {len(model.outputs)}: one"
-            " of them is keras.Model(model.inputs, model.outputs[0])"
-        )
 
 
 def _augmented(augment: Callable[..., Tensor], x: Tensor) -> Tensor:
