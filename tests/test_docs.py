@@ -145,7 +145,17 @@ def test_reference_names_nothing_that_is_gone():
         )
 
 
+VERDICT = re.compile(
+    r"\b(?:is|are|be|was|were|becomes?|stays?|provably|fully|truly|proven|proved)\s+robust\b"
+    r"|\brobust (?:model|network|classifier)s?\b(?! zoo)",
+    re.IGNORECASE,
+)
+
+
 def test_never_a_verdict():
+    """The field's labels, such as robust accuracy, are welcome; a verdict on a model is not."""
+    assert VERDICT.search("This network is robust.") and VERDICT.search("a robust model")
+    assert not VERDICT.search("robust accuracy, robustness")
     for page in PAGES:
-        found = re.findall(r"\brobust\b", page.read_text(encoding="utf-8"), re.IGNORECASE)
+        found = VERDICT.findall(page.read_text(encoding="utf-8"))
         assert not found, f'{page.name}: say "not broken by <attacks> within <budget>"'
