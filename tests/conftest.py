@@ -172,9 +172,16 @@ def pytest_runtest_protocol(item, nextitem):
 
 
 def pytest_sessionfinish(session):
-    if path := session.config.getoption("durations_to"):
+    if hasattr(session.config, "workeroutput"):  # a worker of xdist tells the one that writes
+        session.config.workeroutput["spent"] = dict(SPENT)
+    elif path := session.config.getoption("durations_to"):
         spent = {name: round(seconds, 1) for name, seconds in sorted(SPENT.items())}
         Path(path).write_text(json.dumps(spent, indent=0) + "\n", encoding="utf-8")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node):
+    SPENT.update(getattr(node, "workeroutput", {}).get("spent", {}))
 
 
 def function_of(item):

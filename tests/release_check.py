@@ -1,20 +1,24 @@
-"""Is this tree fit to be released? Builds the wheel, tries it in an environment of its own, and
-compares the tag with the version.
+"""Is this tree fit to be released? Builds the sdist, and the wheel from it, tries both in
+environments of their own, and compares the tag with the version.
 
     make release-check          everything; a tag on this commit must be v and the version
-    python tests/release_check.py --tag v0.1.0    the tag alone, before it is made
+    python tests/release_check.py --tag v0.2.0    the tag alone, before it is made
+    python tests/release_check.py --python python3.13    this interpreter in place of those found
 """
 
 import argparse
+import json
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
-import venv
+import tomllib
 import zipfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
+PYTHONS = ("3.11", "3.12", "3.13")
 SMOKE = """
 import pathlib, sys
 import advex
@@ -27,7 +31,7 @@ for name in advex.__all__:
 model, (x, labels) = zoo.fashion_mnist(), zoo.fashion_images()
 result = advex.PGD(steps=10)(model, x, labels, advex.Linf(8 / 255), progress=False)
 assert result.success.mean() > 0.5, result
-assert all(file.verified for file in result.save("pictures"))
+assert all(file.verified for file in result.save(sys.argv[2]))
 """
 
 
@@ -57,28 +61,60 @@ def complaints(wanted, given):
     return said
 
 
-def wheel(folder):
-    """Build it."""
-    run(sys.executable, "-m", "build", "--wheel", "--outdir", folder, ROOT)
-    (path,) = Path(folder).glob("*.whl")
-    return path
+def reminders():
+    """What a person must settle before an upload: nothing here can know it."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    said = []
+    if not project.get("urls"):
+        said.append(
+            "pyproject.toml has no [project.urls]: add the address of the repository, and make the"
+            " picture and the links of README.md absolute, or PyPI's page will not show them"
+        )
+    return said
 
 
-def left_out(path):
+def builds(folder):
+    """The sdist, the wheel made from it, and the wheel made from the tree."""
+    run(
+        sys.executable, "-m", "build", "--outdir", folder, ROOT
+    )  # the wheel is built from the sdist
+    run(sys.executable, "-m", "build", "--wheel", "--outdir", Path(folder) / "tree", ROOT)
+    (source,), (wheel,) = Path(folder).glob("*.tar.gz"), Path(folder).glob("*.whl")
+    (tree,) = (Path(folder) / "tree").glob("*.whl")
+    return source, wheel, tree
+
+
+def contents(wheel):
+    """Name -> bytes, but for the list of hashes of the wheel itself."""
+    with zipfile.ZipFile(wheel) as archive:
+        return {name: archive.read(name) for name in archive.namelist() if "RECORD" not in name}
+
+
+def left_out(wheel):
     """Files of the package that the wheel has not."""
     listed = run("git", "ls-files", "advex", cwd=ROOT).stdout.splitlines()
-    with zipfile.ZipFile(path) as archive:
-        return sorted(set(listed) - set(archive.namelist()))
+    return sorted(set(listed) - set(contents(wheel)))
 
 
-def smoke(path, folder):
-    """Install the wheel by itself, and attack with it."""
+def interpreters():
+    """Those of the supported versions that are on this machine: version -> path."""
+    found = {version: shutil.which(f"python{version}") for version in PYTHONS}
+    found["{}.{}".format(*sys.version_info)] = sys.executable
+    return {version: path for version, path in sorted(found.items()) if path}
+
+
+def smoke(interpreter, wheel, source, folder):
+    """Install the wheel with all that it asks for, and attack; then the sdist in its place."""
     home = Path(folder) / "venv"
-    venv.create(home, with_pip=True)
-    python = home / "bin" / "python"
-    run(python, "-m", "pip", "install", "--quiet", path)
-    run(python, "-c", SMOKE, version(), cwd=folder)
+    run(interpreter, "-m", "venv", home)
+    python, pip = home / "bin" / "python", (home / "bin" / "python", "-m", "pip", "--quiet")
+    run(*pip, "install", wheel)
+    run(python, "-c", SMOKE, version(), "of-the-wheel", cwd=folder)
     run(home / "bin" / "advex", "--help", cwd=folder)
+    run(*pip, "check")
+    run(*pip, "uninstall", "--yes", "advex")
+    run(*pip, "install", "--no-deps", source)
+    run(python, "-c", SMOKE, version(), "of-the-sdist", cwd=folder)
 
 
 def run(*words, cwd=None):
@@ -86,13 +122,14 @@ def run(*words, cwd=None):
         [str(word) for word in words], cwd=cwd, capture_output=True, text=True, check=False
     )
     if done.returncode:
-        sys.exit(f"{' '.join(map(str, words[:4]))} failed:\n{done.stdout}{done.stderr}")
+        sys.exit(f"{' '.join(map(str, words[:5]))} failed:\n{done.stdout}{done.stderr}")
     return done
 
 
 def main(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__.partition("\n\n")[0])
     parser.add_argument("--tag", help="compare this tag with the version, and do no more")
+    parser.add_argument("--python", help="the interpreter to try it with; default: all found")
     given = parser.parse_args(arguments)
     wanted = version()
     if said := complaints(wanted, [given.tag] if given.tag else tags()):
@@ -100,11 +137,21 @@ def main(arguments=None):
     if given.tag:
         return
     with tempfile.TemporaryDirectory() as folder:
-        path = wheel(folder)
-        if missing := left_out(path):
-            sys.exit(f"{path.name} lacks {', '.join(missing)}")
-        smoke(path, folder)
-        print(f"{path.name} is fit to be released as v{wanted}")
+        source, wheel, tree = builds(folder)
+        if missing := left_out(wheel):
+            sys.exit(f"{wheel.name} lacks {', '.join(missing)}")
+        one, other = contents(wheel), contents(tree)
+        if apart := sorted(name for name in one | other if one.get(name) != other.get(name)):
+            sys.exit(f"made from {source.name}, the wheel differs in {', '.join(apart)}")
+        tried = {"given": given.python} if given.python else interpreters()
+        for name, interpreter in tried.items():
+            with tempfile.TemporaryDirectory() as place:
+                smoke(interpreter, wheel, source, place)
+            print(f"Python {name}: {wheel.name} and {source.name} install and attack")
+    if not given.python and (missing := sorted(set(PYTHONS) - set(tried))):
+        print(f"not on this machine, and so not tried: Python {', '.join(missing)}")
+    print("\n".join(f"before an upload: {line}" for line in reminders()))
+    print(f"{json.dumps([source.name, wheel.name])} are fit to be released as v{wanted}")
 
 
 if __name__ == "__main__":
