@@ -8,6 +8,7 @@ environments of their own, and compares the tag with the version.
 
 import argparse
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -98,9 +99,25 @@ def left_out(wheel):
 
 def interpreters():
     """Those of the supported versions that are on this machine: version -> path."""
-    found = {version: shutil.which(f"python{version}") for version in PYTHONS}
-    found["{}.{}".format(*sys.version_info)] = sys.executable
-    return {version: path for version, path in sorted(found.items()) if path}
+    found = {"{}.{}".format(*sys.version_info): sys.executable}
+    for wanted in PYTHONS:
+        places = [shutil.which(f"python{wanted}"), *of_pyenv(wanted)]
+        working = [place for place in places if place and answers(place, wanted)]
+        if working:
+            found.setdefault(wanted, working[0])
+    return dict(sorted(found.items()))
+
+
+def of_pyenv(wanted):
+    """The shims of pyenv name versions that are not switched on; these are the files behind."""
+    home = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
+    return sorted(home.glob(f"versions/{wanted}.*/bin/python"))
+
+
+def answers(place, wanted):
+    code = "import sys; print('{}.{}'.format(*sys.version_info))"
+    done = subprocess.run([place, "-c", code], capture_output=True, text=True, check=False)
+    return done.stdout.strip() == wanted
 
 
 def smoke(interpreter, wheel, source, folder):
