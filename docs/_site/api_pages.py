@@ -1,4 +1,4 @@
-"""The pages of the API reference, as Markdown: one for each public name, and tables to find them."""
+"""The pages of the API reference, as Markdown: one for each public name, and tables."""
 
 from __future__ import annotations
 
@@ -99,11 +99,11 @@ def type_of(annotation: str, source: Any) -> str:
     if not annotation:
         return ""
     told = code(annotation)
-    names = {name for name in re.findall(r"\b[A-Z]\w+", annotation)}
+    names = set(re.findall(r"\b[A-Z]\w+", annotation))
     for name in sorted(names):
         meant = api_source.alias(name, source)
         if meant and meant != annotation and len(meant) < 90:
-            told += f'<br><small>{html.escape(name)} = {code(meant)}</small>'
+            told += f"<br><small>{html.escape(name)} = {code(meant)}</small>"
     return told
 
 
@@ -172,7 +172,8 @@ def sections(doc: Docstring, words: dict[str, str], level: str) -> Iterator[str]
     """``Cost``, ``Example``, ``Reference`` and ``Deviations``, where there are such."""
     for name in ("Cost", "Example", "Reference", "Deviations"):
         if doc[name]:
-            yield f"{level} {words[name]} {{ #{name.lower()} }}\n\n{markdown(doc[name])}"
+            said = markdown(doc[name])
+            yield f"{level} {words[name]} {{ #{name.lower()} }}\n\n{said[:1].upper()}{said[1:]}"
 
 
 def explanation(doc: Docstring, words: dict[str, str]) -> str:
@@ -354,9 +355,7 @@ def page(entry: Entry, language: str) -> str:
     parts.append(f"`{entry.file}`, {entry.line}")
     if entry.group in ("attacks", "budgets", "losses"):
         shown = f"```py\n{source_code(entry)}\n```"
-        parts.append(
-            f'??? quote "{entry.file}"\n\n' + textwrap.indent(shown, "    ")
-        )
+        parts.append(f'??? quote "{entry.file}"\n\n' + textwrap.indent(shown, "    "))
     text = "\n\n".join(part for part in parts if part) + "\n"
     # English words on both languages' pages: one of them is enough for the search.
     return text if language == "en" else f"---\nsearch:\n  exclude: true\n---\n\n{text}"

@@ -113,7 +113,9 @@ class Entry:
 @functools.cache
 def package() -> Any:
     """The source of advex, read and not run."""
-    return griffe.load("advex", search_paths=[str(ROOT)], allow_inspection=False)
+    return griffe.load(
+        "advex", search_paths=[str(ROOT)], allow_inspection=False, try_relative_path=False
+    )
 
 
 def target(member: Any) -> Any:
@@ -147,7 +149,7 @@ def parameters_of(source: Any) -> list[Any]:
 
 
 def is_class_variable(source: Any, name: str) -> bool:
-    """Whether a name is no field of a dataclass: where it was declared last, it is a ``ClassVar``."""
+    """Whether a name is no field of a dataclass: declared last, it is a ``ClassVar``."""
     declared = attribute(source, name)
     if declared is None or not declared.is_attribute:
         return False

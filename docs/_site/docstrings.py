@@ -24,10 +24,12 @@ SECTIONS = {
 HEADING = re.compile(
     rf"^({'|'.join(sorted(SECTIONS, key=len, reverse=True))}):[ ]*(.*)$", re.IGNORECASE
 )
-ENTRY = re.compile(r"^(\*{0,2}[A-Za-z_][\w.]*(?:, \*{0,2}[A-Za-z_][\w.]*)*)(?: \(([^)]*)\))?: ?(.*)$")
+ENTRY = re.compile(
+    r"^(\*{0,2}[A-Za-z_][\w.]*(?:, \*{0,2}[A-Za-z_][\w.]*)*)(?: \(([^)]*)\))?: ?(.*)$"
+)
 # An older habit: several errors in one paragraph.
 NEXT_ERROR = re.compile(r"(?<=[.;]) (?=[A-Z]\w+: )")
-PAPER = re.compile(r"[ ]?The papers?:[ ]((?:[^.;]|\.(?=\d))+)[.;]?")
+PAPER = re.compile(r"[ ]?The papers?:[ ]((?:[^.]|\.(?=[\w/]))+)\.?")
 
 
 @dataclass

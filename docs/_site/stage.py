@@ -1,9 +1,9 @@
 """What the site is built from: docs/ with its links as the site needs them, the API reference, the
 examples and notebooks as pages, and the files of the project that pages link to.
 
-On GitHub a link of a page leads to a file of the repository, such as ``../examples/fgsm.py``. On the
-site it leads to the page that shows this file; a link to a file of the package leads to the API page
-of what the file defines.
+On GitHub a link of a page leads to a file of the repository, such as ``../examples/fgsm.py``. On
+the site it leads to the page that shows this file; a link to a file of the package leads to the API
+page of what the file defines.
 """
 
 from __future__ import annotations
@@ -140,8 +140,8 @@ class Stage:
         """The page of a file of the repository."""
         if path in PROJECT:
             return PROJECT[path]
-        if path == "LICENSE":
-            return LICENCE
+        if path in ("LICENSE", "examples"):
+            return {"LICENSE": LICENCE, "examples": "examples/index.md"}[path]
         if path.startswith("docs/"):
             place = path.removeprefix("docs/")
             return re.sub(r"\.ipynb$", ".md", place)
@@ -223,7 +223,9 @@ class Stage:
             elif cell["cell_type"] == "code" and text.strip():
                 parts.append(f"```py\n{text.rstrip()}\n```")
                 for count, output in enumerate(cell.get("outputs", ())):
-                    parts.append(self.output(output, f"{page.removesuffix('.md')}-{number}-{count}"))
+                    parts.append(
+                        self.output(output, f"{page.removesuffix('.md')}-{number}-{count}")
+                    )
         name = path.name
         download = f'<p class="notebook">{NOTEBOOK}: <a href="{name}" download>{name}</a></p>'
         head, _, rest = "\n\n".join(part for part in parts if part).partition("\n\n")

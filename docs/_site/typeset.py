@@ -1,4 +1,4 @@
-"""Formulas as MathML, made when the site is built, and short texts as HTML for the cells of tables."""
+"""Formulas as MathML, made when the site is built, and short texts as HTML for cells of tables."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def formula(latex: str, display: bool = False) -> str:
 
 
 def inline(text: str) -> str:
-    """One paragraph of a docstring as HTML: code, formulas and addresses, everything else as it is."""
+    """One paragraph of a docstring as HTML: code, formulas and addresses, the rest as it is."""
     parts, end = [], 0
     text = " ".join(text.split())
     for found in PIECE.finditer(text):
