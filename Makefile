@@ -1,6 +1,8 @@
 # make demo         sets up .venv, attacks the 32 images that ship with advex and writes a report
 # make quick        lint, types and the quick tests on one backend: a minute and a half, between two edits
 # make test         sets up .venv and runs every check
+# make docs         shows the pages of docs/ and the API reference as a site, at http://127.0.0.1:8000, and follows every edit
+# make site         builds that site into site/; tests/test_site.py does so too, and looks at every page and link
 # make coverage     the tests of TensorFlow once more, with the share of lines and branches that they run
 # make reference    verdicts and diagnoses of the networks in ../shared beside those of the reference implementation;
 #                   make test has them where ../shared is there
@@ -27,7 +29,7 @@ COVERAGE ?= 80
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: demo quick test coverage reference durations lint types bench check-peers formulas domains queries matrix release-check clean
+.PHONY: demo docs site quick test coverage reference durations lint types bench check-peers formulas domains queries matrix release-check clean
 
 # The small environment: what a user installs who wants a report.
 $(VENV)/user: pyproject.toml
@@ -42,6 +44,12 @@ $(VENV)/developer: $(VENV)/user
 
 demo: $(VENV)/user
 	$(BIN)/advex demo
+
+docs: $(VENV)/developer
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs serve
+
+site: $(VENV)/developer
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 test: lint types $(VENV)/developer
 	KERAS_BACKEND=tensorflow $(BIN)/python -m pytest tests $(PARALLEL)
@@ -101,4 +109,4 @@ matrix: $(VENV)/developer
 	ADVEX_MATRIX=all KERAS_BACKEND=jax $(BIN)/python -m pytest tests -m backends $(PARALLEL)
 
 clean:
-	rm -rf $(VENV) .venv-peers build dist *.egg-info
+	rm -rf $(VENV) .venv-peers build dist site *.egg-info
