@@ -31,7 +31,7 @@ class DeepFool(Attack):
         the first crossing; `FAB`, `FMN` and `MinimumNorm` go on to smaller perturbations.
 
     $$
-    r_{t+1} = r_t + \arg\min_{r} \; \lVert r \rVert \quad \text{subject to} \quad
+    r_{t+1} = r_t + \operatorname{argmin}_{r} \; \lVert r \rVert \quad \text{subject to} \quad
     f_k(x_t) + \langle \nabla_x f_k(x_t),\, x_0 + r_t + r - x_t \rangle = \beta_k, \qquad
     x_{t+1} = x_0 + (1 + \eta)\, r_{t+1}
     $$

@@ -35,7 +35,7 @@ class FAB(Attack):
     $$
     x_{t+1} = (1 - a)\, P_t(x_t) + a\, P_t(x_0), \qquad
     a = \min\Bigl(\frac{d}{d + d_0},\, \alpha\Bigr), \qquad
-    P_t(y) = \arg\min_{z \in \text{box}} \; \lVert z - y \rVert \;\;
+    P_t(y) = \operatorname{argmin}_{z \in \text{box}} \; \lVert z - y \rVert \;\;
     \text{subject to}\;\; f(x_t) + \langle \nabla_x f(x_t),\, z - x_t \rangle = b_t
     $$
 

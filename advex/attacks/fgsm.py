@@ -21,7 +21,7 @@ class FGSM(Attack):
         Report no robust accuracy from it alone: `PGD` and `Verdict` break far more.
 
     $$
-    x = \arg\max_{y} \; \langle \nabla_x \ell(x_0),\, y \rangle
+    x = \operatorname{argmax}_{y} \; \langle \nabla_x \ell(x_0),\, y \rangle
     \quad \text{subject to} \quad \lVert y - x_0 \rVert \le \varepsilon,\quad l \le y \le u
     $$
 
