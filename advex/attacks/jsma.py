@@ -28,7 +28,8 @@ class JSMA(Attack):
         `SigmaZero` and `MinimumNorm("L0")` change fewer elements.
 
     $$
-    (p, q) = \operatorname{argmax}_{p < q} \; -a_{pq}\, b_{pq} \quad\text{where}\quad a_{pq} > 0 > b_{pq}, \qquad
+    (p, q) = \operatorname{argmax}_{p < q} \; -a_{pq}\, b_{pq} \quad\text{where}\quad a_{pq} > 0 >
+    b_{pq}, \qquad
     a_{pq} = \sum_{i \in \{p, q\}} \frac{\partial z_c}{\partial x_i}\, w_i, \qquad
     b_{pq} = \sum_{i \in \{p, q\}} \sum_{j \ne c} \frac{\partial z_j}{\partial x_i}\, w_i
     $$

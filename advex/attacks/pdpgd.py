@@ -59,8 +59,8 @@ class PDPGD(Attack):
     $$
     \delta_{t+1} = \mathrm{prox}_{\eta_t \lambda_t \lVert \cdot \rVert}\bigl(\delta_t + \eta_t\,
     d_t\bigr), \qquad
-    \mathrm{prox}_{c \lVert \cdot \rVert}(v) = \operatorname{argmin}_{u} \; \tfrac{1}{2} \lVert u - v \rVert_2^2
-    + c\, \lVert u \rVert, \qquad
+    \mathrm{prox}_{c \lVert \cdot \rVert}(v) = \operatorname{argmin}_{u} \; \tfrac{1}{2} \lVert u -
+    v \rVert_2^2 + c\, \lVert u \rVert, \qquad
     \log \lambda_{t+1} = \log \lambda_t \pm \beta_t
     $$
 

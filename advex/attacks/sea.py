@@ -37,7 +37,8 @@ class SEA(Composite):
         quick look `SegPGD`.
 
     $$
-    x^\ast = \operatorname{argmax}_{x \text{ seen}} \; \#\{p \in P : p \text{ is wrong at } x\}, \qquad
+    x^\ast = \operatorname{argmax}_{x \text{ seen}} \; \#\{p \in P : p \text{ is wrong at } x\},
+    \qquad
     \varepsilon_t:\; 2\varepsilon \to 1.5\,\varepsilon \to \varepsilon
     $$
 
