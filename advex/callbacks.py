@@ -29,11 +29,11 @@ __all__ = ["RobustAccuracy"]
 
 
 class RobustAccuracy(keras.callbacks.Callback):
-    """The share of ``data`` that is classified correctly and that ``attack`` does not break, at the
+    """The share of `data` that is classified correctly and that `attack` does not break, at the
     end of an epoch.
 
-    It is put into the logs as ``name``, so that ``ModelCheckpoint(monitor="val_robust_accuracy")``,
-    ``EarlyStopping``, ``CSVLogger`` and TensorBoard see it: list this callback before them.
+    It is put into the logs as `name`, so that `ModelCheckpoint(monitor="val_robust_accuracy")`,
+    `EarlyStopping`, `CSVLogger` and TensorBoard see it: list this callback before them.
 
     Args:
         data: (x, labels), or batches of such pairs; a few hundred examples are enough. They are
@@ -52,8 +52,11 @@ class RobustAccuracy(keras.callbacks.Callback):
         batch_size: examples per step of the attack.
 
     Raises:
-        InvalidInput: no data, or a value that cannot be worked with. InvalidType: an argument of
-        the wrong kind.
+        InvalidType: an argument of the wrong kind.
+        InvalidInput: no data, or a value that cannot be worked with.
+
+    Cost:
+        That of the attack on `data`, every so many epochs.
 
     Example:
         >>> import advex

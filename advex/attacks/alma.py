@@ -55,26 +55,45 @@ def pull(missing: Tensor, weight: Tensor, sharpness: Tensor) -> Tensor:
 
 @dataclass(frozen=True, kw_only=True)
 class ALMA(Attack):
-    """Augmented Lagrangian: RMSProp with momentum on |d| + P(-f), d the change, f the margin in
-    units of the logits' spread.
+    r"""Augmented Lagrangian attack: descent on the distance and a penalty for the wrong side, whose
+    weight is learned on the way.
 
-    The slope of the penalty P at the boundary is the multiplier, which follows the slopes that were
-    met; before the first success P becomes sharper every ten steps in which the constraint made no
-    progress. From the first success on the step falls exponentially to a hundredth.
+    When to use it:
+        For the smallest perturbation in L2 or L1 with some hundreds of gradients. It is the first
+        member of `MinimumNorm` in both norms.
+
+    $$
+    \min_x \; \lVert x - x_0 \rVert + P\bigl(-f(x);\, \rho, \mu\bigr), \qquad
+    P'(v; \rho, \mu) = \begin{cases}
+    \mu + 2 \mu \rho\, v + \tfrac{1}{2} (\rho v)^2 & v \ge 0 \\
+    \mu / (1 - \rho v)^2 & v < 0
+    \end{cases}
+    $$
+
+    $x_0$ is the input, $f$ the margin divided by the spread of the logits (as `losses.dlr` has it).
+    The multiplier $\mu$ is a running mean of the slopes $P'$ that were met. Before the first
+    success the sharpness $\rho$ grows by a fifth every ten steps in which $f$ made no progress. The
+    problem is minimised by RMSProp with momentum. From the first success on the step falls
+    exponentially, to a hundredth.
 
     Args:
-        steps: number of steps, one query and one gradient each.
+        steps: number of steps, a whole number from 1.
         first_step: how far the first step goes at most, in the norm of the budget and in units of
-            the box's range. None: 0.1 in L2, 0.5 in L1.
+            the box's range, above 0. None: 0.1 in L2, 0.5 in L1.
         patience: an example leaves after this many steps without a smaller perturbation. None:
             never.
-        loss: f, what is climbed; zero on the boundary: ``(logits, goal) -> (batch,)``. Starts
-            (``start=``) that are so far across it that the label comes third need
-            ``advex.losses.margin``: the usual one has no gradient there.
+        loss: f, what is climbed; zero on the boundary: a function `(logits, goal) -> (batch,)`.
+            Starts (`start=`) that are so far across that the label comes third need
+            `advex.losses.margin`: the usual one has no gradient there.
 
     Raises:
-        InvalidInput: at the call, for ``Linf`` and ``L0``, whose size has no useful gradient; a
-        setting that is not above 0. InvalidType: a setting that is no number.
+        InvalidType: a setting of the wrong type.
+        InvalidInput: a setting out of range; at the call, for `Linf` and `L0`, whose size has no
+            useful
+            gradient.
+
+    Cost:
+        One query and one gradient a step.
 
     Example:
         >>> import advex
@@ -83,10 +102,14 @@ class ALMA(Attack):
         >>> bool(result.success.all())
         True
 
-    Reference: Rony, Granger, Pedersoli and Ben Ayed, Augmented Lagrangian adversarial attacks,
-    2021, with the penalty P2. Deviations: the first step goes no farther than to the linearised
-    boundary; its length is that of a step in which only elements move that are not at their end of
-    the box.
+    Reference:
+        Rony, Granger, Pedersoli and Ben Ayed, Augmented Lagrangian adversarial attacks, ICCV 2021.
+        https://arxiv.org/abs/2011.11857
+
+    Deviations:
+        The penalty is the paper's P2. The first step goes no farther than to the linearised
+        boundary. Its length is that of a step in which only elements move that are not at their end
+        of the box.
     """
 
     norms: ClassVar = (L2, L1)

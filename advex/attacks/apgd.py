@@ -30,25 +30,42 @@ INTERVALS = (0.22, 0.06, 0.03)
 
 @dataclass(frozen=True, kw_only=True)
 class APGD(Attack):
-    """Ascent with momentum whose step starts at twice epsilon, halves at checkpoints and then goes
-    on from the best point.
+    r"""Auto-PGD: ascent with momentum whose step halves by itself, from the best point so far.
 
-    At a checkpoint an example's step is halved if the loss rose in fewer than ``rho`` of the steps
-    since the last one, or if neither step nor best loss has changed since. In L1 (the second paper)
-    the step goes along the signs of the largest gradients; how many, and how far, follows from how
-    sparse the best point is; there is no momentum.
+    When to use it:
+        When a single attack within a budget must be as strong as it can be without tuning. It is
+        the main part of `AutoAttack`, and of `Verdict` where gradients mislead.
+
+    $$
+    z_{t+1} = \Pi\bigl(x_t + \eta_t\,\varepsilon\, s(\nabla_x \ell(x_t))\bigr), \qquad
+    x_{t+1} = \Pi\bigl(x_t + 0.75\,(z_{t+1} - x_t) + 0.25\,(x_t - x_{t-1})\bigr)
+    $$
+
+    $\Pi$ takes the nearest point of budget and box, $\varepsilon$ is the budget, $\ell$ the loss.
+    $s(g)$ is the sign of $g$ in Linf, $g / \lVert g \rVert_2$ in L2. The step $\eta_t$ begins at 2.
+    At checkpoints it is halved, and the search returns to the best point, if the loss rose in no
+    more than the share `rho` of the steps since the last checkpoint, or if neither step nor best
+    loss has changed since. The intervals between checkpoints shrink from 22 % to 6 % of the steps.
+    In L1 (the second paper) there is no momentum: a step follows the signs of the largest
+    gradients, and how many they are, and how far it goes, depends on how sparse the best point is.
 
     Args:
-        steps: number of steps.
-        loss: what is climbed: ``(logits, goal) -> (batch,)``: ``losses.cross_entropy``,
-            ``losses.dlr``, ``losses.margin``.
-        rho: share of the steps that must help for the step size to stay.
-        radii: the search begins in wider balls, of so many times epsilon; the second paper uses (3,
-            2, 1) for L1.
+        steps: number of steps, a whole number from 1. The paper: 100.
+        loss: what is climbed, a function `(logits, goal) -> (batch,)`: `losses.cross_entropy`,
+            `losses.dlr` or `losses.margin`. The paper: cross-entropy and DLR, one run each.
+        rho: share of the steps that must help for the step size to stay, at least 0. The paper:
+            0.75.
+        radii: the search begins in wider balls, of so many times epsilon, and ends with 1. The
+            second paper uses (3, 2, 1) for L1.
 
     Raises:
-        InvalidInput: at the call, for ``L0``, where no such step is known; for radii that do not
-        end with 1.
+        InvalidType: a setting of the wrong type.
+        InvalidInput: a setting out of range; at the call, for `L0`, for a budget without a limit,
+            or
+            for radii that do not end with 1.
+
+    Cost:
+        One query and one gradient a step. An example leaves at its first success.
 
     Example:
         >>> import advex
@@ -56,12 +73,17 @@ class APGD(Attack):
         >>> APGD(steps=20)(advex.testing.linear_model(), x, labels, advex.L2(0.5)).success.shape
         (32,)
 
-    References: Croce and Hein, Reliable evaluation of adversarial robustness with an ensemble of
-    diverse parameter-free attacks, 2020; Croce and Hein, Mind the box: l1-APGD for sparse
-    adversarial attacks on image classifiers, 2021. Deviations: an example leaves at its first
-    success; cross-entropy does not saturate (see ``losses.cross_entropy``); in L2 the nearest point
-    of ball and box is taken, where the authors cut at the box after the ball; no gradient at the
-    last point.
+    Reference:
+        Croce and Hein, Reliable evaluation of adversarial robustness with an ensemble of diverse
+        parameter-free attacks, ICML 2020. https://arxiv.org/abs/2003.01690
+
+        Croce and Hein, Mind the box: l1-APGD for sparse adversarial attacks on image classifiers,
+        ICML 2021. https://arxiv.org/abs/2103.01208
+
+    Deviations:
+        An example leaves at its first success. Cross-entropy does not saturate, see
+        `losses.cross_entropy`. In L2 the nearest point of ball and box is taken, where the authors
+        cut at the box after the ball. No gradient is taken at the last point.
     """
 
     lacks: ClassVar = (L0,)

@@ -48,21 +48,35 @@ def members(version: str, budget: Budget | None) -> Ensemble:
 
 @dataclass(frozen=True)
 class AutoAttack(Composite):
-    """APGD, targeted APGD, targeted FAB and Square, each on the examples that still stand: the
-    field's measure of robustness.
+    """APGD, targeted APGD, targeted FAB and Square, one after the other: the field's standard
+    measure of robust accuracy.
 
-    ``result.broken_by`` tells what broke each row, ``result.info["stages"]`` what each part cost
-    and broke.
+    When to use it:
+        For a robust accuracy that can be compared with RobustBench and with papers. `Verdict` gives
+        the same verdict for a fraction of the cost in most cases.
+
+    No formula:
+        An ensemble. The formulas are those of `APGD`, `FAB` and `SquareAttack`.
+
+    Each part attacks only the examples that no part before it broke. `result.broken_by` tells what
+    broke each row, `result.info["stages"]` what each part cost and broke.
 
     Args:
-        version: ``"standard"``: APGD on cross-entropy, APGD on the targeted DLR loss and FAB for 9
+        version: `"standard"`: APGD on cross-entropy, APGD on the targeted DLR loss and FAB for 9
             targets each, Square with 5,000 queries (in L1: 5 restarts, 5 targets, wider balls
-            first). ``"plus"``: 5 restarts of untargeted APGD, on both losses, and of untargeted FAB
-            as well. ``"rand"``, for models that are random at inference: APGD on both losses, with
+            first). `"plus"`: 5 restarts of untargeted APGD, on both losses, and of untargeted FAB
+            as well. `"rand"`, for models that are random at inference: APGD on both losses, with
             gradients averaged over 20 looks.
 
     Raises:
-        InvalidInput: an unknown version; ``L0``; a budget without limit.
+        InvalidInput: an unknown version; at the call, for `L0`, for a budget without a limit, or
+            for a
+            goal without labels.
+
+    Cost:
+        An example that holds pays for everything. In Linf and L2: 100 gradients for APGD, 900 for
+        targeted APGD, 900 for targeted FAB (fewer with fewer than 10 classes), 5,000 queries for
+        Square.
 
     Example:
         >>> import advex
@@ -71,10 +85,16 @@ class AutoAttack(Composite):
         >>> len(result.info["stages"])
         4
 
-    Reference: Croce and Hein, Reliable evaluation of adversarial robustness with an ensemble of
-    diverse parameter-free attacks, 2020; its implementation for L1. Deviations: those of the parts;
-    an example leaves at its first success; with fewer than four classes DLR becomes the margin
-    (``info`` says so); a ``Targeted`` goal is pursued by every part.
+    Reference:
+        Croce and Hein, Reliable evaluation of adversarial robustness with an ensemble of diverse
+        parameter-free attacks, ICML 2020. https://arxiv.org/abs/2003.01690
+
+        In L1: Croce and Hein, Mind the box: l1-APGD for sparse adversarial attacks on image
+        classifiers, ICML 2021. https://arxiv.org/abs/2103.01208
+
+    Deviations:
+        Those of the parts. An example leaves at its first success. With fewer than four classes DLR
+        becomes the margin (`info` says so). A `Targeted` goal is pursued by every part.
     """
 
     version: str = "standard"

@@ -22,8 +22,33 @@ StepSize = float | Callable[[Any], Any]
 
 @dataclass(frozen=True, kw_only=True)
 class Attack(Attackable):
-    """Base class of attacks. A subclass is a frozen, keyword-only dataclass with ``steps``,
-    ``init`` and ``step``.
+    r"""Base class of attacks. A subclass is a frozen, keyword-only dataclass with `steps`, `init`
+    and `step`.
+
+    When to use it:
+        To write an attack of your own. Leaving, saving, judging, 8-bit images, several norms and
+        three backends come with it; `advex.testing.check_attack` tells whether it keeps its
+        promises.
+
+    No formula:
+        A base class. A step may be any map $x_t \mapsto x_{t+1}$.
+
+    `init(problem)` gives the first points and a memory, `step(problem, x, memory)` the next ones.
+    The memory is a tree of tensors whose first axis is the batch. Examples are independent: nothing
+    may be reduced over the batch axis. Class variables say what the attack needs: `needs`
+    ("gradients", "scores" or "labels"), `norms` or `lacks` (in which norms it works),
+    `needs_epsilon` (whether it needs a limit), `starts` (whether it takes `start=`).
+
+    Attributes:
+        steps: number of steps: a field where it is a setting, a class variable where it is not.
+
+    Raises:
+        InvalidType: a keyword that the attack does not have, or a value of the wrong type.
+        InvalidInput: a setting out of range.
+
+    Cost:
+        That of its steps: `problem.gradient` is one query and one gradient, `problem.logits`,
+        `problem.margin`, `problem.crossed` and `problem.losses` are one query for each point.
 
     Example:
         >>> import advex
@@ -84,19 +109,41 @@ class Attack(Attackable):
 
     @abstractmethod
     def init(self, problem: Problem, /) -> tuple[Tensor, Any]:
-        """The first points, (batch, ...), and the memory: a tree of tensors whose first axis is the
-        batch.
+        """The first points and the memory.
+
+        Args:
+            problem: what the attack sees of the world, see `Problem`.
+
+        Returns:
+            The points, (batch, ...), and the memory: a tree of tensors whose first axis is the
+            batch.
         """
 
     @abstractmethod
     def step(self, problem: Problem, x: Tensor, memory: Any, /) -> tuple[Tensor, Any]:
-        """The next points and the next memory."""
+        """The next points and the next memory.
+
+        Args:
+            problem: what the attack sees of the world now, see `Problem`.
+            x: the points of the step before, (batch, ...).
+            memory: the memory of the step before.
+
+        Returns:
+            The points, (batch, ...), and the memory, both of the shapes that they had.
+        """
 
     def done(self, problem: Problem, x: Tensor, memory: Any, /) -> Tensor | None:
-        """Which examples need no further step, (batch,) of bool; their next points are still looked
-        at. None: all go on.
+        """Which examples need no further step; their next points are still looked at.
 
-        Here: those that have not improved for ``patience`` steps, if the attack has such a setting.
+        Here: those that have not improved for `patience` steps, if the attack has such a setting.
+
+        Args:
+            problem: what the attack sees of the world, see `Problem`.
+            x: the points, (batch, ...).
+            memory: the memory.
+
+        Returns:
+            Booleans, (batch,). None: all go on.
         """
         patience = getattr(self, "patience", None)
         return None if patience is None else problem.idle >= patience

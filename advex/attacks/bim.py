@@ -15,12 +15,41 @@ from advex.losses import cross_entropy
 
 @dataclass(frozen=True, kw_only=True)
 class BIM(Attack):
-    """Basic iterative method: x <- project(x + step_size * epsilon * steepest(gradient)), from x0.
+    r"""Basic iterative method: repeated steepest steps that begin at the input itself.
+
+    When to use it:
+        When a result must not depend on a random start, or to compare with papers that report
+        I-FGSM. Otherwise `PGD`, whose random start leaves flat spots around the input.
+
+    $$
+    x_{t+1} = \Pi\bigl(x_t + \alpha\,\varepsilon\, s(\nabla_x \ell(x_t))\bigr), \qquad
+    x_0 = \text{the input}
+    $$
+
+    $\Pi$ takes the nearest point of budget and box, $\alpha$ is `step_size`, $\varepsilon$ the
+    budget, $\ell$ the loss. $s(g)$ is a direction of size 1 along which the loss grows fast: the
+    sign of $g$ in Linf, $g / \lVert g \rVert_2$ in L2, the signs of the largest 1 % of $g$ in L1,
+    the sign of the largest element in L0.
 
     Args:
-        steps: number of steps.
+        steps: number of steps, a whole number from 1. The paper: min(4 + levels, 1.25 levels),
+            where
         step_size: in units of epsilon: a number, or a function of progress (0 to 1).
-        loss: what is climbed: ``(logits, goal) -> (batch,)``.
+        loss: what is climbed: ``(logits, goal) -> (batch,)``. levels is epsilon in grey levels.
+        step_size: length of a step as a share of epsilon, above 0: a number, or a function of
+            progress (0 to 1) such as `LinearDecay(0.5)`. The paper: one grey level. loss: what is
+            climbed, a function `(logits, goal) -> (batch,)`.
+            levels is epsilon in grey levels.
+        step_size: length of a step as a share of epsilon, above 0: a number, or a function of
+        progress (0 to 1) such as `LinearDecay(0.5)`. The paper: one grey level. loss: what is
+        climbed, a function `(logits, goal) -> (batch,)`.
+
+    Raises:
+        InvalidType: a setting of the wrong type.
+        InvalidInput: a setting out of range; at the call, a budget without a limit.
+
+    Cost:
+        One query and one gradient a step. An example leaves at its first success.
 
     Example:
         >>> import advex
@@ -28,8 +57,13 @@ class BIM(Attack):
         >>> BIM(steps=5)(advex.testing.linear_model(), x, labels, advex.L2(0.5)).distance.shape
         (32,)
 
-    Reference: Kurakin, Goodfellow and Bengio, Adversarial examples in the physical world, 2017.
-    Deviation: the step is a fixed fraction of epsilon (the paper: one grey level); every norm.
+    Reference:
+        Kurakin, Goodfellow and Bengio, Adversarial examples in the physical world, ICLR workshop
+        2017. https://arxiv.org/abs/1607.02533
+
+    Deviations:
+        The step is a fixed share of epsilon, where the paper takes one grey level. Every norm. An
+        example leaves at its first success.
     """
 
     steps: int = setting(10, "whole")

@@ -32,28 +32,46 @@ JITTER = 1e-4  # keeps directions apart that are not, as in two dimensions
 
 @dataclass(frozen=True, kw_only=True)
 class CGBA(LabelAttack):
-    """Walk along the boundary on circles: estimate the normal of the decision boundary from the
-    classes of random points around a boundary point, and search the circle through that point and
-    the original, in the plane of the normal, for the next one. Labels suffice. L2.
+    r"""Curvature-aware boundary attack: walk along the boundary on circles through the input, by
+    labels alone.
 
-    A round asks ``probes`` points at right angles to the line to the original, ``width`` times the
-    distance away, and then one after the other points of the circle: from the angle of the last
-    round on, wider while they cross, and by bisection.
+    When to use it:
+        The first choice in L2 against a model that answers with a class alone. In Linf take `RayS`,
+        in L1 and L0 `Pointwise`.
 
-    Probes are larger where the change is so far. Those of images are smooth; every sixth round, and
-    as long as that gains more per query, they are white noise: so a boundary that has nothing to do
-    with smooth changes costs little more than without.
+    $$
+    x(\varphi) = x_0 + \lVert b_t - x_0 \rVert_2 \cos\varphi\, (\cos\varphi\; e_t + \sin\varphi\;
+    n_t), \qquad
+    b_{t+1} = x(\varphi^\ast), \quad \varphi^\ast = \text{the largest angle that crosses}
+    $$
+
+    $b_t$ is the boundary point, $x_0$ the input, $e_t$ the direction from $x_0$ to $b_t$, and $n_t$
+    the normal of the boundary, estimated from the classes of random points and taken at right
+    angles to $e_t$. The circle has the way from $x_0$ to $b_t$ as its diameter, so that each point
+    of it is nearer.
+
+    A round asks `probes` points at right angles to the line to the input, `width` times the
+    distance away. Then it asks one after the other points of the circle: from the angle of the last
+    round on, wider while they cross, and by bisection. Probes are larger where the change is so
+    far. Those of images are smooth; every sixth round, and as long as that gains more per query,
+    they are white noise. So a boundary that has nothing to do with smooth changes costs little more
+    than without.
 
     Args:
-        steps: the limit of queries per example. All count: the look at the clean input, the start,
-            every probe and bisection, and the last judgement.
-        probes: points around the boundary in a round, at most one fewer than there are elements.
-        width: how far they are from it, as a share of the distance. For inputs on a grid, such as
-            8-bit images, at least two and a half times as far as rounding moves a point.
+        steps: the limit of queries per example, a whole number from 1. All count: the look at the
+            clean input, the start, every probe and bisection, and the last judgement.
+        probes: points around the boundary in a round, a whole number from 1, at most one fewer than
+            there are elements. The paper: 30 times the root of the round's number.
+        width: how far they are from it, as a share of the distance, above 0. For inputs on a grid,
+            such as 8-bit images, at least two and a half times as far as rounding moves a point.
         smooth: False: white noise alone.
 
     Raises:
-        InvalidInput: at the call, for norms other than L2.
+        InvalidType: a setting of the wrong type.
+        InvalidInput: a setting out of range; at the call, for norms other than `L2`.
+
+    Cost:
+        At most `steps` queries, no gradients. An example for which no start is found ends early.
 
     Example:
         >>> import advex
@@ -62,15 +80,19 @@ class CGBA(LabelAttack):
         >>> bool(result.success.all()), bool(result.queries.max() <= 300)
         (True, True)
 
-    Reference: Reza, Rahmati, Wu and Dai, CGBA: curvature-aware geometric black-box attack, 2023,
-    and the authors' implementation. Deviations: 20 probes a round, not 30 times its number's root;
-    smooth noise whose amplitude falls with the frequency, not a block of frequencies, weighted by
-    the blurred square of the change, in turns with white noise by what they gain; probes are at
-    right angles to each other and to the line to the original, and wider (the paper: 2e-4 an
-    element); the circle is searched from the angle of the last round, which serves flat and curved
-    boundaries, so that there is one form for targets, too (the paper: CGBA-H); bisection ends at a
-    share of the probes' width; points are clipped to the box before they are asked, and the normal
-    is made of the points as the model saw them; every example goes its own way.
+    Reference:
+        Reza, Rahmati, Wu and Dai, CGBA: curvature-aware geometric black-box attack, ICCV 2023, and
+        the authors' implementation. https://arxiv.org/abs/2308.03163
+
+    Deviations:
+        20 probes a round, not 30 times its number's root; smooth noise whose amplitude falls with
+        the frequency, not a block of frequencies, weighted by the blurred square of the change, in
+        turns with white noise by what they gain; probes are at right angles to each other and to
+        the line to the original, and wider (the paper: 2e-4 an element); the circle is searched
+        from the angle of the last round, which serves flat and curved boundaries, so that there is
+        one form for targets, too (the paper: CGBA-H); bisection ends at a share of the probes'
+        width; points are clipped to the box before they are asked, and the normal is made of the
+        points as the model saw them; every example goes its own way.
     """
 
     norms: ClassVar[tuple[type[Budget], ...]] = (L2,)

@@ -54,19 +54,41 @@ class Wrapper(Composite):
 
 @dataclass(frozen=True)
 class Restarts(Wrapper):
-    """The same attack again, with other random numbers, on the examples that still stand.
+    """The same attack again, with other random numbers, on the examples that still hold.
+
+    When to use it:
+        Around an attack that draws random numbers, such as `PGD` or `FAB`, to see whether another
+        start breaks more. `Verdict` gains more from other losses than restarts gain from other
+        starts.
+
+    No formula:
+        A wrapper: the formula is that of the attack inside.
 
     The first run draws what the attack alone would draw, so restarts never lose a success.
 
     Args:
-        attack: the attack to repeat; it should draw random numbers, as ``PGD`` does, at least where
-            ``problem.run`` is above 0.
-        restarts: how many runs in all.
+        attack: the attack to repeat. It should draw random numbers, as `PGD` does, at least where
+            `problem.run` is above 0.
+        restarts: how many runs in all, a whole number from 1.
+
+    Raises:
+        InvalidType: `attack` is no attack.
+        InvalidInput: `restarts` is below 1 or not whole.
+
+    Cost:
+        That of the attack, times `restarts` for the examples that hold.
 
     Example:
         >>> import advex
         >>> Restarts(advex.PGD(steps=5), 3)
         Restarts(attack=PGD(steps=5, step_size=0.25, loss=cross_entropy), restarts=3)
+
+    Reference:
+        Madry, Makelov, Schmidt, Tsipras and Vladu, Towards deep learning models resistant to
+        adversarial attacks, ICLR 2018, repeats PGD likewise. https://arxiv.org/abs/1706.06083
+
+    Deviations:
+        Only examples that still hold are attacked again.
     """
 
     restarts: int = setting(5, "whole")
@@ -86,24 +108,44 @@ class Restarts(Wrapper):
 
 @dataclass(frozen=True)
 class EveryTarget(Wrapper):
-    """The attack once for each of the likeliest wrong classes of the clean input, the likeliest
-    first.
+    r"""The attack once for each of the likeliest wrong classes, the likeliest first.
 
-    In each run the attack pursues the margin of that class over the true one (``goals.Towards``);
-    any wrong class ends it. With a ``Targeted`` goal the target is chosen already: the attack runs
-    once.
+    When to use it:
+        Around `PGD`, `APGD` or `FAB` on models with several classes: runs towards single classes
+        find examples that an untargeted run misses. `AutoAttack` and `Verdict` do it already.
+
+    $$
+    \ell_c(x) = z_c(x) - z_y(x), \qquad
+    c \in \text{the } k \text{ largest of } \{z_j(x_0) : j \ne y\}
+    $$
+
+    $z$ are the logits, $y$ is the label, $x_0$ the clean input, $k$ is `classes`. Each run pursues
+    the margin $\ell_c$ of its class over the true one, through the loss of the attack; any wrong
+    class ends it. With a `Targeted` goal the target is chosen already: the attack runs once.
 
     Args:
         attack: the attack to repeat.
-        classes: how many at most.
+        classes: how many classes at most, a whole number from 1. AutoAttack: 9.
 
     Raises:
-        InvalidInput: at the call, for a goal without labels.
+        InvalidType: `attack` is no attack.
+        InvalidInput: `classes` is below 1 or not whole; at the call, for a goal without labels, or
+            around another `EveryTarget`.
+
+    Cost:
+        That of the attack, times the number of classes for the examples that hold.
 
     Example:
         >>> import advex
         >>> EveryTarget(advex.PGD(steps=5), 3)
         EveryTarget(attack=PGD(steps=5, step_size=0.25, loss=cross_entropy), classes=3)
+
+    Reference:
+        Gowal, Uesato, Qin, Huang, Mann and Kohli, An alternative surrogate loss for PGD-based
+        adversarial testing, 2019. https://arxiv.org/abs/1910.09338
+
+    Deviations:
+        The likeliest classes alone, as in AutoAttack, where the paper tries all.
     """
 
     classes: int = setting(9, "whole")
@@ -132,10 +174,23 @@ class EveryTarget(Wrapper):
 
 @dataclass(frozen=True, init=False)
 class Ensemble(Composite):
-    """Several attacks, one after the other, each on the examples that still stand.
+    """Several attacks, one after the other, each on the examples that still hold.
+
+    When to use it:
+        For a worst case over attacks of your own choice. Put cheap ones first: what they break, the
+        others need not try.
+
+    No formula:
+        A sequence: the formulas are those of its members.
 
     Args:
-        attacks: the members, cheap ones first.
+        *attacks: the members, cheap ones first; at least one.
+
+    Raises:
+        InvalidType: a member is no attack, or there is none.
+
+    Cost:
+        The sum of its members for the examples that hold. `result.info["stages"]` has it for each.
 
     Example:
         >>> import advex
@@ -177,15 +232,33 @@ Transform = Callable[[Problem, Tensor], Tensor]
 
 @dataclass(frozen=True)
 class AveragedGradient(Wrapper):
-    """The attack with gradients that are means over several looks: of a model that is random, or at
-    transformed inputs.
+    r"""The attack with gradients that are means over several looks: expectation over transformation
+    (EOT).
+
+    When to use it:
+        Against a model that is random at inference, such as one with noise or dropout, and for
+        examples that are to survive a change of brightness, place or size.
+
+    $$ g(x) = \frac{1}{n} \sum_{i=1}^{n} \nabla_x\, \ell\bigl(\tau_i(x)\bigr) $$
+
+    $n$ is `samples`, $\ell$ the loss of the attack, $\tau_i$ a transform with random numbers of its
+    own ($\tau_i(x) = x$ where there is none). The attack sees $g$ in place of its gradient.
 
     Args:
         attack: the attack whose gradients are averaged.
-        transforms: a function ``(problem, x) -> x`` in ``keras.ops``, or several that take turns;
-            they may draw from ``problem.uniform``. None: the model itself is random, and is asked
-            again and again.
-        samples: how many looks, each one query and one gradient.
+        transforms: a function `(problem, x) -> x` in `keras.ops`, or a tuple of several that take
+            turns; they may draw from `problem.uniform`. None: the model itself is random, and is
+            asked again and again.
+        samples: how many looks, a whole number from 1. The paper: at least 30 for transformations.
+            AutoAttack: 20.
+
+    Raises:
+        InvalidType: `attack` is no attack, or a transform no function.
+        InvalidInput: `samples` is below 1 or not whole.
+
+    Cost:
+        `samples` queries and `samples` gradients for each gradient of the attack, and one query
+        more where there are transforms.
 
     Example:
         >>> import advex
@@ -194,7 +267,13 @@ class AveragedGradient(Wrapper):
         >>> AveragedGradient(advex.FGSM(), brighter, 4)
         AveragedGradient(attack=FGSM(loss=cross_entropy), transforms=brighter, samples=4)
 
-    Reference: Athalye, Engstrom, Ilyas and Kwok, Synthesizing robust adversarial examples, 2018.
+    Reference:
+        Athalye, Engstrom, Ilyas and Kwok, Synthesizing robust adversarial examples, ICML 2018.
+        https://arxiv.org/abs/1707.07397
+
+    Deviations:
+        What transforms show to the model is never a success: the point itself is judged. No
+        textures and no rendering; any attack, where the paper uses PGD.
     """
 
     transforms: Transform | tuple[Transform, ...] | None = None

@@ -20,25 +20,42 @@ from advex.losses import cross_entropy
 
 @dataclass(frozen=True, kw_only=True)
 class DDN(Attack):
-    """Decoupled direction and norm: the direction follows the gradient, the length how the last
-    point was judged.
+    r"""Decoupled direction and norm: the direction follows the gradient, the length follows how the
+    last point was judged.
 
-    d = d + a g / |g|, then x = x0 + r d / |d|, cut at the box: r is multiplied by 1 - gamma after a
-    success, else by 1 + gamma. The step a falls from ``step_size`` to a hundredth of it, along a
-    cosine.
+    When to use it:
+        For small L2 perturbations in few steps, and as the inner attack of L2 training. On hardened
+        models `PDGD`, `ALMA` and `MinimumNorm("L2")` find smaller ones.
+
+    $$
+    x_{t+1} = \mathrm{clip}\Bigl(x_0 + r_{t+1}\,\frac{\delta_t}{\lVert \delta_t \rVert_2}\Bigr),
+    \qquad
+    \delta_t = x_t - x_0 + \alpha_t\,\frac{\nabla_x \ell(x_t)}{\lVert \nabla_x \ell(x_t) \rVert_2},
+    \qquad
+    r_{t+1} = \begin{cases} (1 - \gamma)\, r_t & \text{after a success} \\ (1 + \gamma)\, r_t &
+    \text{otherwise} \end{cases}
+    $$
+
+    $x_0$ is the input, $\ell$ the loss, $r$ the radius; clip cuts at the box. The step $\alpha_t$
+    falls from `step_size` to a hundredth of it along a cosine.
 
     Args:
-        steps: number of steps, one query and one gradient each.
-        gamma: by what share the radius changes from step to step, above 0 and below 1.
-        radius: the first radius, in units of the box's range. With ``start=``: that of the start.
-        step_size: length of the first step, in units of the box's range.
+        steps: number of steps, a whole number from 1. The paper: 100, 300 and 1,000.
+        gamma: by what share the radius changes from step to step, above 0 and below 1. The paper:
+            0.05.
+        radius: the first radius, in units of the box's range, above 0. With `start=`: that of the
+            start. The paper: 1.
+        step_size: length of the first step, in units of the box's range, above 0. The paper: 1.
         patience: an example leaves after this many steps without a smaller perturbation. None:
             never.
-        loss: what is climbed: ``(logits, goal) -> (batch,)``.
+        loss: what is climbed, a function `(logits, goal) -> (batch,)`. The paper: cross-entropy.
 
     Raises:
-        InvalidInput: at the call, for another norm than ``L2``; for shares outside their limits.
-        InvalidType: a setting that is no number.
+        InvalidType: a setting of the wrong type.
+        InvalidInput: a setting out of range; at the call, for a norm other than `L2`.
+
+    Cost:
+        One query and one gradient a step.
 
     Example:
         >>> import advex
@@ -47,9 +64,13 @@ class DDN(Attack):
         >>> bool(result.success.all())
         True
 
-    Reference: Rony, Hafemann, Oliveira, Ben Ayed, Sabourin and Granger, Decoupling direction and
-    norm for efficient gradient-based L2 adversarial attacks and defenses, 2019. Deviation: no
-    quantisation of its own (8-bit inputs have their grid, all others none).
+    Reference:
+        Rony, Hafemann, Oliveira, Ben Ayed, Sabourin and Granger, Decoupling direction and norm for
+        efficient gradient-based L2 adversarial attacks and defenses, CVPR 2019.
+        https://arxiv.org/abs/1811.09600
+
+    Deviations:
+        No quantisation of its own: 8-bit inputs have their grid, all others none.
     """
 
     norms: ClassVar = (L2,)

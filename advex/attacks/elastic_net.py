@@ -20,23 +20,36 @@ from advex.driver.problem import Problem
 
 @dataclass(frozen=True, kw_only=True)
 class ElasticNet(Attack):
-    """Minimises beta |d|_1 + |d|^2 + c max(-f, 0), f the margin, by shrinking and momentum (FISTA),
-    in rounds with a c each.
+    r"""EAD: proximal descent on the L1 and L2 sizes of the change plus c times what the margin
+    lacks.
 
-    c falls to the middle of its bracket after a round with a success and grows tenfold (to the
+    When to use it:
+        To compare with papers that report EAD in L1. `MinimumNorm("L1")` finds smaller
+        perturbations.
+
+    $$ \min_x \; \beta\, \lVert x - x_0 \rVert_1 + \lVert x - x_0 \rVert_2^2 + c \max(-f(x),\, 0) $$
+
+    $x_0$ is the input, $f$ the margin. A step goes down the gradient of the last two terms; then
+    $\beta$ is taken off every element of the change (shrinkage), and momentum is added (FISTA). c
+    falls to the middle of its bracket after a round with a success and grows tenfold (to the
     middle, where it was successful before) after one without. Every example has its own c.
 
     Args:
-        steps: number of steps in all rounds together, one query and one gradient each.
-        searches: number of rounds.
-        step_size: the first step of a round, in units of the box's range; it falls with the square
-            root of what is left.
-        beta: what every step takes off each element's change, in units of the box's range.
-        c: the first c.
+        steps: number of steps in all rounds together, a whole number from 1. The paper: 1,000 in
+            each of 9 rounds.
+        searches: number of rounds, a whole number from 1. The paper: 9.
+        step_size: the first step of a round, in units of the box's range, above 0; it falls with
+            the square root of what is left. The paper: 0.01.
+        beta: what every step takes off each element's change, in units of the box's range, above 0.
+            The paper: 0.001 in most tables.
+        c: the first c, above 0. The paper: 0.001.
 
     Raises:
-        InvalidInput: at the call, for another norm than ``L1``; a setting that is not above 0.
-        InvalidType: a setting that is no number.
+        InvalidType: a setting of the wrong type.
+        InvalidInput: a setting out of range; at the call, for a norm other than `L1`.
+
+    Cost:
+        One query and one gradient a step.
 
     Example:
         >>> import advex
@@ -45,9 +58,12 @@ class ElasticNet(Attack):
         >>> bool(result.success.all())
         True
 
-    Reference: Chen, Sharma, Zhang, Yi and Hsieh, EAD: elastic-net attacks to deep neural networks
-    via adversarial examples, 2018. Deviations: the points with momentum are looked at, not those
-    without as well; they stay in the box.
+    Reference:
+        Chen, Sharma, Zhang, Yi and Hsieh, EAD: elastic-net attacks to deep neural networks via
+        adversarial examples, AAAI 2018. https://arxiv.org/abs/1709.04114
+
+    Deviations:
+        The points with momentum are looked at, not those without as well; they stay in the box.
     """
 
     norms: ClassVar = (L1,)

@@ -24,33 +24,47 @@ SMALLEST_SIZE = 1e-30  # guards divisions
 
 @dataclass(frozen=True, kw_only=True)
 class FAB(Attack):
-    """Projections onto the linearised decision boundary, drawn towards the original: looks for the
-    smallest perturbation.
+    r"""Fast adaptive boundary attack: along the decision boundary, towards its point nearest to the
+    input.
 
-    The model's answer at x is taken for linear, f(y) = f(x) + g (y - x). Current point and original
-    are each projected onto the part of f = 0 that lies in the box, exactly, in the budget's norm,
-    and a little beyond it. The next point lies between these two, nearer to the first: (1 - a) P(x)
-    + a P(x0), a = min(d / (d + d0), ``alpha``), d and d0 their distances. An adversarial x is moved
-    back first, to x0 + ``backward`` (x - x0).
+    When to use it:
+        For the smallest perturbation in Linf, L2 or L1 without any tuning, above all where
+        gradients have a scale of their own (it does not depend on it). Part of `AutoAttack` and
+        `MinimumNorm`.
 
-    With a target (``Targeted``, or ``EveryTarget`` around the attack) f is the margin, and a step
-    costs one gradient. Without, f is that of several wrong classes whose linearised boundary is
-    nearest, and a step costs a gradient for each and one more. Without a limit (``Linf()``) the
-    smallest perturbation is kept; with one an example leaves at the first success inside it.
+    $$
+    x_{t+1} = (1 - a)\, P_t(x_t) + a\, P_t(x_0), \qquad
+    a = \min\Bigl(\frac{d}{d + d_0},\, \alpha\Bigr), \qquad
+    P_t(y) = \operatorname{argmin}_{z \in \text{box}} \; \lVert z - y \rVert \;\;
+    \text{subject to}\;\; f(x_t) + \langle \nabla_x f(x_t),\, z - x_t \rangle = b_t
+    $$
+
+    $f$ is the margin, $x_0$ the input, $d$ and $d_0$ are the distances of $x_t$ and $x_0$ to their
+    projections, $\alpha$ is `alpha`. $b_t$ is the overshoot: the plane lies a little beyond the
+    boundary. An adversarial $x_t$ is first moved back, to $x_0 + \beta\,(x_t - x_0)$, with $\beta$
+    = `backward`. With a target (`Targeted`, or `EveryTarget` around the attack) $f$ is its margin.
+    Without, it is that of the wrong class whose linearised boundary is nearest. Without a limit
+    (`Linf()`) the smallest perturbation is kept; with one an example leaves at the first success
+    inside it.
 
     Args:
-        steps: number of steps, one query each.
-        alpha: largest share of the original's projection (alpha_max), 0 to 1.
-        overshoot: how far beyond the boundary a step aims, as a share of the way to it (eta = 1 +
-            ``overshoot``).
+        steps: number of steps, a whole number from 1. The paper: 100.
+        alpha: largest share of the input's projection (alpha_max), 0 to 1. The paper: 0.1.
+        overshoot: how far beyond the boundary a step aims, as a share of the way to it, above 0.
+            The paper's eta is 1 + overshoot, 1.05.
         backward: what is left of an adversarial perturbation that is moved back (beta), above 0 and
-            below 1.
+            below 1. The paper: 0.9.
         classes: without a target, how many wrong classes are looked at, the likeliest at the last
             point.
 
     Raises:
-        InvalidInput: at the call, for ``L0``, whose boundary has no nearest point; for shares
-        outside their limits. InvalidType: a setting that is no number.
+        InvalidType: a setting of the wrong type.
+        InvalidInput: a setting out of range; at the call, for `L0`, whose boundary has no nearest
+            point.
+
+    Cost:
+        One query a step, and one gradient with a target or with two classes. Without a target
+        `classes + 1` gradients.
 
     Example:
         >>> import advex
@@ -59,16 +73,20 @@ class FAB(Attack):
         >>> bool(result.success.all())
         True
 
-    Reference: Croce and Hein, Minimally distorted adversarial examples with a fast adaptive
-    boundary attack, 2020. Deviations: one query a step instead of two, as f is linearised at the
-    adversarial point itself, before the move back. Where the projection is then not nearer to the
-    original than x, the point that was moved back is taken as it is. The hyperplane is shifted, for
-    both projections alike, where the paper stretches the step and cuts it at the box; by no less
-    than after a move back, so that a point just before the boundary crosses it too, and by twice as
-    much again and again as long as it does not. Nine wrong classes, not all. No final search: it
-    gained 0.2 % in 100 steps and lost 4 % in 20. ``Restarts``: the first run begins at the
-    original, the others at a random point after one step, half as far away as the linearised
-    boundary (or as epsilon, or as a tenth of the box, if that is less).
+    Reference:
+        Croce and Hein, Minimally distorted adversarial examples with a fast adaptive boundary
+        attack, ICML 2020. https://arxiv.org/abs/1907.02044
+
+    Deviations:
+        One query a step instead of two, as f is linearised at the adversarial point itself, before
+        the move back. Where the projection is then not nearer to the input than x, the point that
+        was moved back is taken as it is. The hyperplane is shifted, for both projections alike,
+        where the paper stretches the step and cuts it at the box. It is shifted by no less than
+        after a move back, so that a point just before the boundary crosses it too, and by twice as
+        much again and again as long as it does not. Nine wrong classes, not all. No final search:
+        it gained 0.2 % in 100 steps and lost 4 % in 20. `Restarts`: the first run begins at the
+        input, the others at a random point after one step, half as far away as the linearised
+        boundary (or as epsilon, or as a tenth of the box, if that is less).
     """
 
     lacks: ClassVar = (L0,)

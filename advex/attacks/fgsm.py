@@ -14,15 +14,35 @@ from advex.losses import cross_entropy
 
 @dataclass(frozen=True, kw_only=True)
 class FGSM(Attack):
-    """Fast gradient sign method: maximise the linearised loss over budget and box, in closed form.
+    r"""Fast gradient sign method: one gradient, one step to the far end of the budget.
 
-    x = argmax over the budget and the box of ``gradient . x``. In the maximum norm that is ``x0 +
-    epsilon * sign(gradient)``, clipped; in L2 a step along the gradient whose clipped elements give
-    their share to the others; in L1 the elements with the largest gradients are driven to the end
-    of the box until the budget is spent; in L0 those with the largest gain.
+    When to use it:
+        For a first look, in single-step adversarial training, and as the baseline of a comparison.
+        Report no robust accuracy from it alone: `PGD` and `Verdict` break far more.
+
+    $$
+    x = \operatorname{argmax}_{y} \; \langle \nabla_x \ell(x_0),\, y \rangle
+    \quad \text{subject to} \quad \lVert y - x_0 \rVert \le \varepsilon,\quad l \le y \le u
+    $$
+
+    $x_0$ is the input, $\ell$ the loss, $\varepsilon$ the budget, and $l$ and $u$ are the ends of
+    the box. The maximum is found in closed form. In Linf it is
+    $\mathrm{clip}(x_0 + \varepsilon\,\mathrm{sign}\,\nabla_x \ell(x_0))$. In L2 the step follows
+    the gradient, and clipped elements hand their share to the others. In L1 the elements with the
+    largest gradients go to the end of the box until the budget is spent. In L0 those with the
+    largest gain go.
 
     Args:
-        loss: what is climbed: ``(logits, goal) -> (batch,)``.
+        loss: what is climbed, a function `(logits, goal) -> (batch,)`. The paper: cross-entropy, as
+            here.
+
+    Raises:
+        InvalidType: the loss is not a function.
+        InvalidInput: at the call, a budget without a limit.
+
+    Cost:
+        One gradient and three queries for each example: the clean input, the gradient, the last
+        judgement.
 
     Example:
         >>> import advex
@@ -30,9 +50,12 @@ class FGSM(Attack):
         >>> FGSM()(advex.testing.linear_model(), x, labels, advex.Linf(0.3)).gradients.max()
         np.int64(1)
 
-    Reference: Goodfellow, Shlens and Szegedy, Explaining and harnessing adversarial examples, 2015.
-    Deviations: other norms than the maximum, where the box takes part in the maximisation; a
-    targeted form.
+    Reference:
+        Goodfellow, Shlens and Szegedy, Explaining and harnessing adversarial examples, ICLR 2015.
+        https://arxiv.org/abs/1412.6572
+
+    Deviations:
+        Norms other than Linf, where the box takes part in the maximisation. A targeted form.
     """
 
     steps: ClassVar[int] = 1  # type: ignore[misc]

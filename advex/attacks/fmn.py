@@ -23,24 +23,47 @@ SMALLEST_SIZE = 1e-12  # guards divisions
 
 @dataclass(frozen=True, kw_only=True)
 class FMN(Attack):
-    """Fast minimum norm: gradient steps, projected onto a ball whose radius is found at the same
-    time.
+    r"""Fast minimum norm: gradient steps, projected onto a ball whose radius is found on the way.
 
-    After a success the radius becomes that of the smallest success, less the share gamma. Otherwise
-    it grows by gamma; as long as there has been no success, it is the distance at which the
-    linearised boundary lies: size + |f| / |grad f|_dual. In L0 it changes by one element at least.
-    Step and gamma fall along a cosine, to a hundredth of ``step_size`` and to 0.001.
+    When to use it:
+        For the smallest perturbation in any of the four norms with few steps, one gradient each. It
+        also follows goals of every kind. `MinimumNorm` combines it with others for smaller results.
+
+    $$
+    x_{t+1} = \Pi_{\varepsilon_t}\Bigl(x_t + \alpha_t\,
+    \frac{\nabla_x f(x_t)}{\lVert \nabla_x f(x_t) \rVert_2}\Bigr)
+    $$
+
+    $$
+    \varepsilon_t = \begin{cases}
+    (1 - \gamma_t)\,\min(\varepsilon_{t-1}, \varepsilon^\ast) & \text{after a success} \\
+    \lVert x_t - x_0 \rVert + |f(x_t)| / \lVert \nabla_x f(x_t) \rVert_\ast \text{, times } 1 +
+    \gamma_t & \text{no success so far} \\
+    (1 + \gamma_t)\,\varepsilon_{t-1} & \text{otherwise}
+    \end{cases}
+    $$
+
+    $f$ is the margin, above 0 across the boundary, $x_0$ the input and $\varepsilon^\ast$ the
+    smallest success. $\lVert \cdot \rVert_\ast$ is the dual norm, so that the second line is the
+    distance at which the linearised boundary lies. $\Pi_\varepsilon$ takes the nearest point of the
+    ball of radius $\varepsilon$ and of the box. $\alpha_t$ and $\gamma_t$ fall along a cosine, to a
+    hundredth of `step_size` and to 0.001. In L0 the radius changes by one element at least.
 
     Args:
-        steps: number of steps, one query and one gradient each.
-        step_size: Euclidean length of the first step, in units of the box's range.
-        gamma: by what share the radius changes at first, above 0 and below 1.
+        steps: number of steps, a whole number from 1.
+        step_size: Euclidean length of the first step, in units of the box's range, above 0. The
+            paper: 1.
+        gamma: by what share the radius changes at first, above 0 and below 1. The paper: 0.05.
         patience: an example leaves after this many steps without a smaller perturbation. None:
             never.
-        loss: what is climbed; zero on the boundary: ``(logits, goal) -> (batch,)``.
+        loss: the margin f, zero on the boundary, a function `(logits, goal) -> (batch,)`.
 
     Raises:
-        InvalidInput: a share outside its limits. InvalidType: a setting that is no number.
+        InvalidType: a setting of the wrong type.
+        InvalidInput: a setting out of range.
+
+    Cost:
+        One query and one gradient a step.
 
     Example:
         >>> import advex
@@ -49,10 +72,14 @@ class FMN(Attack):
         >>> bool(result.success.all())
         True
 
-    Reference: Pintor, Roli, Brendel and Biggio, Fast minimum-norm adversarial attacks through
-    adaptive norm constraints, 2021. Deviations: the projection is the exact one onto ball and box
-    together; the first radius goes beyond the linearised boundary by the share gamma; the first
-    step is 2 long, not 1, which finds smaller changes in every norm.
+    Reference:
+        Pintor, Roli, Brendel and Biggio, Fast minimum-norm adversarial attacks through adaptive
+        norm constraints, NeurIPS 2021. https://arxiv.org/abs/2102.12827
+
+    Deviations:
+        The projection is the exact one onto ball and box together. The first radius goes beyond the
+        linearised boundary by the share gamma. The first step is 2 long, not 1, which finds smaller
+        changes in every norm.
     """
 
     needs_epsilon: ClassVar[bool] = False

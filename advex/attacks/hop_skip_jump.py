@@ -31,24 +31,39 @@ SMALLEST_JUMP = 2.0**-20  # of the distance: then the normal was wrong
 
 @dataclass(frozen=True, kw_only=True)
 class HopSkipJump(LabelAttack):
-    """Walk along the decision boundary towards the original: find the boundary between the original
-    and an adversarial point by bisection, estimate its normal from the classes of random points
-    around, jump along the normal, and again. Labels suffice.
+    r"""Walk along the decision boundary towards the input, by normals estimated from labels alone.
 
-    L2 and Linf. Round t asks ``probes * sqrt(t)`` points around the boundary point, normal numbers
-    of length ``distance / elements`` in L2, uniform ones in Linf. The normal is the mean of those
-    directions that cross minus that of those that do not, seen from their overall mean.
+    When to use it:
+        Against a model that answers with a class alone, when results must compare with papers: it
+        is the one they compare with. `CGBA` in L2 and `RayS` in Linf are advex's first choices.
+
+    $$
+    \hat n_t = \sum_{i} \bigl(\phi(b_t + r u_i) - \bar\phi\bigr)\, u_i, \qquad
+    \tilde x_t = b_t + \xi_t\, s(\hat n_t), \qquad
+    b_{t+1} = \text{the boundary between } x_0 \text{ and } \tilde x_t
+    $$
+
+    $b_t$ is the boundary point, $\phi = \pm 1$ tells whether a point is across, $\bar\phi$ is its
+    mean, $u_i$ are random directions, $s$ is the direction in L2 and the sign in Linf. The jump
+    $\xi_t$ is $\lVert b_t - x_0 \rVert / \sqrt t$, halved until it crosses. The boundary is found
+    by bisection. Round $t$ asks `probes * sqrt(t)` points around the boundary point: normal numbers
+    in L2, uniform ones in Linf.
 
     Args:
-        steps: the limit of queries per example. All count: the look at the clean input, the start,
-            every probe and bisection, and the last judgement.
-        probes: points around the boundary in the first round.
-        tolerance: how exactly the boundary is found, as a share of the way between the original and
-            an adversarial point. None: ``elements ** -1.5`` in L2, ``elements ** -2`` in Linf, as
-            in the paper.
+        steps: the limit of queries per example, a whole number from 1. All count: the look at the
+            clean input, the start, every probe and bisection, and the last judgement.
+        probes: points around the boundary in the first round, a whole number from 1. The paper:
+            100.
+        tolerance: how exactly the boundary is found, as a share of the way between the input and an
+            adversarial point, above 0 and below 1. None: `elements ** -1.5` in L2, `elements ** -2`
+            in Linf, as in the paper.
 
     Raises:
-        InvalidInput: at the call, for norms other than L2 and Linf.
+        InvalidType: a setting of the wrong type.
+        InvalidInput: a setting out of range; at the call, for norms other than `L2` and `Linf`.
+
+    Cost:
+        At most `steps` queries, no gradients. An example for which no start is found ends early.
 
     Example:
         >>> import advex
@@ -57,12 +72,16 @@ class HopSkipJump(LabelAttack):
         >>> bool(result.success.all()), bool(result.queries.max() <= 300)
         (True, True)
 
-    Reference: Chen, Jordan and Wainwright, HopSkipJumpAttack: a query-efficient decision-based
-    attack, 2020, and the authors' implementation. Deviations: every example goes its own way, with
-    a limit of its own; for inputs on a grid, such as 8-bit images, probes are at least two and a
-    half times as far as rounding moves a point, and the normal is made of the points as the model
-    saw them; bisection ends at the precision of float32; the start is looked for as all attacks of
-    this kind do, see ``Others``; a jump that does not cross after twenty halvings ends the round.
+    Reference:
+        Chen, Jordan and Wainwright, HopSkipJumpAttack: a query-efficient decision-based attack,
+        IEEE S&P 2020, and the authors' implementation. https://arxiv.org/abs/1904.02144
+
+    Deviations:
+        Every example goes its own way, with a limit of its own; for inputs on a grid, such as 8-bit
+        images, probes are at least two and a half times as far as rounding moves a point, and the
+        normal is made of the points as the model saw them; bisection ends at the precision of
+        float32; the start is looked for as all attacks of this kind do, see ``Others``; a jump that
+        does not cross after twenty halvings ends the round.
     """
 
     norms: ClassVar[tuple[type[Budget], ...]] = (L2, Linf)

@@ -20,23 +20,38 @@ from advex.goals import INFINITY, Goal, Targeted, leaves, others, picked
 
 @dataclass(frozen=True, kw_only=True)
 class JSMA(Attack):
-    """The Jacobian's saliency map: in every step the pair of elements with the largest -a b goes to
-    its ends of the box.
+    r"""Jacobian saliency map attack: in every step the most salient pair of elements goes to its
+    ends of the box.
 
-    a is what the pair adds to the target's logit, b what it adds to all others together, by the
-    gradients; a pair counts where a > 0 > b. Where no pair does, the pair with the largest a - b is
-    taken. Without a target, it is the likeliest wrong class of the point at hand. An example leaves
-    when it has succeeded.
+    When to use it:
+        To compare with the first L0 attack. It changes each element once and needs few steps;
+        `SigmaZero` and `MinimumNorm("L0")` change fewer elements.
+
+    $$
+    (p, q) = \operatorname{argmax}_{p < q} \; -a_{pq}\, b_{pq} \quad\text{where}\quad a_{pq} > 0 >
+    b_{pq}, \qquad
+    a_{pq} = \sum_{i \in \{p, q\}} \frac{\partial z_c}{\partial x_i}\, w_i, \qquad
+    b_{pq} = \sum_{i \in \{p, q\}} \sum_{j \ne c} \frac{\partial z_j}{\partial x_i}\, w_i
+    $$
+
+    $z$ are the logits, $c$ is the target, $w_i$ the way of element $i$ to its end of the box. $a$
+    is what the pair adds to the target's logit, $b$ what it adds to all others together. Without a
+    target, $c$ is the likeliest wrong class of the point at hand. Where no pair counts, the first
+    two of the candidates are taken. An example leaves when it has succeeded.
 
     Args:
-        steps: number of steps at most, one pair, two queries and two gradients each.
-        candidates: how many elements the pairs are formed of: those with the largest a - b.
+        steps: number of steps at most, one pair each, a whole number from 1.
+        candidates: how many elements the pairs are formed of, at least 2: those with the largest a
+            - b.
         pairs: False: one element a step, chosen likewise: twice the steps, and about half the
             elements where few are enough.
 
     Raises:
-        InvalidInput: at the call, for another norm than ``L0``. InvalidType: a goal without labels;
-        a setting that is no number.
+        InvalidType: a setting of the wrong type; at the call, a goal without labels.
+        InvalidInput: a setting out of range; at the call, for a norm other than `L0`.
+
+    Cost:
+        Two queries and two gradients a step.
 
     Example:
         >>> import advex
@@ -45,10 +60,15 @@ class JSMA(Attack):
         >>> bool(result.success.all())
         True
 
-    Reference: Papernot, McDaniel, Jha, Fredrikson, Celik and Swami, The limitations of deep
-    learning in adversarial settings, 2016; elements that may go either way: Wiyatno and Xu, Maximal
-    Jacobian-based saliency map attack, 2018. Deviations: an element's share is its gradient times
-    its way to the end; not all pairs are looked at.
+    Reference:
+        Papernot, McDaniel, Jha, Fredrikson, Celik and Swami, The limitations of deep learning in
+        adversarial settings, IEEE EuroS&P 2016. https://arxiv.org/abs/1511.07528
+
+        Elements that may go either way: Wiyatno and Xu, Maximal Jacobian-based saliency map attack,
+        2018. https://arxiv.org/abs/1808.07945
+
+    Deviations:
+        An element's share is its gradient times its way to the end. Not all pairs are looked at.
     """
 
     norms: ClassVar = (L0,)

@@ -15,25 +15,41 @@ from advex.driver.problem import Problem
 
 @dataclass(frozen=True, kw_only=True)
 class NES(PairsAttack):
-    """x <- project(x + step_size * epsilon * steepest(velocity)), where velocity is a running mean
-    of estimates of the gradient: sums of ``(loss(x + sigma u) - loss(x - sigma u)) u`` over normal
-    numbers u. Scores suffice.
+    r"""Natural evolution strategies: ascent along a gradient that is estimated from normal noise.
 
-    Linf and L2, with a limit. On a linear loss of d elements the cosine of estimate and gradient is
-    about ``sqrt(pairs / (pairs + d + 1))``.
+    When to use it:
+        Against a model that gives scores, as the classic gradient estimate. `SquareAttack` needs
+        fewer queries on images; this one makes no assumption about them.
+
+    $$
+    g_t = \sum_{i=1}^{n} \bigl(\ell(x_t + \sigma u_i) - \ell(x_t - \sigma u_i)\bigr)\, u_i, \qquad
+    v_{t+1} = \mu\, v_t + (1 - \mu)\, g_t, \qquad
+    x_{t+1} = \Pi\bigl(x_t + \alpha\,\varepsilon\, s(v_{t+1})\bigr)
+    $$
+
+    $u_i$ are normal numbers, $n$ is `pairs`, $\ell$ the loss, $\mu$ is `decay`, $\alpha$
+    `step_size`, $\varepsilon$ the budget. $\Pi$ takes the nearest point of budget and box; $s$ is
+    the sign in Linf, the direction in L2. On a linear loss of $d$ elements the cosine of estimate
+    and gradient is about $\sqrt{n / (n + d + 1)}$.
 
     Args:
-        steps: the limit of queries per example. All count: the clean input, both points of each
-            pair, a look at each iterate, and the last judgement.
-        loss: what must grow: ``(logits, goal) -> (batch,)``.
-        pairs: how many pairs of points an estimate has.
-        sigma: how far the points are from the iterate, in each element: a share of the box; at
-            least one level where inputs have levels.
-        step_size: in units of epsilon.
-        decay: of the velocity.
+        steps: the limit of queries per example, a whole number from 1. All count: the clean input,
+            both points of each pair, a look at each iterate, and the last judgement.
+        loss: what must grow, a function `(logits, goal) -> (batch,)`.
+        pairs: how many pairs of points an estimate has, a whole number from 1.
+        sigma: how far the points are from the iterate, in each element: a share of the box, above 0
+            and at most 1; at least one level where inputs have levels. The paper: 0.001.
+        step_size: length of a step as a share of epsilon, above 0. The paper: 0.01 at an epsilon of
+            0.05, which is 0.2.
+        decay: of the velocity, at least 0 and below 1.
 
     Raises:
-        InvalidInput: at the call, for norms other than Linf and L2, or without a limit.
+        InvalidType: a setting of the wrong type.
+        InvalidInput: a setting out of range; at the call, for norms other than `Linf` and `L2`, or
+            without a limit.
+
+    Cost:
+        At most `steps` queries, no gradients: two for each pair and one for each iterate.
 
     Example:
         >>> import advex
@@ -43,12 +59,15 @@ class NES(PairsAttack):
         >>> int(result.gradients.sum()), bool(result.queries.max() <= 300)
         (0, True)
 
-    Reference: Ilyas, Engstrom, Athalye and Lin, Black-box adversarial attacks with limited queries
-    and information, 2018, and the authors' implementation. Deviations: the loss is the margin (the
-    paper: cross-entropy, ``loss=losses.cross_entropy``); a step is a fifth of epsilon, as 0.01 is
-    of the paper's 0.05, and stays so (the implementation halves it where the loss does not fall);
-    points end at the box, in Linf at the ball, and an estimate is made of what the model was shown;
-    a success among them counts.
+    Reference:
+        Ilyas, Engstrom, Athalye and Lin, Black-box adversarial attacks with limited queries and
+        information, ICML 2018, and the authors' implementation. https://arxiv.org/abs/1804.08598
+
+    Deviations:
+        The loss is the margin (the paper: cross-entropy, ``loss=losses.cross_entropy``); a step is
+        a fifth of epsilon, as 0.01 is of the paper's 0.05, and stays so (the implementation halves
+        it where the loss does not fall); points end at the box, in Linf at the ball, and an
+        estimate is made of what the model was shown; a success among them counts.
     """
 
     sigma: float = setting(1e-3, "number", above=0, at_most=1, share="a share of the box")

@@ -17,17 +17,38 @@ from advex.losses import cross_entropy
 
 @dataclass(frozen=True, kw_only=True)
 class NesterovIterative(Attack):
-    """velocity <- decay * velocity + g / |g|_1, g the gradient at the point ahead; x <- project(x +
-    step * steepest(velocity)).
+    r"""NI-FGSM: momentum whose gradient is taken where the momentum leads.
 
-    The point ahead is where ``decay * velocity`` alone would lead: project(x + step_size * epsilon
-    * decay * steepest(velocity)).
+    When to use it:
+        For adversarial examples that are to transfer to other models; the paper reports that it
+        transfers better than `MomentumIterative`. Against the model itself prefer `PGD`, `APGD` or
+        `Verdict`.
+
+    $$
+    v_{t+1} = \mu\, v_t +
+    \frac{\nabla_x \ell(\tilde x_t)}{\lVert \nabla_x \ell(\tilde x_t) \rVert_1}, \qquad
+    \tilde x_t = \Pi\bigl(x_t + \alpha\,\varepsilon\,\mu\, s(v_t)\bigr), \qquad
+    x_{t+1} = \Pi\bigl(x_t + \alpha\,\varepsilon\, s(v_{t+1})\bigr)
+    $$
+
+    $v$ is the velocity, 0 at first, $\mu$ is `decay`, and $\tilde x_t$ the point ahead. $\Pi$ takes
+    the nearest point of budget and box, $\alpha$ is `step_size`, $\varepsilon$ the budget, $\ell$
+    the loss. $s(v)$ is the direction of size 1 for the norm: the sign in Linf,
+    $v / \lVert v \rVert_2$ in L2.
 
     Args:
-        steps: number of steps.
-        step_size: in units of epsilon: a number, or a function of progress (0 to 1).
-        decay: the paper's mu.
-        loss: what is climbed: ``(logits, goal) -> (batch,)``.
+        steps: number of steps, a whole number from 1. The paper: 10.
+        step_size: length of a step as a share of epsilon, above 0: a number, or a function of
+            progress (0 to 1). The paper: 1 / steps.
+        decay: the paper's mu, at least 0. The paper: 1.
+        loss: what is climbed, a function `(logits, goal) -> (batch,)`.
+
+    Raises:
+        InvalidType: a setting of the wrong type.
+        InvalidInput: a setting out of range; at the call, a budget without a limit.
+
+    Cost:
+        One query and one gradient a step. An example leaves at its first success.
 
     Example:
         >>> import advex
@@ -36,10 +57,14 @@ class NesterovIterative(Attack):
         ...     advex.Linf(0.1)).success.shape
         (32,)
 
-    Reference: Lin et al., Nesterov accelerated gradient and scale invariance for adversarial
-    attacks, 2020. Deviations: the point ahead is a steepest step inside the budget, so that it can
-    be a success itself (the paper adds ``alpha mu velocity``, whose size depends on the number of
-    elements); the default step is epsilon / 4 (the paper: ``step_size=1/steps``).
+    Reference:
+        Lin, Song, He, Wang and Hopcroft, Nesterov accelerated gradient and scale invariance for
+        adversarial attacks, ICLR 2020. https://arxiv.org/abs/1908.06281
+
+    Deviations:
+        The point ahead is a steepest step inside the budget, so that it can be a success itself.
+        The paper adds $\alpha\,\mu\, v$, whose size depends on the number of elements. The default
+        step is epsilon / 4 (the paper: `step_size=1/steps`). No scale invariance.
     """
 
     steps: int = setting(10, "whole")

@@ -26,27 +26,39 @@ MAX_LOG_PRICE = math.log(1e6)  # the price stays between a millionth and a milli
 
 @dataclass(frozen=True, kw_only=True)
 class PDGD(Attack):
-    """Adam on (1 - w) |d| + w log(1 + exp(-f)): d the change, f the margin, w / (1 - w) = 1 /
-    price.
+    r"""Primal-dual gradient descent: length and misclassification in one Lagrangian, whose weights
+    follow how points were judged.
 
-    The price of length grows after a success and falls otherwise; w follows it slowly. The step
-    falls exponentially to a hundredth of ``step_size``. It is taken element by element, so that the
-    search begins far outside the boundary and comes back to it from there: it finds changes that
-    attacks along the boundary do not.
+    When to use it:
+        For the smallest L2 perturbation where gradients near the input mislead: the search begins
+        far outside the boundary and comes back to it. Part of `MinimumNorm("L2")`.
+
+    $$
+    \min_x \; (1 - w_t)\, \lVert x - x_0 \rVert_2 + w_t \log\bigl(1 + e^{-f(x)}\bigr), \qquad
+    w_{t+1} = 0.9\, w_t + \frac{0.1}{1 + \lambda_{t+1}}, \qquad
+    \log \lambda_{t+1} = \log \lambda_t \pm \beta_t
+    $$
+
+    $x_0$ is the input, $f$ the margin. $\lambda$ is the price of length: its logarithm grows by
+    $\beta_t$ after a success and falls by it otherwise. The weight $w$ follows it slowly. The
+    objective is minimised by Adam, whose step falls exponentially to a hundredth of `step_size`.
 
     Args:
-        steps: number of steps, one query and one gradient each.
-        step_size: Adam's first step of one element, in units of the box's range.
-        price_step: by how much the logarithm of the price changes at first; at the end a tenth of
-            that.
-        price: the first price.
+        steps: number of steps, a whole number from 1.
+        step_size: Adam's first step of one element, in units of the box's range, above 0.
+        price_step: by how much the logarithm of the price changes at first, above 0; at the end a
+            tenth of that.
+        price: the first price, above 0.
         patience: an example leaves after this many steps without a smaller perturbation. None:
             never.
-        loss: f, what is climbed; zero on the boundary: ``(logits, goal) -> (batch,)``.
+        loss: f, what is climbed; zero on the boundary: a function `(logits, goal) -> (batch,)`.
 
     Raises:
-        InvalidInput: at the call, for another norm than ``L2``; a setting that is not above 0.
-        InvalidType: a setting that is no number.
+        InvalidType: a setting of the wrong type.
+        InvalidInput: a setting out of range; at the call, for a norm other than `L2`.
+
+    Cost:
+        One query and one gradient a step.
 
     Example:
         >>> import advex
@@ -55,9 +67,12 @@ class PDGD(Attack):
         >>> bool(result.success.all())
         True
 
-    Reference: Matyasko and Chau, PDPGD: Primal-dual proximal gradient descent adversarial attack,
-    2021, the form without a proximal step. Deviations: a point counts as crossed if the goal is
-    reached; in units of the box's range.
+    Reference:
+        Matyasko and Chau, PDPGD: Primal-dual proximal gradient descent adversarial attack, 2021,
+        the form without a proximal step. https://arxiv.org/abs/2106.01538
+
+    Deviations:
+        A point counts as crossed if the goal is reached. Everything is in units of the box's range.
     """
 
     norms: ClassVar = (L2,)

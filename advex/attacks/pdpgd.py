@@ -49,27 +49,45 @@ def two_thirds(y: Tensor, weight: Tensor) -> Tensor:
 
 @dataclass(frozen=True, kw_only=True)
 class PDPGD(Attack):
-    """Proximal gradient steps on |d| + f / t: a step along the gradient of f, then what the norm
-    takes off, t times as much.
+    r"""Primal-dual proximal gradient descent: gradient steps on the margin, then what the norm
+    takes off the change.
 
-    t, the price of a change, grows after a success and falls otherwise, both by the factor
-    exp(``price_step``). What the norm takes off: in L1 the same from every element, by a metric in
-    which elements with small gradients pay more; in L0 likewise, with the sum of the powers 2/3 for
-    the norm; in L2 from the length; in Linf from the largest elements, until they are equal. Both
-    steps fall along a cosine to a thousandth. While the price is low the search is far outside the
-    boundary, where gradients lead back even if the ground around the input is flat.
+    When to use it:
+        For the smallest perturbation in any norm, above all in L1 and L0, whose sizes have no
+        useful gradient. Part of `MinimumNorm` in Linf, L1 and L0.
+
+    $$
+    \delta_{t+1} = \mathrm{prox}_{\eta_t \lambda_t \lVert \cdot \rVert}\bigl(\delta_t + \eta_t\,
+    d_t\bigr), \qquad
+    \mathrm{prox}_{c \lVert \cdot \rVert}(v) = \operatorname{argmin}_{u} \; \tfrac{1}{2} \lVert u -
+    v \rVert_2^2 + c\, \lVert u \rVert, \qquad
+    \log \lambda_{t+1} = \log \lambda_t \pm \beta_t
+    $$
+
+    $\delta$ is the change, $d_t$ Adam's direction along the gradient of the margin, $\eta_t$ the
+    step. $\lambda$ is the price of a change: its logarithm grows by $\beta_t$ after a success and
+    falls by it otherwise. What the norm takes off: in L1 the same from every element, by a metric
+    in which elements with small gradients pay more. In L0 likewise, with the sum of the powers 2/3
+    for the norm. In L2 from the length. In Linf from the largest elements, until they are equal.
+    Both steps fall along a cosine to a thousandth. While the price is low the search is far outside
+    the boundary, where gradients lead back even if the ground around the input is flat.
 
     Args:
-        steps: number of steps, one query and one gradient each.
-        step_size: the first step of one element (in L2: of the whole), in units of the box's range.
-        price_step: by how much the logarithm of t changes at first.
-        price: the first t.
+        steps: number of steps, a whole number from 1.
+        step_size: the first step of one element (in L2: of the whole), in units of the box's range,
+            above 0.
+        price_step: by how much the logarithm of the price changes at first, above 0.
+        price: the first price, above 0.
         patience: an example leaves after this many steps without a smaller perturbation. None:
             never.
-        loss: what is climbed; zero on the boundary: ``(logits, goal) -> (batch,)``.
+        loss: what is climbed; zero on the boundary: a function `(logits, goal) -> (batch,)`.
 
     Raises:
-        InvalidInput: a setting that is not above 0. InvalidType: a setting that is no number.
+        InvalidType: a setting of the wrong type.
+        InvalidInput: a setting out of range.
+
+    Cost:
+        One query and one gradient a step.
 
     Example:
         >>> import advex
@@ -78,13 +96,17 @@ class PDPGD(Attack):
         >>> bool(result.success.all())
         True
 
-    Reference: Matyasko and Chau, PDPGD: Primal-dual proximal gradient descent adversarial attack,
-    2021. Deviations: the weight of the margin is 1 / t, and only whether the boundary is crossed
-    changes it; besides, a step after a success costs up to four times as much as one after none,
-    which damps the swing of the price; Adam's metric in L1 and L0 alone, its direction in Linf too;
-    a step is at most half of the largest change of a success (in L1 and L0 in the second half
-    alone); the proximal step in Adam's metric is in closed form, in L1 what five of the iterations
-    would do that stand for it elsewhere.
+    Reference:
+        Matyasko and Chau, PDPGD: Primal-dual proximal gradient descent adversarial attack, 2021.
+        https://arxiv.org/abs/2106.01538
+
+    Deviations:
+        The weight of the margin is one over the price, and only whether the boundary is crossed
+        changes it. A step after a success costs up to four times as much as one after none, which
+        damps the swing of the price. Adam's metric in L1 and L0 alone, its direction in Linf too. A
+        step is at most half of the largest change of a success (in L1 and L0 in the second half
+        alone). The proximal step in Adam's metric is in closed form, in L1 what five of the
+        iterations would do that stand for it elsewhere.
     """
 
     needs_epsilon: ClassVar[bool] = False

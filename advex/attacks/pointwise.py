@@ -23,21 +23,39 @@ SMALLEST = 2.0**-20  # of the box: a change below is none
 
 @dataclass(frozen=True, kw_only=True)
 class Pointwise(LabelAttack):
-    """From an adversarial point, put the original's values back in random order, as long as the
-    point stays adversarial, again and again until none can be put back: few elements are changed.
-    Labels suffice.
+    r"""From an adversarial point, put the input's values back while the point stays adversarial, by
+    labels alone.
 
-    For ``L0`` some other values are then moved to the ends of the box, at random, and the same is
-    done from there; the smallest point counts. Putting any one of its changed values back would
-    lose. For the other norms each value left is brought nearer to the original's by bisection, one
-    after the other, until none can be brought nearer, and the example leaves.
+    When to use it:
+        Against a model that answers with a class alone, when few elements are to change (`L0`), and
+        in L1. It needs no gradients, no scores and no tuning.
+
+    $$
+    x^\ast:\;\; f(x^\ast) > 0 \;\;\text{and}\;\; f(x^\ast_{[i \to x_0]}) \le 0 \;\;\text{for every
+    changed element } i
+    $$
+
+    $f$ is the margin, above 0 across the boundary, $x_0$ the input, and $x_{[i \to x_0]}$ is $x$
+    with the input's value in element $i$. That is what the attack ends with in L0: putting any one
+    value back would lose. Values are put back in random order, again and again until none can be.
+    Some other values are then moved to the ends of the box, at random, and the same is done from
+    there; the smallest point counts. For the other norms each value left is brought nearer to the
+    input's by bisection, one after the other, until none can be brought nearer, and the example
+    leaves.
 
     Args:
-        steps: the limit of queries per example. All count: the look at the clean input, the start,
-            every value and the last judgement.
-        tolerance: how exactly the place of a value is found, as a share of its change, for norms
-            other than L0; a value that cannot come nearer by so much stays. For inputs on a grid,
-            such as 8-bit images, never finer than a level.
+        steps: the limit of queries per example, a whole number from 1. All count: the look at the
+            clean input, the start, every value and the last judgement.
+        tolerance: how exactly the place of a value is found, as a share of its change, above 0 and
+            below 1, for norms other than L0; a value that cannot come nearer by so much stays. For
+            inputs on a grid, such as 8-bit images, never finer than a level.
+
+    Raises:
+        InvalidType: a setting of the wrong type.
+        InvalidInput: a setting out of range.
+
+    Cost:
+        At most `steps` queries, no gradients; fewer where no value can be put back any more.
 
     Example:
         >>> import advex
@@ -46,14 +64,18 @@ class Pointwise(LabelAttack):
         >>> bool(result.success.all()), bool(result.queries.max() <= 200)
         (True, True)
 
-    Reference: Schott, Rauber, Bethge and Brendel, Towards the first adversarially robust neural
-    network model on MNIST, 2019, and Foolbox. Deviations: several values are put back at once,
-    twice as many after each success and half as many after a failure, down to one, so that each
-    value that stays has been tried alone in the last pass; before a pass, each changed value goes
-    to the end of the box on its side, if the point then crosses still (in L0 alone, where this
-    costs nothing); the start is looked for as all attacks of this kind do, see ``Others`` (Foolbox:
-    salt and pepper); in L0 queries that are left are spent on more rounds; a value is asked about
-    at the tolerance before it is bisected.
+    Reference:
+        Schott, Rauber, Bethge and Brendel, Towards the first adversarially robust neural network
+        model on MNIST, ICLR 2019, and Foolbox. https://arxiv.org/abs/1805.09190
+
+    Deviations:
+        Several values are put back at once, twice as many after each success and half as many after
+        a failure, down to one, so that each value that stays has been tried alone in the last pass;
+        before a pass, each changed value goes to the end of the box on its side, if the point then
+        crosses still (in L0 alone, where this costs nothing); the start is looked for as all
+        attacks of this kind do, see ``Others`` (Foolbox: salt and pepper); in L0 queries that are
+        left are spent on more rounds; a value is asked about at the tolerance before it is
+        bisected.
     """
 
     norms: ClassVar[tuple[type[Budget], ...]] = (L0, L1, L2, Linf)

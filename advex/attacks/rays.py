@@ -23,20 +23,36 @@ SMALLEST = 2.0**-20  # of the box: what is not looked at more closely
 
 @dataclass(frozen=True, kw_only=True)
 class RayS(LabelAttack):
-    """Flip the signs of a ray that starts at the original: all of them, halves, quarters, down to
-    single elements. A flip is kept if the ray still crosses at the radius known so far, and then
-    the radius is made smaller. Labels suffice.
+    r"""Ray search: flip the signs of a ray from the input block by block, and shorten it, by labels
+    alone.
 
-    Linf. No estimate of a gradient, and no setting but the tolerance. Where a whole pass over all
-    blocks changes nothing, nothing more can be found, and the example leaves.
+    When to use it:
+        The first choice in Linf against a model that answers with a class alone. It estimates no
+        gradient and has no setting but the tolerance.
+
+    $$
+    \min_{v} \; r(v), \qquad
+    r(v) = \min \{ r : \mathrm{clip}(v,\, x_0 - r,\, x_0 + r) \text{ is across} \}
+    $$
+
+    $x_0$ is the input and $v$ the end of a ray, element by element. $r$ is its radius, the largest
+    change at which it crosses. Blocks of elements are flipped to the other end of the box: all of
+    them, halves, quarters, down to single elements. A flip is kept if the ray still crosses at the
+    radius known so far; then the radius is made smaller. Where a whole pass over all blocks changes
+    nothing, nothing more can be found, and the example leaves.
 
     Args:
-        steps: the limit of queries per example. All count: the look at the clean input, the start,
-            every flip and bisection, and the last judgement.
-        tolerance: how exactly the radius of a ray is found, as a share of it.
+        steps: the limit of queries per example, a whole number from 1. All count: the look at the
+            clean input, the start, every flip and bisection, and the last judgement.
+        tolerance: how exactly the radius of a ray is found, as a share of it, above 0 and below 1.
+            The authors: 0.001, not as a share.
 
     Raises:
-        InvalidInput: at the call, for norms other than Linf.
+        InvalidType: a setting of the wrong type.
+        InvalidInput: a setting out of range; at the call, for norms other than `Linf`.
+
+    Cost:
+        At most `steps` queries, no gradients; fewer where no flip helps any more.
 
     Example:
         >>> import advex
@@ -45,15 +61,19 @@ class RayS(LabelAttack):
         >>> bool(result.success.all()), bool(result.queries.max() <= 200)
         (True, True)
 
-    Reference: Chen and Gu, RayS: a ray searching method for hard-label adversarial attack, 2020,
-    and the authors' implementation. Deviations: the first ray leads to a start that crosses, see
-    ``Others``, and each of its elements ends where the start does, so that it crosses, too; a flip
-    sets elements free, and so does one more query before each size of blocks, for all of them (the
-    authors: the ray of ones, whose elements end at the box, and which need not cross). After a flip
-    the radius falls by strides that double, then by bisection (the authors: bisection from 0).
-    Passes after the first cut the blocks at another place. For inputs on a grid, such as 8-bit
-    images, a radius between two levels is the upper one for a share of the elements and the lower
-    one for the others: whole levels alone would not tell whether a flip has helped.
+    Reference:
+        Chen and Gu, RayS: a ray searching method for hard-label adversarial attack, KDD 2020, and
+        the authors' implementation. https://arxiv.org/abs/2006.12792
+
+    Deviations:
+        The first ray leads to a start that crosses, see ``Others``, and each of its elements ends
+        where the start does, so that it crosses, too; a flip sets elements free, and so does one
+        more query before each size of blocks, for all of them (the authors: the ray of ones, whose
+        elements end at the box, and which need not cross). After a flip the radius falls by strides
+        that double, then by bisection (the authors: bisection from 0). Passes after the first cut
+        the blocks at another place. For inputs on a grid, such as 8-bit images, a radius between
+        two levels is the upper one for a share of the elements and the lower one for the others:
+        whole levels alone would not tell whether a flip has helped.
     """
 
     norms: ClassVar[tuple[type[Budget], ...]] = (Linf,)

@@ -15,10 +15,23 @@ from advex.errors import blaming
 
 @dataclass(frozen=True)
 class LinearDecay(Settings):
-    """A step size that falls on a straight line from ``start`` to 0.
+    r"""A step size that falls on a straight line from `start` to 0.
+
+    When to use it:
+        As `step_size` of `PGD`, `BIM`, `MomentumIterative` or `NesterovIterative`, when constant
+        steps swing to and fro across the best point.
+
+    $$ \alpha(p) = \alpha_0\,(1 - p) $$
+
+    $\alpha_0$ is `start`, and $p$ is how far the example is through its steps, from 0 to just below
+    1.
 
     Args:
-        start: the first step, in units of epsilon.
+        start: the first step as a share of epsilon, above 0.
+
+    Raises:
+        InvalidType: `start` is not a number.
+        InvalidInput: `start` is not above 0.
 
     Example:
         >>> LinearDecay(0.5)(0.25)

@@ -30,21 +30,36 @@ RADII = (2.0, 1.5, 1.0)
 
 @dataclass(frozen=True)
 class SEA(Composite):
-    """Segmentation ensemble attack: four runs of APGD, and of each image the worst point that any
-    of them has seen.
+    r"""Segmentation ensemble attack: the worst of four runs of APGD, each with another loss.
 
-    The losses are cross-entropy and the spherical margin of the pixels that are still right, the
-    Jensen-Shannon divergence, and cross-entropy with classes of equal weight; each run begins in a
-    ball of twice epsilon, goes on in one of one and a half, and ends in that of epsilon.
-    ``result.attempt`` has for every image the point at which most of its pixels are wrong,
-    ``result.pixel_accuracy`` and ``result.mean_iou`` say what is left there.
+    When to use it:
+        For the robust pixel accuracy and mean IoU of a segmentation model within a budget. For a
+        quick look `SegPGD`.
+
+    $$
+    x^\ast = \operatorname{argmax}_{x \text{ seen}} \; \#\{p \in P : p \text{ is wrong at } x\},
+    \qquad
+    \varepsilon_t:\; 2\varepsilon \to 1.5\,\varepsilon \to \varepsilon
+    $$
+
+    $P$ are the pixels that count. The losses of the four runs are cross-entropy and the spherical
+    margin of the pixels that are still right, the Jensen-Shannon divergence, and cross-entropy with
+    classes of equal weight. Each run begins in a ball of twice epsilon, goes on in one of one and a
+    half, and ends in that of epsilon. `result.attempt` has for every image the point at which most
+    of its pixels are wrong. `result.pixel_accuracy` and `result.mean_iou` say what is left there.
 
     Args:
-        steps: number of steps of each run.
+        steps: number of steps of each run, a whole number from 1. The paper: 300.
 
     Raises:
-        InvalidType: at the call, for a goal that is not ``Segmentation``.
-        InvalidInput: for ``L0``; for a budget without limit.
+        InvalidType: at the call, a goal that is not `Segmentation`.
+        InvalidInput: `steps` is below 1 or not whole; at the call, for `L0`, or for a budget
+            without a
+            limit.
+
+    Cost:
+        Four runs of `steps` gradients and as many queries. An example leaves once the share of
+        wrong pixels that the goal asks for is reached.
 
     Example:
         >>> import numpy as np
@@ -56,10 +71,14 @@ class SEA(Composite):
         >>> result.pixel_accuracy.shape
         (2,)
 
-    Reference: Croce, Singh and Hein, Towards reliable evaluation and fast training of robust
-    semantic segmentation models, 2024. Deviations: an example leaves as soon as the share of wrong
-    pixels that the goal asks for is reached (``until="end"``: none does); of all points the one
-    with the most wrong pixels is kept, not that with the highest loss.
+    Reference:
+        Croce, Singh and Hein, Towards reliable evaluation and fast training of robust semantic
+        segmentation models, ECCV 2024. https://arxiv.org/abs/2306.12941
+
+    Deviations:
+        An example leaves as soon as the share of wrong pixels that the goal asks for is reached
+        (``until="end"``: none does); of all points the one with the most wrong pixels is kept, not
+        that with the highest loss.
     """
 
     lacks: ClassVar[tuple[type[Budget], ...]] = (L0,)

@@ -17,15 +17,34 @@ from advex.goals import Goal
 
 @dataclass(frozen=True, kw_only=True)
 class SegPGD(Attack):
-    """PGD on maps of classes. The loss of pixels that are still right weighs 1 at first and a half
-    in the end, that of the others 0 at first and a half in the end.
+    r"""PGD on maps of classes: its loss turns from the pixels that are still right to all of them.
+
+    When to use it:
+        Against segmentation models within a budget, when one short run has to do. `SEA` is stronger
+        and costs twelve times as much at its default.
+
+    $$
+    \ell_t(x) = \frac{1}{|P|} \Bigl( (1 - \lambda_t) \sum_{p \text{ right}} \mathrm{CE}_p +
+    \lambda_t \sum_{p \text{ wrong}} \mathrm{CE}_p \Bigr), \qquad
+    \lambda_t = \frac{t}{2T}
+    $$
+
+    $P$ are the pixels that count, $\mathrm{CE}_p$ is the cross-entropy of pixel $p$ at $x$, $T$ the
+    number of steps. The steps are those of `PGD` on this loss. The loss of pixels that are still
+    right weighs 1 at first and a half in the end, that of the others 0 at first and a half in the
+    end.
 
     Args:
-        steps: number of steps.
-        step_size: in units of epsilon: a number, or a function of progress (0 to 1).
+        steps: number of steps, a whole number from 1. The paper: up to 100.
+        step_size: length of a step as a share of epsilon, above 0: a number, or a function of
+            progress (0 to 1).
 
     Raises:
-        InvalidType: at the call, for a goal that is not ``Segmentation``.
+        InvalidType: a setting of the wrong type; at the call, a goal that is not `Segmentation`.
+        InvalidInput: a setting out of range; at the call, a budget without a limit.
+
+    Cost:
+        One query and one gradient a step. An example leaves at its first success.
 
     Example:
         >>> import numpy as np
@@ -37,9 +56,13 @@ class SegPGD(Attack):
         >>> result.prediction.shape
         (2, 6, 6)
 
-    Reference: Gu, Zhao, Tresp and Torr, SegPGD: an effective and efficient adversarial attack for
-    evaluating and boosting segmentation robustness, 2022. Deviations: an example leaves at its
-    first success; every norm; pixels whose label is ``ignore`` do not take part.
+    Reference:
+        Gu, Zhao, Tresp and Torr, SegPGD: an effective and efficient adversarial attack for
+        evaluating and boosting segmentation robustness, ECCV 2022. https://arxiv.org/abs/2207.12391
+
+    Deviations:
+        An example leaves at its first success; every norm; pixels whose label is ``ignore`` do not
+        take part.
     """
 
     steps: int = setting(100, "whole")

@@ -23,25 +23,41 @@ ADAM_EPSILON = 1e-5  # a smaller slope is taken for a rounding error of the larg
 
 @dataclass(frozen=True, kw_only=True)
 class SigmaZero(Attack):
-    """Minimises max(-f, 0) + mean(d^2 / (d^2 + sigma)), f the margin, by Adam on the gradient
-    divided by its largest element.
+    r"""sigma-zero: descent on a smooth count of the changed elements, the smallest of which are set
+    back.
 
-    Elements whose change is below a threshold are set back to the original after every step; the
-    threshold rises after a success and falls otherwise. d and the threshold are in units of the
-    box's range; the step falls along a cosine to a tenth.
+    When to use it:
+        For the fewest changed elements (L0), with gradients. The first member of
+        `MinimumNorm("L0")`. For whole colour pixels, or without gradients, see `SparseRS` and
+        `Pointwise`.
+
+    $$
+    \min_x \; \max(-f(x),\, 0) + \frac{1}{d} \sum_{i=1}^{d} \frac{\delta_i^2}{\delta_i^2 + \sigma},
+    \qquad
+    \delta_i \leftarrow 0 \;\;\text{where}\;\; |\delta_i| < \tau_t
+    $$
+
+    $f$ is the margin, $\delta = (x - x_0) / (u - l)$ the change in units of the box's range, $d$
+    the number of elements. Adam descends along the gradient divided by its largest element. After
+    every step small elements are set back to the input. Their threshold $\tau_t$ rises after a
+    success and falls otherwise. The step falls along a cosine to a tenth.
 
     Args:
-        steps: number of steps, one query and one gradient each.
-        step_size: Adam's first step, in units of the box's range.
-        sigma: how sharply small changes are told from none.
-        threshold: the first threshold.
-        threshold_step: by how much it changes from step to step, times the step size.
+        steps: number of steps, a whole number from 1. The paper: 1,000.
+        step_size: Adam's first step, in units of the box's range, above 0. The paper: 1.
+        sigma: how sharply small changes are told from none, above 0. The paper: 0.001.
+        threshold: the first threshold, above 0. The paper: 0.3.
+        threshold_step: by how much it changes from step to step, times the step size, above 0. The
+            paper: 0.01.
         patience: an example leaves after this many steps without a smaller perturbation. None:
             never.
 
     Raises:
-        InvalidInput: at the call, for another norm than ``L0``; a setting that is not above 0.
-        InvalidType: a setting that is no number.
+        InvalidType: a setting of the wrong type.
+        InvalidInput: a setting out of range; at the call, for a norm other than `L0`.
+
+    Cost:
+        One query and one gradient a step.
 
     Example:
         >>> import advex
@@ -50,8 +66,12 @@ class SigmaZero(Attack):
         >>> bool(result.success.all())
         True
 
-    Reference: Cina, Villani, Pintor, Schoenherr, Biggio and Pelillo, sigma-zero: gradient-based
-    optimization of l0-norm adversarial examples, 2024. Deviations: none known.
+    Reference:
+        Cinà, Villani, Pintor, Schönherr, Biggio and Pelillo, sigma-zero: gradient-based
+        optimization of l0-norm adversarial examples, ICLR 2025. https://arxiv.org/abs/2402.01879
+
+    Deviations:
+        None known.
     """
 
     norms: ClassVar = (L0,)

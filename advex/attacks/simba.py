@@ -22,27 +22,46 @@ LOWEST = 8  # one in so many frequencies along an axis comes before all others
 
 @dataclass(frozen=True, kw_only=True)
 class SimBA(ScoreAttack):
-    """A step back along a direction of an orthonormal basis if the loss grows, else one forward if
-    it grows so, and on to the next direction, none of them twice. Scores suffice.
+    r"""Simple black-box attack: one direction of an orthonormal basis after the other, kept where
+    the loss grows.
 
-    Without a limit (``L2()``) it ends at the first success: as many steps as were kept, T, are a
-    change of at most ``step_size * sqrt(T)``. Within a limit points are projected. When all
-    directions were tried they are tried again, in a new order and with steps half as long.
+    When to use it:
+        Against a model that gives scores, when a simple method with small L2 changes is wanted.
+        Within a budget `SquareAttack` breaks more with the same queries.
+
+    $$
+    x_{t+1} = \begin{cases}
+    x_t - \eta\, q_t & \ell(x_t - \eta\, q_t) > \ell(x_t) \\
+    x_t + \eta\, q_t & \ell(x_t + \eta\, q_t) > \ell(x_t) \\
+    x_t & \text{otherwise}
+    \end{cases}
+    \qquad
+    \lVert x_T - x_0 \rVert_2 \le \eta\, \sqrt{\text{steps kept}}
+    $$
+
+    $q_t$ is the next direction of the basis, none of them twice, $\eta$ is `step_size`, $\ell$ the
+    loss. The first line is tried first. Without a limit (`L2()`) it ends at the first success.
+    Within a limit points are projected. When all directions were tried they are tried again, in a
+    new order and with steps half as long.
 
     Args:
-        steps: the limit of queries per example. All count: the clean input, twice, each try, and
-            the last judgement.
-        loss: what must grow: ``(logits, goal) -> (batch,)``.
+        steps: the limit of queries per example, a whole number from 1. All count: the clean input,
+            twice, each try, and the last judgement.
+        loss: what must grow, a function `(logits, goal) -> (batch,)`.
         basis: "pixels" (one element after the other, in random order) or "dct" (cosine waves over
             the image, slow ones first); tables have no waves, and go by elements.
-        step_size: the paper's epsilon: the Euclidean length of a step, in units of the box's range;
-            at least one level where inputs have levels.
+        step_size: the paper's epsilon: the Euclidean length of a step, in units of the box's range,
+            above 0; at least one level where inputs have levels. The paper: 0.2.
         stride: of "dct": waves come in blocks, each with so many more frequencies along height and
             width than the one before, in random order within a block; the first has an eighth of
-            all frequencies, or ``stride``.
+            all frequencies, or `stride`. The authors: 7.
 
     Raises:
-        InvalidInput: at the call, for norms other than L2 and Linf.
+        InvalidType: a setting of the wrong type.
+        InvalidInput: a setting out of range; at the call, for norms other than `L2` and `Linf`.
+
+    Cost:
+        At most `steps` queries, no gradients: one or two a direction.
 
     Example:
         >>> import advex
@@ -51,12 +70,16 @@ class SimBA(ScoreAttack):
         >>> int(result.gradients.sum()), bool(result.queries.max() <= 200)
         (0, True)
 
-    Reference: Guo, Gardner, You, Wilson and Weinberger, Simple black-box adversarial attacks, 2019,
-    and the authors' implementation. Deviations: the loss is the margin (the paper: the probability
-    of the class, ``loss=losses.confidence``); every example has an order of its own; what would
-    change nothing, such as a step out of the box, is not asked; limits, by projection; passes with
-    shorter steps, where the paper ends; steps along waves are at least as long as rounding to the
-    levels of an image is.
+    Reference:
+        Guo, Gardner, You, Wilson and Weinberger, Simple black-box adversarial attacks, ICML 2019,
+        and the authors' implementation. https://arxiv.org/abs/1905.07121
+
+    Deviations:
+        The loss is the margin (the paper: the probability of the class,
+        ``loss=losses.confidence``); every example has an order of its own; what would change
+        nothing, such as a step out of the box, is not asked; limits, by projection; passes with
+        shorter steps, where the paper ends; steps along waves are at least as long as rounding to
+        the levels of an image is.
     """
 
     norms: ClassVar[tuple[type[Budget], ...]] = (L2, Linf)

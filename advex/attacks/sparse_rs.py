@@ -22,21 +22,38 @@ PLANNED = 10_000  # proposals that these numbers were made for
 
 @dataclass(frozen=True, kw_only=True)
 class SparseRS(ScoreAttack):
-    """As many elements as the budget has, chosen at random, each at an end of the box; a proposal
-    puts the share ``alpha`` of them back and takes as many others, and is kept if the loss grows.
-    Scores suffice. L0.
+    r"""Random search over which elements change, and to which end of the box.
+
+    When to use it:
+        Against a model that gives scores, where at most k elements may change (`L0(k)`). With
+        gradients `SigmaZero` needs far fewer passes.
+
+    $$
+    M_{t+1} = (M_t \setminus A_t) \cup B_t, \qquad
+    |A_t| = |B_t| = \max(1, \lfloor \alpha_t k \rfloor), \qquad
+    \text{kept if } \ell(x(M_{t+1})) > \ell(x(M_t))
+    $$
+
+    $M$ is the set of the $k$ changed elements, each at an end of the box by lot; $A_t$ and $B_t$
+    are random subsets of it and of the others. $\ell$ is the loss. $\alpha_t$ is `alpha` for the
+    start, a half of it after that, a quarter after 50 proposals of 10,000, and so on to a
+    twentieth.
 
     Args:
-        steps: the limit of queries per example. All count: the clean input, the start, each
-            proposal, and the last judgement.
-        loss: what must grow: ``(logits, goal) -> (batch,)``.
-        alpha: the share of the elements that is exchanged at first, above 0 and at most 1; a half
-            of it after the start, a quarter after 50 proposals of 10,000, and so on to a twentieth;
-            always one element at least.
-        rescale: stretch this schedule, which is made for 10,000 proposals, to ``steps``.
+        steps: the limit of queries per example, a whole number from 1. All count: the clean input,
+            the start, each proposal, and the last judgement. The paper: 10,000.
+        loss: what must grow, a function `(logits, goal) -> (batch,)`.
+        alpha: the share of the elements that is exchanged at first, above 0 and at most 1; always
+            one element at least.
+        rescale: stretch this schedule, which is made for 10,000 proposals, to `steps`.
 
     Raises:
-        InvalidInput: at the call, for norms other than L0, or without a limit.
+        InvalidType: a setting of the wrong type.
+        InvalidInput: a setting out of range; at the call, for norms other than `L0`, or without a
+            limit.
+
+    Cost:
+        At most `steps` queries, no gradients. An example leaves at its first success.
 
     Example:
         >>> import advex
@@ -45,12 +62,16 @@ class SparseRS(ScoreAttack):
         >>> int(result.gradients.sum()), bool(result.queries.max() <= 100)
         (0, True)
 
-    Reference: Croce, Andriushchenko, Singh, Flammarion and Hein, Sparse-RS: a versatile framework
-    for query-efficient sparse black-box adversarial attacks, 2022, and the authors' implementation.
-    Deviations: elements of the array are chosen, as ``L0`` counts them (the paper: pixels, with all
-    their channels); an element that is at an end of the box goes to the other one, as to stay would
-    be no change; every example draws its own; the loss is the margin for targets, too (the paper:
-    cross-entropy, ``loss=losses.cross_entropy``); no frames and no patches.
+    Reference:
+        Croce, Andriushchenko, Singh, Flammarion and Hein, Sparse-RS: a versatile framework for
+        query-efficient sparse black-box adversarial attacks, AAAI 2022, and the authors'
+        implementation. https://arxiv.org/abs/2006.12834
+
+    Deviations:
+        Elements of the array are chosen, as ``L0`` counts them (the paper: pixels, with all their
+        channels); an element that is at an end of the box goes to the other one, as to stay would
+        be no change; every example draws its own; the loss is the margin for targets, too (the
+        paper: cross-entropy, ``loss=losses.cross_entropy``); no frames and no patches.
     """
 
     norms: ClassVar[tuple[type[Budget], ...]] = (L0,)

@@ -16,23 +16,39 @@ from advex.driver.problem import Problem
 
 @dataclass(frozen=True, kw_only=True)
 class SPSA(PairsAttack):
-    """Adam, projected, along estimates of the gradient: means of ``(loss(x + delta v) - loss(x -
-    delta v)) v / (2 delta)`` over random signs v. Scores suffice.
+    r"""Simultaneous perturbation: Adam along a gradient that is estimated from random signs.
 
-    Linf and L2, with a limit. On a linear loss of d elements the cosine of estimate and gradient is
-    about ``sqrt(pairs / (pairs + d - 1))``.
+    When to use it:
+        Against a model that gives scores, and as a check on masked gradients, as its paper does.
+        `SquareAttack` needs fewer queries on images.
+
+    $$
+    g_t = \frac{1}{n} \sum_{i=1}^{n} \frac{\ell(x_t + \delta v_i) - \ell(x_t - \delta v_i)}{2
+    \delta}\, v_i, \qquad
+    x_{t+1} = \Pi\bigl(x_t + \eta\, \mathrm{Adam}(g_t)\bigr)
+    $$
+
+    $v_i$ are random signs, $n$ is `pairs`, $\delta$ is `delta`, $\ell$ the loss, $\eta$ is
+    `step_size`. $\Pi$ takes the nearest point of budget and box. On a linear loss of $d$ elements
+    the cosine of estimate and gradient is about $\sqrt{n / (n + d - 1)}$.
 
     Args:
-        steps: the limit of queries per example. All count: the clean input, both points of each
-            pair, a look at each iterate, and the last judgement.
-        loss: what must grow: ``(logits, goal) -> (batch,)``.
-        pairs: how many pairs of points an estimate has.
-        delta: how far the points are from the iterate, in each element: a share of the box; at
-            least one level where inputs have levels.
-        step_size: Adam's first step of one element, in units of the box's range.
+        steps: the limit of queries per example, a whole number from 1. All count: the clean input,
+            both points of each pair, a look at each iterate, and the last judgement.
+        loss: what must grow, a function `(logits, goal) -> (batch,)`.
+        pairs: how many pairs of points an estimate has, a whole number from 1. CleverHans: 128.
+        delta: how far the points are from the iterate, in each element: a share of the box, above 0
+            and at most 1; at least one level where inputs have levels. CleverHans: 0.01.
+        step_size: Adam's first step of one element, in units of the box's range, above 0.
+            CleverHans: 0.01.
 
     Raises:
-        InvalidInput: at the call, for norms other than Linf and L2, or without a limit.
+        InvalidType: a setting of the wrong type.
+        InvalidInput: a setting out of range; at the call, for norms other than `Linf` and `L2`, or
+            without a limit.
+
+    Cost:
+        At most `steps` queries, no gradients: two for each pair and one for each iterate.
 
     Example:
         >>> import advex
@@ -42,10 +58,13 @@ class SPSA(PairsAttack):
         >>> int(result.gradients.sum()), bool(result.queries.max() <= 400)
         (0, True)
 
-    Reference: Uesato, O'Donoghue, van den Oord and Kohli, Adversarial risk and the dangers of
-    evaluating against weak attacks, 2018; 128 pairs and the other constants are those of
-    CleverHans. Deviations: points end at the box, in Linf at the ball, and an estimate is made of
-    what the model was shown; a success among them counts; L2, too.
+    Reference:
+        Uesato, O'Donoghue, van den Oord and Kohli, Adversarial risk and the dangers of evaluating
+        against weak attacks, ICML 2018. https://arxiv.org/abs/1802.05666
+
+    Deviations:
+        The constants are those of CleverHans. Points end at the box, in Linf at the ball, and an
+        estimate is made of what the model was shown. A success among them counts. L2, too.
     """
 
     pairs: int = setting(128, "whole")

@@ -28,31 +28,50 @@ NO_PROPOSALS = 3  # queries that propose nothing: the clean input, the start, th
 
 @dataclass(frozen=True, kw_only=True)
 class SquareAttack(Attack):
-    """Random search over square windows of an image; a proposal is kept if the loss grows. Scores
-    suffice: no gradients.
+    r"""Random search over square windows of an image; a proposal is kept if the loss grows.
 
-    Linf: from vertical stripes at +-epsilon, window by window, each channel of a window goes to
-    +epsilon or -epsilon. L2 and L1: from a grid of small patterns, the change within one window and
-    what the budget has left over go into another window, as what was there plus a pattern of two
-    pyramids, up and down (in L1 with several channels more than that, and the whole is projected).
-    A window covers the share ``p`` of the image at first; p is halved after 10, 50, 200, 500,
-    1,000, 2,000, 4,000, 6,000 and 8,000 proposals.
+    When to use it:
+        Against a model that gives scores but no gradients, within a budget in Linf, L2 or L1. Also
+        as a check on gradients: where it breaks what `PGD` does not, they are masked. In L0 take
+        `SparseRS`.
+
+    $$
+    x_{t+1} = \begin{cases} \tilde x_t & \ell(\tilde x_t) > \ell(x_t) \\ x_t & \text{otherwise}
+    \end{cases}
+    \qquad
+    L_\infty:\;\; \tilde x_t = \mathrm{clip}(x_t + 2\,\sigma_c\,(u - l)\, \mathbb{1}_{W_t}) \in
+    \{x_0 \pm \varepsilon\} \cap \text{box}
+    $$
+
+    $\ell$ is the loss, $x_0$ the input, $W_t$ a random window of side $\sqrt{p\,h\,w}$, and
+    $\sigma_c = \pm 1$ a random sign for each channel: the window goes to one end of ball and box.
+    The search begins at vertical stripes. In L2 and L1 it begins at a grid of small patterns. The
+    change within one window and what the budget has left over go into another window, as what was
+    there plus a pattern of two pyramids, up and down (in L1 with several channels more than that,
+    and the whole is projected). p is halved after 10, 50, 200, 500, 1,000, 2,000, 4,000, 6,000 and
+    8,000 proposals.
 
     Works on images (n, height, width, channels), or channels first where Keras is set so; on grey
     ones without an axis of channels, (n, height, width); and on tables (n, features), where a
     window is a run of neighbouring features.
 
     Args:
-        steps: the limit of queries per example, at least 4. All count: the clean input, the start,
-            the proposals (``steps - 3`` at most) and the last judgement. An example that is never
-            broken needs ``steps - 1``.
-        p: the share of the image that the first windows cover, above 0 and at most 1.
-        loss: what must grow: ``(logits, goal) -> (batch,)``.
-        rescale: stretch the schedule of p, which is made for 10,000 proposals, to ``steps``.
+        steps: the limit of queries per example, a whole number from 4. All count: the clean input,
+            the start, the proposals (`steps - 3` at most) and the last judgement. AutoAttack:
+            5,000.
+        p: the share of the image that the first windows cover, above 0 and at most 1. The paper:
+            0.05 in Linf and 0.1 in L2. AutoAttack: 0.8.
+        loss: what must grow, a function `(logits, goal) -> (batch,)`.
+        rescale: stretch the schedule of p, which is made for 10,000 proposals, to `steps`.
 
     Raises:
-        InvalidInput: at the call, for ``L0``, fewer than 4 steps, or inputs that are neither images
-        nor tables; for a p out of range. InvalidType: p is not a number.
+        InvalidType: a setting of the wrong type.
+        InvalidInput: a setting out of range; at the call, for `L0`, for a budget without a limit,
+            for
+            fewer than 4 steps, or for inputs that are neither images nor tables.
+
+    Cost:
+        At most `steps` queries, no gradients. An example that is never broken needs `steps - 1`.
 
     Example:
         >>> import advex
@@ -62,14 +81,19 @@ class SquareAttack(Attack):
         >>> int(result.gradients.sum()), bool(result.queries.max() <= 100)
         (0, True)
 
-    References: Andriushchenko, Croce, Flammarion and Hein, Square Attack: a query-efficient
-    black-box adversarial attack via random search, 2020; for L1: Croce and Hein, Mind the box:
-    l1-APGD for sparse adversarial attacks on image classifiers, 2021, and the authors'
-    implementation. Deviations: every example draws its own windows (the implementation: one for the
-    whole batch); a window may touch the lower and right edges; a proposal that would change nothing
-    (Linf) gets the opposite signs, where the paper draws again and the implementation asks in vain;
-    ``steps`` counts every query; the loss is the margin for targets, too (the paper: cross-entropy,
-    ``loss=losses.cross_entropy``); the tiles of the start fill images of every size.
+    Reference:
+        Andriushchenko, Croce, Flammarion and Hein, Square Attack: a query-efficient black-box
+        adversarial attack via random search, ECCV 2020. https://arxiv.org/abs/1912.00049
+
+        For L1: Croce and Hein, Mind the box: l1-APGD for sparse adversarial attacks on image
+        classifiers, ICML 2021, and the authors' implementation. https://arxiv.org/abs/2103.01208
+
+    Deviations:
+        Every example draws its own windows (the implementation: one for the whole batch); a window
+        may touch the lower and right edges; a proposal that would change nothing (Linf) gets the
+        opposite signs, where the paper draws again and the implementation asks in vain; ``steps``
+        counts every query; the loss is the margin for targets, too (the paper: cross-entropy,
+        ``loss=losses.cross_entropy``); the tiles of the start fill images of every size.
     """
 
     lacks: ClassVar = (L0,)

@@ -26,25 +26,38 @@ WIDEST = math.pi / 2
 
 @dataclass(frozen=True, kw_only=True)
 class SurFree(LabelAttack):
-    """From a boundary point, turn towards the original on a circle in a random plane: the circle
-    has the way from the original to the point as its diameter, so that each point of it is nearer.
-    No normal is estimated; one or two queries say whether a plane is good. Labels suffice.
+    r"""From a boundary point, turn towards the input on circles in random planes, by labels alone.
 
-    L2. A random direction, smooth for images, is made orthogonal to the way to the boundary point
-    and to the last directions. The angle ``theta`` is tried to both sides; if one crosses, the
-    angle is doubled while that crosses, and then found by bisection.
+    When to use it:
+        Against a model that answers with a class alone, in L2, when there are only some hundreds of
+        queries: no normal is estimated, and one or two queries say whether a plane is good.
+
+    $$
+    x(\theta) = x_0 + \lVert b_t - x_0 \rVert_2 \cos\theta\, (\cos\theta\; e_t + \sin\theta\; q_t),
+    \qquad
+    b_{t+1} = x(\theta^\ast)
+    $$
+
+    $b_t$ is the boundary point, $x_0$ the input, $e_t$ the direction from $x_0$ to $b_t$. $q_t$ is
+    a random direction, smooth for images, at right angles to $e_t$ and to the last directions. The
+    angle $\theta$ is tried to both sides. If one crosses, the angle is doubled while that crosses,
+    and then $\theta^\ast$ is found by bisection.
 
     Args:
-        steps: the limit of queries per example. All count: the look at the clean input, the start,
-            every angle and bisection, and the last judgement.
-        theta: the first angle, in degrees.
+        steps: the limit of queries per example, a whole number from 1. All count: the look at the
+            clean input, the start, every angle and bisection, and the last judgement.
+        theta: the first angle, in degrees, above 0 and below 90. The paper: 30.
         frequencies: the share of low frequencies, along each axis of an image, that directions
-            have. 1: all.
-        full: how many directions have all frequencies, as a share. Low ones alone reach no minimum
-            that is not smooth.
+            have, above 0 and at most 1. 1: all. The paper: 0.5.
+        full: how many directions have all frequencies, as a share, 0 to 1. Low ones alone reach no
+            minimum that is not smooth. The paper: 0.
 
     Raises:
-        InvalidInput: at the call, for norms other than L2.
+        InvalidType: a setting of the wrong type.
+        InvalidInput: a setting out of range; at the call, for norms other than `L2`.
+
+    Cost:
+        At most `steps` queries, no gradients. An example for which no start is found ends early.
 
     Example:
         >>> import advex
@@ -53,15 +66,18 @@ class SurFree(LabelAttack):
         >>> bool(result.success.all()), bool(result.queries.max() <= 300)
         (True, True)
 
-    Reference: Maho, Furon and Le Merrer, SurFree: a fast surrogate-free black-box attack, 2021, and
-    the authors' implementation. Deviations: some directions have all frequencies; inputs without
-    axes of an image, such as tables, have no low ones; of large inputs fewer than 100 directions
-    are remembered, no more than two million numbers for each example, and of small ones no more
-    than half as many as they have elements; every example goes its own
-    way; points are clipped to the box and rounded to the grid before they are asked about, and the
-    way on begins at the point as the model saw it; an angle that moves a point by no more than
-    rounding does becomes the first angle again; the start is looked for as all attacks of this
-    kind do, see ``Others``.
+    Reference:
+        Maho, Furon and Le Merrer, SurFree: a fast surrogate-free black-box attack, CVPR 2021, and
+        the authors' implementation. https://arxiv.org/abs/2011.12807
+
+    Deviations:
+        Some directions have all frequencies; inputs without axes of an image, such as tables, have
+        no low ones; of large inputs fewer than 100 directions are remembered, no more than two
+        million numbers for each example, and of small ones no more than half as many as they have
+        elements; every example goes its own way; points are clipped to the box and rounded to the
+        grid before they are asked about, and the way on begins at the point as the model saw it; an
+        angle that moves a point by no more than rounding does becomes the first angle again; the
+        start is looked for as all attacks of this kind do, see ``Others``.
     """
 
     norms: ClassVar[tuple[type[Budget], ...]] = (L2,)

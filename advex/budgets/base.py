@@ -39,15 +39,32 @@ class Randomness(Protocol):
 
 @dataclass(frozen=True)
 class Budget(Settings):
-    """A limit on the perturbation: a norm, and ``epsilon`` in units of the box's range.
+    r"""A limit on the perturbation: a norm, and `epsilon` in units of the box's range.
+
+    When to use it:
+        Take one of its norms, `Linf`, `L2`, `L1` or `L0`. Derive from it to attack within a norm of
+        your own.
+
+    $$ \lVert x - x_0 \rVert \le \varepsilon\,(u - l) $$
+
+    $x_0$ is the input, $l$ and $u$ are the ends of the box, $\varepsilon$ is `epsilon`. So 8/255 is
+    8 grey levels whether the model takes 0 to 1, -1 to 1 or 0 to 255.
 
     Args:
-        epsilon: the largest allowed size: 8/255 is 8 grey levels in every box; or one for each
-            example, (n,). None (the default) sets no limit: attacks which can will look for the
-            smallest perturbation.
+        epsilon: the largest allowed size, at least 0: a number, or one for each example, (n,).
+            None: no limit; attacks that can will look for the smallest perturbation.
         mask: where an input may change: booleans, or 0 and 1, that broadcast to one example, such
             as (h, w, 1), or to all, (n, h, w, 1). Everything else stays bit for bit. None:
             everywhere.
+
+    Raises:
+        InvalidType: `epsilon` is not a number, or the mask no array of booleans.
+        InvalidInput: `epsilon` is negative or not finite, or the mask holds other numbers.
+
+    Example:
+        >>> import advex
+        >>> advex.L2(0.5).limited, advex.L2().limited
+        (True, False)
     """
 
     epsilon: Any = None

@@ -16,14 +16,25 @@ from advex.budgets.base import Budget, Randomness, rank, room
 
 @dataclass(frozen=True, repr=False)
 class L0(Budget):
-    """Number of array elements that change (a colour pixel has three).
+    r"""Number of array elements that change (a colour pixel has three).
+
+    When to use it:
+        When only a few values can be changed at all, but by any amount: single pixels, single
+        fields of a table, a sticker on a lens.
+
+    $$ \lVert \delta \rVert_0 = \#\{i : \delta_i \ne 0\} \le \varepsilon $$
+
+    $\delta = x - x_0$ is the change, and $\varepsilon$ is `epsilon`, a number of elements: the
+    box's range plays no part.
 
     Args:
-        epsilon: how many may change, a whole number. None: no limit.
+        epsilon: how many may change, a whole number from 0: one number, or one for each example,
+            (n,). None: no limit.
+        mask: where an input may change, see `Budget`. None: everywhere.
 
     Raises:
-        InvalidInput: epsilon is negative or not whole.
-        InvalidType: epsilon is not a number.
+        InvalidType: `epsilon` is not a number, or the mask no array of booleans.
+        InvalidInput: `epsilon` is negative or not whole.
 
     Example:
         >>> L0(20)

@@ -92,14 +92,25 @@ def _filled(weight: Tensor, limit: Tensor, total: Tensor) -> Tensor:
 
 @dataclass(frozen=True, repr=False)
 class L1(Budget):
-    """Sum of the absolute changes, divided by the box's range.
+    r"""Sum of the absolute changes, divided by the box's range.
+
+    When to use it:
+        When sparse changes are the threat but single elements have no fixed price: some move far,
+        most stay. For a count of elements take `L0`.
+
+    $$ \lVert \delta \rVert_1 = \sum_i |\delta_i| \le \varepsilon\,(u - l) $$
+
+    $\delta = x - x_0$ is the change, $l$ and $u$ are the ends of the box, $\varepsilon$ is
+    `epsilon`.
 
     Args:
-        epsilon: largest sum. None: no limit.
+        epsilon: largest sum, at least 0, such as 12: a number, or one for each example, (n,). None:
+            no limit.
+        mask: where an input may change, see `Budget`. None: everywhere.
 
     Raises:
-        InvalidInput: epsilon is negative or not finite.
-        InvalidType: epsilon is not a number.
+        InvalidType: `epsilon` is not a number, or the mask no array of booleans.
+        InvalidInput: `epsilon` is negative or not finite.
 
     Example:
         >>> L1(12)

@@ -22,14 +22,25 @@ def _filled(weight: Tensor, limit: Tensor, radius: Tensor) -> Tensor:
 
 @dataclass(frozen=True, repr=False)
 class L2(Budget):
-    """Euclidean length of the perturbation, divided by the box's range.
+    r"""Euclidean length of the perturbation, divided by the box's range.
+
+    When to use it:
+        When a few places may change more if others change less, and where certificates are
+        compared: randomised smoothing certifies L2. Its meaning depends on the size of the image.
+
+    $$ \lVert \delta \rVert_2 = \sqrt{\textstyle\sum_i \delta_i^2} \le \varepsilon\,(u - l) $$
+
+    $\delta = x - x_0$ is the change, $l$ and $u$ are the ends of the box, $\varepsilon$ is
+    `epsilon`.
 
     Args:
-        epsilon: largest length. None: no limit.
+        epsilon: largest length, at least 0, such as 0.5: a number, or one for each example, (n,).
+            None: no limit.
+        mask: where an input may change, see `Budget`. None: everywhere.
 
     Raises:
-        InvalidInput: epsilon is negative or not finite.
-        InvalidType: epsilon is not a number.
+        InvalidType: `epsilon` is not a number, or the mask no array of booleans.
+        InvalidInput: `epsilon` is negative or not finite.
 
     Example:
         >>> L2(0.5)

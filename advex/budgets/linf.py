@@ -15,14 +15,25 @@ from advex.budgets.base import Budget, Randomness, climb, fraction_of_range, lev
 
 @dataclass(frozen=True, repr=False)
 class Linf(Budget):
-    """Largest change of any element.
+    r"""Largest change of any element.
+
+    When to use it:
+        The usual budget for images: every value may move by so many grey levels, and a person
+        hardly sees a few of them. Faint noise over the whole image comes out.
+
+    $$ \lVert \delta \rVert_\infty = \max_i |\delta_i| \le \varepsilon\,(u - l) $$
+
+    $\delta = x - x_0$ is the change, $l$ and $u$ are the ends of the box, $\varepsilon$ is
+    `epsilon`.
 
     Args:
-        epsilon: fraction of the box's range, at most 1. None: no limit.
+        epsilon: a share of the box's range, 0 to 1, such as 8/255: a number, or one for each
+            example, (n,). None: no limit.
+        mask: where an input may change, see `Budget`. None: everywhere.
 
     Raises:
-        InvalidInput: epsilon is negative, not finite or above 1.
-        InvalidType: epsilon is not a number.
+        InvalidType: `epsilon` is not a number, or the mask no array of booleans.
+        InvalidInput: `epsilon` is negative, not finite or above 1.
 
     Example:
         >>> Linf(8 / 255)

@@ -60,10 +60,24 @@ class Seen(Protocol):
 
 
 class Goal(Settings):
-    """What an attack is to achieve. A goal of your own is a frozen dataclass with ``margin``.
+    r"""What an attack is to achieve. A goal of your own is a frozen dataclass with `margin`.
 
-    Fields that are NumPy arrays hold one entry per example and travel with it; inside ``margin``
-    they are tensors of the batch at hand.
+    When to use it:
+        Derive from it when success is none of `Untargeted`, `Targeted`, `TopK`, `MultiLabel`,
+        `Regression`, `Segmentation` and their joins.
+
+    $$ \text{success} \iff f(z(x)) > 0 $$
+
+    $f$ is `margin`, a function of what the model answers, $z(x)$: for classes the logits (batch,
+    classes). A margin that is above 0 by less than a millionth of the largest logit does not count,
+    as it may differ from machine to machine. Attacks climb the margin, so it should grow steadily
+    towards success.
+
+    Fields that are NumPy arrays hold one entry per example and travel with it; inside `margin` they
+    are tensors of the batch at hand.
+
+    Raises:
+        InvalidInput: at the call, a field whose length is not the number of examples.
 
     Example:
         >>> import advex
@@ -100,8 +114,14 @@ class Goal(Settings):
 
     @abstractmethod
     def margin(self, logits: Tensor) -> Tensor:
-        """How far the decision boundary is crossed: what the model answers -> (batch,); above 0 =
-        crossed.
+        """How far the decision boundary is crossed, above 0 where it is.
+
+        Args:
+            logits: what the model answers, for goals about classes logits of shape (batch,
+                classes).
+
+        Returns:
+            The margin of each example, (batch,).
         """
 
     def surplus(self, answer: Tensor) -> Tensor:

@@ -179,12 +179,23 @@ def leaves(goal: Goal) -> bool:
 
 
 class Untargeted(Labelled):
-    """Success is any other class than the label.
+    r"""Success is any other class than the label.
 
-    ``losses.cross_entropy`` is that of the label.
+    When to use it:
+        The usual goal: robust accuracy is the share of the examples on which it fails. Labels given
+        as the goal of a call mean it.
+
+    $$ f(z) = \max_{j \ne y} z_j - z_y $$
+
+    $z$ are the logits and $y$ is the label. `losses.cross_entropy` is that of the label.
 
     Args:
-        labels: true classes, shape (n,); one-hot rows are converted.
+        labels: true classes, whole numbers of shape (n,); one-hot rows are converted.
+
+    Raises:
+        InvalidType: labels that are no class numbers, such as names.
+        InvalidInput: at the call, a label that the model does not have, or another number of labels
+            than of examples.
 
     Example:
         >>> Untargeted([3, 1])
@@ -206,12 +217,26 @@ class Untargeted(Labelled):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Targeted(Labelled):
-    """Success is the chosen class, with at least the demanded probability.
+    r"""Success is the chosen class, with at least the demanded probability.
+
+    When to use it:
+        When the model is to see something in particular, such as a toaster in a cat. It is harder
+        than `Untargeted`, and says less about robust accuracy.
+
+    $$ f(z) = z_c - \max_{j \ne c} z_j \qquad \text{and} \qquad p_c(z) \ge \kappa $$
+
+    $z$ are the logits, $c$ is the target, $p_c$ its probability (softmax, or its own sigmoid), and
+    $\kappa$ is `confidence`. `losses.cross_entropy` is minus that of the target.
 
     Args:
         labels: the classes to reach: shape (n,), or one number for all examples.
-        confidence: the probability the model must give to it, 0 to 1: one number, or shape (n,).
-            With 0 it is enough that the chosen class comes first.
+        confidence: the probability that the model must give to it, 0 to 1: one number, or shape
+            (n,). With 0 it is enough that the chosen class comes first.
+
+    Raises:
+        InvalidType: names instead of class numbers, or a confidence that is no number.
+        InvalidInput: a confidence outside 0 to 1; at the call, a class that the model does not
+            have.
 
     Example:
         >>> Targeted(859, confidence=0.8)
@@ -293,24 +318,35 @@ class Targeted(Labelled):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class TopK(Labelled):
-    """Success is that the label is not among the k likeliest classes.
+    r"""Success is that the label is not among the k likeliest classes.
 
-    ``losses.cross_entropy`` is the truncated top-k entropy: the label against the classes that are
-    not the k - 1 likeliest of the others. With k = 1 that is ``Untargeted``.
+    When to use it:
+        When a product shows several answers, or top-5 accuracy is what counts, as on ImageNet.
+
+    $$ f(z) = z_{[k] \setminus y} - z_y $$
+
+    $z_{[k] \setminus y}$ is the $k$-th largest logit among the classes other than the label $y$.
+    `losses.cross_entropy` is the truncated top-k entropy: the label against the classes that are
+    not the k - 1 likeliest of the others. With k = 1 that is `Untargeted`.
 
     Args:
-        labels: true classes, shape (n,); one-hot rows are converted.
-        k: how many of the likeliest classes it must leave.
+        labels: true classes, whole numbers of shape (n,); one-hot rows are converted.
+        k: how many of the likeliest classes it must leave, a whole number from 1.
 
     Raises:
-        InvalidInput: at the call, for a model of no more than k classes.
+        InvalidType: labels that are no class numbers; a k that is no number.
+        InvalidInput: a k below 1; at the call, a model of no more than k classes.
 
     Example:
         >>> TopK([3, 1], k=5)
         TopK(2 examples, k=5)
 
-    Reference: Lapin, Hein and Schiele, Analysis and optimization of loss functions for multiclass,
-    top-k, and multilabel classification, 2017 (the loss).
+    Reference:
+        Lapin, Hein and Schiele, Analysis and optimization of loss functions for multiclass, top-k,
+        and multilabel classification, TPAMI 2018 (the loss). https://arxiv.org/abs/1612.03663
+
+    Deviations:
+        The paper trains with the loss, which is minimised there; here it is climbed.
     """
 
     k: int = setting(5, "whole")

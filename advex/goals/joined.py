@@ -33,12 +33,21 @@ MADE_OF = {
 class Output(Goal):
     """A goal about one output of a model that has several.
 
-    Alone it is as if the model had no other: ``Classifier(model, output=name)`` and the goal.
-    Within ``AnyOf`` and ``AllOf`` it says which output each of the goals is about.
+    When to use it:
+        For models with several heads. Alone it is as if the model had no other: `Classifier(model,
+        output=name)` and the goal. Within `AnyOf` and `AllOf` it says which output each of the
+        goals is about.
+
+    No formula:
+        The formula is that of the goal inside, of this output alone.
 
     Args:
-        name: the name of the output, or its number.
-        goal: what is wanted of it.
+        name: the name of the output, or its number from 0.
+        goal: what is wanted of it: a `Goal`, or labels for `Untargeted`.
+
+    Raises:
+        InvalidType: a name that is neither text nor a number; a goal that is none, or that is about
+            several outputs.
 
     Example:
         >>> import advex
@@ -275,13 +284,21 @@ class _Joined(Goal):
 
 @dataclass(frozen=True, eq=False, repr=False, init=False)
 class AnyOf(_Joined):
-    """Success is that any of several goals is reached.
+    r"""Success is that any of several goals is reached.
 
-    An attack is sent after each of them in a run of its own, with the loss that is right for it: so
-    it finds at least what it would find for each alone.
+    When to use it:
+        When one failure is enough, such as a wrong age or a wrong name, of one output or several.
+
+    $$ f(z) = \max_k f_k(z) $$
+
+    $f_k$ is the margin of goal $k$. An attack is sent after each of them in a run of its own, with
+    the loss that is right for it. So it finds at least what it would find for each alone.
 
     Args:
-        goals: goals about the same output, or an ``Output`` for each.
+        *goals: goals about the same output, or an `Output` for each.
+
+    Raises:
+        InvalidType: no goals, or something that is neither goal nor labels.
 
     Example:
         >>> import advex
@@ -330,13 +347,21 @@ class AnyOf(_Joined):
 
 @dataclass(frozen=True, eq=False, repr=False, init=False)
 class AllOf(_Joined):
-    """Success is that all of several goals are reached, by one and the same input.
+    r"""Success is that all of several goals are reached, by one and the same input.
 
-    ``losses.cross_entropy`` is what is missing of all of them together, each until it is reached:
-    the hinge on each margin, added up.
+    When to use it:
+        When one failure alone would be noticed: two heads that must agree, or a class and a rank.
+
+    $$ f(z) = \min_k f_k(z), \qquad \ell(z) = \sum_k \min(f_k(z), 0) + \max(f(z), 0) $$
+
+    $f_k$ is the margin of goal $k$, and $\ell$ is `losses.cross_entropy` of this goal: what is
+    missing of all of them together, each until it is reached.
 
     Args:
-        goals: goals about the same output, or an ``Output`` for each.
+        *goals: goals about the same output, or an `Output` for each.
+
+    Raises:
+        InvalidType: no goals, or something that is neither goal nor labels.
 
     Example:
         >>> import advex

@@ -18,30 +18,47 @@ from advex.goals.base import Goal
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Regression(Goal):
-    """Success is that a number that the model answers with moves too far, or beyond a value.
+    r"""Success is that a number that the model answers with moves too far, or beyond a value.
 
-    The loss is the signed output: what the model answers, or minus that. Where ``off`` is given an
-    attack is sent both ways, upwards and downwards, in a run each: at the value itself there is no
-    telling which is nearer. A model that answers with several numbers has done it as soon as one of
-    them has. ``result.prediction`` is the answer itself; ``result.confidence`` is NaN.
+    When to use it:
+        For models that answer with numbers: ages, prices, positions.
+
+    $$
+    f(z) = \max_i \begin{cases}
+    |z_i - v_i| - \tau & \text{off} = \tau \\
+    z_i - \tau & \text{above} = \tau \\
+    \tau - z_i & \text{below} = \tau
+    \end{cases}
+    $$
+
+    $z_i$ are the numbers that the model answers with, $v_i$ is `values`. The loss is the signed
+    output: what the model answers, or minus that. Where `off` is given an attack is sent both ways,
+    upwards and downwards, in a run each: at the value itself there is no telling which is nearer. A
+    model that answers with several numbers has done it as soon as one of them has.
+    `result.prediction` is the answer itself; `result.confidence` is NaN.
 
     Args:
         values: the true values, (n,) or the shape of the answer. None: what the model itself
-            answers to the clean inputs. Needed for ``off`` alone; with ``above`` and ``below`` the
-            error is measured from them.
-        off: more than so much away from ``values``: a number, or one for each example.
+            answers to the clean inputs. Needed for `off` alone; with `above` and `below` the error
+            is measured from them.
+        off: more than so much away from `values`, at least 0: a number, or one for each example.
         above: more than this: a number, or one for each example.
-        below: less than this.
+        below: less than this: a number, or one for each example.
 
     Raises:
-        InvalidInput: not one of ``off``, ``above`` and ``below``; ``off`` below 0.
+        InvalidType: something that is no number.
+        InvalidInput: not exactly one of `off`, `above` and `below`; `off` below 0.
 
     Example:
         >>> Regression([3.5, 1.0], off=0.5)
         Regression(2 examples, off=0.5)
 
-    Reference: Nguyen and Raff, Adversarial attacks, regression, and numerical stability
-    regularization, 2019 (the loss).
+    Reference:
+        Nguyen and Raff, Adversarial attacks, regression, and numerical stability regularization,
+        2018 (the loss).
+
+    Deviations:
+        The goal, with its limits, is advex's own.
     """
 
     values: Any = None

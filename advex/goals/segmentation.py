@@ -19,25 +19,38 @@ from advex.goals.classes import best_other, log_odds, picked, soft_plus
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Segmentation(Goal):
-    """Success is that at least a share of the pixels that count is wrong, or is the target.
+    r"""Success is that at least a share of the pixels that count is wrong, or is the target.
 
-    Works for any model that answers with a score for each class at each place, along the last
-    axis: (n, h, w, classes) and labels (n, h, w); (n, steps, classes) and labels (n, steps). One
-    unit at each place is two classes. ``losses.cross_entropy`` is the mean over the pixels that
-    count. The margin is that of the pixel that decides, the one that the share ends with; it is
-    climbed by the mean of all that are not across. ``result.prediction`` is the map of classes,
-    ``result.confidence`` the mean probability of the predicted classes, ``result.pixel_accuracy``
-    and ``result.mean_iou`` what segmentation is measured by.
+    When to use it:
+        For models that give a class to each pixel, or to each step of a series.
+
+    $$
+    \text{success} \iff \#\{p \in P : g_p > 0\} \ge \lceil \kappa\, |P| \rceil, \qquad
+    g_p = \max_{j \ne y_p} z_{p,j} - z_{p, y_p}
+    $$
+
+    $P$ are the pixels that count, $z_p$ the logits of pixel $p$, $y_p$ its label, $\kappa$ is
+    `share`. With `targeted` $g_p$ has the other sign. The margin is the $g$ of the pixel that
+    decides, the one that the share ends with; it is climbed by the mean of all that are not across.
+    `losses.cross_entropy` is the mean over the pixels that count.
+
+    Works for any model that answers with a score for each class at each place, along the last axis:
+    (n, h, w, classes) and labels (n, h, w); (n, steps, classes) and labels (n, steps). One unit at
+    each place is two classes. `result.prediction` is the map of classes, `result.confidence` the
+    mean probability of the predicted classes, `result.pixel_accuracy` and `result.mean_iou` what
+    segmentation is measured by.
 
     Args:
-        labels: true classes, or those to reach, (n, ...). None: what the model itself says of the
-            clean inputs.
-        share: of the pixels that count, from above 0 to 1.
-        ignore: the label of pixels that do not count: they are neither attacked nor counted.
-        targeted: whether ``labels`` are to be reached.
+        labels: true classes, or those to reach, whole numbers of shape (n, ...). None: what the
+            model itself says of the clean inputs.
+        share: of the pixels that count, above 0 and at most 1.
+        ignore: the label of pixels that do not count: they are neither attacked nor counted. None:
+            all count.
+        targeted: whether `labels` are to be reached.
 
     Raises:
-        InvalidInput: a share out of range; labels that do not fit the model's answer.
+        InvalidType: a setting of the wrong type.
+        InvalidInput: a share out of range; at the call, labels that do not fit the model's answer.
 
     Example:
         >>> import numpy as np

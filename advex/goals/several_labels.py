@@ -21,28 +21,45 @@ WORDS = ("any", "all")
 
 @dataclass(frozen=True, eq=False, repr=False)
 class MultiLabel(Goal):
-    """Success is that labels flip: what is there goes, what is not there comes.
+    r"""Success is that labels flip: what is there goes, what is not there comes.
 
-    The model answers with a number for each label, one sigmoid each; a label is there where its
-    probability is above a half. ``losses.cross_entropy`` is binary cross-entropy: of the labels
-    that are to flip, less that of the labels that are to stay; with "any" that of the label that is
-    nearest to flipping, as a smooth maximum. ``result.prediction`` and ``result.confidence`` are
-    (n, k): each label, 0 or 1, and each label's own sigmoid.
+    When to use it:
+        For models with a sigmoid for each label, several of which may be there at once.
+
+    $$
+    f(z) = \begin{cases} \max_i g_i & \text{"any"} \\ \min_{i \in S} g_i & \text{"all", or the
+    labels } S \end{cases}
+    \qquad
+    g_i = (1 - 2 y_i)\, z_i, \qquad
+    \text{with keep:}\;\; \min\bigl(f,\; \min_{i \notin S} -g_i\bigr)
+    $$
+
+    $z_i$ is the logit of label $i$ and $y_i$ whether it is there, 0 or 1; $g_i$ is above 0 where it
+    has flipped. A label is there where its probability is above a half. `losses.cross_entropy` is
+    binary cross-entropy: of the labels that are to flip, less that of the labels that are to stay.
+    With "any" it is that of the label nearest to flipping, as a smooth maximum. `result.prediction`
+    and `result.confidence` are (n, k): each label, 0 or 1, and each label's own sigmoid.
 
     Args:
         labels: (n, k) of 0 and 1. None: what the model itself says of the clean inputs.
         flip: "any": one of them is enough; "all"; or the numbers of those that are to flip, all of
             them.
-        keep: whether the labels that are not in ``flip`` must stay as ``labels`` says.
+        keep: whether the labels that are not in `flip` must stay as `labels` says.
 
     Raises:
+        InvalidType: `flip` or `keep` of the wrong type.
         InvalidInput: labels that are not 0 and 1; numbers that are no label's.
 
     Example:
         >>> MultiLabel([[1, 0, 1], [0, 0, 1]], flip=[2], keep=True)
         MultiLabel(2 examples, flip=[2], keep=True)
 
-    Reference: Song, Jin, Huang and Hu, Multi-label adversarial perturbations, 2018.
+    Reference:
+        Song, Jin, Huang and Hu, Multi-label adversarial perturbations, ICDM 2018.
+        https://arxiv.org/abs/1901.00546
+
+    Deviations:
+        The goal alone is the paper's; attacks and losses are those of advex.
     """
 
     labels: Any = None

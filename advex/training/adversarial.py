@@ -46,39 +46,58 @@ Steps: Any = HandedOn if keras.backend.backend() == "jax" else InPlace
 
 
 class Adversarial(Steps):
-    """A Keras model whose ``fit`` trains ``model`` on inputs that an attack finds in every step.
+    r"""A Keras model whose `fit` trains `model` on inputs that an attack finds in every step.
 
-    ``compile``, ``fit``, ``evaluate`` and ``predict`` are those of Keras, with any data, callbacks,
-    metrics and optimizers that they take. The weights are those of ``model``, which is trained in
-    place; ``save`` writes that model, without anything of advex in it.
+    When to use it:
+        For adversarial training, the defence with the best record so far. Give it to `fit` in place
+        of the model. It costs `1 + steps` times the gradients of ordinary training.
+
+    $$
+    \min_\theta \; \frac{1}{n} \sum_{i=1}^{n} \mathcal{L}\bigl(f_\theta(x_i'),\, y_i\bigr), \qquad
+    x_i' \approx \operatorname{argmax}_{\lVert x - x_i \rVert \le \varepsilon} \;
+    \ell\bigl(f_\theta(x),\, y_i\bigr)
+    $$
+
+    $f_\theta$ is the model with its weights $\theta$, $\mathcal{L}$ the loss of `compile`, $\ell$
+    the loss of the attack, which looks for $x_i'$ within the budget $\varepsilon$. A `method`
+    replaces the outer part.
+
+    `compile`, `fit`, `evaluate` and `predict` are those of Keras, with any data, callbacks, metrics
+    and optimizers that they take. The weights are those of `model`, which is trained in place;
+    `save` writes that model, without anything of advex in it.
 
     The search runs inside of the compiled step, in inference mode: no weight, no statistic and no
     dropout mask changes by it. The gradient of the step is taken in training mode. In a short
     training the running statistics of batch normalisation lag behind, and the search with them:
-    ``momentum=0.9`` follows faster.
+    `momentum=0.9` follows faster.
 
-    The log has ``clean_accuracy`` and ``robust_accuracy``: in training the one that the step itself
+    The log has `clean_accuracy` and `robust_accuracy`: in training the one that the step itself
     tells on all rows, and the other on an eighth of them; in validation both on all rows. Metrics
-    of ``compile`` are about what the loss is about: in training the points that were found, or with
-    ``TRADES`` and ``MART`` the clean inputs; in validation always the clean inputs.
+    of `compile` are about what the loss is about: in training the points that were found, or with
+    `TRADES` and `MART` the clean inputs; in validation always the clean inputs.
 
     Args:
-        model: a classifier with one input and one output; logits, softmax, or one sigmoid unit.
+        model: a classifier with one input and one output: logits, softmax, or one sigmoid unit.
         attack: what looks for the points: an attack with a number of steps, one of your own too.
-        budget: how far each input may be moved. Epsilon 0: ordinary training.
-        method: what is minimised: None for the loss of ``compile`` at the points that were found,
-            or ``TRADES``, ``MART``, ``AWP``, ``Noise``, or one of your own.
-        seed: of the random numbers of the search.
+            The paper: 7 steps of 2/255 on CIFAR-10.
+        budget: how far each input may be moved. Epsilon 0: ordinary training. The paper:
+            Linf(8/255) on CIFAR-10.
+        method: what is minimised: None for the loss of `compile` at the points that were found, or
+            `TRADES`, `MART`, `AWP`, `Free`, `Noise`, or one of your own.
+        seed: of the random numbers of the search, a whole number from 0.
         box: lowest and highest legal value of what the model is fed.
-        ramp: training steps over which epsilon grows from 0 to the budget's.
+        ramp: training steps over which epsilon grows from 0 to the budget's, a whole number from 0.
         augment: a layer or a model that changes clean inputs at random before the search, such as
-            ``keras.layers.RandomFlip()``; what it makes is clipped to the box.
-        validation: the attack by which ``evaluate``, and ``fit`` with ``validation_data``, tell
-            ``robust_accuracy``. None: they do not.
+            `keras.layers.RandomFlip()`; what it makes is clipped to the box.
+        validation: the attack by which `evaluate`, and `fit` with `validation_data`, tell
+            `robust_accuracy`. None: they do not.
 
     Raises:
-        InvalidInput: a value that cannot be worked with. InvalidType: an argument of the wrong
-        kind.
+        InvalidType: an argument of the wrong kind.
+        InvalidInput: a value that cannot be worked with.
+
+    Cost:
+        `steps` gradients for the search and one for the weights, in each training step.
 
     Example:
         >>> import advex, keras
@@ -90,8 +109,12 @@ class Adversarial(Steps):
         >>> sorted(robust.fit(x, labels, verbose=0).history)
         ['clean_accuracy', 'loss', 'robust_accuracy']
 
-    Reference: Madry, Makelov, Schmidt, Tsipras and Vladu, Towards deep learning models resistant to
-    adversarial attacks, 2018. The methods name theirs.
+    Reference:
+        Madry, Makelov, Schmidt, Tsipras and Vladu, Towards deep learning models resistant to
+        adversarial attacks, ICLR 2018. https://arxiv.org/abs/1706.06083
+
+    Deviations:
+        The points are looked for in inference mode. The methods name papers of their own.
     """
 
     @helpful

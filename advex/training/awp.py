@@ -19,24 +19,47 @@ SMALL = 1e-20
 
 @dataclass(frozen=True)
 class AWP(Method):
-    """Adversarial weight perturbation, around any other method.
+    r"""Adversarial weight perturbation, around any other method: the step is taken where the
+    weights are as bad as they can be nearby.
 
-    Weights go up the slope of the method's own loss by gamma of their size, layer by layer; the
-    gradient of the step is taken there; then they go back by the same. So the step looks for a flat
-    place, and robust accuracy falls less after its best epoch.
+    When to use it:
+        In long trainings, where robust accuracy falls after its best epoch (robust overfitting).
+
+    $$
+    \theta \leftarrow \theta - \eta\, \nabla \mathcal{M}(\theta + v), \qquad
+    v_k = \gamma\, \lVert \theta_k \rVert_2\, \frac{\nabla_k \mathcal{M}(\theta)}{\lVert \nabla_k
+    \mathcal{M}(\theta) \rVert_2}
+    $$
+
+    $\mathcal{M}$ is what the method minimises, $\theta_k$ the weights of layer $k$, $\gamma$ is
+    `gamma`, $\eta$ the step of the optimizer. Weights go up the slope by $v$, the gradient of the
+    step is taken there, and they go back by the same.
 
     Args:
         method: what is minimised. None: plain adversarial training.
-        gamma: by how much, as a share of the size of each weight matrix or kernel. The paper has
-            0.005 for ``TRADES`` and 0.01 for plain adversarial training.
-        warmup: training steps that are taken without it.
+        gamma: by how much, as a share of the size of each weight matrix or kernel, at least 0. The
+            paper: 0.005 for `TRADES` and 0.01 for plain adversarial training.
+        warmup: training steps that are taken without it, a whole number from 0.
+
+    Raises:
+        InvalidType: `method` is no method, or `Free`, `Noise` or another `AWP`; a number of the
+            wrong
+            type.
+        InvalidInput: `gamma` or `warmup` is below 0.
+
+    Cost:
+        One forward and backward pass more than the method.
 
     Example:
         >>> AWP(gamma=0.01)
         AWP(method=Plain(), gamma=0.01, warmup=0)
 
-    Reference: Wu, Xia and Wang, Adversarial weight perturbation helps robust generalization, 2020.
-    Deviation: weights are those with more than one axis, whatever their name.
+    Reference:
+        Wu, Xia and Wang, Adversarial weight perturbation helps robust generalization, NeurIPS 2020.
+        https://arxiv.org/abs/2004.05884
+
+    Deviations:
+        Weights are those with more than one axis, whatever their name.
     """
 
     alone: ClassVar[bool] = True

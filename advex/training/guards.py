@@ -34,33 +34,39 @@ class State(NamedTuple):
 
 
 class StopCollapse(keras.callbacks.Callback):
-    """Stops training when the model has learnt to fool its own attack, and gives back the weights
-    and the optimizer's state of the last epoch before that.
+    """Stops training when the model has learnt to fool its own attack, and gives back the state of
+    the last good epoch.
 
     Training on one-step attacks may collapse within an epoch: accuracy at the points that the
-    attack finds rises, and under several steps it falls to nothing. So after every epoch some
-    training data is attacked by ``PGD`` and by the attack of the training: a collapse is a fall of
-    accuracy under ``PGD`` by ``drop`` or more, while the other does not fall; or a gap between the
-    two of more than a half, where accuracy under ``PGD`` is half of its best or less.
+    attack finds rises, and under several steps it falls to nothing (catastrophic overfitting). So
+    after every epoch some training data is attacked by `PGD` and by the attack of the training. A
+    collapse is a fall of accuracy under `PGD` by `drop` or more, while the other does not fall; or
+    a gap between the two of more than a half, where accuracy under `PGD` is half of its best or
+    less.
 
     Args:
-        data: (x, labels), some of the training data. None: the first batch that ``fit`` is given.
-        drop: by how much accuracy under several steps has to fall.
-        steps: of ``PGD``.
+        data: (x, labels), some of the training data. None: the first batch that `fit` is given.
+        drop: by how much accuracy under several steps has to fall, a share above 0 and below 1. The
+            authors: 0.2.
+        steps: of `PGD`, a whole number from 1.
 
     Attributes:
         collapsed: the epoch of the collapse, from 0; None.
 
     Raises:
-        InvalidInput, InvalidType: an argument that cannot be worked with, or a model that is no
-        ``Adversarial``.
+        InvalidType: an argument of the wrong kind; in `fit`, a model that is no `Adversarial`.
+        InvalidInput: a value that cannot be worked with.
 
     Example:
         >>> StopCollapse(drop=0.3).collapsed is None
         True
 
-    Reference: Wong, Rice and Kolter, Fast is better than free: revisiting adversarial training,
-    2020. Deviation: training does not go on from the state before, but ends.
+    Reference:
+        Wong, Rice and Kolter, Fast is better than free: revisiting adversarial training, ICLR 2020.
+        https://arxiv.org/abs/2001.03994
+
+    Deviations:
+        Training does not go on from the state before, but ends.
     """
 
     @helpful
@@ -123,11 +129,13 @@ class StopCollapse(keras.callbacks.Callback):
 
 class KeepBest(keras.callbacks.EarlyStopping):
     """Gives back, when training ends, the weights of the epoch with the best robust accuracy on
-    data that was held out: robust accuracy falls long before training ends (robust overfitting).
+    held-out data.
+
+    Robust accuracy on new data falls long before training ends (robust overfitting).
 
     Args:
-        monitor: the entry of the log. ``Adversarial`` writes it with ``validation_data``;
-            ``advex.callbacks.RobustAccuracy``, listed before this callback, writes it as well.
+        monitor: the entry of the log. `Adversarial` writes it with `validation_data`;
+            `advex.callbacks.RobustAccuracy`, listed before this callback, writes it as well.
         verbose: 1: say which epoch it was.
 
     Raises:
@@ -137,7 +145,12 @@ class KeepBest(keras.callbacks.EarlyStopping):
         >>> KeepBest().monitor
         'val_robust_accuracy'
 
-    Reference: Rice, Wong and Kolter, Overfitting in adversarially robust deep learning, 2020.
+    Reference:
+        Rice, Wong and Kolter, Overfitting in adversarially robust deep learning, ICML 2020.
+        https://arxiv.org/abs/2002.11569
+
+    Deviations:
+        None known.
     """
 
     @helpful

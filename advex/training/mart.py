@@ -20,23 +20,43 @@ SMALL = 1e-4
 
 @dataclass(frozen=True)
 class MART(Method):
-    """Misclassification-aware adversarial training.
+    r"""Misclassification-aware adversarial training: examples that the model gets wrong already
+    count more.
 
-    mean[-log p'_y - log(1.0001 - max of the other p')] + beta * mean[KL(p || p') (1 - p_y)], with p
-    and p' the probabilities at x and at the point that was found; the search climbs cross-entropy,
-    from x + 0.001 N(0, 1) where the attack is ``PGD``. The loss of ``compile`` is not used, but
-    what layers add to it is.
+    When to use it:
+        As `TRADES`, when robust accuracy counts more than clean accuracy.
+
+    $$
+    -\log p'_y - \log\bigl(1.0001 - \max_{j \ne y} p'_j\bigr) + \beta\, \mathrm{KL}(p \,\|\, p')\,
+    (1 - p_y)
+    $$
+
+    $p$ and $p'$ are the probabilities at the clean input and at the point that was found, $y$ is
+    the label, $\beta$ is `beta`; the mean is over the batch. The search climbs cross-entropy, from
+    $x$ plus noise of standard deviation 0.001 where the attack is `PGD`. The loss of `compile` is
+    not used, but what layers add to it is.
 
     Args:
-        beta: the weight of the second part; the paper has 5, and 6 for wide networks.
+        beta: the weight of the second part, at least 0. The paper: 5, and 6 for wide networks.
+
+    Raises:
+        InvalidType: `beta` is not a number.
+        InvalidInput: `beta` is below 0.
+
+    Cost:
+        That of the attack, and one forward and backward pass more than `Plain`.
 
     Example:
         >>> MART(beta=5)
         MART(beta=5)
 
-    Reference: Wang, Zou, Yi, Bailey, Ma and Gu, Improving adversarial robustness requires
-    revisiting misclassified examples, 2020. Deviations: attacks other than ``PGD`` begin where they
-    do; noise is in units of the box's range; ``sample_weight`` weighs both parts.
+    Reference:
+        Wang, Zou, Yi, Bailey, Ma and Gu, Improving adversarial robustness requires revisiting
+        misclassified examples, ICLR 2020. https://openreview.net/forum?id=rklOg6EFwS
+
+    Deviations:
+        Attacks other than ``PGD`` begin where they do; noise is in units of the box's range;
+        ``sample_weight`` weighs both parts.
     """
 
     beta: float = setting(5.0, "number", at_least=0)

@@ -13,7 +13,14 @@ from advex.driver.plan import Leaf
 
 
 class Batch(NamedTuple):
-    """A batch of training, once points were searched. None: absent."""
+    """A batch of training, once points were searched: what a `Method` is given. None: absent.
+
+    Attributes:
+        shown: what the model is called with, (batch, ...): its answers are `y_pred`.
+        other: the points that were found, (batch, ...), where `shown` are the clean inputs.
+        right: whether clean inputs are classified right: of some rows, of bool.
+        held: whether points that were found are classified right: of some rows, of bool.
+    """
 
     shown: Tensor
     """What the model is called with, (batch, ...): its answers are ``y_pred``."""
@@ -26,7 +33,11 @@ class Batch(NamedTuple):
 
 
 class Trainer(Protocol):
-    """What a method sees of the model in training."""
+    """What a `Method` sees of the model in training: a protocol, which `Adversarial` fulfils.
+
+    Its methods are `answers(points)`, `logits(answers)`, `labels(y)`, `compiled_loss(y, y_pred,
+    sample_weight)` and `added_loss()`.
+    """
 
     def answers(self, points: Tensor) -> Tensor:
         """What the model answers, in training mode."""
@@ -46,7 +57,26 @@ class Trainer(Protocol):
 
 @dataclass(frozen=True)
 class Method(Settings):
-    """What is minimised. A method of your own is a frozen dataclass with ``loss``."""
+    """What is minimised in adversarial training. A method of your own is a frozen dataclass with
+    `loss`.
+
+    When to use it:
+        Derive from it when none of `Plain`, `TRADES`, `MART`, `AWP`, `Free` and `Noise` is what you
+        want to minimise.
+
+    No formula:
+        A base class. Its `loss` is any scalar that has a gradient by the weights.
+
+    Example:
+        >>> import advex
+        >>> from dataclasses import dataclass
+        >>> @dataclass(frozen=True)
+        ... class Halved(advex.training.Method):
+        ...     def loss(self, trainer, batch, y, y_pred, sample_weight):
+        ...         return trainer.compiled_loss(y, y_pred, sample_weight) / 2
+        >>> Halved()
+        Halved()
+    """
 
     clean: ClassVar[bool] = False
     """Whether ``y_pred`` are the answers to the clean inputs; else those to the points that were
@@ -94,15 +124,28 @@ class Method(Settings):
 
 @dataclass(frozen=True)
 class Plain(Method):
-    """Adversarial training: the loss of ``compile`` at the points that the attack has found.
+    r"""Adversarial training: the loss of `compile` at the points that the attack has found.
+
+    When to use it:
+        It is what `Adversarial` does without a method. `TRADES` trades some of its robust accuracy
+        for clean accuracy, or the other way round.
+
+    $$ \mathcal{L}\bigl(f_\theta(x'),\, y\bigr) $$
+
+    $f_\theta$ is the model, $\mathcal{L}$ the loss of `compile`, $x'$ the point that the attack has
+    found for the input with the label $y$.
 
     Example:
         >>> Plain()
         Plain()
 
-    Reference: Madry, Makelov, Schmidt, Tsipras and Vladu, Towards deep learning models resistant to
-    adversarial attacks, 2018. Deviation: the points are looked for in inference mode, with the
-    running statistics of batch normalisation, as the codes after it do.
+    Reference:
+        Madry, Makelov, Schmidt, Tsipras and Vladu, Towards deep learning models resistant to
+        adversarial attacks, ICLR 2018. https://arxiv.org/abs/1706.06083
+
+    Deviations:
+        The points are looked for in inference mode, with the running statistics of batch
+        normalisation, as the codes after it do.
     """
 
 
