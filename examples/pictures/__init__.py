@@ -1,0 +1,1 @@
+"""What ``examples/make_pictures.py`` draws: one module for each part of the story."""
