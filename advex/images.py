@@ -19,6 +19,7 @@ import numpy as np
 
 from advex._arrays import Array
 from advex._others import face
+from advex._sheets import Cell, laid_out
 from advex.errors import ImageError, InvalidInput
 
 __all__ = ["Picture", "coloured", "read", "save", "sheet", "write"]
@@ -396,96 +397,31 @@ def coloured(numbers: Array, classes: int) -> Array:
 
 
 def sheet(
-    rows: Sequence[Sequence[tuple[Array, str]]],
+    rows: Sequence[Sequence[Cell]],
     headings: Sequence[str] = (),
     side: int = 112,
     across: int = 1,
 ) -> Any:
     """A ``PIL.Image``: rows of pictures with a caption under each and headings above the columns.
 
+    Letters that Pillow's font lacks, such as those of Chinese names, are drawn with a font of this
+    machine. Where there is none, they are written as escapes, and a warning says so once.
+
     Args:
-        rows: each a list of (pixels uint8, caption). A caption's lines are broken between words
-            where they are too long.
+        rows: each a list of (pixels uint8, caption); pixels may be None for a gap. A caption is
+            text, or a list of (line, colour). Lines are broken between words where they are too
+            long; one that begins with ✓ or ✗ begins with that sign.
         headings: one per column, or none.
         side: length of the longer side of each picture, in pixels; small ones are enlarged without
             smoothing.
         across: how many rows stand side by side.
+
+    Example:
+        >>> grey = np.full((8, 8), 128, "uint8")
+        >>> sheet([[(grey, "cat"), (grey, [("✓ dog", "red")])]], ("before", "after")).width
+        254
     """
-    from PIL import Image, ImageDraw, ImageFont
-
-    font = ImageFont.load_default(size=12)
-    gap, between, line_height = 10, 34, 15
-    across = max(1, min(across, len(rows)))
-    columns = max([len(row) for row in rows] + [len(headings)], default=1)
-    block = columns * (side + gap) - gap
-    ruler = ImageDraw.Draw(Image.new("L", (1, 1)))
-
-    def wrapped(caption: str) -> list[str]:
-        return [part for line in caption.split("\n") for part in _broken(line, side, ruler, font)]
-
-    def drawn(pixels: Array) -> tuple[int, int]:
-        height, width = pixels.shape[:2]
-        scale = side / max(height, width)
-        return max(1, round(width * scale)), max(1, round(height * scale))
-
-    # no white above and below flat pictures
-    tall = max([drawn(pixels)[1] for row in rows for pixels, _ in row], default=side)
-    captions = [[wrapped(caption) for _, caption in row] for row in rows]
-    titles = [wrapped(heading) for heading in headings]
-    top = gap + line_height * max(map(len, titles), default=0)
-    heights = []
-    for start in range(0, len(rows), across):
-        lines = max(
-            (len(caption) for row in captions[start : start + across] for caption in row), default=0
-        )
-        heights.append(tall + line_height * lines + 2 * gap)
-    width = across * (block + between) - between + 2 * gap
-    canvas = Image.new("RGB", (width, top + sum(heights) + 2), "white")
-    draw = ImageDraw.Draw(canvas)
-    for place in range(across if titles else 0):
-        for column, title in enumerate(titles):
-            left = gap + place * (block + between) + column * (side + gap)
-            for number, words in enumerate(title):
-                draw.text((left, gap // 2 + line_height * number), words, fill="black", font=font)
-    for index, row in enumerate(rows):
-        upper = top + sum(heights[: index // across])
-        for column, (pixels, _) in enumerate(row):
-            image = picture(pixels).convert("RGB")
-            method = (
-                Image.Resampling.NEAREST
-                if side >= 2 * max(image.size)
-                else Image.Resampling.BICUBIC
-            )
-            image = image.resize(drawn(pixels), method)
-            left = gap + (index % across) * (block + between) + column * (side + gap)
-            canvas.paste(
-                image, (left + (side - image.width) // 2, upper + (tall - image.height) // 2)
-            )
-            for number, words in enumerate(captions[index][column]):
-                draw.text(
-                    (left, upper + tall + 2 + line_height * number), words, fill="black", font=font
-                )
-    return canvas
-
-
-def _broken(line: str, width: int, draw: Any, font: Any) -> list[str]:
-    """The line in pieces that fit the width, two at most, the last one cut if it must be."""
-
-    def fits(words: str) -> bool:
-        return bool(draw.textlength(words, font=font) <= width)
-
-    words = line.replace("_", " ").split(" ") if not fits(line) else [line]
-    pieces = [words[0]]
-    for word in words[1:]:
-        if len(pieces) < 2 and not fits(f"{pieces[-1]} {word}"):
-            pieces.append(word)
-        else:
-            pieces[-1] += f" {word}"
-    for number, piece in enumerate(pieces):
-        while not fits(pieces[number]):
-            piece = piece[:-1]
-            pieces[number] = f"{piece}…"
-    return pieces
+    return laid_out(rows, headings, side, across)
 
 
 if not TYPE_CHECKING:

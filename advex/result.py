@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import base64
 import functools
-import io
+import html
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, fields, replace
@@ -14,7 +13,7 @@ from typing import Any, Literal, TypedDict
 import numpy as np
 from keras import ops, tree
 
-from advex import _backend, images
+from advex import _backend, _drawing, images
 from advex._arrays import Array
 from advex._grid import EightBit, Grid
 from advex._inputs import Examples
@@ -29,12 +28,6 @@ from advex.model.protocol import Model
 from advex.trace import Trace
 
 BATCH = 64  # images side by side that are looked at once more
-# pixels: the longer side of what is drawn; the shorter one at least; the longer at most
-SIDE, SHORTER, LONGEST = (
-    112,
-    28,
-    448,
-)
 
 ARRAY = "np.save('adversarial.npy', result.x)"
 ARRAYS = "np.savez('adversarial.npz', *keras.tree.flatten(result.x))"
@@ -576,12 +569,13 @@ class Result:
         return file.rounded(self._pictures("x")[row])
 
     def show(self, rows: Sequence[int] | None = None, limit: int = 8) -> Any:
-        """Pictures as one ``PIL.Image``: original, adversarial and their difference x10, with
-        predictions.
+        """Pictures as one ``PIL.Image``: original, adversarial and their difference x10, with what
+        the model says, and whether the goal was reached.
 
         Args:
-            rows: which; default the first successes, then the others.
-            limit: at most so many.
+            rows: which; default some of those that were broken, of different classes first, and
+                some that held.
+            limit: at most so many where ``rows`` is None.
         """
         self._demand_one_array("shown")
         if reason := self._no_picture():
@@ -594,64 +588,69 @@ class Result:
             raise InvalidType(
                 f"rows must be numbers below {len(self)}, such as [0]; received {shown(rows)}"
             )
-        if rows is None:
-            order = np.argsort(~self.success, kind="stable")
-            rows = [int(row) for row in order[:limit]]
-        lines = []
-        for row in rows:
+        for row in rows if rows is not None else ():
             if (
                 isinstance(row, bool)
                 or not isinstance(row, int | np.integer)
                 or not -len(self) <= row < len(self)
             ):
                 raise InvalidType(f"rows must be numbers below {len(self)}; received {shown(row)}")
-            points = self._pictures("attempt" if isinstance(self.goal, Segmentation) else "x")
-            original, adversarial = map(
-                self._eight_bit, (self._pictures("original")[row], points[row])
-            )
-            span = 255 if original.dtype == points[row].dtype else self._box[1] - self._box[0]
-            moved = points[row].astype("float64") - self._pictures("original")[row].astype(
-                "float64"
-            )
-            change = moved / span * 255
-            difference = np.clip(128 + 10 * change, 0, 255).astype("uint8")
-            if isinstance(self.goal, Segmentation):
-                lines.append(self._maps_of(row, original, adversarial, change))
-                continue
-            was = self._caption(self.before, self.before_confidence, row)
-            now = self._caption(self.prediction, self.confidence, row)
-            fate = "" if self.success[row] else "\nnot fooled"
-            lines.append(
-                [
-                    (original, was),
-                    (adversarial, now),
-                    (difference, f"max {np.abs(change).max(initial=0):.3g} levels{fate}"),
-                ]
-            )
-        # The shorter side is to be seen as well: strips are drawn larger.
-        height, width = np.max([line[0][0].shape[:2] for line in lines] or [(1, 1)], axis=0)
-        side = int(np.clip(SHORTER * max(height, width) / min(height, width), SIDE, LONGEST))
-        headings = ["original", "adversarial", "difference x10"]
+        drawn = self._drawn(self._chosen(limit) if rows is None else rows)
+        titles = ["original", "adversarial", "difference x10"]
         if isinstance(self.goal, Segmentation):
-            headings[1:1], headings[3:3] = ["map before"], ["map after"]
-        return images.sheet(lines, headings, side=side)
+            titles[1:1], titles[3:3] = ["map before"], ["map after"]
+        return _drawing.sheet(drawn, titles, self.goal.targeted)
+
+    def _chosen(self, limit: int) -> list[int]:
+        plain = isinstance(self.before, np.ndarray) and self.before.shape == (len(self),)
+        whole = plain and self.before.dtype.kind in "iu"
+        return _drawing.chosen(self.status, self.before if whole else None, limit)
+
+    def _drawn(self, rows: Iterable[int]) -> list[_drawing.Drawn]:
+        """Rows as pictures and words."""
+        maps = isinstance(self.goal, Segmentation)
+        made = []
+        for row in (int(row) % len(self) for row in rows):
+            start, end = (
+                self._pictures(name)[row] for name in ("original", "attempt" if maps else "x")
+            )
+            original, adversarial = self._eight_bit(start), self._eight_bit(end)
+            span = 255 if original.dtype == end.dtype else self._box[1] - self._box[0]
+            change = (end.astype("float64") - start.astype("float64")) / span * 255
+            panels = [
+                _drawing.Panel("original", original),
+                _drawing.Panel("adversarial", adversarial),
+                _drawing.Panel("difference", _drawing.difference(change)),
+            ]
+            if maps:
+                panels = self._maps_of(row, *panels)
+            was = "" if maps else self._caption(self.before, self.before_confidence, row)
+            now = "" if maps else self._caption(self.prediction, self.confidence, row)
+            away = _drawing.moved(self.budget.single(row), float(self.distance[row]))
+            made.append(_drawing.Drawn(row, tuple(panels), was, now, str(self.status[row]), away))
+        return made
 
     def _maps_of(
-        self, row: int, original: Array, adversarial: Array, change: Array
-    ) -> list[tuple[Array, str]]:
-        """A line of pictures for a goal that is a class for each pixel: both points, both maps."""
+        self,
+        row: int,
+        original: _drawing.Panel,
+        adversarial: _drawing.Panel,
+        change: _drawing.Panel,
+    ) -> list[_drawing.Panel]:
+        """The pictures of a goal that is a class for each pixel: both points, both maps."""
         maps, classes = self._attempted
         before, after = self.before[row], maps[row]
-        moved = f"max {np.abs(change).max(initial=0):.3g} levels"
-        right = f"{self.pixel_accuracy[row]:.1%} right"
-        known = before.ndim == 2
-        line = [(original, ""), (adversarial, right)]
-        if known:
-            drawn = [images.coloured(each, classes) for each in (before, after)]
-            words = [self._words(each, each, row) for each in (self.before, maps)]
-            line[1:1], line[3:3] = [(drawn[0], words[0])], [(drawn[1], words[1])]
-        grey = np.clip(128 + 10 * change, 0, 255).astype("uint8")
-        return [*line, (grey, moved)]
+        adversarial = replace(adversarial, caption=f"{self.pixel_accuracy[row]:.1%} right")
+        if before.ndim != 2:
+            return [original, adversarial, change]
+        drawn = [
+            _drawing.Panel(title, images.coloured(one, classes), self._words(each, each, row))
+            for title, one, each in (
+                ("map before", before, self.before),
+                ("map after", after, maps),
+            )
+        ]
+        return [original, drawn[0], adversarial, drawn[1], change]
 
     def _caption(self, prediction: Any, confidence: Any, row: int) -> str:
         """Two lines: what the model says, and how sure it is, where it says so."""
@@ -660,22 +659,17 @@ class Result:
         return f"{self._words(prediction, confidence, row)}\n{told}"
 
     def _repr_html_(self) -> str:
-        head = f"<p>{_escaped(repr(self))}</p>"
+        head = f"<p>{html.escape(repr(self))}</p>"
         notes = "".join(
-            f"<p><b>Warning:</b> {_escaped(sentence)}</p>"
+            f"<p><b>Warning:</b> {html.escape(sentence)}</p>"
             for sentence in self.info.get("warnings", [])
         )
         form = None if self.given is None else self.given.form
         drawn = not (form.flat or form.layer) if form else self.classifier.domain.plain
         if not len(self) or not drawn or not all(map(images.is_image, self._groups)):
             return head + notes
-        buffer = io.BytesIO()
-        self.show().save(buffer, format="PNG")
-        code = base64.b64encode(buffer.getvalue()).decode()
-        return (
-            f'{head}{notes}<img alt="original, adversarial and difference"'
-            f' src="data:image/png;base64,{code}">'
-        )
+        rows = self._drawn(self._chosen(_drawing.ROWS))
+        return head + notes + _drawing.page(rows, len(self), self.goal.targeted)
 
     def __repr__(self) -> str:
         if not len(self):
@@ -724,7 +718,3 @@ def _demand_folder(folder: Any) -> None:
         )
     if "\0" in str(folder) or not images.encodable(str(folder)):
         raise InvalidInput(f"folder must be the name of a folder; received {shown(folder)}")
-
-
-def _escaped(text: str) -> str:
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

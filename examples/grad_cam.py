@@ -2,10 +2,11 @@
 adversarial twin.
 
     python examples/grad_cam.py
-    python examples/grad_cam.py --index 7 --out my-folder
+    python examples/grad_cam.py --index 3 --out my-folder
 
-Writes ``grad_cam.png``: the original and the adversarial image, each with a heat map of what spoke
-for the predicted class. What the gradient is taken of, and with respect to what, is up to you: here
+Writes ``grad_cam.png``: the original and the adversarial image with both probabilities, and a heat
+map of what spoke for the predicted class. The last features of this small network are 7 by 7, and
+so is the map: coarse. What the gradient is taken of, and with respect to what, is up to you: here
 it is a layer's output, not the input.
 
 Reference: Selvaraju et al., Grad-CAM: visual explanations from deep networks via gradient-based
@@ -20,7 +21,7 @@ from pathlib import Path
 import keras
 import numpy as np
 from keras import ops
-from PIL import Image
+from PIL import Image, ImageColor
 
 import advex
 from advex import zoo
@@ -39,17 +40,23 @@ def heat_maps(model: keras.Model, x: np.ndarray) -> np.ndarray:
     return advex.function(model.inputs, maps)(x)[0]
 
 
+MAGMA = ("#000004", "#3b0f70", "#8c2981", "#de4968", "#fe9f6d", "#fcfdbf")
+"""Colours that grow lighter from end to end, so that they survive a grey print."""
+
+
 def overlay(pixels: np.ndarray, heat: np.ndarray, side: int = 224) -> np.ndarray:
-    """A grey image in colour: from blue, where the network does not care, to red, where it does."""
+    """A grey image under a heat map, 60% of what is seen: light where the network looks."""
     grey = np.asarray(
         Image.fromarray(pixels[..., 0]).resize((side, side), Image.Resampling.NEAREST), "float32"
     )
     smooth = Image.fromarray((heat * 255).astype("uint8")).resize(
         (side, side), Image.Resampling.BICUBIC
     )
-    h = np.asarray(smooth, "float32")[..., None] / 255
-    colour = 255 * np.clip(1.5 - np.abs(4 * h - np.array([3.0, 2.0, 1.0], "float32")), 0, 1)
-    return (0.55 * grey[..., None] + 0.45 * colour).astype("uint8")
+    h = np.asarray(smooth, "float32") / 255
+    anchors = np.array([ImageColor.getrgb(colour) for colour in MAGMA])
+    places = np.linspace(0, 1, len(anchors))
+    colour = np.stack([np.interp(h, places, shades) for shades in anchors.T], axis=-1)
+    return (0.4 * grey[..., None] + 0.6 * colour).astype("uint8")
 
 
 def main() -> None:
@@ -57,8 +64,8 @@ def main() -> None:
     parser.add_argument(
         "--index",
         type=int,
-        default=0,
-        help="which of the 32 images that ship with advex (default 0)",
+        default=7,
+        help="which of the 32 images that ship with advex (default 7)",
     )
     parser.add_argument(
         "--out",
@@ -74,15 +81,18 @@ def main() -> None:
 
     pixels = np.concatenate([x, result.x])
     heat = heat_maps(classifier.model, pixels / np.float32(255))
-    names = [
-        classifier.caption(int(result.before[0])),
-        classifier.caption(int(result.prediction[0])),
-    ]
-    rows = [
-        [(p, name), (overlay(p, h), "")] for p, h, name in zip(pixels, heat, names, strict=True)
-    ]
+    probabilities = ops.convert_to_numpy(ops.softmax(classifier.model(pixels / np.float32(255))))
+    before, after = int(result.before[0]), int(result.prediction[0])
+    names = [classifier.caption(before), classifier.caption(after)]
+    rows = []
+    for p, h, kind, chances in zip(pixels, heat, (before, after), probabilities, strict=True):
+        sure = "\n".join(
+            f"{name} {chances[number]:.1%}"
+            for name, number in dict(zip(names, (before, after), strict=True)).items()
+        )
+        rows.append([(p, sure), (overlay(p, h), f"evidence for {classifier.caption(kind)}")])
     arguments.out.mkdir(parents=True, exist_ok=True)
-    advex.images.sheet(rows, ("the image", "what spoke for it"), side=224).save(
+    advex.images.sheet(rows, ("the image", "where the evidence lies"), side=224).save(
         arguments.out / "grad_cam.png"
     )
 

@@ -19,8 +19,9 @@ def words(text):
 ROOMS = words("""
     _version errors _others _arrays _keywords _settings data
     _backend graph
-    goals losses domain budgets _discrete _grid _inputs _space images _table trace
+    goals losses domain budgets _discrete _grid _inputs _space _fonts _sheets images _table trace
     model
+    _drawing
     result
     driver
     attacks

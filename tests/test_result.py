@@ -3,6 +3,7 @@
 import base64
 import dataclasses
 import errno
+import html
 import io
 import itertools
 import os
@@ -17,6 +18,7 @@ from keras import ops
 from PIL import Image
 
 import advex
+from advex import _drawing
 from advex._grid import Grid
 from advex.result import Result, statuses
 from advex.testing import linear_data, linear_model, small_network
@@ -516,7 +518,7 @@ def test_show(eight, floats):
     sheet = eight.show()
     assert isinstance(sheet, Image.Image)
     assert eight.show(limit=2).height < sheet.height
-    assert eight.show(rows=[3]).height < eight.show(rows=[3, -1]).height
+    assert eight.show(rows=[3]).width < eight.show(rows=[3, -1]).width  # side by side
     assert floats.show([0]).size == eight.show([0]).size
     assert np.asarray(sheet).std() > 10
 
@@ -573,25 +575,112 @@ def test_series_are_neither_saved_nor_drawn_as_pictures(
 def test_what_is_drawn_can_be_seen(floats, shape, dtype):
     """In a notebook nothing raises, and no side of a picture is drawn thinner than a few pixels."""
     result = of_shape(floats, shape, dtype)
-    html = result._repr_html_()
+    page = result._repr_html_()
     if min(shape[:2]) < 2:
-        assert "<img" not in html
+        assert "<img" not in page
         return
-    code = re.search(r'src="data:image/png;base64,([^"]+)"', html).group(1)
-    with Image.open(io.BytesIO(base64.b64decode(code))) as image:
-        shades = np.asarray(image.convert("RGB"))
+    sizes = re.findall(r'<img [^>]*width="(\d+)" height="(\d+)"', page)
+    assert len(sizes) == 3 * len(result)
+    assert all(int(side) >= 8 for size in sizes for side in size)
+    shades = np.asarray(result.show().convert("RGB"))
     grey = (shades == 128).all(axis=-1)  # the difference of two equal pictures
     assert grey.any(axis=0).sum() >= 8
-    assert grey.any(axis=1).sum() >= 8 * len(result)
+    assert grey.any(axis=1).sum() >= 8
+
+
+def figures(page):
+    """The figures of a page: (pictures, caption as text) each."""
+    made = []
+    for figure in re.findall(r"<figure.*?</figure>", page, re.DOTALL):
+        codes = re.findall(r'src="data:image/\w+;base64,([^"]+)"', figure)
+        caption = re.search(r"<figcaption[^>]*>(.*)</figcaption>", figure, re.DOTALL)[1]
+        pictures = [Image.open(io.BytesIO(base64.b64decode(code))) for code in codes]
+        made.append((pictures, html_text(caption)))
+    return made
+
+
+def html_text(markup):
+    return html.unescape(re.sub(r"<[^>]+>", "", markup.replace("<br>", "\n"))).strip()
 
 
 @pytest.mark.backends
 def test_html(eight):
-    html = eight._repr_html_()
-    assert "broken by PGD" in html
-    code = re.search(r'src="data:image/png;base64,([^"]+)"', html).group(1)
-    with Image.open(io.BytesIO(base64.b64decode(code))) as image:
-        assert image.size == eight.show().size
+    page = eight._repr_html_()
+    assert "broken by PGD" in page
+    assert re.search(r"alt=\"(\w+)\"", page)[1] == "original"
+    shown = figures(page)
+    assert len(shown) == 8
+    for (pictures, caption), row in zip(shown, eight._chosen(8), strict=True):
+        original, adversarial, difference = map(np.asarray, pictures)
+        assert (original == EIGHT[row]).all() and (adversarial == eight.x[row]).all()
+        change = eight.x[row].astype(int) - EIGHT[row]
+        assert (difference == np.clip(128 + 10 * change, 0, 255)).all()
+        first, second = caption.split("\n")
+        names = ["abcd"[number] for number in (eight.before[row], eight.prediction[row])]
+        assert re.findall(r"\b[abcd]\b", first) == names[: 1 + eight.success[row]]
+        assert f"{eight.before_confidence[row]:.1%}" in first
+        assert (f"{eight.confidence[row]:.1%}" in first) or not eight.success[row]
+        assert second.endswith(f"row {row}")
+        assert ("✓ fooled" in second) == eight.success[row] == ("Linf" in second)
+        assert ("✗ not fooled" in second) != eight.success[row]
+
+
+def test_html_escapes_the_names(model):
+    names = ["<b>a", '"b"', "c&d", "裤子"]
+    result = advex.PGD(steps=4)(advex.Classifier(model, classes=names), EIGHT, None, EPSILON)
+    page = result._repr_html_()
+    assert "<b>a" not in page
+    said = " ".join(caption for _, caption in figures(page))
+    assert all(names[number] in said for number in {*result.before, *result.prediction})
+
+
+def test_some_rows_are_chosen_and_the_rest_is_said():
+    status = np.array(["held"] * 9 + ["clean"] * 2 + ["broken"] * 9)
+    before = np.array([0] * 11 + [1, 1, 1, 1, 1, 1, 1, 2, 3])
+    assert _drawing.chosen(status, before, 8) == [11, 12, 13, 14, 18, 19, 0, 1]
+    assert _drawing.chosen(status, None, 8) == [11, 12, 13, 14, 15, 16, 0, 1]
+    assert _drawing.chosen(status, before, 0) == []
+    assert sorted(_drawing.chosen(status, before, 99)) == list(range(20))
+    assert _drawing.chosen(status[:11], before[:11], 10) == [*range(9), 9]
+    x, labels = np.zeros((12, 8, 8), "uint8"), np.zeros(12, int)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", advex.errors.ModelWarning)  # the gradient is zero
+        result = advex.FGSM()(flat_model(), x, labels, advex.Linf(0.0))
+        few = advex.FGSM()(flat_model(), x[:8], labels[:8], advex.Linf(0.0))._repr_html_()
+    page = result._repr_html_()
+    assert page.count("<figure") == 8 and "8 of 12 rows" in page
+    recipe = re.search(r"<code>(.*?)</code>", page)[1]
+    every = eval(recipe, {"result": result})
+    assert every.height > result.show().height and result.show(limit=12).size == every.size
+    assert few.count("<figure") == 8 and "of 8 rows" not in few
+
+
+def flat_model():
+    layers = [keras.Input((8, 8)), keras.layers.Flatten(), keras.layers.Dense(3)]
+    model = keras.Sequential(layers)
+    model.layers[-1].set_weights([np.zeros((64, 3)), np.array([2.0, 0.0, 0.0])])
+    return model
+
+
+def test_a_row_that_was_wrong_before_is_not_called_fooled():
+    x, labels = np.zeros((2, 8, 8), "uint8"), np.array([1, 0])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", advex.errors.ModelWarning)
+        result = advex.FGSM()(flat_model(), x, labels, advex.Linf(0.0))
+    held, clean = figures(result._repr_html_())
+    assert "✗ not fooled" in held[1] and "row 1" in held[1]
+    assert "wrong before" in clean[1] and "fooled" not in clean[1]
+
+
+def test_photos_are_drawn_small_enough_for_a_notebook(floats):
+    noise = np.random.default_rng(0).integers(0, 256, (8, 300, 400, 3), dtype="uint8")
+    result = dataclasses.replace(floats, original=noise, x=noise.copy())
+    page = result._repr_html_()
+    assert "data:image/jpeg" in page and "data:image/png" in page  # the difference is plain grey
+    assert len(page) < 2_000_000
+    for pictures, _ in figures(page):
+        assert all(picture.size == (320, 240) for picture in pictures)
+    assert result.show().width <= 1160
 
 
 def test_html_shows_warnings_and_escapes():
@@ -599,10 +688,10 @@ def test_html_shows_warnings_and_escapes():
     with pytest.warns(advex.errors.ModelWarning, match="less than chance"):
         result = advex.FGSM()(linear_model(), x, 1 - labels, advex.Linf(0.1))
     result.info["warnings"].append("a < b & c")
-    html = result._repr_html_()
-    assert "less than chance" in html
-    assert "a &lt; b &amp; c" in html
-    assert "<img" not in html
+    page = result._repr_html_()
+    assert "less than chance" in page
+    assert "a &lt; b &amp; c" in page
+    assert "<img" not in page
 
 
 def test_tabular():

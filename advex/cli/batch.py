@@ -16,6 +16,7 @@ from advex.errors import ImageError, UserCodeError
 
 if TYPE_CHECKING:
     from advex._arrays import Array
+    from advex._sheets import Caption
     from advex.attacks import Attack
     from advex.budgets import Budget
     from advex.goals import Targeted
@@ -72,7 +73,7 @@ INTERRUPTED = "interrupted"
 STOPPED = "The call was stopped by"  # begins a note of a result that tells the same
 SHEET_PICTURES = 60  # on one contact sheet
 
-Line = list[tuple["Array", str]]
+Line = list[tuple["Array", "Caption"]]
 """One line of the contact sheet: pictures with their captions."""
 
 
@@ -245,20 +246,23 @@ def _fill(record: Record, result: Result, row: int, written: SavedImage | None) 
 def _line(record: Record, result: Result, row: int) -> Line:
     """One row of the contact sheet, from a record that is filled."""
     from advex import images
+    from advex._drawing import RED
 
-    name, confidence = record.after, record.confidence
+    name, confidence, fooled = record.after, record.confidence, record.status == "fooled"
     if name is None or record.levels is None:
         name = result.classifier.caption(int(result.prediction[row]))
-        confidence, fate = known(result.confidence[row]), "not fooled"
+        confidence, fate = known(result.confidence[row]), "\u2717 not fooled"
     else:
-        fate = f"max {plural(record.levels, 'level')}"
+        sign = "\u2713" if fooled else "\u2717"
+        fate = f"{sign} {record.status}, {plural(record.levels, 'level')}"
     original, adversarial = result.original[row], result.x[row]
+    ink = RED if fooled else "black"
     return [
         (original, f"{record.before}\n{percent(record.before_confidence)}"),
-        (adversarial, f"{name}\n{percent(confidence)}"),
+        (adversarial, [(name, ink), (percent(confidence), ink)]),
         (
             images.enlarged(original, adversarial),
-            f"{fate}\n{printable(Path(record.file).name)}",
+            [(fate, ink), (printable(Path(record.file).name), "black")],
         ),
     ]
 

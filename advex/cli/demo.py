@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 EPSILON = 8 / 255
 SMALLER_EPSILON = 4 / 255  # within which some of the images hold
 RUN, PAGE = "evaluation.advex", "report.html"
+ON_SHEET = 8  # images side by side; the files of all are in the folders
 
 OPTIONS = (
     option(
@@ -195,26 +196,39 @@ def _evaluation(out: Path, shipped: Shipped) -> dict[str, Any]:
 
 
 def _sheet(shipped: Shipped, found: dict[str, Attacked]) -> Any:
-    """One line per image: original, the three successes, and what PGD has changed."""
+    """Some of the images, two lines each: the original and what each attack made of it; below, what
+    each attack has changed.
+    """
     import numpy as np
 
     from advex import images
+    from advex._drawing import RED, chosen
 
     caption, pgd = shipped.classifier.caption, found["pgd"].result
-    lines = []
-    for row, x in enumerate(shipped.x):
-        label = caption(int(shipped.labels[row]))
-        line = [(x, f"{label}\n{pgd.before_confidence[row]:.0%}")]
-        for name in ("fgsm", "pgd", "pgd-targeted"):
+    shown = ("fgsm", "pgd", "pgd-targeted")
+    rows = chosen(pgd.status, shipped.labels, ON_SHEET)
+    moves = [np.abs(found[name].result.perturbation[rows]).max() for name in shown]
+    once = f"at most {plural(int(max(moves)), 'level')}\n\n{len(rows)} of {len(shipped.x)} images"
+    upper, lower = [], []
+    for row in rows:
+        x, label = shipped.x[row], caption(int(shipped.labels[row]))
+        line: list[Any] = [(x, f"{label}\n{pgd.before_confidence[row]:.1%}")]
+        below: list[Any] = [(None, f"change x10\n{once if row == rows[0] else ''}")]
+        for name in shown:
             result = found[name].result
-            after = f"{caption(int(result.prediction[row]))}\n{result.confidence[row]:.0%}"
-            line.append((result.x[row], after if result.success[row] else "not fooled"))
-        levels = int(np.abs(pgd.perturbation[row]).max())
-        line.append((images.enlarged(x, pgd.x[row]), f"max {plural(levels, 'level')}"))
-        lines.append(line)
-    return images.sheet(
-        lines, ("original", "FGSM", "PGD", "PGD, targeted", "change x10"), side=84, across=2
-    )
+            fooled = result.status[row] == "broken"
+            words = (
+                caption(int(result.prediction[row])),
+                f"{result.confidence[row]:.1%}",
+                "\u2713 fooled" if fooled else "\u2717 not fooled",
+            )
+            line.append((result.x[row], [(each, RED if fooled else "black") for each in words]))
+            below.append((images.enlarged(x, result.x[row]), ""))
+        upper.append(line)
+        lower.append(below)
+    pairs = [slice(start, start + 2) for start in range(0, len(rows), 2)]
+    lines = [line for pair in pairs for line in (*upper[pair], *lower[pair])]
+    return images.sheet(lines, ("original", "FGSM", "PGD", "PGD, targeted"), side=96, across=2)
 
 
 # What is printed.

@@ -82,7 +82,7 @@ def keywords(message, pattern, **names):
 
 def installed_by(message):
     """What ``pip install`` in ``message`` names."""
-    return cut(message, r"pip install '?([\w\[\]]+)")
+    return cut(message, r"pip install '?([\w\[\]-]+)")
 
 
 SILENT = ("evaluation/contents/", "evaluation/identity.py", "evaluation/page/")
