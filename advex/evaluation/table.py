@@ -101,6 +101,22 @@ def read_matrix(store: Store, table: Table, attacks: int) -> Array:
     return made
 
 
+def read_answers(store: Store, table: Table) -> Array:
+    """The class that the model says after the smallest change that broke an example, (n,) int64;
+    without attack where none did.
+    """
+    made = table.prediction.copy()
+    seen = -1
+    for example, prediction in store.stream(
+        "SELECT example, prediction FROM verdicts WHERE status = 'broken' ORDER BY example,"
+        " distance, attack"
+    ):
+        if example != seen:
+            made[np.searchsorted(table.example, example)] = prediction
+            seen = example
+    return made
+
+
 def share(part: Array, whole: Array) -> float | None:
     """The share of ``part`` among ``whole``; None without any."""
     return float((part & whole).sum() / whole.sum()) if whole.any() else None
