@@ -68,7 +68,7 @@ FLOORS = {  # inside a room, where the order tells something
         schema values complaints seals store source progress stopping budgets perturbed
         wanted details contents identity
         curves table summaries kept label_figures error_figures map_figures
-        reading pooled figures goal_tables text comparison page evaluation
+        reading pooled figures goal_tables text paired page evaluation comparison
         pieces shown records asked journal facts answers patient block_files cluster runner call
         __init__
     """),
@@ -77,7 +77,7 @@ FLOORS = {  # inside a room, where the order tells something
     """),
     "evaluation.page": words("""
         numbers drawing curve_chart class_chart goal_part pictures listing repeat threat attack_table
-        questions cite content __init__
+        questions cite content comparing __init__
     """),
     "certification": words("""
         binomial sampling votes folder certificate asked look run call __init__

@@ -12,14 +12,15 @@ from typing import TYPE_CHECKING, Any
 from advex._settings import shown
 from advex.errors import InvalidType
 from advex.evaluation.figures import Figures
-from advex.evaluation.page import content, numbers
+from advex.evaluation.page import comparing, content, numbers
+from advex.evaluation.paired import Paired
 from advex.evaluation.text import described
 from advex.images import replacing
 
 if TYPE_CHECKING:
     from jinja2 import Environment
 
-__all__ = ["fragment", "html", "write"]
+__all__ = ["comparison_fragment", "fragment", "html", "write", "write_comparison"]
 
 
 def write(
@@ -104,6 +105,33 @@ def fragment(evaluation: Figures) -> str:
     except ImportError:
         return f"<pre>{codes.escape(described(evaluation))}</pre>"
     return environment.get_template("fragment.html").render(content.notebook(evaluation))
+
+
+def write_comparison(
+    found: Paired,
+    path: Path,
+    *,
+    overwrite: bool = False,
+    title: str = "",
+    author: str = "",
+    note: str = "",
+) -> Path:
+    """Write the page of two runs; the arguments are those of ``write``."""
+    path = Path(path)
+    with replacing(path, overwrite=overwrite) as handle:
+        filled = comparing.comparison(found, said(title, author, note))
+        text = _environment().get_template("compare.html").render(filled)
+        handle.write(text.encode("utf-8", "replace"))
+    return path
+
+
+def comparison_fragment(found: Paired) -> str:
+    """The change and each class, for a notebook; without Jinja2 plain text in HTML."""
+    try:
+        environment = _environment()
+    except ImportError:
+        return f"<pre>{codes.escape(comparing.verdict(found))}</pre>"
+    return environment.get_template("compare_fragment.html").render(comparing.in_short(found))
 
 
 def _environment() -> Environment:

@@ -96,6 +96,7 @@ def _result(evaluation: Figures) -> dict[str, Any]:
     nearest = evaluation.curve.median if evaluation.examples and not limited else math.inf
     held = round((evaluation.robust_accuracy or 0.0) * evaluation.examples)
     return {
+        "model": repeat.model_name(evaluation),
         "finished": evaluation.finished,
         "share": percent(evaluation.robust_accuracy),
         "held": held,

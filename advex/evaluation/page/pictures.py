@@ -66,6 +66,21 @@ def galleries(evaluation: Figures) -> dict[str, Any]:
     return blank | {"places": places, "maps": maps, "broken": broken}
 
 
+def shown_pairs(evaluation: Figures, pairs: list[Pair]) -> list[dict[str, Any]]:
+    """Pairs that may be of any run, drawn; none where they are not pictures."""
+    attacked = evaluation.facts.get("attacked")
+    box = tuple(evaluation.facts["identity"]["box"])
+    if not pairs:
+        return []
+    ends = {"some": pairs}
+    if attacked is not None and len(attacked["inputs"]) > 1:
+        ends, box = _of_one(ends, attacked["inputs"], box)
+    if _no_pictures(ends["some"][0], attacked):
+        return []
+    norm = evaluation.facts["norm"]
+    return [_shown(pair, box, norm) | _maps(pair) | _held("", pair) for pair in ends["some"]]
+
+
 def _ranked(evaluation: Figures, nearest: list[Pair]) -> bool:
     """Whether the smallest change of what is shown was looked for: else nearest and farthest say
     nothing.
