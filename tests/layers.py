@@ -76,8 +76,8 @@ FLOORS = {  # inside a room, where the order tells something
         code origin found containers arrays attributes functions layers kinds __init__
     """),
     "evaluation.page": words("""
-        numbers drawing curve_chart class_chart goal_part pictures listing repeat threat attack_table
-        questions cite content comparing __init__
+        numbers drawing curve_chart class_chart goal_part pictures listing repeat threat
+        attack_table questions cite content comparing __init__
     """),
     "certification": words("""
         binomial sampling votes folder certificate asked look run call __init__

@@ -132,8 +132,8 @@ def compare(before: Evaluation, after: Evaluation) -> Comparison:
     one, other = before.facts["identity"]["budget"], after.facts["identity"]["budget"]
     if one != other:
         raise InvalidInput(
-            f"{_place(before)} is within {one} and {_place(after)} within {other}: accuracies within"
-            f" different budgets cannot be compared. Run both within the same, budget=advex.{one}"
+            f"{_place(before)} is within {one} and {_place(after)} within {other}: accuracies"
+            f" within different budgets cannot be compared. Run both within the same, budget=advex.{one}"
         )
     if before.goal != after.goal or before.kind != after.kind:
         raise InvalidInput(
@@ -156,8 +156,8 @@ def _demand_same_data(before: Evaluation, after: Evaluation) -> None:
         same = hashes[0] == hashes[1]
         if not same and before.facts["block"] != after.facts["block"]:
             raise InvalidInput(
-                f"{_place(before)} has blocks of {before.facts['block']} rows and {_place(after)} of"
-                f" {after.facts['block']}: whether the data are the same cannot be told. Give both"
+                f"{_place(before)} has blocks of {before.facts['block']} rows and {_place(after)}"
+                f" of {after.facts['block']}: whether the data are the same cannot be told. Give both"
                 f" runs block={before.facts['block']}"
             )
     if not same:

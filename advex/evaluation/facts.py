@@ -77,7 +77,9 @@ def machine() -> dict[str, Any]:
     """What a run works on: kinds and numbers, nothing that names the computer."""
     listed: list[str] = []
     with contextlib.suppress(Exception):  # not every backend has a list
-        listed = [str(device).partition(":")[0].upper() for device in keras.distribution.list_devices()]
+        listed = [
+            str(device).partition(":")[0].upper() for device in keras.distribution.list_devices()
+        ]
     kinds = {kind: listed.count(kind) for kind in sorted(set(listed))}
     if len(kinds) > 1:
         kinds.pop("CPU", None)

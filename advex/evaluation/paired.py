@@ -50,7 +50,9 @@ class Paired:
     @functools.cached_property
     def _held(self) -> tuple[Array, Array]:
         """Which of these held in each run, (n,) bool."""
-        first, second = (run._table.are("held") & self._counted for run in (self.before, self.after))
+        first, second = (
+            run._table.are("held") & self._counted for run in (self.before, self.after)
+        )
         return first, second
 
     @property
@@ -119,7 +121,10 @@ class Paired:
                     int(one),
                     caption(self.before.facts["classes"], int(one)),
                     count,
-                    *shares,
+                    clean_before=shares[0],
+                    clean_after=shares[1],
+                    robust_before=shares[2],
+                    robust_after=shares[3],
                     won=int((own & second & ~first).sum()),
                     lost=int((own & first & ~second).sum()),
                 )
@@ -186,9 +191,9 @@ def newcombe(both: int, won: int, lost: int, neither: int) -> tuple[float, float
     product = (both + won) * (lost + neither) * (both + lost) * (won + neither)
     phi = 0.0
     if product:
-        together = both * neither - won * lost
+        together = float(both * neither - won * lost)
         if together > 0:
-            together = max(together - total / 2, 0)
+            together = max(together - total / 2, 0.0)
         phi = together / math.sqrt(product)
 
     def reach(one: float, other: float) -> float:

@@ -12,10 +12,9 @@ import numpy as np
 
 from advex._arrays import Array
 from advex.evaluation.curves import Curve
-from advex.evaluation.reading import caption
 from advex.evaluation.schema import HELD, PICTURES, SAMPLE, seal
 from advex.evaluation.store import Store
-from advex.evaluation.summaries import Pair
+from advex.evaluation.summaries import Pair, caption
 from advex.evaluation.table import Table
 from advex.evaluation.values import unpacked
 

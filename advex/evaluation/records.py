@@ -128,7 +128,9 @@ def _write_held(store: Store, plan: Plan, block: Block) -> None:
         " sum(status = 'held') = ? ORDER BY example LIMIT ?",
         (block.first, block.first + len(block) - 1, len(plan.attacks), PICTURES),
     )
-    kept = store.rows("SELECT example FROM pictures WHERE place = 'nearest' AND attack = ?", (HELD,))
+    kept = store.rows(
+        "SELECT example FROM pictures WHERE place = 'nearest' AND attack = ?", (HELD,)
+    )
     every = sorted(example for (example,) in (*rows, *kept))
     for example in every[:PICTURES]:
         if (example,) in rows:
@@ -146,9 +148,7 @@ def write_sample(store: Store, pictures: list[tuple[str, int, int, float, Array,
         _write_picture(store, picture)
 
 
-def _write_picture(
-    store: Store, picture: tuple[str, int, int, float, Array, Array]
-) -> None:
+def _write_picture(store: Store, picture: tuple[str, int, int, float, Array, Array]) -> None:
     place, attack, example, distance, *both = picture
     before, after = map(packed, both)
     store.insert("pictures", [(place, attack, example, distance, before, after)])

@@ -27,7 +27,14 @@ from advex.evaluation.patient import Patient
 from advex.evaluation.perturbed import attacked_fact
 from advex.evaluation.pieces import Clean, Plan, attacked, clean, goal_again, other_range
 from advex.evaluation.progress import Report
-from advex.evaluation.records import held, recalled, write_clean, write_sample, write_verdicts, wrong
+from advex.evaluation.records import (
+    held,
+    recalled,
+    write_clean,
+    write_sample,
+    write_verdicts,
+    wrong,
+)
 from advex.evaluation.source import Block, Source, copied
 from advex.evaluation.store import Store
 from advex.evaluation.wanted import CLASSES, kind_of

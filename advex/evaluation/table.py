@@ -133,4 +133,6 @@ def wilson(count: int, total: int) -> tuple[float, float] | None:
         / (1 + z * z / total)
         * math.sqrt(middle_share * (1 - middle_share) / total + z * z / (4 * total * total))
     )
-    return max(0.0, middle - half), min(1.0, middle + half)
+    # at the ends exactly: not one more than rounding errors leave
+    low = max(0.0, middle - half) if count else 0.0
+    return low, min(1.0, middle + half) if count < total else 1.0

@@ -13,7 +13,7 @@ from typing import Any
 from advex.evaluation.figures import Figures
 from advex.evaluation.goal_tables import in_short
 from advex.evaluation.page import threat
-from advex.evaluation.page.numbers import count, percent
+from advex.evaluation.page.numbers import brief, count, percent
 from advex.evaluation.page.repeat import model_name
 
 MOST_ROWS = 2000  # of examples that are inside the page
@@ -36,7 +36,7 @@ def citation(evaluation: Figures) -> str:
         f"{'Unfinished: ' if not evaluation.finished else ''}Robust accuracy at most"
         f" {percent(evaluation.robust_accuracy)} of {count(evaluation.examples)} examples (95%"
         f" interval {low} to {high}): not broken by {', '.join(evaluation.names) or 'any attack'}"
-        f" within {evaluation.budget}, {threat.access(evaluation)}. Clean accuracy"
+        f" within {brief(evaluation.budget)}, {threat.access(evaluation)}. Clean accuracy"
         f" {percent(evaluation.clean_accuracy)}{wrong}{short}. advex"
         f" {evaluation.versions['advex']}, {evaluation.facts['identity']['backend']}, seed"
         f" {evaluation.seed}, {attacked}doctor: {doctor}, begun {evaluation.facts['began']}."

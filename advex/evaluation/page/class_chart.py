@@ -43,9 +43,7 @@ def classes(evaluation: Figures) -> dict[str, Any]:
     made = {"rows": table, "svg": None, "few": FEW if few else None, "taken": taken(evaluation)}
     if len(summaries) < 2:
         return made | {"few": None}
-    title = (
-        f"Clean and robust accuracy of each class: {len(drawn)} of {len(summaries)} classes"
-    )
+    title = f"Clean and robust accuracy of each class: {len(drawn)} of {len(summaries)} classes"
     low, high = ranked[0], ranked[-1]
     told = (
         f"lowest {low.name} {low.robust_accuracy or 0:.1%}, highest {high.name}"
@@ -71,7 +69,7 @@ def taken(evaluation: Figures) -> dict[str, Any]:
     if not len(true):
         return {"rows": [], "names": [], "pairs": [], "undecided": 0}
     labels = sorted({*true.tolist(), *said.tolist()})
-    counts = {}
+    counts: dict[tuple[int, int], int] = {}
     for pair in zip(true.tolist(), said.tolist(), strict=True):
         counts[pair] = counts.get(pair, 0) + 1
     undecided = int(table.are("undecided").sum())

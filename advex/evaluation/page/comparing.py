@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from advex.evaluation.page import curve_chart, drawing, pictures, repeat
 from advex.evaluation.page.content import Words, curved, listed
-from advex.evaluation.page.numbers import percent
+from advex.evaluation.page.numbers import brief, percent
 from advex.evaluation.page.threat import threat
 from advex.evaluation.paired import Paired
 from advex.evaluation.summaries import Pair
@@ -51,8 +51,8 @@ def verdict(found: Paired) -> str:
     sure = "" if low > 0 or high < 0 else "; it may be chance, since the interval includes 0"
     return (
         f"robust accuracy {first} to {second} within {found.before.budget}, change"
-        f" {points(found.change)} points (95% interval {points(low)} to {points(high)}{sure}); clean"
-        f" accuracy {clean}"
+        f" {points(found.change)} points (95% interval {points(low)} to {points(high)}{sure});"
+        f" clean accuracy {clean}"
     )
 
 
@@ -60,7 +60,7 @@ def in_short(found: Paired) -> dict[str, Any]:
     """What a notebook shows."""
     low, high = found.interval
     return {
-        "budget": found.before.budget,
+        "budget": brief(found.before.budget),
         "examples": found.examples,
         "sides": [_side(found, number, name) for number, name in enumerate(named(found))],
         "change": points(found.change),
@@ -175,9 +175,7 @@ def chart(found: Paired, name: str = "curve") -> dict[str, Any] | None:
     epsilon, norm = found.before.facts["epsilon"], found.before.facts["norm"]
     ends = [curve_chart._end(line, epsilon) for line in lines]
     end = max(*ends, 1e-12)
-    levels = norm == "Linf" and (
-        curve_chart._whole(epsilon * 255) if epsilon is not None else end * 255 >= 4
-    )
+    levels = curve_chart.in_levels(norm, epsilon, end)
     if epsilon is None and None in lines:
         return None
     shares = found.robust_accuracy
@@ -197,9 +195,7 @@ def _figure(found: Paired, lines: list[Any], end: float, levels: bool) -> Figure
     for line, colour, style in zip(lines, colours, styles, strict=True):
         if line is not None:
             x, y = curve_chart._points(line.curve, end)
-            axes.step(
-                x, y * line.scale, where="post", color=colour, linewidth=2, linestyle=style
-            )
+            axes.step(x, y * line.scale, where="post", color=colour, linewidth=2, linestyle=style)
     axes.set(xlim=(0, end * 1.03), ylim=(0, 104))
     if epsilon is not None:
         axes.axvline(epsilon, color=drawing.COLOURS["muted"], linewidth=1, linestyle=(0, (1, 2)))
@@ -236,5 +232,3 @@ def _figure(found: Paired, lines: list[Any], end: float, levels: bool) -> Figure
 def _address(found: Paired) -> str:
     text = json.dumps(found.to_dict(), indent=2, allow_nan=False)
     return f"data:application/json;base64,{base64.b64encode(text.encode()).decode()}"
-
-

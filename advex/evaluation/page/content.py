@@ -18,7 +18,7 @@ from advex.evaluation.page import (
     questions,
     repeat,
 )
-from advex.evaluation.page.numbers import NONE, count, distance, percent
+from advex.evaluation.page.numbers import NONE, brief, count, distance, percent
 from advex.evaluation.page.threat import threat
 from advex.evaluation.wanted import CLASSES
 
@@ -91,7 +91,7 @@ def curved(evaluation: Figures) -> bool:
 
 
 def _result(evaluation: Figures) -> dict[str, Any]:
-    budget, limited = evaluation.budget, evaluation.facts["epsilon"] is not None
+    budget, limited = brief(evaluation.budget), evaluation.facts["epsilon"] is not None
     interval = evaluation.interval
     nearest = evaluation.curve.median if evaluation.examples and not limited else math.inf
     held = round((evaluation.robust_accuracy or 0.0) * evaluation.examples)
@@ -215,10 +215,10 @@ def machine(fact: dict[str, Any]) -> str:
 
     Example:
         >>> machine({"devices": {"GPU": 2}, "system": "Linux", "processor": "x86_64", "cores": 8})
-        '2 × GPU, 8 CPU cores, Linux x86_64'
+        '2 GPUs, 8 CPU cores, Linux x86_64'
     """
     devices = [
-        kind if number == 1 else f"{number} × {kind}"
+        kind if number == 1 else f"{number} {kind}s"
         for kind, number in fact.get("devices", {}).items()
         if kind != "CPU"
     ]

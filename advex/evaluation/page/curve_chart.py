@@ -62,16 +62,14 @@ def chart(evaluation: Figures, name: str = "curve") -> dict[str, Any] | None:
     line, epsilon = measured(evaluation), evaluation.facts["epsilon"]
     norm = evaluation.facts["norm"]
     end = max(_end(line, epsilon), 1e-12)
-    levels = norm == "Linf" and (
-        _whole(epsilon * 255) if epsilon is not None else end * 255 >= 4
-    )
+    levels = in_levels(norm, epsilon, end)
     ticks = marks(end, levels=levels, whole=norm == "L0")
     headline = evaluation.robust_accuracy or 0.0
     if line is not None:
         radii = sorted({*ticks, *((epsilon,) if epsilon is not None else ())})
         rows = [(_radius(mark, levels), line.at(mark)) for mark in radii]
     else:
-        rows = [("0", evaluation.clean_accuracy), (_radius(epsilon, levels), headline)]
+        rows = [("0", evaluation.clean_accuracy or 0.0), (_radius(epsilon, levels), headline)]
     title = f"Robust accuracy over the {norm} radius, {evaluation.examples} examples"
     told = ", ".join(f"{share or 0:.1%} at {radius}" for radius, share in rows)
     with drawing.context():
@@ -125,7 +123,8 @@ def _figure(
     axes.set_xticks(ticks, [f"{round(mark * 255)}" if levels else f"{mark:g}" for mark in ticks])
     axes.set_yticks(range(0, 101, 25))
     axes.set_xlabel(
-        f"{norm} radius" + (" in 1/255" if levels else " (elements changed)" if norm == "L0" else "")
+        f"{norm} radius"
+        + (" in 1/255" if levels else " (elements changed)" if norm == "L0" else "")
     )
     axes.set_ylabel("robust accuracy, in %")
     axes.grid()
@@ -174,8 +173,13 @@ def _budget(
         fontweight="bold",
         **side,
     )
+    height = 97 if headline < 80 else 4
     axes.annotate(
-        f"budget {_radius(epsilon, levels)}", (epsilon, 97), xytext=(shift, 0), fontsize=9, **side
+        f"budget {_radius(epsilon, levels)}",
+        (epsilon, height),
+        xytext=(shift, 0),
+        fontsize=9,
+        **side,
     )
 
 
@@ -197,7 +201,17 @@ def _end(line: Line | None, epsilon: float | None) -> float:
     if line is None:
         return 1.25 * (epsilon or 0.0)
     most = float(line.curve.radii.max(initial=0.0)) * 1.05
-    return most if epsilon is None else max(1.25 * epsilon, min(most, BEYOND * epsilon))
+    if epsilon is None:
+        return most
+    half = 1.2 * line.curve.median
+    return max(1.25 * epsilon, min(most, max(BEYOND * epsilon, half)))
+
+
+def in_levels(norm: str, epsilon: float | None, end: float) -> bool:
+    """Whether radii are told in levels of 0 to 255."""
+    if norm != "Linf":
+        return False
+    return end * 255 >= 4 if epsilon is None else _whole(epsilon * 255 * 4)
 
 
 def _whole(value: float) -> bool:
@@ -205,8 +219,8 @@ def _whole(value: float) -> bool:
 
 
 def _radius(value: float, levels: bool) -> str:
-    if levels and _whole(value * 255):
-        return f"{round(value * 255)}/255" if value else "0"
+    if levels and _whole(value * 255 * 4):
+        return f"{round(value * 255 * 4) / 4:g}/255" if value else "0"
     return f"{value:.3g}"
 
 

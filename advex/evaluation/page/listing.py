@@ -50,7 +50,11 @@ def _laid(node: ast.expr, before: str, after: str, indent: str) -> list[str]:
     elif isinstance(node, ast.List | ast.Tuple) and len(node.elts) > 1:
         opened, closed = ("[", "]") if isinstance(node, ast.List) else ("(", ")")
         if all(isinstance(part, ast.Constant) for part in node.elts):
-            return [f"{indent}{before}{opened}", *_filled(node.elts, inner), f"{indent}{closed}{after}"]
+            return [
+                f"{indent}{before}{opened}",
+                *_filled(node.elts, inner),
+                f"{indent}{closed}{after}",
+            ]
         parts = [("", part) for part in node.elts]
     else:
         return [short]

@@ -9,6 +9,7 @@ import numpy as np
 
 from advex import images
 from advex.evaluation.figures import Figures
+from advex.evaluation.page.numbers import brief
 
 
 class Threat(NamedTuple):
@@ -30,11 +31,11 @@ def threat(evaluation: Figures) -> Threat:
         "white box": "The attacks may use the model's gradients.",
         "black box": "The attacks see only the model's answers.",
     }[box]
-    return Threat(f"{box}, {evaluation.budget}", f"{change(evaluation)} {seen}")
+    return Threat(f"{box}, {brief(evaluation.budget)}", f"{change(evaluation)} {seen}")
 
 
 def access(evaluation: Figures) -> str:
-    """ "white box" where an attack has used gradients, else "black box"."""
+    """White box where an attack has used gradients, else black box."""
     if str(evaluation.facts["model"]).startswith("BlackBox("):
         return "black box"
     passes = evaluation.passes
@@ -53,7 +54,8 @@ def change(evaluation: Figures) -> str:
     if norm == "Linf":
         return f"Every {value} may change by up to {_size(epsilon, value == 'pixel')}."
     if norm == "L0":
-        return f"At most {epsilon:g} {value if epsilon == 1 else f'{value}s'} may change, by any amount."
+        value += "" if epsilon == 1 else "s"
+        return f"At most {epsilon:g} {value} may change, by any amount."
     if norm == "L1":
         return f"The changes of all {value}s may add up to {epsilon:g} times the input range."
     return (
@@ -70,6 +72,6 @@ def picture(evaluation: Figures) -> bool:
 
 def _size(epsilon: float, levels: bool) -> str:
     level = epsilon * 255
-    if levels and math.isclose(level, round(level), abs_tol=1e-6):
-        return f"{round(level)} of 255 grey levels"
+    if levels and level > 0.1 and math.isclose(4 * level, round(4 * level), abs_tol=1e-6):
+        return f"{round(4 * level) / 4:g} of 255 grey levels"
     return f"{100 * epsilon:.3g}% of the input range"
