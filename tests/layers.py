@@ -69,7 +69,7 @@ FLOORS = {  # inside a room, where the order tells something
         schema values complaints seals store source progress stopping budgets perturbed
         wanted details contents identity
         curves table summaries kept label_figures error_figures map_figures
-        reading figures goal_tables text page evaluation
+        reading pooled figures goal_tables text paired page evaluation comparison
         pieces shown records asked journal facts answers patient block_files cluster runner call
         __init__
     """),
@@ -77,7 +77,8 @@ FLOORS = {  # inside a room, where the order tells something
         code origin found containers arrays attributes functions layers kinds __init__
     """),
     "evaluation.page": words("""
-        numbers drawing curve_chart class_chart goal_part pictures repeat content __init__
+        numbers drawing curve_chart class_chart goal_part pictures listing repeat threat
+        attack_table questions cite content comparing __init__
     """),
     "certification": words("""
         binomial sampling votes folder certificate asked look run call __init__

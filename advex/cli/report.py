@@ -1,4 +1,4 @@
-"""``advex report``: what a run file holds, as a page or as tables."""
+"""``advex report``: what a run file holds, as a page or as tables; what changed between two."""
 
 from __future__ import annotations
 
@@ -12,44 +12,83 @@ from advex.cli.words import add_options, option
 from advex.errors import InvalidInput
 
 OPTIONS = (
-    option("run", type=Path, metavar="RUN", help="the file of advex evaluate --run"),
+    option(
+        "run",
+        type=Path,
+        nargs="+",
+        metavar="RUN",
+        help="the file of advex evaluate --run; two of them, before and after, are compared",
+    ),
     option("--out", type=Path, metavar="PAGE.html", help="write one self-contained page"),
-    option("--csv", type=Path, metavar="FILE", help="write one line for each example"),
+    option("--title", default="", metavar="TEXT", help="the title of the page"),
+    option("--author", default="", metavar="NAME", help="who has made the evaluation"),
+    option("--note", default="", metavar="TEXT", help="a remark below the title of the page"),
+    option("--csv", type=Path, metavar="FILE", help="write one line for each example of one run"),
     option("--overwrite", action="store_true", help="replace these files"),
     option("--json", action="store_true", help="print one JSON document instead of a table"),
 )
+OF_PAGE = ("title", "author", "note")
 
 
 def add(commands: Any) -> None:
     """The parser of this command."""
     add_options(
-        commands.add_parser("report", help="what a run file holds, as a page or as tables"), OPTIONS
+        commands.add_parser(
+            "report", help="what a run file holds, as a page or as tables; or two compared"
+        ),
+        OPTIONS,
     )
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
-    """Read the run file and write what was asked for; the report as plain values."""
-    from advex.evaluation import Evaluation
+    """Read the run files and write what was asked for; the report as plain values."""
+    from advex.evaluation import Evaluation, compare
 
-    found = Evaluation.load(options.run)
+    words = {name: getattr(options, name) for name in OF_PAGE}
+    _demand_sense(options)
+    runs = [Evaluation.load(path) for path in options.run]
+    found: Any = compare(*runs) if len(runs) == 2 else runs[0]
     written = []
-    for path, write in ((options.out, found.report), (options.csv, found.to_csv)):
-        if path is not None:
-            if not path.parent.is_dir():
-                raise InvalidInput(f"{path}: there is no folder {path.parent}")
-            written.append(str(write(path, overwrite=options.overwrite)))
+    if options.out is not None:
+        written.append(str(found.report(options.out, overwrite=options.overwrite, **words)))
+    if options.csv is not None:
+        written.append(str(runs[0].to_csv(options.csv, overwrite=options.overwrite)))
+    names = [str(path) for path in options.run]
     return {
         "command": "report",
         "success": True,
-        "evaluation": found,
+        "comparison" if len(runs) == 2 else "evaluation": found,
         "written": written,
-        "run": str(options.run),
+        "run": names if len(runs) == 2 else names[0],
     }
+
+
+def _demand_sense(options: argparse.Namespace) -> None:
+    """Raise unless the options belong together and the folders are there."""
+    if len(options.run) > 2:
+        raise InvalidInput(
+            f"one run is shown, or two are compared; received {len(options.run)}: advex report"
+            " before.advex after.advex"
+        )
+    if len(options.run) == 2 and options.csv is not None:
+        raise InvalidInput(
+            "--csv is a table of one run; of a comparison there is a document with the numbers of"
+            " the examples, --json"
+        )
+    if options.out is None and (given := [name for name in OF_PAGE if getattr(options, name)]):
+        raise InvalidInput(f"--{given[0]} is for a page: --out report.html")
+    for path in (options.out, options.csv):
+        if path is not None and not path.parent.is_dir():
+            raise InvalidInput(f"{path}: there is no folder {path.parent}")
 
 
 def show(outcome: dict[str, Any]) -> None:
     """The tables, and where files are."""
     screen = console()
-    summarise(screen, outcome["evaluation"])
+    if "comparison" in outcome:
+        for line in str(outcome["comparison"]).splitlines():
+            say(screen, line)
+    else:
+        summarise(screen, outcome["evaluation"])
     for path in outcome["written"]:
         say(screen, f"Written: {path}")

@@ -7,16 +7,20 @@ from typing import TYPE_CHECKING
 from advex._others import face
 from advex.doctor import Diagnosis, Finding, diagnose
 from advex.evaluation.call import evaluate
+from advex.evaluation.comparison import Comparison, compare
 from advex.evaluation.curves import Curve, QueryCurve, curve
 from advex.evaluation.error_figures import Errors, Quantiles
 from advex.evaluation.evaluation import Evaluation
 from advex.evaluation.label_figures import LabelSummary
 from advex.evaluation.map_figures import MapFigure
+from advex.evaluation.paired import ClassChange
 from advex.evaluation.summaries import AttackSummary, ClassSummary, Pair
 
 __all__ = [
     "AttackSummary",
+    "ClassChange",
     "ClassSummary",
+    "Comparison",
     "Curve",
     "Diagnosis",
     "Errors",
@@ -27,6 +31,7 @@ __all__ = [
     "Pair",
     "Quantiles",
     "QueryCurve",
+    "compare",
     "curve",
     "diagnose",
     "evaluate",

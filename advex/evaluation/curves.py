@@ -20,6 +20,10 @@ from advex.result import Result
 from advex.trace import ladder
 
 ROWS = 11  # of a table
+FEW_LEVELS, MANY_LEVELS = 4, 64  # between which a radius is told in them, where there is no limit
+BETWEEN = (
+    "Nothing was measured between these radii: an attack within a limit stops at its first success."
+)
 
 
 @dataclass(frozen=True)
@@ -33,11 +37,15 @@ class Curve:
         norm: "Linf", "L2", "L1" or "L0".
         limit: the largest radius about which the run says anything; inf for a budget without a
             limit.
+        exact: whether the smallest change was looked for. An attack within a limit stops at its
+            first success anywhere inside: then only 0 and the limit say something, and nothing is
+            drawn or listed between them.
     """
 
     distances: Array
     norm: str
     limit: float = float("inf")
+    exact: bool = True
 
     def at(self, radius: float) -> float:
         """The share of inputs that hold within ``radius``, in the budget's units.
@@ -103,12 +111,18 @@ class Curve:
         return figure
 
     def _round(self) -> list[float]:
+        if not self.exact:
+            return [0.0, self.limit] if self.limit else [0.0]
         finite = self.radii[self.radii <= self.limit]
         most = float(finite.max(initial=0.0)) if not np.isfinite(self.limit) else self.limit
         if most == 0:
             return [0.0]
         if self.norm == "L0":
             return [float(value) for value in np.unique(np.linspace(0, most, ROWS).round())]
+        if self._in_levels(most):  # whole ones of 0 to 255
+            every = max(1, int(np.ceil(most * 255 / (ROWS - 1) - 1e-9)))
+            listed = [every * n / 255 for n in range(int(np.ceil(most * 255 / every - 1e-9)) + 1)]
+            return listed if not np.isfinite(self.limit) else [*listed[:-1], self.limit]
         step = most / (ROWS - 1)
         if np.isfinite(self.limit):
             return [step * number for number in range(ROWS - 1)] + [most]
@@ -117,6 +131,14 @@ class Curve:
             (nice for nice in (1, 2, 2.5, 5, 10) if nice * scale >= step), default=10
         )
         return [step * number for number in range(int(np.ceil(most / step)) + 1)]
+
+    def _in_levels(self, most: float) -> bool:
+        """Whether radii up to ``most`` are told in levels of 0 to 255."""
+        if self.norm != "Linf":
+            return False
+        if np.isfinite(self.limit):
+            return abs(self.limit * 255 - round(self.limit * 255)) < 1e-6
+        return FEW_LEVELS <= most * 255 <= MANY_LEVELS
 
     @property
     def _axis(self) -> str:
@@ -148,7 +170,10 @@ class Curve:
         y = np.concatenate(
             [[(self.distances > 0).mean()], self.accuracy, [(self.distances > end).mean()]]
         )
-        axes.step(x, 100 * y, where="post", linewidth=2)
+        if self.exact:
+            axes.step(x, 100 * y, where="post", linewidth=2)
+        else:  # two points are known, and no line between them
+            axes.plot([0, end], 100 * y[[0, -1]], "o", markersize=7, clip_on=False)
         axes.set(xlim=(0, x[-1]), ylim=(0, 102), xlabel=self._axis, ylabel=f"{self._share} in %")
         axes.grid(alpha=0.3)
         for side in ("top", "right"):
@@ -156,7 +181,7 @@ class Curve:
         return figure
 
     def __str__(self) -> str:
-        return self.table()
+        return self.table() if self.exact else f"{self.table()}\n{BETWEEN}"
 
     def __repr__(self) -> str:
         clean = (self.distances > 0).mean()
@@ -173,7 +198,7 @@ class Curve:
             picture = picture[picture.index("<svg") :]
         except ImportError:
             picture = ""
-        return f"<div>{picture}<pre>{html.escape(self.table())}</pre></div>"
+        return f"<div>{picture}<pre>{html.escape(str(self))}</pre></div>"
 
 
 class QueryCurve(Curve):
@@ -257,7 +282,8 @@ def curve(result: Result, over: Literal["radius", "queries"] = "radius") -> Curv
         return query_curve(result.status, result.queries)
     within = radius(budget)
     limit = float("inf") if within is None else within
-    return Curve(np.asarray(result.distance, "float64"), type(budget).__name__, limit)
+    distances = np.asarray(result.distance, "float64")
+    return Curve(distances, type(budget).__name__, limit, exact=within is None)
 
 
 def query_curve(status: Array, queries: Array) -> QueryCurve:

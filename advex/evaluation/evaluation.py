@@ -28,7 +28,7 @@ class Evaluation(Figures):
     """What ``advex.evaluate`` found. ``Evaluation.load`` reads the run file of an earlier one.
 
     Every figure is of all examples to which the model answers at all; an accuracy under attack is
-    an upper bound: a better attack may find less. An example counts as broken if any attack broke
+    an upper bound: a better attack may break more. An example counts as broken if any attack broke
     it, as held if none did, and as undecided if an attack came to no clear end there (a success
     within rounding errors, NaN during the search).
 
@@ -150,13 +150,31 @@ class Evaluation(Figures):
         return pandas.DataFrame(listed).set_index("example") if listed else pandas.DataFrame()
 
     @helpful
-    def report(self, path: str | Path, overwrite: bool = False) -> Path:
+    def report(
+        self,
+        path: str | Path,
+        overwrite: bool = False,
+        *,
+        title: str = "",
+        author: str = "",
+        note: str = "",
+    ) -> Path:
         """One self-contained HTML page.
 
+        Args:
+            path: the file.
+            overwrite: whether an existing file may be replaced.
+            title: above the page; by default what the model calls itself.
+            author: who has made the evaluation: below the title, and in the BibTeX entry.
+            note: a remark below that, plain text.
+
         Raises:
-            InvalidInput: the file exists already. ImportError: Jinja2 or matplotlib is missing.
+            InvalidInput: the file exists already. InvalidType: a title, author or note that is no
+            text. ImportError: Jinja2 or matplotlib is missing.
         """
-        return page.write(self, Path(path), overwrite=overwrite)
+        return page.write(
+            self, Path(path), overwrite=overwrite, title=title, author=author, note=note
+        )
 
     def __repr__(self) -> str:
         flags = f", flags: {', '.join(flag.id for flag in self.flags)}" if self.flags else ""

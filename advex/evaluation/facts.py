@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import platform
 import time
 from typing import Any
 
@@ -57,11 +60,35 @@ def first_facts(
             _backend.NAME: backend_version(),
             "numpy": np.__version__,
         },
-        "began": time.strftime("%Y-%m-%d %H:%M:%S %Z"),
+        "machine": machine(),
+        "began": now(),
         "finished": False,
         **({} if even(budget) else {"curve": False}),
         **({"no doctor": asked.no_doctor} if asked.no_doctor else {}),
     } | ({} if goal is None else goal_facts(goal))
+
+
+def now() -> str:
+    """The time, as it is written down."""
+    return time.strftime("%Y-%m-%d %H:%M:%S %Z")
+
+
+def machine() -> dict[str, Any]:
+    """What a run works on: kinds and numbers, nothing that names the computer."""
+    listed: list[str] = []
+    with contextlib.suppress(Exception):  # not every backend has a list
+        listed = [
+            str(device).partition(":")[0].upper() for device in keras.distribution.list_devices()
+        ]
+    kinds = {kind: listed.count(kind) for kind in sorted(set(listed))}
+    if len(kinds) > 1:
+        kinds.pop("CPU", None)
+    return {
+        "devices": kinds,
+        "system": platform.system(),
+        "processor": platform.machine(),
+        "cores": os.cpu_count(),
+    }
 
 
 def goal_facts(goal: Goal) -> dict[str, Any]:

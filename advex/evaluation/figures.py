@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-import math
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -23,11 +22,27 @@ from advex.evaluation.error_figures import Errors, errors
 from advex.evaluation.label_figures import LabelSummary, per_label
 from advex.evaluation.map_figures import MapFigure, MapFigures, map_figures
 from advex.evaluation.perturbed import split
+from advex.evaluation.pooled import (
+    About,
+    Pooled,
+    pooled,
+    read_ends,
+    read_held,
+    some_curve,
+    whole_curve,
+)
 from advex.evaluation.reading import RunFile, read_input, read_pairs, read_rows
 from advex.evaluation.schema import PICTURES
 from advex.evaluation.store import Store
 from advex.evaluation.summaries import AttackSummary, ClassSummary, Pair
-from advex.evaluation.table import Table, read_matrix, read_table, share, wilson
+from advex.evaluation.table import (
+    Table,
+    read_answers,
+    read_matrix,
+    read_table,
+    share,
+    wilson,
+)
 from advex.evaluation.wanted import CLASSES, KINDS, LABELS, MAPS, NUMBERS, OTHER
 
 
@@ -247,15 +262,29 @@ class Figures:
 
     @property
     def curve(self) -> Curve:
-        """Accuracy over radii, an upper bound: attacks within a limit look for any success inside,
-        not for the nearest one.
+        """Accuracy over radii, an upper bound, from the smallest change that is known of each
+        example: the doctor's search without a limit is counted with the attacks.
+
+        An attack within a limit stops at its first success, which need not be the nearest: where
+        the doctor has not searched for all, only 0 and the limit say something (``exact`` is
+        False); ``sample_curve`` is of those for which it has.
         """
-        epsilon = self.facts["epsilon"]
-        limit = math.inf if epsilon is None else epsilon
-        distances = np.where(self._table.are("undecided"), limit, self.distance)[
-            self._table.counted
-        ]
-        return Curve(distances, self.facts["norm"], limit)
+        return whole_curve(self._table, self.known, self.facts["norm"], self.facts["epsilon"])
+
+    @functools.cached_property
+    def known(self) -> Pooled:
+        """The smallest change that is known of each example, whoever found it."""
+        return pooled(self._table, self.facts.get("sample"))
+
+    @functools.cached_property
+    def prediction_under_attack(self) -> Array:
+        """The class predicted for each example after the attack that broke it with the smallest
+        change, (n,) int; that of the example as it is where none did.
+        """
+        self._demand("prediction_under_attack", CLASSES, "")
+        table = self._table
+        with self._file.open() as store:
+            return read_answers(store, table)
 
     @functools.cached_property
     def query_curve(self) -> QueryCurve:
@@ -288,18 +317,12 @@ class Figures:
     @property
     def sample_curve(self) -> Curve | None:
         """Accuracy over all radii, of the few examples that were classified correctly and that the
-        doctor looked at, by ``FMN``.
+        doctor looked at: by the smallest change that it or an attack of the run found.
 
         None without the doctor, without gradients, or where the budget has no limit: then ``curve``
         says it of all.
         """
-        sample = self.facts.get("sample")
-        if sample is None:
-            return None
-        return Curve(
-            np.asarray([math.inf if value is None else value for value in sample["distances"]]),
-            self.facts["norm"],
-        )
+        return some_curve(self._table, self.known, self.facts["norm"])
 
     @property
     def passes(self) -> dict[str, int]:
@@ -430,16 +453,36 @@ class Figures:
         )
 
     def pairs(self, place: str = "nearest") -> list[Pair]:
-        """The broken examples that are nearest to the boundary, or farthest from it: at most four,
-        no example twice.
+        """Examples that were kept to be shown, at most four, no example twice: the broken ones that
+        are nearest to the boundary, those that are farthest from it, or some that held.
+
+        Where the doctor knows how far beyond the budget one that held breaks, the pair is of that
+        change; else ``before`` and ``after`` are the same and the distance is inf.
         """
-        if place not in ("nearest", "farthest"):
-            raise InvalidInput(f"place must be 'nearest' or 'farthest'; received {shown(place)}")
-        about = self.names, self._table.label, self.facts["classes"], self._shape, self.kind
+        if place not in ("nearest", "farthest", "held"):
+            raise InvalidInput(
+                f"place must be 'nearest', 'farthest' or 'held'; received {shown(place)}"
+            )
+        table, kind, classes = self._table, self.kind, self.facts["classes"]
         with self._file.open() as store:
-            found = read_pairs(store, place, PICTURES, *about)
+            if kind != CLASSES:
+                about = self.names, table.label, classes, self._shape, kind
+                found = [] if place == "held" else read_pairs(store, place, PICTURES, *about)
+            else:
+                told = About(
+                    self.names, classes, self._shape, self.facts["epsilon"], self._label_of
+                )
+                found = (
+                    read_held(store, table, self.known, told)
+                    if place == "held"
+                    else read_ends(store, place, table, self.known, told)
+                )
         fact = self.facts.get("attacked")
         return [
             replace(pair, before=split(pair.before, fact), after=split(pair.after, fact))
             for pair in found
         ]
+
+    def _label_of(self, example: int) -> str:
+        table = self._table
+        return self.caption(int(table.label[np.searchsorted(table.example, example)]))

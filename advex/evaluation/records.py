@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from advex._arrays import Array
 from advex.evaluation.pieces import Clean, Plan, Verdicts
-from advex.evaluation.schema import BEFORE, DETAILS, PICTURES, seal
+from advex.evaluation.schema import BEFORE, DETAILS, HELD, PICTURES, seal
 from advex.evaluation.shown import ends, ranks
 from advex.evaluation.source import Block
 from advex.evaluation.store import Store
@@ -77,6 +78,8 @@ def write_verdicts(store: Store, plan: Plan, block: Block, attack: int, found: V
         )
     store.seals.write_work(attack, block.number)
     _write_pictures(store, plan, block, attack, found)
+    if attack == len(plan.attacks) - 1 and found.maps is None:
+        _write_held(store, plan, block)
 
 
 def _write_pictures(store: Store, plan: Plan, block: Block, attack: int, found: Verdicts) -> None:
@@ -109,17 +112,55 @@ def _write_pictures(store: Store, plan: Plan, block: Block, attack: int, found: 
         for _, _, example, distance, before, after in rows:
             store.seals.write(place, attack, example, seal(float(distance), before, after))
         for example in examples[PICTURES:]:
-            store.database.execute(
-                "DELETE FROM pictures WHERE place = ? AND attack = ? AND example = ?",
-                (place, attack, example),
-            )
-            store.seals.write(place, attack, example, None)
+            _remove_picture(store, place, attack, example)
             if found.maps is not None:
                 store.database.execute(
                     "DELETE FROM maps WHERE place = ? AND attack = ? AND example = ?",
                     (place, attack, example),
                 )
                 store.seals.write(f"{place} maps", attack, example, None)
+
+
+def _write_held(store: Store, plan: Plan, block: Block) -> None:
+    """Keep the first few examples that every attack left standing; within a transaction."""
+    rows = store.rows(
+        "SELECT example FROM verdicts WHERE example BETWEEN ? AND ? GROUP BY example HAVING"
+        " sum(status = 'held') = ? ORDER BY example LIMIT ?",
+        (block.first, block.first + len(block) - 1, len(plan.attacks), PICTURES),
+    )
+    kept = store.rows(
+        "SELECT example FROM pictures WHERE place = 'nearest' AND attack = ?", (HELD,)
+    )
+    every = sorted(example for (example,) in (*rows, *kept))
+    for example in every[:PICTURES]:
+        if (example,) in rows:
+            row = example - block.first
+            one = np.asarray(plan.attacked(block.x[np.asarray([row])]))[0]
+            _write_picture(store, ("nearest", HELD, example, 0.0, one, one))
+    for example in every[PICTURES:]:
+        if (example,) in kept:
+            _remove_picture(store, "nearest", HELD, example)
+
+
+def write_sample(store: Store, pictures: list[tuple[str, int, int, float, Array, Array]]) -> None:
+    """Keep what the doctor's search for the smallest change has found; within a transaction."""
+    for picture in pictures:
+        _write_picture(store, picture)
+
+
+def _write_picture(store: Store, picture: tuple[str, int, int, float, Array, Array]) -> None:
+    place, attack, example, distance, *both = picture
+    before, after = map(packed, both)
+    store.insert("pictures", [(place, attack, example, distance, before, after)])
+    store.seals.write(place, attack, example, seal(float(distance), before, after))
+
+
+def _remove_picture(store: Store, place: str, attack: int, example: int) -> None:
+    store.database.execute(
+        "DELETE FROM pictures WHERE place = ? AND attack = ? AND example = ?",
+        (place, attack, example),
+    )
+    store.seals.write(place, attack, example, None)
 
 
 def _write_maps(

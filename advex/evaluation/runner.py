@@ -20,14 +20,21 @@ from advex.evaluation import cluster
 from advex.evaluation.answers import answers, difference
 from advex.evaluation.asked import Asked
 from advex.evaluation.budgets import demand_count
-from advex.evaluation.facts import first_facts
+from advex.evaluation.facts import first_facts, now
 from advex.evaluation.identity import About, about, demand_same
 from advex.evaluation.journal import Journal
 from advex.evaluation.patient import Patient
 from advex.evaluation.perturbed import attacked_fact
 from advex.evaluation.pieces import Clean, Plan, attacked, clean, goal_again, other_range
 from advex.evaluation.progress import Report
-from advex.evaluation.records import held, recalled, write_clean, write_verdicts, wrong
+from advex.evaluation.records import (
+    held,
+    recalled,
+    write_clean,
+    write_sample,
+    write_verdicts,
+    wrong,
+)
 from advex.evaluation.source import Block, Source, copied
 from advex.evaluation.store import Store
 from advex.evaluation.wanted import CLASSES, kind_of
@@ -95,7 +102,8 @@ class Runner:
         moved = self.moved()
         if not finished or moved:
             with store.transaction():
-                store.state({"finished": True} | moved)
+                ended = {} if finished else {"ended": now()}
+                store.state({"finished": True} | ended | moved)
         store.finish()
 
     def moved(self) -> dict[str, Any]:
@@ -341,7 +349,10 @@ class Runner:
         if stop():
             raise KeyboardInterrupt
         found, sample = self.patient.seen(self.plan), self.patient.sample(self.plan)
+        fact = None if sample is None else sample.fact
         with self.store.transaction():
-            self.store.state({"diagnosis": found.to_dict(), "sample": sample})
+            self.store.state({"diagnosis": found.to_dict(), "sample": fact})
+            if sample is not None:
+                write_sample(self.store, sample.pictures)
         for flag in found.flags:
             warnings.warn(f"{flag.id} {flag.name}: {flag.found}", ModelWarning, stacklevel=2)

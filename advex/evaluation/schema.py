@@ -44,6 +44,8 @@ CREATE TABLE seals (what TEXT, attack INTEGER, number INTEGER, sum BLOB NOT NULL
 """
 
 BEFORE = -1  # in place of an attack: of the input as it is
+SAMPLE = -2  # likewise, of a picture: by the doctor's search for the smallest change
+HELD = -3  # likewise: of an example that no attack broke
 
 GOALS = """
 CREATE TABLE IF NOT EXISTS details (attack INTEGER, example INTEGER, detail TEXT NOT NULL,

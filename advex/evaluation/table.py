@@ -101,6 +101,22 @@ def read_matrix(store: Store, table: Table, attacks: int) -> Array:
     return made
 
 
+def read_answers(store: Store, table: Table) -> Array:
+    """The class that the model says after the smallest change that broke an example, (n,) int64;
+    without attack where none did.
+    """
+    made = table.prediction.copy()
+    seen = -1
+    for example, prediction in store.stream(
+        "SELECT example, prediction FROM verdicts WHERE status = 'broken' ORDER BY example,"
+        " distance, attack"
+    ):
+        if example != seen:
+            made[np.searchsorted(table.example, example)] = prediction
+            seen = example
+    return made
+
+
 def share(part: Array, whole: Array) -> float | None:
     """The share of ``part`` among ``whole``; None without any."""
     return float((part & whole).sum() / whole.sum()) if whole.any() else None
@@ -117,4 +133,6 @@ def wilson(count: int, total: int) -> tuple[float, float] | None:
         / (1 + z * z / total)
         * math.sqrt(middle_share * (1 - middle_share) / total + z * z / (4 * total * total))
     )
-    return max(0.0, middle - half), min(1.0, middle + half)
+    # at the ends exactly: not one more than rounding errors leave
+    low = max(0.0, middle - half) if count else 0.0
+    return low, min(1.0, middle + half) if count < total else 1.0

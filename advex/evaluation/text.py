@@ -31,7 +31,7 @@ def described(figures: Figures) -> str:
     if figures.interval is not None:
         low, high = figures.interval
         lines.append(
-            f"95 % interval {low:.1%} to {high:.1%}; an upper bound: a better attack may find less"
+            f"95% interval {low:.1%} to {high:.1%}; an upper bound: a better attack may break more"
         )
     if figures.attacked:
         lines.append(f"Attacked: {figures.attacked}")

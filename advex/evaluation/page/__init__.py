@@ -9,64 +9,129 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from advex._settings import shown
+from advex.errors import InvalidType
 from advex.evaluation.figures import Figures
-from advex.evaluation.page import content, numbers
+from advex.evaluation.page import comparing, content, numbers
+from advex.evaluation.paired import Paired
 from advex.evaluation.text import described
 from advex.images import replacing
 
 if TYPE_CHECKING:
     from jinja2 import Environment
 
-__all__ = ["fragment", "html", "write"]
+__all__ = ["comparison_fragment", "fragment", "html", "write", "write_comparison"]
 
 
-def write(evaluation: Figures, path: Path, *, overwrite: bool = False) -> Path:
+def write(
+    evaluation: Figures,
+    path: Path,
+    *,
+    overwrite: bool = False,
+    title: str = "",
+    author: str = "",
+    note: str = "",
+) -> Path:
     """Write the page; the file is whole or absent.
 
     Args:
         evaluation: finished or not.
         path: the file, in a folder that exists.
         overwrite: whether an existing file may be replaced.
+        title: above the page; by default what the model calls itself.
+        author: who has made the evaluation: below the title, and in the BibTeX entry.
+        note: a remark below that, plain text.
 
     Returns:
         ``path``.
 
     Raises:
-        InvalidInput: the file exists and ``overwrite`` is False. ImportError: Jinja2 or matplotlib
-        is missing. OSError: it cannot be written.
+        InvalidInput: the file exists and ``overwrite`` is False. InvalidType: a title, author or
+        note that is no text. ImportError: Jinja2 or matplotlib is missing. OSError: it cannot be
+        written.
     """
     path = Path(path)
     with replacing(path, overwrite=overwrite) as handle:
-        handle.write(html(evaluation).encode("utf-8", "replace"))
+        text = html(evaluation, title=title, author=author, note=note)
+        handle.write(text.encode("utf-8", "replace"))
     return path
 
 
-def html(evaluation: Figures) -> str:
-    """The page as text.
+def html(evaluation: Figures, *, title: str = "", author: str = "", note: str = "") -> str:
+    """The page as text; the arguments are those of ``write``.
 
     Raises:
-        ImportError: Jinja2 or matplotlib is missing.
+        InvalidType: a title, author or note that is no text. ImportError: Jinja2 or matplotlib is
+        missing.
 
     Example:
         >>> import advex
         >>> model, data = advex.testing.linear_model(), advex.testing.linear_data()
         >>> found = advex.evaluate(model, data, advex.PGD(steps=5), advex.Linf(0.05),
         ...     diagnose=False)
-        >>> html(found).startswith("<!DOCTYPE html>")
+        >>> html(found, title="Linear model").startswith("<!DOCTYPE html>")
         True
     """
-    return _environment().get_template("page.html").render(content.page(evaluation))
+    words = said(title, author, note)
+    filled = content.page(evaluation, words)
+    sections = [
+        ("result", "Result"),
+        *((("radii", "Curve"),) if filled["curved"] and not filled["goal"]["ends"] else ()),
+        *((("goal", "Goal"),) if filled["goal"]["table"] else ()),
+        *((("classes", "Classes"),) if filled["goal"]["classes"] else ()),
+        ("attacks", "Attacks"),
+        ("pictures", "Pictures"),
+        ("doctor", "Doctor"),
+        ("costs", "Cost"),
+        ("repeat", "Cite and repeat"),
+    ]
+    return _environment().get_template("page.html").render(filled | {"sections": sections})
+
+
+def said(title: str, author: str, note: str) -> content.Words:
+    """The user's words, or an error that says which of them is no text."""
+    for name, text in (("title", title), ("author", author), ("note", note)):
+        if not isinstance(text, str):
+            raise InvalidType(f"{name} must be a text; received {shown(text)}")
+    return content.Words(title, author, note)
 
 
 def fragment(evaluation: Figures) -> str:
-    """The headline, the flags and the table of attacks, for a notebook; plain text in HTML where
-    Jinja2 is missing.
+    """Headline, flags, chart, attacks and pictures, for a notebook; without Jinja2 plain text in
+    HTML, without matplotlib no chart.
     """
     try:
         environment = _environment()
     except ImportError:
         return f"<pre>{codes.escape(described(evaluation))}</pre>"
-    return environment.get_template("fragment.html").render(content.summary(evaluation))
+    return environment.get_template("fragment.html").render(content.notebook(evaluation))
+
+
+def write_comparison(
+    found: Paired,
+    path: Path,
+    *,
+    overwrite: bool = False,
+    title: str = "",
+    author: str = "",
+    note: str = "",
+) -> Path:
+    """Write the page of two runs; the arguments are those of ``write``."""
+    path = Path(path)
+    with replacing(path, overwrite=overwrite) as handle:
+        filled = comparing.comparison(found, said(title, author, note))
+        text = _environment().get_template("compare.html").render(filled)
+        handle.write(text.encode("utf-8", "replace"))
+    return path
+
+
+def comparison_fragment(found: Paired) -> str:
+    """The change and each class, for a notebook; without Jinja2 plain text in HTML."""
+    try:
+        environment = _environment()
+    except ImportError:
+        return f"<pre>{codes.escape(comparing.verdict(found))}</pre>"
+    return environment.get_template("compare_fragment.html").render(comparing.in_short(found))
 
 
 def _environment() -> Environment:

@@ -5,18 +5,25 @@ from __future__ import annotations
 import unicodedata
 from typing import TYPE_CHECKING, Any
 
+from advex.evaluation.figures import Figures
 from advex.evaluation.page import drawing
 from advex.evaluation.summaries import ClassSummary
+from advex.evaluation.table import wilson
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MANY, FEW = 30, 15  # classes that are all drawn; else so many from each end
+MATRIX = 12  # classes whose table of answers is shown whole
+MISTAKES = 12  # of more classes
 NAME_LETTERS = 18  # of a class name; wide ones count for more
 
 
-def classes(summaries: list[ClassSummary]) -> dict[str, Any]:
-    """Bars of each class and a table; of many classes the weakest and the strongest have bars."""
+def classes(evaluation: Figures) -> dict[str, Any]:
+    """Bars of each class and a table; of many classes the weakest and the strongest have bars.
+    Beside them what each class was taken for.
+    """
+    summaries = evaluation.per_class
     ranked = sorted(
         summaries,
         key=lambda one: (one.robust_accuracy or 0.0, one.clean_accuracy or 0.0, one.label),
@@ -29,15 +36,14 @@ def classes(summaries: list[ClassSummary]) -> dict[str, Any]:
             "examples": one.examples,
             "clean": one.clean_accuracy,
             "held": one.robust_accuracy,
+            "interval": _interval(one),
         }
         for one in summaries
     ]
+    made = {"rows": table, "svg": None, "few": FEW if few else None, "taken": taken(evaluation)}
     if len(summaries) < 2:
-        return {"rows": table, "svg": None, "few": None}
-    title = (
-        f"Share of each class right without attack, and not broken: {len(drawn)} of"
-        f" {len(summaries)} classes"
-    )
+        return made | {"few": None}
+    title = f"Clean and robust accuracy of each class: {len(drawn)} of {len(summaries)} classes"
     low, high = ranked[0], ranked[-1]
     told = (
         f"lowest {low.name} {low.robust_accuracy or 0:.1%}, highest {high.name}"
@@ -45,7 +51,56 @@ def classes(summaries: list[ClassSummary]) -> dict[str, Any]:
     )
     with drawing.context():
         svg = drawing.svg(_bars(drawn, FEW if few else None), "classes", title, told)
-    return {"rows": table, "svg": svg, "few": FEW if few else None}
+    return made | {"svg": svg}
+
+
+def _interval(one: ClassSummary) -> tuple[float, float]:
+    share = one.robust_accuracy or 0.0
+    return wilson(round(share * one.examples), one.examples) or (0.0, 1.0)
+
+
+def taken(evaluation: Figures) -> dict[str, Any]:
+    """What the model says of each class under attack: counts of true class and answer, as a table
+    of all or, for many classes, as the most frequent mistakes.
+    """
+    table = evaluation._table
+    some = table.are("held", "broken", "wrong")
+    true, said = table.label[some], evaluation.prediction_under_attack[some]
+    if not len(true):
+        return {"rows": [], "names": [], "pairs": [], "undecided": 0}
+    labels = sorted({*true.tolist(), *said.tolist()})
+    counts: dict[tuple[int, int], int] = {}
+    for pair in zip(true.tolist(), said.tolist(), strict=True):
+        counts[pair] = counts.get(pair, 0) + 1
+    undecided = int(table.are("undecided").sum())
+    if len(labels) > MATRIX:
+        wrong = [(number, pair) for pair, number in counts.items() if pair[0] != pair[1]]
+        wrong.sort(key=lambda one: (-one[0], one[1]))
+        most = [
+            {"true": evaluation.caption(one), "said": evaluation.caption(other), "count": number}
+            for number, (one, other) in wrong[:MISTAKES]
+        ]
+        return {"rows": [], "names": [], "pairs": most, "undecided": undecided}
+    rows = []
+    for one in labels:
+        total = sum(counts.get((one, other), 0) for other in labels)
+        if total:
+            cells = [
+                {
+                    "count": counts.get((one, other), 0),
+                    "share": counts.get((one, other), 0) / total,
+                    "own": one == other,
+                    "name": evaluation.caption(other),
+                }
+                for other in labels
+            ]
+            rows.append({"name": evaluation.caption(one), "cells": cells})
+    return {
+        "rows": rows,
+        "names": [evaluation.caption(one) for one in labels],
+        "pairs": [],
+        "undecided": undecided,
+    }
 
 
 def _bars(drawn: list[ClassSummary], cut: int | None) -> Figure:
@@ -57,7 +112,7 @@ def _bars(drawn: list[ClassSummary], cut: int | None) -> Figure:
         for number in range(len(drawn))
     ]
     height = 0.235 * (rows[-1] + 1) + 0.55
-    figure, axes = drawing.figure(height, left=1.42, bottom=0.5, top=0.05, right=0.9)
+    figure, axes = drawing.figure(height, left=1.42, bottom=0.5, top=0.05, right=1.0)
     clean, held = (
         [100 * (value or 0.0) for value in values]
         for values in zip(*map(_shares, drawn), strict=True)
@@ -71,6 +126,17 @@ def _bars(drawn: list[ClassSummary], cut: int | None) -> Figure:
         linewidth=0.8,
     )
     axes.barh(rows, held, height=0.72, facecolor=drawing.COLOURS["accent"])
+    for row, one, share in zip(rows, drawn, held, strict=True):
+        low, high = (100 * end for end in _interval(one))
+        axes.errorbar(
+            [share],
+            [row],
+            xerr=[[max(0.0, share - low)], [max(0.0, high - share)]],
+            ecolor=drawing.COLOURS["ink"],
+            elinewidth=1,
+            capsize=2.5,
+            fmt="none",
+        )
     for row, one in zip(rows, drawn, strict=True):
         axes.annotate(
             _short(one.name),
@@ -80,7 +146,7 @@ def _bars(drawn: list[ClassSummary], cut: int | None) -> Figure:
             ha="right",
             va="center",
         )
-        share = f"{100 * (one.clean_accuracy or 0):.0f} → {100 * (one.robust_accuracy or 0):.0f}"
+        share = f"{one.robust_accuracy or 0:.0%} of {one.examples:,}"
         axes.annotate(
             share,
             (100, row),
@@ -97,7 +163,7 @@ def _bars(drawn: list[ClassSummary], cut: int | None) -> Figure:
     axes.set(xlim=(0, 100), ylim=(rows[-1] + 0.6, -0.6))
     axes.set_yticks([])
     axes.set_xticks(range(0, 101, 25))
-    axes.set_xlabel("of the class, in %")
+    axes.set_xlabel("accuracy of the class, in %")
     axes.spines["bottom"].set_visible(False)
     axes.grid(axis="x")
     axes.tick_params(length=0)

@@ -3,72 +3,116 @@
 from __future__ import annotations
 
 import math
-from typing import Any
-
-import numpy as np
+import time
+from typing import Any, NamedTuple
 
 from advex.doctor import Diagnosis, Finding
 from advex.evaluation.figures import Figures
-from advex.evaluation.goal_tables import in_short
-from advex.evaluation.page import class_chart, curve_chart, goal_part, pictures, repeat
-from advex.evaluation.page.numbers import NONE, count, distance, percent, unit
-from advex.evaluation.summaries import AttackSummary
+from advex.evaluation.page import (
+    attack_table,
+    cite,
+    class_chart,
+    curve_chart,
+    goal_part,
+    pictures,
+    questions,
+    repeat,
+)
+from advex.evaluation.page.numbers import NONE, brief, count, distance, percent
+from advex.evaluation.page.threat import threat
 from advex.evaluation.wanted import CLASSES
 
 SIGNS = {
     "flag": ("▲", "flag"),
-    "ok": ("✓", "ok"),
+    "ok": ("✓", "passed"),
     "noted": ("•", "noted"),
     "not run": (NONE, "not run"),
 }
+SMALL = 200  # examples: fewer are a small sample
+FORMAT = "%Y-%m-%d %H:%M:%S"
+
+
+class Words(NamedTuple):
+    """What the user says of the page: empty for nothing."""
+
+    title: str = ""
+    author: str = ""
+    note: str = ""
 
 
 def summary(evaluation: Figures) -> dict[str, Any]:
     """What a notebook shows: headline, flags, attacks."""
     return {
         "result": _result(evaluation),
+        "threat": threat(evaluation),
         "doctor": _doctor(evaluation.diagnosis),
-        "attacks": _attacks(evaluation),
+        "attacks": attack_table.attacks(evaluation),
         "warnings": evaluation.warnings,
         "goal": goal_part.goal(evaluation),
     }
 
 
-def page(evaluation: Figures) -> dict[str, Any]:
+def page(evaluation: Figures, words: Words) -> dict[str, Any]:
     """All of the page."""
+    title = words.title or f"Robustness evaluation: {repeat.model_name(evaluation)}"
     return summary(evaluation) | {
-        "curves": curve_chart.curves(evaluation) if _curved(evaluation) else [],
-        "curved": _curved(evaluation),
-        "classes": class_chart.classes(evaluation.per_class) if evaluation.kind == CLASSES else {},
-        "overlap": _overlap(evaluation),
+        "words": words._replace(title=title),
+        "curve": curve_chart.chart(evaluation) if curved(evaluation) else None,
+        "curved": curved(evaluation),
+        "classes": class_chart.classes(evaluation) if evaluation.kind == CLASSES else {},
+        "overlap": attack_table.overlap(evaluation),
         "pictures": pictures.galleries(evaluation),
         "costs": _costs(evaluation),
+        "where": _where(evaluation),
         "record": _record(evaluation),
-        "citation": _citation(evaluation),
+        "citation": cite.citation(evaluation),
+        "bibtex": cite.bibtex(evaluation, title, words.author),
+        "row": cite.table_row(evaluation),
+        "downloads": cite.downloads(evaluation),
         "snippet": repeat.snippet(evaluation),
     }
 
 
-def _curved(evaluation: Figures) -> bool:
+def notebook(evaluation: Figures) -> dict[str, Any]:
+    """What a notebook shows, with its chart and its pictures."""
+    name = f"curve-{evaluation.hashes['data'][:8]}"
+    chart = None
+    if curved(evaluation):
+        try:
+            chart = curve_chart.chart(evaluation, name)
+        except ImportError:  # matplotlib is missing
+            chart = None
+    return summary(evaluation) | {"curve": chart, "pictures": pictures.galleries(evaluation)}
+
+
+def curved(evaluation: Figures) -> bool:
     """Whether a radius means the same for all examples and all that is attacked."""
     return bool(evaluation.facts.get("curve", True))
 
 
 def _result(evaluation: Figures) -> dict[str, Any]:
-    budget, limited = evaluation.budget, evaluation.facts["epsilon"] is not None
+    budget, limited = brief(evaluation.budget), evaluation.facts["epsilon"] is not None
     interval = evaluation.interval
     nearest = evaluation.curve.median if evaluation.examples and not limited else math.inf
+    held = round((evaluation.robust_accuracy or 0.0) * evaluation.examples)
     return {
-        "title": repeat.model_name(evaluation),
+        "model": repeat.model_name(evaluation),
         "finished": evaluation.finished,
         "share": percent(evaluation.robust_accuracy),
-        "held": round((evaluation.robust_accuracy or 0.0) * evaluation.examples),
+        "held": held,
+        "none": not held and not evaluation.undecided,
+        "all": held == evaluation.examples,
         "examples": evaluation.examples,
-        "attacks": ", ".join(evaluation.names) or "any attack",
+        "small": evaluation.examples < SMALL,
+        "attacks": listed(evaluation.names) or "any attack",
         "budget": budget if limited else f"{budget}, a change of any size",
         "interval": None if interval is None else tuple(map(percent, interval)),
+        "bar": None
+        if interval is None
+        else [round(100 * value, 2) for value in (*interval, evaluation.robust_accuracy or 0.0)],
         "clean": percent(evaluation.clean_accuracy),
         "wrong": evaluation.wrong,
+        "broken": int(evaluation.broken.sum()),
         "median": None if limited else distance(nearest, evaluation.facts["norm"]),
         "undecided": evaluation.undecided,
         "invalid": evaluation.invalid,
@@ -78,15 +122,38 @@ def _result(evaluation: Figures) -> dict[str, Any]:
     }
 
 
+def listed(names: list[str]) -> str:
+    """Names in a sentence.
+
+    Example:
+        >>> listed(["PGD", "FGSM", "FAB"])
+        'PGD, FGSM and FAB'
+    """
+    *most, last = names or [""]
+    return f"{', '.join(most)} and {last}" if most else last
+
+
 def _doctor(diagnosis: Diagnosis | None) -> dict[str, Any] | None:
     if diagnosis is None:
         return None
+    findings = [_finding(finding) for finding in diagnosis.findings]
+    rest = [one for one in findings if one["kind"] != "flag"]
+    kinds = [one["kind"] for one in findings]
+    counted = [f"{kinds.count('ok')} of {len(kinds)} passed"]
+    counted += [
+        f"{kinds.count(kind)} {words}"
+        for kind, words in (("noted", "noted"), ("not-run", "not run"))
+        if kind in kinds
+    ]
     return {
         "examples": diagnosis.examples,
         "budget": diagnosis.budget,
-        "flags": diagnosis.flags,
-        "skipped": [finding for finding in diagnosis.findings if finding.status == "not run"],
-        "findings": [_finding(finding) for finding in diagnosis.findings],
+        "flags": [one for one in findings if one["kind"] == "flag"],
+        "rest": rest,
+        "counted": ", ".join(counted),
+        "checks": len(findings),
+        "ran": len(findings) - kinds.count("not-run"),
+        "skipped": [one for one in findings if one["kind"] == "not-run"],
         "passes": diagnosis.gradients + diagnosis.queries,
         "gradients": diagnosis.gradients,
         "queries": diagnosis.queries,
@@ -100,61 +167,13 @@ def _finding(finding: Finding) -> dict[str, Any]:
         "name": finding.name,
         "sign": sign,
         "status": status,
-        "kind": status.replace(" ", "-"),
-        "found": finding.found,
+        "kind": finding.status.replace(" ", "-"),
+        "question": questions.question(finding),
+        "answer": questions.answer(finding),
+        "found": questions.found(finding),
         "means": finding.means,
         "advice": finding.advice,
     }
-
-
-def _attacks(evaluation: Figures) -> dict[str, Any]:
-    norm = evaluation.facts["norm"]
-    rows = [_attack(attack, norm) for attack in evaluation.attacks]
-    right = round((evaluation.clean_accuracy or 0.0) * evaluation.examples)
-    together = {
-        "attacked": right,
-        "broken": int(evaluation.broken.sum()),
-        "share": evaluation.robust_accuracy,
-    }
-    return {"rows": rows, "together": together if len(rows) > 1 else None, "unit": unit(norm)}
-
-
-def _attack(attack: AttackSummary, norm: str) -> dict[str, Any]:
-    each = max(1, attack.attacked)
-    return {
-        "name": attack.name,
-        "settings": attack.settings,
-        "attacked": attack.attacked,
-        "broken": attack.broken,
-        "alone": attack.alone,
-        "fragile": attack.fragile,
-        "invalid": attack.invalid,
-        "share": attack.accuracy,
-        "distance": distance(attack.median_distance, norm),
-        "gradients": attack.gradients / each,
-        "queries": attack.queries / each,
-        "seconds": attack.seconds,
-    }
-
-
-def _overlap(evaluation: Figures) -> dict[str, Any] | None:
-    """Of the examples that one attack broke, how many each other one broke too; None for a single
-    attack.
-    """
-    names = evaluation.names
-    if len(names) < 2 or not evaluation.matrix.any():
-        return None
-    broke = evaluation.matrix.astype("float64")
-    shared = np.rint(broke @ broke.T).astype(int)
-    rows = []
-    for place, name in enumerate(names):
-        total = int(shared[place, place])
-        cells = [
-            {"both": int(both), "share": both / total if total else None, "own": other == place}
-            for other, both in enumerate(shared[place])
-        ]
-        rows.append({"name": name, "total": total, "cells": cells})
-    return {"names": names, "rows": rows}
 
 
 def _costs(evaluation: Figures) -> list[tuple[str, int | float, float | None]]:
@@ -173,7 +192,57 @@ def _costs(evaluation: Figures) -> list[tuple[str, int | float, float | None]]:
     if evaluation.diagnosis is not None:
         rows.append(("Forward passes of the doctor", evaluation.diagnosis.queries, None))
         rows.append(("Backward passes of the doctor", evaluation.diagnosis.gradients, None))
-    return [*rows, row("Seconds of the attacks and the first look", seconds)]
+    return [*rows, row("Time, clean pass included (s)", seconds)]
+
+
+def _where(evaluation: Figures) -> list[tuple[str, str]]:
+    """On what, and when: (what, as text)."""
+    facts = evaluation.facts
+    rows = [("Machine", machine(facts["machine"]))] if "machine" in facts else []
+    batch = facts.get("batch")
+    rows += [("Batch", f"{batch} rows")] if batch else []
+    rows.append(("Begun", facts["began"]))
+    if "ended" in facts:
+        rows.append(("Ended", facts["ended"]))
+        passed = _seconds(facts["ended"]) - _seconds(facts["began"])
+        if passed >= 0:
+            rows.append(("Duration, pauses and the doctor included", duration(passed)))
+    return rows
+
+
+def machine(fact: dict[str, Any]) -> str:
+    """What a run worked on, in words.
+
+    Example:
+        >>> machine({"devices": {"GPU": 2}, "system": "Linux", "processor": "x86_64", "cores": 8})
+        '2 GPUs, 8 CPU cores, Linux x86_64'
+    """
+    devices = [
+        kind if number == 1 else f"{number} {kind}s"
+        for kind, number in fact.get("devices", {}).items()
+        if kind != "CPU"
+    ]
+    cores = fact.get("cores")
+    devices += [f"{cores} CPU core{'s' if cores != 1 else ''}"] if cores else ["CPU"]
+    return ", ".join([*devices, f"{fact.get('system', '')} {fact.get('processor', '')}".strip()])
+
+
+def duration(seconds: float) -> str:
+    """So many seconds in words.
+
+    Example:
+        >>> duration(75), duration(7260), duration(3)
+        ('1 min 15 s', '2 h 1 min', '3 s')
+    """
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+def _seconds(written: str) -> float:
+    return time.mktime(time.strptime(str(written)[:19], FORMAT))
 
 
 def _record(evaluation: Figures) -> list[tuple[str, str]]:
@@ -208,34 +277,16 @@ def _record(evaluation: Figures) -> list[tuple[str, str]]:
             "Versions",
             ", ".join(f"{name} {version}" for name, version in evaluation.versions.items()),
         ),
-        ("Begun", facts["began"]),
         ("Finished", "yes" if evaluation.finished else "no"),
     ]
     return [(what, str(text)) for what, text in rows]
 
 
-def _goal(evaluation: Figures) -> str:
-    return f"goal {evaluation.goal}" if "goal" in evaluation.facts else ""
+def counted(number: int, what: str) -> str:
+    """So many of something.
 
-
-def _citation(evaluation: Figures) -> str:
-    """The result in a few sentences that can stand in a paper."""
-    result = _result(evaluation)
-    if not evaluation.examples:
-        return "No example has been looked at yet: there is nothing to cite."
-    ids = ", ".join(flag.id for flag in evaluation.flags)
-    doctor = (
-        "not examined" if evaluation.diagnosis is None else f"flags {ids}" if ids else "no flags"
-    )
-    low, high = result["interval"]
-    attacked = f"attacked: {evaluation.attacked}; " if evaluation.attacked else ""
-    short = "".join(f"; {text}" for text in (_goal(evaluation), in_short(evaluation)) if text)
-    wrong = f" ({count(result['wrong'])} wrong before)" if result["wrong"] else ""
-    return (
-        f"{'Unfinished: ' if not evaluation.finished else ''}{result['share']} of"
-        f" {count(evaluation.examples)} examples (95 % interval {low} to {high}) not broken by"
-        f" {result['attacks']} within {evaluation.budget}; {result['clean']} right without"
-        f" attack{wrong}{short}. advex {evaluation.versions['advex']},"
-        f" {evaluation.facts['identity']['backend']}, seed"
-        f" {evaluation.seed}, {attacked}doctor: {doctor}, begun {evaluation.facts['began']}."
-    )
+    Example:
+        >>> counted(1, "example"), counted(1200, "example")
+        ('1 example', '1,200 examples')
+    """
+    return f"{count(number)} {what}{'s' if number != 1 else ''}"

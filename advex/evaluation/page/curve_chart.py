@@ -1,118 +1,189 @@
-"""The charts of accuracy over radii."""
+"""The chart of accuracy over radii."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from advex._arrays import Array
 from advex.evaluation.curves import Curve
 from advex.evaluation.figures import Figures
 from advex.evaluation.page import drawing
+from advex.evaluation.table import wilson
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 LINE_POINTS = 300
+BEYOND = 4.0  # times epsilon: where the chart ends at the latest
 
 
-def curves(evaluation: Figures) -> list[dict[str, Any]]:
-    """The chart of all examples within the budget and, if the doctor has looked, the one of a few
-    without limit.
+class Line(NamedTuple):
+    """A curve that was measured, as shares of all examples.
+
+    Attributes:
+        curve: of the examples that it is of.
+        scale: by what its shares are multiplied: the clean accuracy where it is of a sample of the
+            correctly classified examples.
+        n: how many it is of.
+        whole: whether these are all that count.
+    """
+
+    curve: Curve
+    scale: float
+    n: int
+    whole: bool
+
+    def at(self, radius: float) -> float:
+        """The share of all examples that hold within ``radius``."""
+        return self.scale * float((self.curve.distances > radius).mean())
+
+
+def measured(evaluation: Figures) -> Line | None:
+    """The curve that is known; None where nobody has looked for the smallest change."""
+    curve = evaluation.curve
+    if curve.exact:
+        return Line(curve, 1.0, len(curve.distances), True)
+    sample = evaluation.sample_curve
+    if sample is None or not len(sample.distances):
+        return None
+    return Line(sample, evaluation.clean_accuracy or 0.0, len(sample.distances), False)
+
+
+def chart(evaluation: Figures, name: str = "curve") -> dict[str, Any] | None:
+    """The chart: a line where the smallest change was looked for, the budget, the headline at it
+    with its interval. Without such a search two points.
     """
     if not evaluation.examples:
-        return []
-    made = [_curve("curve", evaluation.curve, evaluation)]
-    sample = evaluation.sample_curve
-    if sample is not None and len(sample.distances):
-        made.append(_curve("sample", sample, evaluation))
-    return made
-
-
-def _curve(name: str, curve: Curve, evaluation: Figures) -> dict[str, Any]:
-    epsilon = evaluation.facts["epsilon"]
-    end = max(_end(curve, epsilon), 1e-12)
-    levels = curve.norm == "Linf" and (
-        _whole(epsilon * 255) if epsilon is not None else end * 255 >= 4
-    )
-    ticks = marks(end, levels=levels, whole=curve.norm == "L0")
-    listed = [
-        (_radius(mark, levels), curve.at(mark))
-        for mark in sorted({*ticks, end} if math.isfinite(curve.limit) else ticks)
-    ]
-    whose = "examples" if name == "curve" else "correctly classified examples"
-    title = f"Share of {len(curve.distances)} {whose} not broken, over the {curve.norm} radius"
-    told = ", ".join(f"{share:.1%} at {radius}" for radius, share in listed)
+        return None
+    line, epsilon = measured(evaluation), evaluation.facts["epsilon"]
+    norm = evaluation.facts["norm"]
+    end = max(_end(line, epsilon), 1e-12)
+    levels = in_levels(norm, epsilon, end)
+    ticks = marks(end, levels=levels, whole=norm == "L0")
+    headline = evaluation.robust_accuracy or 0.0
+    if line is not None:
+        radii = sorted({*ticks, *((epsilon,) if epsilon is not None else ())})
+        rows = [(_radius(mark, levels), line.at(mark)) for mark in radii]
+    else:
+        rows = [("0", evaluation.clean_accuracy or 0.0), (_radius(epsilon, levels), headline)]
+    title = f"Robust accuracy over the {norm} radius, {evaluation.examples} examples"
+    told = ", ".join(f"{share or 0:.1%} at {radius}" for radius, share in rows)
     with drawing.context():
-        figure = _curve_figure(name, curve, end, ticks, levels, epsilon, evaluation.interval)
+        figure = _figure(evaluation, line, end, ticks, levels)
         svg = drawing.svg(figure, name, title, told)
     return {
-        "name": name,
         "svg": svg,
-        "rows": listed,
-        "norm": curve.norm,
-        "n": len(curve.distances),
-        "limit": _radius(end, levels),
+        "rows": rows,
+        "norm": norm,
+        "line": line is not None,
+        "whole": line is not None and line.whole,
+        "n": line.n if line is not None else 0,
+        "limit": None if epsilon is None else _radius(epsilon, levels),
+        "within": None if line is None or epsilon is None else line.at(epsilon),
+        "extra": _extra(evaluation, line),
+        "each": _alone(evaluation) if len(evaluation.names) > 1 else False,
     }
 
 
-def _curve_figure(
-    name: str,
-    curve: Curve,
-    end: float,
-    ticks: Sequence[float],
-    levels: bool,
-    epsilon: float | None,
-    interval: tuple[float, float] | None,
+def _extra(evaluation: Figures, line: Line | None) -> int:
+    """How many more examples of those that held the doctor's search has broken within the
+    budget.
+    """
+    epsilon = evaluation.facts["epsilon"]
+    if line is None or epsilon is None:
+        return 0
+    held = evaluation._table.are("held")
+    return int((held & (evaluation.known.distance <= epsilon)).sum())
+
+
+def _alone(evaluation: Figures) -> bool:
+    """Whether the attacks differ, so that each is drawn."""
+    return len({attack.accuracy for attack in evaluation.attacks}) > 1
+
+
+def _figure(
+    evaluation: Figures, line: Line | None, end: float, ticks: Sequence[float], levels: bool
 ) -> Figure:
-    figure, axes = drawing.figure(2.7, left=0.62, bottom=0.52)
-    x, y = _points(curve, end)
-    axes.step(x, y, where="post", color=drawing.COLOURS["accent"], linewidth=2)
-    axes.set(xlim=(0, end * 1.06), ylim=(0, 104))
-    if math.isfinite(curve.limit) and interval is not None:
-        low, high = (
-            [max(0.0, value)] for value in (y[-1] - 100 * interval[0], 100 * interval[1] - y[-1])
-        )
-        axes.errorbar(
-            [end],
-            [y[-1]],
-            yerr=[low, high],
-            color=drawing.COLOURS["accent"],
-            marker="o",
-            markersize=5,
-            capsize=4,
-            clip_on=False,
-        )
-    if epsilon and name == "sample":
-        axes.axvline(epsilon, color=drawing.COLOURS["muted"], linewidth=1, linestyle=(0, (4, 3)))
-        # The label stands where the line has room.
-        right = epsilon < end / 2
-        place: dict[str, Any] = (
-            {"ha": "left", "xytext": (5, 0)} if right else {"ha": "right", "xytext": (-5, 0)}
-        )
-        height = 95 if np.interp(epsilon, x, y) < 60 else 8
-        axes.annotate(
-            f"budget {_radius(epsilon, levels)}",
-            (epsilon, height),
-            textcoords="offset points",
-            fontsize=9,
-            **place,
-        )
+    figure, axes = drawing.figure(2.8, left=0.62, bottom=0.52, top=0.18)
+    epsilon, norm = evaluation.facts["epsilon"], evaluation.facts["norm"]
+    if line is not None:
+        x, y = _points(line.curve, end)
+        counts = np.rint(y / 100 * line.n).astype(int)
+        band = np.asarray([wilson(int(count), line.n) or (0, 1) for count in counts])
+        low, high = 100 * line.scale * band.T
+        axes.fill_between(x, low, high, step="post", color=drawing.COLOURS["pale"], linewidth=0)
+        axes.step(x, y * line.scale, where="post", color=drawing.COLOURS["accent"], linewidth=2)
+    axes.set(xlim=(0, end * 1.03), ylim=(0, 104))
+    if epsilon is not None:
+        _budget(axes, evaluation, epsilon, levels, line is None, end)
     axes.set_xticks(ticks, [f"{round(mark * 255)}" if levels else f"{mark:g}" for mark in ticks])
     axes.set_yticks(range(0, 101, 25))
     axes.set_xlabel(
-        f"{curve.norm} radius"
-        + (" in 1/255" if levels else " (elements changed)" if curve.norm == "L0" else "")
+        f"{norm} radius"
+        + (" in 1/255" if levels else " (elements changed)" if norm == "L0" else "")
     )
-    axes.set_ylabel("not broken, in %")
+    axes.set_ylabel("robust accuracy, in %")
     axes.grid()
     axes.tick_params(length=0)
     return figure
 
 
-def _points(curve: Curve, end: float) -> tuple[Any, Any]:
+def _budget(
+    axes: Any, evaluation: Figures, epsilon: float, levels: bool, points: bool, end: float
+) -> None:
+    """The budget as a line, each attack and the headline on it; the clean accuracy where there is
+    no curve.
+    """
+    headline = 100 * (evaluation.robust_accuracy or 0.0)
+    low, high = (100 * value for value in evaluation.interval or (0.0, 1.0))
+    muted, accent = drawing.COLOURS["muted"], drawing.COLOURS["accent"]
+    axes.axvline(epsilon, color=muted, linewidth=1, linestyle=(0, (4, 3)))
+    if len(evaluation.names) > 1 and _alone(evaluation):
+        shares = [100 * (attack.accuracy or 0.0) for attack in evaluation.attacks]
+        axes.plot([epsilon] * len(shares), shares, "D", color=muted, markersize=4, clip_on=False)
+    axes.errorbar(
+        [epsilon],
+        [headline],
+        yerr=[[max(0.0, headline - low)], [max(0.0, high - headline)]],
+        color=accent,
+        marker="o",
+        markersize=7,
+        capsize=4,
+        clip_on=False,
+        zorder=5,
+    )
+    if points:
+        clean = 100 * (evaluation.clean_accuracy or 0.0)
+        axes.plot([0], [clean], "o", color=accent, fillstyle="none", markersize=7, clip_on=False)
+        axes.annotate(
+            f"clean {clean:.1f}%", (0, clean), xytext=(10, -4), textcoords="offset points"
+        )
+    right = epsilon < 0.7 * end
+    side: dict[str, Any] = {"ha": "left" if right else "right", "textcoords": "offset points"}
+    shift = 8 if right else -8
+    # The label stands beside the interval, where the curve has fallen already.
+    axes.annotate(
+        f"{headline:.1f}%",
+        (epsilon, headline),
+        xytext=(shift, 5),
+        fontweight="bold",
+        **side,
+    )
+    height = 97 if headline < 80 else 4
+    axes.annotate(
+        f"budget {_radius(epsilon, levels)}",
+        (epsilon, height),
+        xytext=(shift, 0),
+        fontsize=9,
+        **side,
+    )
+
+
+def _points(curve: Curve, end: float) -> tuple[Array, Array]:
     """The corners of the line, in per cent: few enough for a page."""
     radii, accuracy = curve.radii, curve.accuracy
     inside = radii <= end
@@ -125,11 +196,22 @@ def _points(curve: Curve, end: float) -> tuple[Any, Any]:
     return x, 100 * y
 
 
-def _end(curve: Curve, epsilon: float | None) -> float:
-    """Where the chart ends: at the limit, or a little beyond the farthest success."""
-    if math.isfinite(curve.limit):
-        return curve.limit
-    return max(float(curve.radii.max(initial=0.0)) * 1.05, (epsilon or 0.0) * 1.2)
+def _end(line: Line | None, epsilon: float | None) -> float:
+    """Where the chart ends: a little beyond the farthest success, and not far beyond the budget."""
+    if line is None:
+        return 1.25 * (epsilon or 0.0)
+    most = float(line.curve.radii.max(initial=0.0)) * 1.05
+    if epsilon is None:
+        return most
+    half = 1.2 * line.curve.median
+    return max(1.25 * epsilon, min(most, max(BEYOND * epsilon, half)))
+
+
+def in_levels(norm: str, epsilon: float | None, end: float) -> bool:
+    """Whether radii are told in levels of 0 to 255."""
+    if norm != "Linf":
+        return False
+    return end * 255 >= 4 if epsilon is None else _whole(epsilon * 255 * 4)
 
 
 def _whole(value: float) -> bool:
@@ -137,8 +219,8 @@ def _whole(value: float) -> bool:
 
 
 def _radius(value: float, levels: bool) -> str:
-    if levels and _whole(value * 255):
-        return f"{round(value * 255)}/255" if value else "0"
+    if levels and _whole(value * 255 * 4):
+        return f"{round(value * 255 * 4) / 4:g}/255" if value else "0"
     return f"{value:.3g}"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 
 NONE = "\u2013"
 
@@ -42,6 +43,25 @@ def unit(norm: str) -> str:
         ('in L2', 'of epsilon')
     """
     return "of epsilon" if norm == "Each" else f"in {norm}"
+
+
+def brief(budget: str) -> str:
+    """A budget without digits that nobody reads.
+
+    Example:
+        >>> brief("Linf(0.0009803921568627451)"), brief("Linf(4/255)"), brief("L2(0.123456789)")
+        ('Linf(0.25/255)', 'Linf(4/255)', 'L2(0.1235)')
+    """
+    linf = budget.startswith("Linf(")
+
+    def short(found: re.Match[str]) -> str:
+        value = float(found.group())
+        quarters = value * 255 * 4
+        if linf and quarters > 0.5 and abs(quarters - round(quarters)) < 1e-6:
+            return f"{round(quarters) / 4:g}/255"
+        return f"{value:.4g}"
+
+    return re.sub(r"\d+\.\d{5,}(?:e-?\d+)?", short, budget)
 
 
 def distance(value: float | None, norm: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -15,10 +16,11 @@ from advex.evaluation.figures import Figures
 from advex.evaluation.page.goal_part import coloured
 from advex.evaluation.page.numbers import distance, unit
 from advex.evaluation.summaries import Pair
-from advex.evaluation.wanted import MAPS
+from advex.evaluation.wanted import CLASSES, MAPS
 
 IGNORED = 255  # a label that often stands for pixels that do not count
 LARGEST = 448  # pixels of the longer side; larger ones are shown smaller
+SOME = 8  # pictures where none is known to be nearer than others
 SMALL = 128  # below it pixels stay squares
 GREY = 128.0
 NICE = tuple(base * 10.0**power for power in range(-2, 5) for base in (1, 2, 5))
@@ -27,36 +29,71 @@ VISIBLE = 8.0  # grey levels that the largest change must have to be seen
 
 
 def galleries(evaluation: Figures) -> dict[str, Any]:
-    """Both ends of what was kept, or a sentence where there is nothing to be seen."""
-    ends = {place: evaluation.pairs(place) for place in ("nearest", "farthest")}
-    if not ends["nearest"]:
-        return {
-            "reason": "No attack broke an example: there is no picture to show.",
-            "places": [],
-            "pairs": [],
-            "maps": False,
-        }
+    """What was kept to be shown: both ends of those that were broken, and some that held; or a
+    sentence where there is nothing to be seen.
+    """
+    ends = {place: evaluation.pairs(place) for place in ("nearest", "farthest", "held")}
+    blank = {"reason": "", "places": [], "pairs": [], "maps": False, "broken": True}
+    if not any(ends.values()):
+        return blank | {"reason": "There is no picture to show.", "broken": False}
+    broken = bool(ends["nearest"])
     attacked = evaluation.facts.get("attacked")
     box = tuple(evaluation.facts["identity"]["box"])
     if attacked is not None and len(attacked["inputs"]) > 1:
         ends, box = _of_one(ends, attacked["inputs"], box)
-    if reason := _no_pictures(ends["nearest"][0], attacked):
-        return {
+    first = next(pair for pairs in ends.values() for pair in pairs)
+    if reason := _no_pictures(first, attacked):
+        told = [*ends["nearest"], *ends["farthest"]]
+        return blank | {
             "reason": reason,
-            "places": [],
-            "pairs": _listed(evaluation, ends),
-            "maps": False,
+            "pairs": _listed(evaluation, told),
+            "broken": broken,
         }
     seen = {pair.example for pair in ends["nearest"]}
     # Where few examples fell, the farthest would be the nearest over again.
     ends["farthest"] = [pair for pair in ends["farthest"] if pair.example not in seen]
     norm, maps = evaluation.facts["norm"], evaluation.kind == MAPS
+    if not maps and not _ranked(evaluation, ends["nearest"]):
+        ends = {"some": [*ends["nearest"], *ends["farthest"]][:SOME], "held": ends["held"]}
     places = [
-        {"name": name, "pairs": [_shown(pair, box, norm) | _maps(pair) for pair in pairs]}
+        {
+            "name": name,
+            "pairs": [_shown(pair, box, norm) | _maps(pair) | _held(name, pair) for pair in pairs],
+        }
         for name, pairs in ends.items()
         if pairs
     ]
-    return {"reason": "", "places": places, "pairs": [], "maps": maps}
+    return blank | {"places": places, "maps": maps, "broken": broken}
+
+
+def shown_pairs(evaluation: Figures, pairs: list[Pair]) -> list[dict[str, Any]]:
+    """Pairs that may be of any run, drawn; none where they are not pictures."""
+    attacked = evaluation.facts.get("attacked")
+    box = tuple(evaluation.facts["identity"]["box"])
+    if not pairs:
+        return []
+    ends = {"some": pairs}
+    if attacked is not None and len(attacked["inputs"]) > 1:
+        ends, box = _of_one(ends, attacked["inputs"], box)
+    if _no_pictures(ends["some"][0], attacked):
+        return []
+    norm = evaluation.facts["norm"]
+    return [_shown(pair, box, norm) | _maps(pair) | _held("", pair) for pair in ends["some"]]
+
+
+def _ranked(evaluation: Figures, nearest: list[Pair]) -> bool:
+    """Whether the smallest change of what is shown was looked for: else nearest and farthest say
+    nothing.
+    """
+    if evaluation.facts["epsilon"] is None or evaluation.kind != CLASSES:
+        return True
+    known = evaluation.known.sample
+    return any(pair.example in known for pair in nearest)
+
+
+def _held(name: str, pair: Pair) -> dict[str, Any]:
+    """Of an example that held: whether a change beyond the budget is known that breaks it."""
+    return {"held": name == "held", "alone": name == "held" and math.isinf(pair.distance)}
 
 
 def _maps(pair: Pair) -> dict[str, Any]:
@@ -79,9 +116,10 @@ def _of_one(
     """The pairs with the first of several inputs that is a picture, and its box; as they were where
     none is.
     """
+    first = next(pair for pairs in ends.values() for pair in pairs)
     for one in inputs:
         name = one["name"]
-        if images.is_image(ends["nearest"][0].before[name][None]):
+        if images.is_image(first.before[name][None]):
             alone = {
                 place: [
                     replace(pair, before=pair.before[name], after=pair.after[name])
@@ -104,10 +142,10 @@ def _no_pictures(pair: Pair, attacked: dict[str, Any] | None) -> str:
     return f"The inputs (shape {' by '.join(map(str, pair.before.shape))}) are not pictures."
 
 
-def _listed(evaluation: Figures, ends: dict[str, list[Pair]]) -> list[dict[str, Any]]:
+def _listed(evaluation: Figures, pairs: list[Pair]) -> list[dict[str, Any]]:
     """Inputs that are not pictures, in words."""
     norm = evaluation.facts["norm"]
-    made = {pair.example: _words(pair, norm) for pairs in ends.values() for pair in pairs}
+    made = {pair.example: _words(pair, norm) for pair in pairs}
     return list(made.values())
 
 
@@ -118,7 +156,7 @@ def _words(pair: Pair, norm: str) -> dict[str, Any]:
         "attack": pair.attack,
         "label": pair.label,
         "prediction": pair.prediction,
-        "confidence": pair.confidence,
+        "confidence": None if math.isnan(pair.confidence) else pair.confidence,
         # of maps it is the share of the pixels that is right, which the prediction says
         "distance": moved if pair.maps is None else "",
     }

@@ -9,6 +9,7 @@ from typing import Any
 
 from advex import attacks, budgets, goals, losses
 from advex.evaluation.figures import Figures
+from advex.evaluation.page.listing import assigned, comment
 
 CLASS_NAMES = 20  # that are written out
 GOALS = ("Goal", "Targeted", "Untargeted")
@@ -21,10 +22,19 @@ PUBLIC: dict[str, tuple[str, Any]] = {
 """What the settings of a run may name: its place, and what it is."""
 
 
+GENERIC = re.compile(r"(?:sequential|functional|model)(?:_\d+)?")
+"""What Keras calls a model to which nobody has given a name."""
+
+
 def model_name(evaluation: Figures) -> str:
-    """What the model calls itself."""
+    """What the model calls itself; what it is where Keras has named it."""
     found = re.match(r"""Classifier\((['"])(.*?)\1, box=""", evaluation.facts["model"])
-    return found.group(2) if found else str(evaluation.facts["model"]).partition("(")[0]
+    name = found.group(2) if found else str(evaluation.facts["model"]).partition("(")[0]
+    if not GENERIC.fullmatch(name):
+        return name
+    layers = re.match(r"\w+ of (\d+) layers", str(evaluation.facts["identity"].get("model", "")))
+    kind = "Keras model" if name.startswith("model") else f"{name.partition('_')[0].title()} model"
+    return f"{kind} of {layers.group(1)} layers" if layers else kind
 
 
 def snippet(evaluation: Figures) -> str:
@@ -38,26 +48,47 @@ def snippet(evaluation: Figures) -> str:
         goal = f"goal={named.group(1) if named else '...'}, "
     if evaluation.finished and evaluation.diagnosis is None and not goal:
         settings["diagnose"] = False
+    versions = ", ".join(f"{name} {version}" for name, version in evaluation.versions.items())
+    rows = f"{len(evaluation.distance)} rows, in the same order"
     lines = [
         "import advex",
         "",
         *_yours("\n".join(listed)),
-        f"# {_line(', '.join(f'{name} {version}' for name, version in evaluation.versions.items()))}",  # noqa: E501
-        f"model = ...  # {_line(facts['model'])}, weights {about['weights'] or 'not known'}",
-        f"x, labels = ..., ...  # {_line(evaluation.attacked or facts['inputs'] or 'no inputs')}, "
-        f"{len(evaluation.distance)} rows, in the same order",
+        *comment(versions),
+        *comment(f"{_named(facts['model'])}, weights {about['weights'] or 'not known'}"),
+        "model = ...",
+        *comment(f"{evaluation.attacked or facts['inputs'] or 'no inputs'}, {rows}"),
+        "x, labels = ..., ...",
         "",
         *_classifier(about, facts["model"]),
-        *([f"# goal: {_line(about['goal'])}, {_line(evaluation.goal)}"] if goal else []),
-        "attacks = {",
-        *listed,
-        "}",
-        f"budget = {_code(evaluation.budget)}",
-        f"found = advex.evaluate(classifier, (x, labels), attacks, budget,"
-        f" {goal}{_keywords(settings)})",
+        *(comment(f"goal: {about['goal']}, {evaluation.goal}") if goal else []),
+        *_attacks(listed),
+        *_statement(f"budget = {_code(evaluation.budget)}"),
+        *assigned(
+            f"found = advex.evaluate(classifier, (x, labels), attacks, budget,"
+            f" {goal}{_keywords(settings)})"
+        ),
         "print(found)",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _statement(code: str) -> list[str]:
+    """A statement; one with a gap keeps the comment that says what belongs there."""
+    return [code.rstrip()] if "..." in code else assigned(code)
+
+
+def _attacks(listed: list[str]) -> list[str]:
+    code = "\n".join(["attacks = {", *listed, "}"])
+    if "..." in code:  # a gap, and the comment that says what belongs there
+        return code.splitlines()
+    made = assigned(code)
+    return made if len(made) > 1 else code.splitlines()
+
+
+def _named(model: str) -> str:
+    """What a model calls itself, without the names of its classes, which follow."""
+    return re.sub(r"classes=\[[^\]]*\]", "classes=[...]", str(model))
 
 
 def _classifier(about: dict[str, Any], model: str) -> list[str]:
@@ -69,8 +100,8 @@ def _classifier(about: dict[str, Any], model: str) -> list[str]:
         if 0 < len(names) <= CLASS_NAMES:
             rest = rest.replace(f"classes={len(names)}", f"classes={names!r}", 1)
         if "domain" in about or not rest.startswith("classes="):
-            return ["classifier = model  # an advex.BlackBox, " + box]
-        return [f"classifier = advex.BlackBox(model, {rest}  # model is the function"]
+            return [f"classifier = model  # an advex.BlackBox, {box}"]
+        return ["# model is the function", *assigned(f"classifier = advex.BlackBox(model, {rest}")]
     if "domain" in about:
         parts[1] = "box=..."
         notes.append(f"its domain: {_line(about['domain'])}")
@@ -87,8 +118,8 @@ def _classifier(about: dict[str, Any], model: str) -> list[str]:
     elif names:
         parts.append("classes=...")
         notes.append(f"the names of its {len(names)} classes")
-    note = f"  # {'; '.join(notes)}" if notes else ""
-    return [f"classifier = advex.Classifier({', '.join(parts)}){note}"]
+    said = comment("; ".join(notes)) if notes else []
+    return [*said, *assigned(f"classifier = advex.Classifier({', '.join(parts)})")]
 
 
 def _yours(code: str) -> list[str]:
