@@ -6,7 +6,6 @@ import argparse
 import contextlib
 import functools
 import re
-import shlex
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,28 +17,17 @@ from advex.cli.blackbox import demand_alone, in_options
 from advex.cli.classes import given_classes
 from advex.cli.data import data_of
 from advex.cli.models import chosen_model
-from advex.cli.screen import console, printable, say
+from advex.cli.program import command
+from advex.cli.registry import Known
+from advex.cli.screen import console, printable, say_whole
 from advex.cli.summary import summarise
-from advex.cli.words import BOX, CLASSES, NORM, SEED, add_options, number, option, whole
+from advex.cli.words import BOX, CLASSES, NORM, SEED, add_groups, number, option, whole
 from advex.errors import InvalidInput
 
 if TYPE_CHECKING:
     from advex.attacks import Attack
 
 IN_BOX = re.compile(r"advex\.Classifier\(model, box=\((\S+), (\S+)\)\)")
-ATTACKS = {
-    "verdict": "Verdict",
-    "autoattack": "AutoAttack",
-    "square": "SquareAttack",
-    "apgd": "APGD",
-    "fab": "FAB",
-    **words.ASKING,
-    **{
-        name: kind
-        for name, kind in words.ATTACKS.items()
-        if name not in ("fine", "gradient-ascent")
-    },
-}
 GOALS = {
     "multilabel": "MultiLabel",
     "regression": "Regression",
@@ -47,10 +35,8 @@ GOALS = {
     "topk": "TopK",
 }
 SETTINGS = {"off": ("regression", "off"), "k": ("topk", "k"), "share": ("segmentation", "share")}
-WITHOUT_STEPS = ("fgsm", "verdict", "autoattack", "minimum-norm")
 EPILOG = """\
-exit codes: 0 evaluated, whatever was found; 1 some image files could not be read;
-  2 wrong usage; 130 interrupted
+exit codes: 0 evaluated, whatever was found; 1 some image files could not be read
 
 examples:
   advex evaluate --model mine.keras --data test.npz --epsilon 8/255 --run mine.advex
@@ -66,106 +52,120 @@ The same call goes on with a run that was stopped. A folder holds one folder of 
 for each class.
 """
 
-OPTIONS = (
-    option(
-        "--model",
-        metavar="FILE.keras|NAME",
-        help="as for attack; without it the small classifier of clothes",
+GROUPS = {
+    "model": (
+        option(
+            "--model",
+            metavar="FILE.keras|NAME",
+            help="as for attack; without it the small classifier of clothes",
+        ),
+        BOX,
+        CLASSES,
+        option("--output", metavar="NAME", help="which output of the model, its name or number"),
+        option(
+            "--perturb",
+            action="append",
+            metavar="NAME",
+            help="which of the model's inputs is attacked, or which layer's output; may be"
+            " repeated",
+        ),
+        *BLACKBOX[:3],
     ),
-    option(
-        "--data",
-        type=Path,
-        required=True,
-        metavar="FOLDER|FILE.npz",
-        help="a folder for each class, or arrays x and labels; of a model of several inputs an"
-        " array for each by name, and labels",
+    "data": (
+        option(
+            "--data",
+            type=Path,
+            required=True,
+            metavar="FOLDER|FILE.npz",
+            help="a folder for each class, or arrays x and labels; of a model of several inputs an"
+            " array for each by name, and labels",
+        ),
+        option("--count", type=whole, metavar="N", help="only the first N examples"),
+        option(
+            "--goal",
+            choices=tuple(GOALS),
+            metavar="GOAL",
+            help="what the labels are: multilabel, regression (with --off), segmentation, or topk"
+            " (a class for each example)",
+        ),
+        option(
+            "--off", type=number, metavar="D", help="regression: more than so much is a success"
+        ),
+        option("--k", type=whole, metavar="K", help="topk: the likeliest classes to leave (5)"),
+        option(
+            "--share",
+            type=number,
+            metavar="S",
+            help="segmentation: the share of the pixels to be wrong (0.99)",
+        ),
     ),
-    *BLACKBOX,
-    BOX,
-    option(
-        "--perturb",
-        action="append",
-        metavar="NAME",
-        help="which of the model's inputs is attacked, or which layer's output; may be repeated",
+    "attack": (
+        option(
+            "--attack",
+            action="append",
+            metavar="NAME",
+            help="pgd, verdict, square, ...: 'advex attacks' lists all (verdict and square; with"
+            " --blackbox: square, or minimum-norm where scores are not there); may be repeated",
+        ),
+        NORM,
+        option(
+            "--epsilon",
+            type=number,
+            required=True,
+            metavar="E",
+            help="largest change: 8/255, or inf for the smallest, with --attack minimum-norm",
+        ),
+        option(
+            "--steps",
+            type=whole,
+            metavar="N",
+            help="number of steps of every attack (their own defaults)",
+        ),
+        *BLACKBOX[3:],
+        SEED,
     ),
-    CLASSES,
-    option(
-        "--attack",
-        action="append",
-        metavar="NAME",
-        help=f"{', '.join(ATTACKS)} (verdict and square; with --blackbox: square, or minimum-norm"
-        " where scores are not there); may be repeated",
+    "running": (
+        option("--batch-size", type=whole, metavar="N", help="examples per step"),
+        option(
+            "--workers",
+            type=whole,
+            metavar="N",
+            help="processes, by Ray; data from an npz file only (this process alone)",
+        ),
+        option(
+            "--no-doctor",
+            action="store_true",
+            help="leave out the checks of whether the figures can be trusted",
+        ),
     ),
-    NORM,
-    option(
-        "--epsilon",
-        type=number,
-        required=True,
-        metavar="E",
-        help="largest change: 8/255, or inf for the smallest, with --attack minimum-norm",
+    "output": (
+        option(
+            "--run",
+            type=Path,
+            metavar="FILE",
+            help="keeps what was found; a run in it goes on (nothing is kept)",
+        ),
+        option(
+            "--keep",
+            choices=("none", "success"),
+            default="none",
+            help="success keeps every adversarial input in the run file (none)",
+        ),
+        option("--json", action="store_true", help="print one JSON document instead of a table"),
     ),
-    option(
-        "--steps",
-        type=whole,
-        metavar="N",
-        help="number of steps of every attack (their own defaults)",
-    ),
-    option(
-        "--goal",
-        choices=tuple(GOALS),
-        metavar="GOAL",
-        help="what the labels are: multilabel, regression (with --off), segmentation, or topk"
-        " (a class for each example)",
-    ),
-    option("--off", type=number, metavar="D", help="regression: more than so much is a success"),
-    option("--k", type=whole, metavar="K", help="topk: the likeliest classes to leave (5)"),
-    option(
-        "--share",
-        type=number,
-        metavar="S",
-        help="segmentation: the share of the pixels to be wrong (0.99)",
-    ),
-    option("--output", metavar="NAME", help="which output of the model, its name or number"),
-    option("--count", type=whole, metavar="N", help="only the first N examples"),
-    option("--batch-size", type=whole, metavar="N", help="examples per step"),
-    option(
-        "--keep",
-        choices=("none", "success"),
-        default="none",
-        help="success keeps every adversarial input in the run file (none)",
-    ),
-    SEED,
-    option(
-        "--workers",
-        type=whole,
-        metavar="N",
-        help="processes, by Ray; data from an npz file only (this process alone)",
-    ),
-    option(
-        "--no-doctor",
-        action="store_true",
-        help="leave out the checks of whether the figures can be trusted",
-    ),
-    option(
-        "--run",
-        type=Path,
-        metavar="FILE",
-        help="keeps what was found; a run in it goes on (nothing is kept)",
-    ),
-    option("--json", action="store_true", help="print one JSON document instead of a table"),
-)
+}
 
 
 def add(commands: Any) -> None:
     """The parser of this command."""
-    add_options(
+    add_groups(
         commands.add_parser(
             "evaluate",
             help="how far a model holds on a data set",
             epilog=EPILOG,
             formatter_class=argparse.RawDescriptionHelpFormatter,
         ),
-        OPTIONS,
+        GROUPS,
     )
 
 
@@ -174,7 +174,9 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     import advex
 
     demand_alone(options)
-    attacks, budget = _attacks(options), words.budget_of(options.norm, options.epsilon)
+    named = [words.runnable(given) for given in options.attack or ()]
+    norm = words.norm_of(options, named, options.epsilon)
+    attacks, budget = _attacks(options, named), words.budget_of(norm, options.epsilon)
     goal = _goal(options)
     classifier = chosen_model(options, given_classes(options))
     if options.output is not None:
@@ -222,8 +224,8 @@ def show(outcome: dict[str, Any]) -> None:
     screen, file = console(), outcome["run"]
     summarise(screen, outcome["evaluation"])
     if file:
-        typed = shlex.quote(str(file))
-        say(screen, f"Kept in {file}. As a page: advex report {typed} --out report.html")
+        say_whole(screen, f"Kept in {file}. As a page:")
+        say_whole(screen, f"  {command(['report', str(file), '--out', 'report.html'])}")
 
 
 @contextlib.contextmanager
@@ -244,11 +246,11 @@ def _flags() -> Iterator[None]:
         raise InvalidInput(f"{text}; here that is --goal {name}{more}") from None
 
 
-def _attacks(options: argparse.Namespace) -> list[Attack] | None:
+def _attacks(options: argparse.Namespace, named: list[Known]) -> list[Attack] | None:
     """The attacks of ``--attack``; None for the default ones."""
     import advex
 
-    if options.attack is None:
+    if not named:
         count = options.steps if options.queries is None else options.queries
         if count is not None and options.blackbox is not None:
             recommended: Any = advex.MinimumNorm
@@ -258,14 +260,9 @@ def _attacks(options: argparse.Namespace) -> list[Attack] | None:
         if options.steps is not None:
             raise InvalidInput("--steps belongs to an attack: --attack pgd --steps 40")
         return None
-    made: list[Attack] = []
-    names = [given.lower().replace("_", "-") for given in options.attack]
-    for name, given in zip(names, options.attack, strict=True):
-        words.demand_attack(name, ATTACKS, given)
-        settings = words.limited(name, options, WITHOUT_STEPS)
-        made.append(getattr(advex, ATTACKS[name])(**settings))
-    if options.queries is not None and not any(words.asks(name, options) for name in names):
-        raise InvalidInput(words.NO_QUERIES.format(names[0]))
+    made: list[Attack] = [known.maker(**words.limited(known, options)) for known in named]
+    if options.queries is not None and not any(words.asks(known, options) for known in named):
+        raise InvalidInput(words.NO_QUERIES.format(named[0].name))
     return made
 
 

@@ -1,4 +1,4 @@
-"""The entry point: words are parsed, one of four commands runs, and its report is printed."""
+"""The entry point: words are parsed, one of five commands runs, and its report is printed."""
 
 from __future__ import annotations
 
@@ -9,12 +9,27 @@ import sys
 from collections.abc import Sequence
 
 from advex._version import VERSION
-from advex.cli import attack, demo, evaluate, quiet, report
+from advex.cli import attack, attacks, demo, evaluate, quiet, report
 from advex.cli.screen import plain_values, printable
 from advex.errors import AdvexError
 
-COMMANDS = {"demo": demo, "attack": attack, "evaluate": evaluate, "report": report}
+COMMANDS = {
+    "demo": demo,
+    "attack": attack,
+    "attacks": attacks,
+    "evaluate": evaluate,
+    "report": report,
+}
 
+EPILOG = """\
+exit codes of all commands: 2 wrong usage, 130 interrupted; 0 and 1 are said
+by the --help of each
+
+examples:
+  advex demo
+  advex attack cat.jpg --model MobileNetV2 --target toaster
+  advex attack --help
+"""
 WRONG_USAGE, INTERRUPTED = 2, 130  # exit codes
 
 
@@ -25,18 +40,21 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: its arguments; default those of the process.
 
     Returns:
-        The exit code: 0 if every image was fooled (``demo``: if every file written is what it
-        claims to be), 1 if not, 2 for wrong usage, 130 after Ctrl-C.
+        The exit code: 0 for success, 1 for less (``attack``: an image was not fooled; ``demo``: a
+        file is not what it claims to be; ``evaluate``: an image could not be read), 2 for wrong
+        usage, 130 after Ctrl-C.
 
     Example:
         >>> main(["--version"])
         advex ...
         0
     """
+    words = list(sys.argv[1:] if argv is None else argv)
     try:
-        options = _parser().parse_args(argv)
+        options = _parser().parse_args(words)
     except SystemExit as ended:
         return int(ended.code or 0)
+    options.typed = words
     try:
         return _run(options)
     except KeyboardInterrupt as problem:
@@ -67,12 +85,12 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         "advex",
         description="Adversarial examples of Keras models.",
-        epilog=attack.EPILOG,
+        epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"advex {VERSION}")
     commands = parser.add_subparsers(
-        dest="command", required=True, metavar="demo | attack | evaluate | report"
+        dest="command", required=True, metavar="COMMAND", title="commands"
     )
     for command in COMMANDS.values():
         command.add(commands)

@@ -9,16 +9,10 @@ from advex.cli.screen import plural, say, table
 if TYPE_CHECKING:
     from advex.evaluation import AttackSummary, Evaluation
 
-COLUMNS = (
-    "attack",
-    "attacked",
-    "broken",
-    "by it\nalone",
-    "not\nbroken",
-    "gradients\neach",
-    "queries\neach",
-    "seconds",
-)
+ALONE, EACH = "only by\nthis", ("gradients\neach", "queries\neach")
+COLUMNS = ("attack", "attacked", "broken", ALONE, "robust\naccuracy", *EACH, "seconds")
+SPARE = ("seconds", EACH[1], ALONE, "attacked")
+"""What a narrow terminal does without, in this order."""
 
 
 def summarise(screen: Any, found: Evaluation) -> None:
@@ -30,15 +24,17 @@ def summarise(screen: Any, found: Evaluation) -> None:
         low, high = found.interval
         say(
             screen,
-            f"With 95 % confidence {low:.1%} to {high:.1%}; an upper bound: a better attack may"
-            f" find less.",
+            f"95% confidence interval: {low:.1%} to {high:.1%}. This is an upper bound: a better"
+            " attack may break more.",
         )
     if found.attacked:
         say(screen, f"Attacked: {found.attacked}")
-    screen.print(table(COLUMNS, map(_cells, found.attacks), COLUMNS[1:]))
+    say(screen)
+    screen.print(table(screen, COLUMNS, map(_cells, found.attacks), COLUMNS[1:], spare=SPARE))
+    say(screen)
     if (made := goal_table(found)) is not None:
         say(screen, f"{found.goal}: {made.caption}")
-        screen.print(table(made.headings, made.rows, made.headings[1:]))
+        screen.print(table(screen, made.headings, made.rows, made.headings[1:]))
         say(screen, made.note)
     for flag in found.flags:
         say(screen, f"FLAG {flag.id}, {flag.name}: {flag.found} {flag.advice}")

@@ -9,39 +9,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from advex._settings import shown
-from advex.errors import InvalidInput, nearest
+from advex.cli.registry import NORMS, USUAL, Known, attack_called
+from advex.errors import InvalidInput
 
 if TYPE_CHECKING:
     from advex.budgets import Budget
 
-ATTACKS = {
-    "fgsm": "FGSM",
-    "bim": "BIM",
-    "pgd": "PGD",
-    "momentum": "MomentumIterative",
-    "nesterov": "NesterovIterative",
-    "gradient-ascent": "GradientAscent",
-    "fine": "fine",
-}
-ASKING = {
-    "minimum-norm": "MinimumNorm",
-    "square": "SquareAttack",
-    "hop-skip-jump": "HopSkipJump",
-    "cgba": "CGBA",
-    "rays": "RayS",
-    "pointwise": "Pointwise",
-    "surfree": "SurFree",
-    "nes": "NES",
-    "spsa": "SPSA",
-    "simba": "SimBA",
-    "sparse-rs": "SparseRS",
-}
-"""Attacks that can do without gradients; their steps are a limit of queries."""
 NO_QUERIES = (
     "--queries is the limit of an attack that needs no gradients, and {} needs them: its own limit"
     " is --steps"
 )
-NORMS = {"linf": "Linf", "l2": "L2", "l1": "L1", "l0": "L0"}
 
 LONGEST_NUMBER = 100  # characters of a whole number
 
@@ -57,6 +34,12 @@ def number(text: str) -> float:
         raise argparse.ArgumentTypeError(
             f"{shown(text)} is not a number such as 2/255 or 0.01"
         ) from None
+
+
+def typed_number(text: str) -> str:
+    """A number, checked, as it was typed."""
+    number(text)
+    return text
 
 
 def whole(text: str) -> int:
@@ -96,8 +79,7 @@ NORM = option(
     "--norm",
     type=str.lower,
     choices=list(NORMS),
-    default="linf",
-    help="how a change is measured (linf)",
+    help="how a change is measured (linf, or what the attack is made for)",
 )
 SEED = option("--seed", type=whole, default=0, metavar="N", help="decides all random numbers (0)")
 
@@ -108,33 +90,65 @@ def add_options(parser: argparse.ArgumentParser, options: Iterable[Option]) -> N
         parser.add_argument(name, **keywords)
 
 
-def demand_attack(name: str, known: Mapping[str, str], given: str) -> None:
-    """Raise ``InvalidInput`` unless ``name`` is one of the ``known`` attacks; ``given`` is what the
-    message repeats.
+def add_groups(parser: argparse.ArgumentParser, groups: Mapping[str, Iterable[Option]]) -> None:
+    """Give options to a parser under headings."""
+    for title, options in groups.items():
+        group = parser.add_argument_group(title)
+        for name, keywords in options:
+            group.add_argument(name, **keywords)
+
+
+def runnable(given: str) -> Known:
+    """The attack that is meant.
+
+    Raises:
+        InvalidInput: there is none of this name, or it does not run by itself.
     """
-    if name not in known:
-        close = nearest(name, known)
-        raise InvalidInput(
-            f"there is no attack {given!r}; "
-            + (f"did you mean {close[0]}?" if close else ", ".join(known))
-        )
+    known = attack_called(given)
+    if known.wrapper:
+        raise InvalidInput(f"{known.name} does not run by itself: {known.way_round}")
+    return known
 
 
-def limited(name: str, options: argparse.Namespace, without_steps: Iterable[str]) -> dict[str, Any]:
+def norm_of(options: argparse.Namespace, chosen: Iterable[Known], epsilon: float | None) -> str:
+    """The norm of ``--norm``, or else what all attacks are made for.
+
+    Raises:
+        InvalidInput: one of them is not defined in this norm, or not without a limit.
+    """
+    chosen = list(chosen)
+    shared = [norm for norm in NORMS if all(norm in known.norms for known in chosen)]
+    norm: str = options.norm or (shared[0] if shared else "linf")
+    for known in chosen:
+        if norm not in known.norms:
+            raise InvalidInput(
+                f"{known.name} has no form in {norm}: --norm {' or '.join(known.norms)}"
+            )
+        if epsilon == math.inf and known.needs_limit:
+            raise InvalidInput(f"{known.name} needs a limit: --epsilon {USUAL[norm]}")
+    return norm
+
+
+def limited(known: Known, options: argparse.Namespace) -> dict[str, Any]:
     """The settings that ``--steps`` and ``--queries`` are of an attack: both may be given where
     several attacks run.
     """
-    if asks(name, options) and options.queries is not None:
+    if asks(known, options) and options.queries is not None:
         return {"steps": options.queries}
-    fixed = options.steps is None or (name in without_steps and not asks(name, options))
+    fixed = options.steps is None or not own_steps(known, options)
     return {} if fixed else {"steps": options.steps}
 
 
-def asks(name: str, options: argparse.Namespace) -> bool:
+def own_steps(known: Known, options: argparse.Namespace) -> bool:
+    """Whether ``--steps`` is a setting here: the recommended attacks have none on a model."""
+    return known.takes_steps and (known.name != "minimum-norm" or options.blackbox is not None)
+
+
+def asks(known: Known, options: argparse.Namespace) -> bool:
     """Whether an attack has a limit of queries: the recommended ones, where gradients are not
     there.
     """
-    return name in ASKING and (name != "minimum-norm" or options.blackbox is not None)
+    return known.needs != "gradients" and own_steps(known, options)
 
 
 def budget_of(norm: str, epsilon: float) -> Budget:
