@@ -337,7 +337,15 @@ def page(
         "trained as usual (standard) and one trained adversarially (hardened), within 1,000"
         " forward and 1,000 backward passes an",
         "image. The measure, settings and limits are those of `benchmarks/optimality.py` and"
-        " `benchmarks/minimum_peers.py`.",
+        " `benchmarks/minimum_peers.py`. The measure",
+        "comes from [AttackBench](https://arxiv.org/abs/2404.19460).",
+        "",
+        "![Optimality of each attack in each norm: advex beside other libraries, on an ordinary and"
+        " on a hardened network](pictures/optimality.png)",
+        "",
+        "The chart draws the tables below (`python examples/make_page_pictures.py --only"
+        " optimality`). On the ordinary network most",
+        "attacks come near the best known change. On the adversarially trained one they differ.",
         "",
         *LEGEND.replace("*:", r"\*:").strip().splitlines(),
         "",
