@@ -133,7 +133,8 @@ def compare(before: Evaluation, after: Evaluation) -> Comparison:
     if one != other:
         raise InvalidInput(
             f"{_place(before)} is within {one} and {_place(after)} within {other}: accuracies"
-            f" within different budgets cannot be compared. Run both within the same, budget=advex.{one}"
+            f" within different budgets cannot be compared. Run both within the same:"
+            f" budget=advex.{one}"
         )
     if before.goal != after.goal or before.kind != after.kind:
         raise InvalidInput(
@@ -157,8 +158,8 @@ def _demand_same_data(before: Evaluation, after: Evaluation) -> None:
         if not same and before.facts["block"] != after.facts["block"]:
             raise InvalidInput(
                 f"{_place(before)} has blocks of {before.facts['block']} rows and {_place(after)}"
-                f" of {after.facts['block']}: whether the data are the same cannot be told. Give both"
-                f" runs block={before.facts['block']}"
+                f" of {after.facts['block']}: whether the data are the same cannot be told. Give"
+                f" both runs block={before.facts['block']}"
             )
     if not same:
         raise InvalidInput(

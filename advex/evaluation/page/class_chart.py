@@ -132,7 +132,7 @@ def _bars(drawn: list[ClassSummary], cut: int | None) -> Figure:
             [share],
             [row],
             xerr=[[max(0.0, share - low)], [max(0.0, high - share)]],
-            ecolor=drawing.COLOURS["ink"],
+            color=drawing.COLOURS["ink"],
             elinewidth=1,
             capsize=2.5,
             fmt="none",

@@ -94,14 +94,17 @@ def _result(evaluation: Figures) -> dict[str, Any]:
     budget, limited = brief(evaluation.budget), evaluation.facts["epsilon"] is not None
     interval = evaluation.interval
     nearest = evaluation.curve.median if evaluation.examples and not limited else math.inf
+    share = percent(evaluation.robust_accuracy)
     held = round((evaluation.robust_accuracy or 0.0) * evaluation.examples)
     return {
         "model": repeat.model_name(evaluation),
         "finished": evaluation.finished,
-        "share": percent(evaluation.robust_accuracy),
+        "share": share,
         "held": held,
         "none": not held and not evaluation.undecided,
         "all": held == evaluation.examples,
+        # "at most" says nothing of none and of all
+        "bound": 0 < held < evaluation.examples and not share.startswith(">"),
         "examples": evaluation.examples,
         "small": evaluation.examples < SMALL,
         "attacks": listed(evaluation.names) or "any attack",

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 LINE_POINTS = 300
+FEW = 16  # levels that are all in the table
 BEYOND = 4.0  # times epsilon: where the chart ends at the latest
 
 
@@ -66,7 +67,7 @@ def chart(evaluation: Figures, name: str = "curve") -> dict[str, Any] | None:
     ticks = marks(end, levels=levels, whole=norm == "L0")
     headline = evaluation.robust_accuracy or 0.0
     if line is not None:
-        radii = sorted({*ticks, *((epsilon,) if epsilon is not None else ())})
+        radii = _listed(ticks, end, epsilon, levels)
         rows = [(_radius(mark, levels), line.at(mark)) for mark in radii]
     else:
         rows = [("0", evaluation.clean_accuracy or 0.0), (_radius(epsilon, levels), headline)]
@@ -87,6 +88,15 @@ def chart(evaluation: Figures, name: str = "curve") -> dict[str, Any] | None:
         "extra": _extra(evaluation, line),
         "each": _alone(evaluation) if len(evaluation.names) > 1 else False,
     }
+
+
+def _listed(ticks: Sequence[float], end: float, epsilon: float | None, levels: bool) -> list[float]:
+    """The radii of the table: every level of a few, else those at the axis; and the budget."""
+    if levels and end * 255 <= FEW:
+        ticks = [number / 255 for number in range(int(end * 255 + 1e-6) + 1)]
+    extra = [] if epsilon is None else [epsilon]
+    extra = [one for one in extra if all(abs(one - tick) > 1e-9 for tick in ticks)]
+    return sorted([*ticks, *extra])
 
 
 def _extra(evaluation: Figures, line: Line | None) -> int:
