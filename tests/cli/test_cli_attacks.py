@@ -250,7 +250,7 @@ def test_commands_after_a_failure_run_as_they_are(here, capsys):
         assert cli.main([*words, "--json"]) in (0, 1)
         report = document(capsys)
         assert report["total"] == 2 and report["settings"]["target"]["name"] == "Bag"
-    assert report["settings"]["attack"].startswith("Restarts(PGD(steps=4")
+    assert report["settings"]["attack"].startswith("Restarts(attack=PGD(steps=4")
 
 
 def test_a_failure_from_the_shell(here):
