@@ -22,7 +22,7 @@ from advex._space import grid_of
 from advex._table import cut, listed, one_number, write_csv
 from advex.budgets import Budget
 from advex.errors import InvalidInput, InvalidType
-from advex.goals import Goal, Segmentation
+from advex.goals import Goal, Segmentation, Untargeted
 from advex.goals.segmentation import mean_iou, pixel_accuracy
 from advex.model.protocol import Model
 from advex.trace import Trace
@@ -676,9 +676,11 @@ class Result:
             return "Result(no inputs)"
         attack, budget = self.info.get("attack", "?"), self.info.get("budget", "?")
         broken, clean = (int((self.status == word).sum()) for word in ("broken", "clean"))
-        text = f"Result({broken} of {len(self)} broken by {attack} within {budget}"
+        right = " correctly classified inputs" if clean and type(self.goal) is Untargeted else ""
+        text = f"Result({broken} of {len(self) - clean}{right} broken by {attack} within {budget}"
         if clean:
-            text += f", {more_before(clean, self.goal.targeted)}"
+            was = "was" if clean == 1 else "were"
+            text += f" ({clean} {was} {before_word(self.goal.targeted)})"
         if self.info.get("invalid"):
             text += f", {len(self.info['invalid'])} invalid"
         if self.gradients.any():

@@ -1,10 +1,12 @@
 """A photo of a cat that a network takes for a toaster, and that no person can tell from the
 original.
 
-    python examples/cat_to_toaster.py                                         # downloads
-    InceptionV3 and a photo of a cat python examples/cat_to_toaster.py --image my_cat.jpg --target
-    859         # your photo; 859 is the toaster of ImageNet python examples/cat_to_toaster.py
-    --image photo.png --model my_model.keras --target 3
+    python examples/cat_to_toaster.py
+    python examples/cat_to_toaster.py --image my_cat.jpg --target 859
+    python examples/cat_to_toaster.py --image photo.png --model my_model.keras --target 3
+
+The first downloads InceptionV3 and a photo of a cat, the second takes your photo (859 is the
+toaster of ImageNet), the third your model, too, and asks for no network.
 
 First the loop that everybody types on the first evening: climb the gradient of the toaster's
 probability, and clip, so that no value moves by more than 0.01 in the range from -1 to 1. Then the
@@ -15,7 +17,13 @@ same in three lines, on the 8-bit grid of the file. A model from ``--model`` mus
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+
+from advex.cli.quiet import wake_keras
+
+wake_keras()  # without the lines that its C++ libraries write
 
 import keras
 import numpy as np
@@ -51,6 +59,17 @@ def by_hand(
     return hacked_image
 
 
+def fetched(what: str, instead: str, fetch: Callable[[], Any]) -> Any:
+    """What ``fetch`` downloads, or one line about what to do without a network."""
+    try:
+        return fetch()
+    except Exception as problem:  # Keras raises a bare Exception where a download fails
+        reason = str(problem).splitlines()[0]
+        raise SystemExit(
+            f"{what} could not be fetched ({reason}). Take your own: {instead}"
+        ) from None
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--image", type=Path, help="a photo; default: a cat on snow, downloaded")
@@ -83,10 +102,18 @@ def main() -> None:
     if arguments.model:
         model = keras.models.load_model(arguments.model)
     else:
-        model = keras.applications.InceptionV3(weights="imagenet")
-        every_class = keras.applications.imagenet_utils.decode_predictions(np.eye(1000), top=1)
+        own = "--model my_model.keras --image photo.png --target 3"
+        model = fetched(
+            "InceptionV3", own, lambda: keras.applications.InceptionV3(weights="imagenet")
+        )
+        decode = keras.applications.imagenet_utils.decode_predictions
+        every_class = fetched("The class names", own, lambda: decode(np.eye(1000), top=1))
         classes = [name for ((_, name, _),) in every_class]
-    path = arguments.image or keras.utils.get_file("cat_on_snow.jpg", CAT)
+    path = arguments.image or fetched(
+        "The photo of a cat",
+        "--image photo.png",
+        lambda: keras.utils.get_file("cat_on_snow.jpg", CAT),
+    )
     height, width, channels = (size or 299 for size in model.input_shape[1:])
     pixels = advex.images.read(path, channels=channels, size=(height, width)).pixels[None]
 

@@ -13,6 +13,10 @@ from __future__ import annotations
 import argparse
 from dataclasses import dataclass
 
+from advex.cli.quiet import wake_keras
+
+wake_keras()  # without the lines that its C++ libraries write
+
 from keras import ops
 
 import advex

@@ -12,6 +12,10 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from advex.cli.quiet import wake_keras
+
+wake_keras()  # without the lines that its C++ libraries write
+
 import advex
 from advex import zoo
 
@@ -43,8 +47,8 @@ def main() -> None:
         print(f"{classifier.caption(before):>12} {fate:<18} ({confidence:.0%} sure)")
     fooled, wrong = ((result.status == word).sum() for word in ("broken", "clean"))
     print(
-        f"{fooled} of {len(result)} images fooled by one step within {arguments.epsilon} grey"
-        f" levels{f', {wrong} more were wrong before' if wrong else ''}."
+        f"{fooled} of {len(result) - wrong} images fooled by one step within {arguments.epsilon}"
+        f" grey levels{f' ({wrong} more were wrong before)' if wrong else ''}."
     )
 
     records = result.save(arguments.out / "fgsm", overwrite=True)

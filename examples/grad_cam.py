@@ -18,6 +18,10 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from advex.cli.quiet import wake_keras
+
+wake_keras()  # without the lines that its C++ libraries write
+
 import keras
 import numpy as np
 from keras import ops

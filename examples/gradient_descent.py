@@ -12,6 +12,10 @@ from __future__ import annotations
 
 import argparse
 
+from advex.cli.quiet import wake_keras
+
+wake_keras()  # without the lines that its C++ libraries write
+
 import keras
 import numpy as np
 

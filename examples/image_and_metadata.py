@@ -8,6 +8,10 @@ network for a few seconds, and prints how many diagnoses change.
 
 from __future__ import annotations
 
+from advex.cli.quiet import wake_keras
+
+wake_keras()  # without the lines that its C++ libraries write
+
 import keras
 import numpy as np
 from keras import layers, ops

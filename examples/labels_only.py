@@ -14,6 +14,10 @@ import argparse
 import sys
 from pathlib import Path
 
+from advex.cli.quiet import wake_keras
+
+wake_keras()  # without the lines that its C++ libraries write
+
 import numpy as np
 
 import advex

@@ -8,6 +8,10 @@ approvals when numbers move by a fraction of their range and every rule still ho
 
 from __future__ import annotations
 
+from advex.cli.quiet import wake_keras
+
+wake_keras()  # without the lines that its C++ libraries write
+
 import keras
 import numpy as np
 from keras import layers, ops

@@ -9,6 +9,10 @@ no text: how near the boundary is in this space is a bound on the model, not a s
 
 from __future__ import annotations
 
+from advex.cli.quiet import wake_keras
+
+wake_keras()  # without the lines that its C++ libraries write
+
 import keras
 import numpy as np
 from keras import layers

@@ -13,6 +13,10 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from advex.cli.quiet import wake_keras
+
+wake_keras()  # without the lines that its C++ libraries write
+
 import keras
 import numpy as np
 from keras import layers
@@ -47,7 +51,13 @@ def network() -> keras.Model:
 def load(path: Path | None) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Training and test images (uint8, one channel) with their labels."""
     if path is None:
-        (x_train, y_train), (x_test, y_test) = keras.datasets.fashion_mnist.load_data()
+        try:
+            (x_train, y_train), (x_test, y_test) = keras.datasets.fashion_mnist.load_data()
+        except Exception as problem:  # Keras raises a bare Exception where a download fails
+            reason = str(problem).splitlines()[0]
+            raise SystemExit(
+                f"Fashion-MNIST could not be fetched ({reason}). Give the file: --data data.npz"
+            ) from None
     else:
         with np.load(path) as data:
             x_train, y_train, x_test, y_test = (

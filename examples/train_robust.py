@@ -16,6 +16,10 @@ import argparse
 import time
 from pathlib import Path
 
+from advex.cli.quiet import wake_keras
+
+wake_keras()  # without the lines that its C++ libraries write
+
 import keras
 import numpy as np
 from keras import layers

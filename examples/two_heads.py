@@ -7,6 +7,10 @@ Draws faces of three lines, trains for a few seconds, and prints how many of the
 
 from __future__ import annotations
 
+from advex.cli.quiet import wake_keras
+
+wake_keras()  # without the lines that its C++ libraries write
+
 import keras
 import numpy as np
 from keras import layers

@@ -84,8 +84,8 @@ FLOORS = {  # inside a room, where the order tells something
         binomial sampling votes folder certificate asked look run call __init__
     """),
     "cli": words("""
-        screen words quiet classes blackbox models files data batch summary
-        attack evaluate report demo main __init__
+        screen program registry words quiet classes blackbox models files data batch summary
+        advice outcome attack attacks evaluate report demo main __init__
     """),
 }
 

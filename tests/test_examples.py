@@ -174,6 +174,26 @@ def test_cat_to_toaster(run, small, tmp_path):
     assert (tmp_path / "o" / "before_and_after.png").exists()
 
 
+@pytest.mark.parametrize(
+    ("name", "instead"),
+    [
+        ("cat_to_toaster.py", "--model my_model.keras --image photo.png --target 3"),
+        ("train_fashion_mnist.py", "--data data.npz"),
+    ],
+)
+def test_without_a_network_one_line_says_what_to_give(run, monkeypatch, name, instead):
+    def fail(*given, **named):
+        raise Exception("URL fetch failure on https://...\nmore")
+
+    monkeypatch.setattr(keras.applications, "InceptionV3", fail)
+    monkeypatch.setattr(keras.datasets.fashion_mnist, "load_data", fail)
+    with pytest.raises(SystemExit) as ended:
+        run(name)
+    said = str(ended.value)
+    assert "could not be fetched (URL fetch failure on https://...)" in said
+    assert said.endswith(instead) and len(said.splitlines()) == 1
+
+
 def test_cat_to_toaster_gives_up_politely(run, small, tmp_path):
     folder, target = small
     arguments = [

@@ -137,8 +137,8 @@ def test_repr_counts_what_was_wrong_before():
     x, labels = linear_data(8)
     labels[:2] = 1 - labels[:2]
     result = advex.FGSM()(linear_model(), x, labels, advex.Linf(0.0))
-    assert repr(result).startswith("Result(0 of 8 broken by FGSM(")
-    assert ", 2 more were wrong before, " in repr(result)
+    assert repr(result).startswith("Result(0 of 6 correctly classified inputs broken by FGSM(")
+    assert " within Linf(0.0) (2 were wrong before), " in repr(result)
     assert result.success.sum() == 2
     assert result.success_rate == 0.25
     assert (result.distance[:2] == 0).all()
@@ -150,11 +150,11 @@ def test_repr_counts_apart_what_was_there_before_and_what_was_broken():
     labels[0] = 1 - labels[0]
     model = linear_model()
     result = advex.PGD()(model, x, labels, advex.Linf(0.4))
-    assert repr(result).startswith("Result(7 of 8 broken by ")
-    assert ", 1 more was wrong before, " in repr(result)
+    assert repr(result).startswith("Result(7 of 7 correctly classified inputs broken by ")
+    assert " (1 was wrong before), " in repr(result)
     result = advex.PGD()(model, x, advex.Targeted(labels), advex.Linf(0.4))
-    assert repr(result).startswith("Result(1 of 8 broken by ")
-    assert ", 7 more were at the target before, " in repr(result)
+    assert repr(result).startswith("Result(1 of 1 broken by ")
+    assert " (7 were at the target before), " in repr(result)
 
 
 @pytest.mark.parametrize("wrong", [0, 2])

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import argparse
 import re
-import shlex
 import time
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from advex.cli.files import SHEET, check_folder
-from advex.cli.screen import console, plural, say, table, yes_or_no
+from advex.cli.program import command
+from advex.cli.screen import console, marked, plural, say, say_whole, table
 from advex.cli.words import add_options, option
 
 if TYPE_CHECKING:
@@ -26,6 +26,8 @@ EPSILON = 8 / 255
 SMALLER_EPSILON = 4 / 255  # within which some of the images hold
 RUN, PAGE = "evaluation.advex", "report.html"
 ON_SHEET = 8  # images side by side; the files of all are in the folders
+
+EPILOG = "exit codes: 0 every PNG holds what was found; 1 one does not"
 
 OPTIONS = (
     option(
@@ -60,7 +62,9 @@ def add(commands: Any) -> None:
     """The parser of this command."""
     add_options(
         commands.add_parser(
-            "demo", help="attack the 32 images and the small classifier that ship with advex"
+            "demo",
+            help="attack the 32 images and the small classifier that ship with advex",
+            epilog=EPILOG,
         ),
         OPTIONS,
     )
@@ -233,88 +237,92 @@ def _sheet(shipped: Shipped, found: dict[str, Attacked]) -> Any:
 
 # What is printed.
 
-IMAGE_COLUMNS = ("image", "before", "after", "grey\nlevels", "gradients", "verified")
-ATTACK_COLUMNS = (
-    "attack",
-    "goal",
-    "fooled",
-    "largest\nchange",
-    "mean\nchange",
-    "gradients\neach",
-    "PNGs\nverified",
-)
-NUMBERS = ("grey\nlevels", "gradients", *ATTACK_COLUMNS[2:])
+GRADIENTS, EACH = "gradients", "gradients\neach"
+HELD, MEAN = "not\nfooled", "mean\nchange"
 
 
 def show(report: dict[str, Any]) -> None:
     """Print the tables and say where the pictures are."""
     from advex.result import more_before
 
-    screen, budget = console(), report["budget"]
+    screen, entries, budget = console(), report["attacks"], report["budget"]
+    right, total = report["classified_correctly"], report["total"]
     say(
         screen,
-        f"{report['total']} test images of Fashion-MNIST, {report['classified_correctly']} of them"
-        f" classified correctly by the",
+        f"{total} test images of Fashion-MNIST, {'all' if right == total else right} of them"
+        " classified correctly by the model that ships with advex."
+        f" Each pixel may move by {budget}.",
     )
-    say(screen, f"model that ships with advex; each pixel may move by {budget}.")
     say(screen, "Untargeted: any other class will do. Targeted: the class after the true one.")
     say(screen)
-    say(screen, "PGD, untargeted, image by image:")
-    screen.print(table(IMAGE_COLUMNS, map(_image_cells, report["images"]), NUMBERS))
-    say(screen, "All attacks, changes in grey levels; each PNG was read back and judged again:")
-    screen.print(table(ATTACK_COLUMNS, map(_attack_cells, report["attacks"]), NUMBERS))
-    for entry in report["attacks"]:
-        if held := entry["images"] - entry["fooled"] - entry["before"]:
-            say(screen, f"{held} not broken by {entry['name']}, {entry['goal']}, within {budget}")
+    say(screen, "PGD, untargeted, image by image:", style="bold")
+    columns = ["image", "before", "after", GRADIENTS]
+    screen.print(table(screen, columns, map(_image_cells, report["images"]), [GRADIENTS]))
+    say(screen)
+    say(screen, "All attacks, changes in grey levels:", style="bold")
+    largest = {entry["largest_levels"] for entry in entries} - {None}
+    columns = ["attack", "goal", "fooled", HELD, MEAN, EACH]
+    screen.print(table(screen, columns, map(_attack_cells, entries), columns[2:], spare=[MEAN]))
+    say(screen)
+    for entry in entries:
         if entry["before"]:
             more = more_before(entry["before"], entry["goal"] == "targeted")
             say(screen, f"{entry['name']}, {entry['goal']}: {more}")
+    if largest:
+        say(screen, f"Largest change of a pixel: {plural(max(largest), 'grey level')} of 255")
+    files, verified = (sum(entry[word] for entry in entries) for word in ("files", "verified"))
+    say(screen, f"{verified} of {files} PNGs were read back and judged again: verified")
+    say(screen, f"Not fooled is not safe: another attack within {budget} may break more.")
     say(screen)
-    for line in _places(report):
-        say(screen, line)
+    _places(screen, report)
 
 
-def _image_cells(entry: dict[str, Any]) -> list[str]:
+def _image_cells(entry: dict[str, Any]) -> list[Any]:
+    after = f"{entry['after']} {entry['confidence']:.0%}" if entry["after"] else "not fooled"
     return [
         Path(entry["file"]).stem,
         f"{entry['before']} {entry['before_confidence']:.0%}",
-        f"{entry['after']} {entry['confidence']:.0%}" if entry["after"] else "not broken",
-        "" if entry["levels"] is None else str(entry["levels"]),
+        marked(after, entry["after"] is not None),
         str(entry["gradients"]),
-        yes_or_no(entry["verified"]),
     ]
 
 
-def _attack_cells(entry: dict[str, Any]) -> list[str]:
+def _attack_cells(entry: dict[str, Any]) -> list[Any]:
+    tried = entry["images"] - entry["before"]
     return [
         entry["name"],
         entry["goal"],
-        f"{entry['fooled']} of {entry['images']}",
-        "" if entry["largest_levels"] is None else str(entry["largest_levels"]),
+        f"{entry['fooled']} of {tried}",
+        str(tried - entry["fooled"]),
         "" if entry["mean_levels"] is None else f"{entry['mean_levels']:.1f}",
         f"{entry['gradients']:.1f}",
-        f"{entry['verified']} of {entry['files']}",
     ]
 
 
-def _places(report: dict[str, Any]) -> list[str]:
+def _places(screen: Any, report: dict[str, Any]) -> None:
     """Where the pictures are, what the evaluation found, and what to try next."""
     originals, evaluation = Path(report["originals"]), report["evaluation"]
     folders = ", ".join(Path(entry["folder"]).name for entry in report["attacks"])
+    say_whole(screen, f"Pictures: {originals.parent}, in {originals.name}, {folders}")
+    say_whole(screen, f"Side by side: {report['contact_sheet']}")
+    say(screen)
+    say(screen, "The same model evaluated, as one would show it to somebody:", style="bold")
+    say(screen, evaluation["headline"])
+    for flag in evaluation["flags"]:
+        say(screen, f"FLAG {flag}")
     if evaluation["page"]:
-        page = f"Report: {evaluation['page']}"
+        say_whole(screen, f"Report: {evaluation['page']}")
     else:
-        page = (
-            f"For a page: pip install 'advex[report]', then advex report"
-            f" {shlex.quote(str(evaluation['run']))} --out report.html"
-        )
-    return [
-        f"Pictures: {originals.parent}, in {originals.name}, {folders}",
-        f"Side by side: {report['contact_sheet']}",
-        "",
-        "The same model evaluated, as one would show it to somebody:",
-        evaluation["headline"],
-        *(f"FLAG {flag}" for flag in evaluation["flags"]),
-        page,
-        f"Your turn: advex attack {shlex.quote(report['originals'])} --target Bag --epsilon 8/255",
-    ]
+        say(screen, "For a page: pip install 'advex[report]', then")
+        _paste(screen, "report", evaluation["run"], "--out", "report.html")
+    say(screen)
+    out = str(originals.parent / "your-turn")
+    say(screen, "Your turn: make a bag of each, or see what other attacks there are.", style="bold")
+    words = ("attack", report["originals"], "--target", "Bag", "--epsilon", "8/255")
+    _paste(screen, *words, "--out", out, "--overwrite")
+    _paste(screen, "attacks")
+
+
+def _paste(screen: Any, *words: str) -> None:
+    lines = command([str(word) for word in words]).splitlines()
+    say_whole(screen, "\n".join(f"  {line}" for line in lines))

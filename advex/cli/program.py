@@ -19,7 +19,7 @@ def program() -> str:
     it is not, or ``python -m advex`` where it was started so.
     """
     given = Path(sys.argv[0] or NAME)
-    if given.name == "__main__.py":
+    if given.name == "__main__.py" and given.parent.name == NAME:
         return f"{_pasted(sys.executable)} -m {NAME}"
     return _pasted(str(given)) if given.stem.lower() == NAME else NAME
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any, NamedTuple
 
+import keras
 import numpy as np
 
 from advex._arrays import Array
@@ -95,8 +96,23 @@ def another_range(
         return "", spent
     return (
         f"The model gets {right.mean():.1%} of these inputs right as they are, and {most} of"
-        f" {len(some)} {best.words}. If that is the range it was trained on: {best.fix}"
+        f" {len(some)} {best.words}. {_scales(classifier.model)}If that is the range it was"
+        f" trained on: {best.fix}"
     ), spent
+
+
+def _scales(model: keras.Model) -> str:
+    """A sentence about the layer that a model begins with, if it scales the inputs."""
+    first: Any = model
+    while isinstance(first, keras.Model):
+        inner = (each for each in first.layers if not isinstance(each, keras.layers.InputLayer))
+        first = next(inner, None)
+    if not isinstance(first, keras.layers.Rescaling | keras.layers.Normalization):
+        return ""
+    return (
+        f"It begins with the {type(first).__name__} layer {first.name!r}, so it scales its inputs"
+        " itself. "
+    )
 
 
 def others(classifier: Model, x: Array, some: Array) -> list[Range]:

@@ -102,6 +102,20 @@ def test_the_line_that_is_said_helps(case, kind, eats, clothes):
     assert nothing == ""
 
 
+@pytest.mark.parametrize("nested", [False, True])
+def test_a_layer_that_scales_is_named(nested, eats, clothes, embedded):
+    """A model that scales its inputs says which layer does; one that does not, does not."""
+    model = eats(0, 255)
+    if nested:
+        x = keras.Input(model.input_shape[1:])
+        model = keras.Model(x, model(x))
+    (layer,) = [each for each in eats(0, 255).layers if isinstance(each, keras.layers.Rescaling)]
+    _, sentence = attacked(model, *clothes)
+    assert f"It begins with the Rescaling layer {layer.name!r}, so it scales its" in sentence
+    _, sentence = attacked(advex.Classifier(embedded[0], box=(0, 255)), *clothes)
+    assert sentence and "It begins" not in sentence
+
+
 def minus(x):
     return -x
 

@@ -14,6 +14,7 @@ from PIL import Image
 from advex import cli, zoo
 from advex.cli import demo
 from advex.cli.evaluate import GOALS
+from advex.cli.screen import console
 
 pytestmark = pytest.mark.usefixtures("unsearched")
 
@@ -145,7 +146,7 @@ EVALUATE = "evaluate", "--no-doctor", "--count", "2"
 
 @executes(
     "--steps belongs to an attack: --attack pgd --steps 40",
-    "As a page: advex report {} --out report.html",
+    "Kept in {}. As a page:",
     "--workers needs a run file: --run run.advex",
     "--workers needs data from an npz file: --data FILE.npz",
     "needs a limit: --epsilon 8/255",
@@ -154,8 +155,8 @@ def test_options_of_an_evaluation(here, refused, capsys, monkeypatch):
     data = *EVALUATE, "--data", "FILE.npz", "--epsilon", "2/255"
     message = refused(*data, "--steps", "40")
     assert works(*data, *options(message, r"--attack .*$"), "--run", "my run.advex")
-    said = " ".join(capsys.readouterr().out.split())
-    assert works(*options(said, r"As a page: advex (.*\.html)"))
+    said = capsys.readouterr().out
+    assert works(*options(said, r"As a page:\n  advex (.*\.html)"))
     assert (here / "report.html").exists()
     message = refused(*data[:-1], "inf", "--attack", "fgsm")
     assert works(*data[:-2], *options(message, r"--epsilon .*$"), "--attack", "fgsm")
@@ -216,17 +217,19 @@ def test_the_box_of_an_evaluation(here, refused):
         assert works(*words, *options(message, r"--box \S+ \d+"))
 
 
-@executes("Your turn: advex attack", "For a page: pip install 'advex[report]', then advex report")
-def test_what_the_demo_says_at_the_end(here, monkeypatch):
-    x, labels = zoo.fashion_images()
+@executes("For a page: pip install 'advex[report]', then", "or see what other attacks there are.")
+def test_what_the_demo_says_at_the_end(here, capsys):
     assert works(*EVALUATE, *FGSM, "--data", "FILE.npz", "--run", "a run.advex")
+    capsys.readouterr()
     report = {
         "originals": str(here),
         "contact_sheet": "",
         "attacks": [],
         "evaluation": {"page": None, "run": str(here / "a run.advex"), "headline": "", "flags": []},
     }
-    said = "\n".join(demo._places(report))
-    assert works(*options(said, r"Your turn: advex (.*)"))
-    assert works(*options(said, r"then advex (report .*)"))
-    assert re.search(r"pip install 'advex\[report\]'", said) and len(x) == len(labels)
+    demo._places(console(), report)
+    said = capsys.readouterr().out
+    assert works(*options(said, r"there are\.\n  advex (attack (?:.*\\\n)*.*)"))
+    assert works(*options(said, r"\n  advex (attacks)\n"))
+    assert works(*options(said, r"then\n  advex (report (?:.*\\\n)*.*)"))
+    assert re.search(r"pip install 'advex\[report\]'", said)
