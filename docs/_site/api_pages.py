@@ -98,23 +98,30 @@ def type_of(annotation: str, source: Any) -> str:
     """An annotation, and what its name stands for where advex has given it one."""
     if not annotation:
         return ""
-    told = code(annotation)
+    told = _breakable(code(annotation))
     names = set(re.findall(r"\b[A-Z]\w+", annotation))
     for name in sorted(names):
         meant = api_source.alias(name, source)
         if meant and meant != annotation and len(meant) < 90:
-            told += f"<br><small>{html.escape(name)} = {code(meant)}</small>"
+            told += f"<br><small>{html.escape(name)} = {_breakable(code(meant))}</small>"
     return told
+
+
+def _breakable(text: str) -> str:
+    """A type that may go on in the next line after a bracket."""
+    return text.replace("[", "[<wbr>")
 
 
 def argument_table(
     arguments: list[Any], doc: Docstring, source: Any, words: dict[str, str], attack: bool
 ) -> str:
     """Argument, type, values that pass, default, the paper's default, meaning."""
-    said = {}
-    for entry in doc.entries("Args"):
-        for name in entry.name.replace("*", "").split(", "):
-            said[name] = entry
+    said: dict[str, Any] = {}
+    above = source.mro() if source.is_class else []  # what a base class has said holds here, too
+    docs = [parsed(kind.docstring.value) for kind in above if kind.docstring]
+    for each in [*reversed(docs), doc]:
+        for entry in each.entries("Args"):
+            said |= dict.fromkeys(entry.name.replace("*", "").split(", "), entry)
     limits = any(argument.limits for argument in arguments)
     paper = attack or any(entry.paper for entry in said.values())
     heads = ["argument", "type", *(["values"] if limits else []), "default"]
@@ -151,13 +158,15 @@ def fact_table(entry: Entry, words: dict[str, str]) -> str:
         )
         if facts["own_norms"]:
             norms += f" {words['own norms']}"
+        goals = "every goal" if facts["targets"] else "untargeted"
+        goals = "pixels" if facts["pixels"] else goals
         steps = next((each.default for each in entry.arguments if each.name == "steps"), None)
         counted = facts["query_limit"] or facts["needs"][-1] != "gradients"
         rows = [
             [words["access"], ", ".join(words[need] for need in facts["needs"])],
             [words["norms"], norms],
             [words["budget"], inline(words["limit" if facts["limit_required"] else "no limit"])],
-            [words["goals"], inline(words["every goal" if facts["targets"] else "untargeted"])],
+            [words["goals"], inline(words[goals])],
             [
                 words["queries"],
                 code(f"steps={steps}") if counted and steps else words["no query limit"],
@@ -242,6 +251,8 @@ def attribute_table(entry: Entry, words: dict[str, str]) -> str:
         )
         seen |= set(names)
     arguments = {argument.name for argument in entry.arguments} if entry.called else set()
+    if entry.facts:  # what every attack says of itself is on the page of Attack
+        arguments |= set(api_source.package()["attacks.base.Attack"].all_members)
     for member in members(entry):
         if not member.is_attribute or member.name in seen | arguments:
             continue

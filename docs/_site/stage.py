@@ -15,6 +15,7 @@ import json
 import posixpath
 import re
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -35,11 +36,34 @@ LICENCE = "project/license.md"
 MARKDOWN_LINK = re.compile(r"(!?)\[((?:[^\[\]]|\[[^\]]*\])*)\]\(\s*([^)\s]+)(\s+\"[^\"]*\")?\s*\)")
 HTML_LINK = re.compile(r'\b(href|src|srcset)="([^"]+)"')
 FENCE = re.compile(r"^(```|~~~).*?^\1[ ]*$", re.DOTALL | re.MULTILINE)
+SIGN = r"[\u3000-\u303f\u3400-\u9fff\uff00-\uffef]"
+LINE_END = re.compile(rf"(?m)^(?![#|])(.*{SIGN})\n[ ]*(?=(?:\*\*|\[)?{SIGN})")
 SHOWN = {".py": "py", ".toml": "toml", ".yml": "yaml", ".sh": "sh", ".txt": "text", ".cff": "yaml"}
 EXAMPLES = {
     "en": ("Examples", "Programs that run as they are, in `examples/` of the repository."),
     "zh": ("示例程序", "可以直接运行的程序，位于代码库的 `examples/` 目录中。"),
 }
+
+
+def joined(text: str) -> str:
+    """Chinese without the spaces that the ends of lines would leave between its signs."""
+    return outside_code(text, _lines_joined)
+
+
+def _lines_joined(text: str) -> str:
+    count = 1
+    while count:  # the end of one line is the beginning of the next
+        text, count = LINE_END.subn(r"\1", text)
+    return text
+
+
+def outside_code(text: str, change: Callable[[str], str]) -> str:
+    """A page in which everything but its blocks of code is changed."""
+    parts, end = [], 0
+    for fence in FENCE.finditer(text):
+        parts += [change(text[end : fence.start()]), fence[0]]
+        end = fence.end()
+    return "".join([*parts, change(text[end:])])
 
 
 class Stage:
@@ -63,6 +87,7 @@ class Stage:
                 continue
             if path.suffix == ".md":
                 text = path.read_text(encoding="utf-8")
+                text = joined(text) if place.endswith(".zh.md") else text
                 self.write(place, self.linked(text, f"docs/{place}", place))
             elif path.suffix == ".ipynb":
                 self.notebook(path)
@@ -115,12 +140,7 @@ class Stage:
             new = re.sub(r"(\.zh)?\.md(?=#|$)", ".html", new)
             return f'{found[1]}="{new}"'
 
-        parts, end = [], 0
-        for fence in FENCE.finditer(text):
-            parts += [HTML_LINK.sub(raw, MARKDOWN_LINK.sub(one, text[end : fence.start()]))]
-            parts += [fence[0]]
-            end = fence.end()
-        return "".join([*parts, HTML_LINK.sub(raw, MARKDOWN_LINK.sub(one, text[end:]))])
+        return outside_code(text, lambda part: HTML_LINK.sub(raw, MARKDOWN_LINK.sub(one, part)))
 
     def target(self, link: str, source: str, place: str) -> str | None:
         """Where a link leads on the site, from ``place``; None if there is nothing to lead to."""
