@@ -26,9 +26,9 @@ def markdown(text: str) -> str:
     done = []
     for block in re.split(r"\n\s*\n", text.strip("\n")):
         if re.match(r"\s*>>> ", block):
-            done.append(f"```pycon\n{_dedented(block)}\n```")
+            done.append(fenced("pycon", _dedented(block)))
         elif block.startswith("    ") and not block.lstrip().startswith(("- ", "* ", "1. ")):
-            done.append(f"```text\n{_dedented(block)}\n```")
+            done.append(fenced("text", _dedented(block)))
         else:
             parts = CODE.split(block)
             parts[::2] = [
@@ -41,6 +41,13 @@ def markdown(text: str) -> str:
             joined = re.sub(r"(?m)^ {2,3}(?=\S)", "    ", joined)
             done.append(re.sub(r"(?<![\w/(<])(https?://[^\s<>)]+[^\s<>.,;:)])", r"<\1>", joined))
     return "\n\n".join(done)
+
+
+def fenced(kind: str, text: str) -> str:
+    """A block of code; its fence is longer than any within."""
+    longest = max(map(len, re.findall(r"`{3,}", text)), default=2)
+    fence = "`" * (longest + 1)
+    return f"{fence}{kind}\n{text.rstrip()}\n{fence}"
 
 
 def _dedented(block: str) -> str:
@@ -278,7 +285,7 @@ def method_pages(entry: Entry, words: dict[str, str]) -> Iterator[str]:
         arguments = api_source.arguments_of(member)
         name = "attack" if member.name == "__call__" else member.name
         yield f"### `{name}` {{ #{member.name.strip('_')} }}"
-        yield f"```py\n{wrapped(name, arguments)}\n```"
+        yield fenced("py", wrapped(name, arguments))
         yield markdown(doc.summary)
         if doc.body:
             yield markdown(doc.body)
@@ -330,7 +337,7 @@ def page(entry: Entry, language: str) -> str:
     parts = [f"# {entry.name}", f'<p class="lead" markdown="1">{markdown(doc.summary)}</p>']
     kind = "class " if entry.kind == "class" and not entry.called else ""
     call = wrapped(entry.path, entry.arguments) if entry.called else kind + entry.path
-    parts.append(f"```py\n{call}\n```")
+    parts.append(fenced("py", call))
     if not entry.called and entry.group != "errors":
         parts.append(words["made"])
     if doc["When to use it"]:
@@ -365,7 +372,7 @@ def page(entry: Entry, language: str) -> str:
     parts.append(f"## {words['Source']} {{ #source }}")
     parts.append(f"`{entry.file}`, {entry.line}")
     if entry.group in ("attacks", "budgets", "losses"):
-        shown = f"```py\n{source_code(entry)}\n```"
+        shown = fenced("py", source_code(entry))
         parts.append(f'??? quote "{entry.file}"\n\n' + textwrap.indent(shown, "    "))
     text = "\n\n".join(part for part in parts if part) + "\n"
     # English words on both languages' pages: one of them is enough for the search.

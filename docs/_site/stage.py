@@ -21,6 +21,7 @@ from typing import Any
 
 import api_pages
 import api_source
+from api_pages import fenced
 
 ROOT = api_source.ROOT
 DOCS = ROOT / "docs"
@@ -35,7 +36,7 @@ PROJECT = {
 LICENCE = "project/license.md"
 MARKDOWN_LINK = re.compile(r"(!?)\[((?:[^\[\]]|\[[^\]]*\])*)\]\(\s*([^)\s]+)(\s+\"[^\"]*\")?\s*\)")
 HTML_LINK = re.compile(r'\b(href|src|srcset)="([^"]+)"')
-FENCE = re.compile(r"^(```|~~~).*?^\1[ ]*$", re.DOTALL | re.MULTILINE)
+FENCE = re.compile(r"^[ ]*(`{3,}|~{3,}).*?^[ ]*\1[ ]*$", re.DOTALL | re.MULTILINE)
 SIGN = r"[\u3000-\u303f\u3400-\u9fff\uff00-\uffef]"
 LINE_END = re.compile(rf"(?m)^(?![#|])(.*{SIGN})\n[ ]*(?=(?:\*\*|\[)?{SIGN})")
 SHOWN = {".py": "py", ".toml": "toml", ".yml": "yaml", ".sh": "sh", ".txt": "text", ".cff": "yaml"}
@@ -99,7 +100,7 @@ class Stage:
                 text = (ROOT / source).read_text(encoding="utf-8")
                 self.write(place, self.linked(text, source, place))
         text = (ROOT / "LICENSE").read_text(encoding="utf-8")
-        self.write(LICENCE, f"# License\n\n```text\n{text.rstrip()}\n```\n")
+        self.write(LICENCE, "# License\n\n" + fenced("text", text) + "\n")
         self.examples()
         for language in ("en", "zh"):
             for place, page in api_pages.pages(language).items():
@@ -107,7 +108,7 @@ class Stage:
         for place, source in self.wanted.items():
             text = (ROOT / source).read_text(encoding="utf-8").rstrip()
             kind = SHOWN.get(Path(source).suffix, "text")
-            self.write(place, f"# {source}\n\n````{kind}\n{text}\n````\n")
+            self.write(place, f"# {source}\n\n{fenced(kind, text)}\n")
 
     # Links
 
@@ -220,7 +221,7 @@ class Stage:
             summary, _, rest = said.partition("\n\n")
             summary = " ".join(summary.split())
             page = f"# {path.name}\n\n{summary}\n\n{api_pages.markdown(rest)}\n\n"
-            self.write(f"examples/{path.stem}.md", f"{page}```py\n{text.rstrip()}\n```\n")
+            self.write(f"examples/{path.stem}.md", f"{page}{fenced('py', text)}\n")
             listed.append((path, summary))
         for language, (title, words) in EXAMPLES.items():
             rows = [f"| [`{path.name}`]({path.stem}.md) | {text} |" for path, text in listed]
@@ -241,7 +242,7 @@ class Stage:
             if cell["cell_type"] == "markdown":
                 parts.append(self.linked(text, f"docs/{place}", page))
             elif cell["cell_type"] == "code" and text.strip():
-                parts.append(f"```py\n{text.rstrip()}\n```")
+                parts.append(fenced("py", text))
                 for count, output in enumerate(cell.get("outputs", ())):
                     parts.append(
                         self.output(output, f"{page.removesuffix('.md')}-{number}-{count}")
@@ -274,4 +275,4 @@ NOTEBOOK = "This page is a notebook"
 
 def _said(text: str) -> str:
     clean = re.sub(r"\x1b\[[0-9;]*m", "", text).rstrip()
-    return f"```text\n{clean}\n```" if clean.strip() else ""
+    return fenced("text", clean) if clean.strip() else ""

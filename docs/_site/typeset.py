@@ -20,7 +20,10 @@ WRAPPED = re.compile(r'<(span|div) class="arithmatex">(.*?)</\1>', re.DOTALL)
 def formula(latex: str, display: bool = False) -> str:
     """A formula in LaTeX as MathML, with the LaTeX as its text for whoever copies or hears it."""
     latex = latex.strip()
-    made = convert(latex, display="block" if display else "inline")
+    try:
+        made = convert(latex, display="block" if display else "inline")
+    except Exception as problem:
+        raise ValueError(f"no formula that latex2mathml can read: {latex}") from problem
     label = html.escape(" ".join(latex.split()), quote=True)
     return made.replace("<math ", f'<math aria-label="{label}" ', 1)
 
@@ -56,7 +59,7 @@ def in_lines(latex: str) -> list[str]:
         if found[0] == "\\qquad" and not depth:
             parts.append(latex[start : found.start()])
             start = found.end()
-    return [*parts, latex[start:]]
+    return [part for part in (*parts, latex[start:]) if part.strip()]
 
 
 def rendered(page: str) -> str:
