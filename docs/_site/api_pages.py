@@ -26,9 +26,9 @@ def markdown(text: str) -> str:
     done = []
     for block in re.split(r"\n\s*\n", text.strip("\n")):
         if re.match(r"\s*>>> ", block):
-            done.append(f"```pycon\n{_dedented(block)}\n```")
+            done.append(fenced("pycon", _dedented(block)))
         elif block.startswith("    ") and not block.lstrip().startswith(("- ", "* ", "1. ")):
-            done.append(f"```text\n{_dedented(block)}\n```")
+            done.append(fenced("text", _dedented(block)))
         else:
             parts = CODE.split(block)
             parts[::2] = [
@@ -41,6 +41,13 @@ def markdown(text: str) -> str:
             joined = re.sub(r"(?m)^ {2,3}(?=\S)", "    ", joined)
             done.append(re.sub(r"(?<![\w/(<])(https?://[^\s<>)]+[^\s<>.,;:)])", r"<\1>", joined))
     return "\n\n".join(done)
+
+
+def fenced(kind: str, text: str) -> str:
+    """A block of code; its fence is longer than any within."""
+    longest = max(map(len, re.findall(r"`{3,}", text)), default=2)
+    fence = "`" * (longest + 1)
+    return f"{fence}{kind}\n{text.rstrip()}\n{fence}"
 
 
 def _dedented(block: str) -> str:
@@ -98,23 +105,30 @@ def type_of(annotation: str, source: Any) -> str:
     """An annotation, and what its name stands for where advex has given it one."""
     if not annotation:
         return ""
-    told = code(annotation)
+    told = _breakable(code(annotation))
     names = set(re.findall(r"\b[A-Z]\w+", annotation))
     for name in sorted(names):
         meant = api_source.alias(name, source)
         if meant and meant != annotation and len(meant) < 90:
-            told += f"<br><small>{html.escape(name)} = {code(meant)}</small>"
+            told += f"<br><small>{html.escape(name)} = {_breakable(code(meant))}</small>"
     return told
+
+
+def _breakable(text: str) -> str:
+    """A type that may go on in the next line after a bracket."""
+    return text.replace("[", "[<wbr>")
 
 
 def argument_table(
     arguments: list[Any], doc: Docstring, source: Any, words: dict[str, str], attack: bool
 ) -> str:
     """Argument, type, values that pass, default, the paper's default, meaning."""
-    said = {}
-    for entry in doc.entries("Args"):
-        for name in entry.name.replace("*", "").split(", "):
-            said[name] = entry
+    said: dict[str, Any] = {}
+    above = source.mro() if source.is_class else []  # what a base class has said holds here, too
+    docs = [parsed(kind.docstring.value) for kind in above if kind.docstring]
+    for each in [*reversed(docs), doc]:
+        for entry in each.entries("Args"):
+            said |= dict.fromkeys(entry.name.replace("*", "").split(", "), entry)
     limits = any(argument.limits for argument in arguments)
     paper = attack or any(entry.paper for entry in said.values())
     heads = ["argument", "type", *(["values"] if limits else []), "default"]
@@ -151,13 +165,15 @@ def fact_table(entry: Entry, words: dict[str, str]) -> str:
         )
         if facts["own_norms"]:
             norms += f" {words['own norms']}"
+        goals = "every goal" if facts["targets"] else "untargeted"
+        goals = "pixels" if facts["pixels"] else goals
         steps = next((each.default for each in entry.arguments if each.name == "steps"), None)
         counted = facts["query_limit"] or facts["needs"][-1] != "gradients"
         rows = [
             [words["access"], ", ".join(words[need] for need in facts["needs"])],
             [words["norms"], norms],
             [words["budget"], inline(words["limit" if facts["limit_required"] else "no limit"])],
-            [words["goals"], inline(words["every goal" if facts["targets"] else "untargeted"])],
+            [words["goals"], inline(words[goals])],
             [
                 words["queries"],
                 code(f"steps={steps}") if counted and steps else words["no query limit"],
@@ -242,6 +258,8 @@ def attribute_table(entry: Entry, words: dict[str, str]) -> str:
         )
         seen |= set(names)
     arguments = {argument.name for argument in entry.arguments} if entry.called else set()
+    if entry.facts:  # what every attack says of itself is on the page of Attack
+        arguments |= set(api_source.package()["attacks.base.Attack"].all_members)
     for member in members(entry):
         if not member.is_attribute or member.name in seen | arguments:
             continue
@@ -267,7 +285,7 @@ def method_pages(entry: Entry, words: dict[str, str]) -> Iterator[str]:
         arguments = api_source.arguments_of(member)
         name = "attack" if member.name == "__call__" else member.name
         yield f"### `{name}` {{ #{member.name.strip('_')} }}"
-        yield f"```py\n{wrapped(name, arguments)}\n```"
+        yield fenced("py", wrapped(name, arguments))
         yield markdown(doc.summary)
         if doc.body:
             yield markdown(doc.body)
@@ -319,7 +337,7 @@ def page(entry: Entry, language: str) -> str:
     parts = [f"# {entry.name}", f'<p class="lead" markdown="1">{markdown(doc.summary)}</p>']
     kind = "class " if entry.kind == "class" and not entry.called else ""
     call = wrapped(entry.path, entry.arguments) if entry.called else kind + entry.path
-    parts.append(f"```py\n{call}\n```")
+    parts.append(fenced("py", call))
     if not entry.called and entry.group != "errors":
         parts.append(words["made"])
     if doc["When to use it"]:
@@ -354,7 +372,7 @@ def page(entry: Entry, language: str) -> str:
     parts.append(f"## {words['Source']} {{ #source }}")
     parts.append(f"`{entry.file}`, {entry.line}")
     if entry.group in ("attacks", "budgets", "losses"):
-        shown = f"```py\n{source_code(entry)}\n```"
+        shown = fenced("py", source_code(entry))
         parts.append(f'??? quote "{entry.file}"\n\n' + textwrap.indent(shown, "    "))
     text = "\n\n".join(part for part in parts if part) + "\n"
     # English words on both languages' pages: one of them is enough for the search.

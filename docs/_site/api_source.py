@@ -36,8 +36,9 @@ GROUPS: dict[str, tuple[str, tuple[str, ...], tuple[str, ...]]] = {
     "testing": ("Testing", ("testing",), ()),
     "errors": ("Errors and warnings", ("errors",), ()),
 }
-# What a composite takes is decided by its parts; tests compare this with the classes themselves.
-OF_PARTS: dict[str, dict[str, Any]] = {
+# What is decided by the parts of an attack, or by a check; tests compare this with the attacks.
+DECIDED: dict[str, dict[str, Any]] = {
+    "NFGSM": {"norms": ("Linf",)},
     "AutoAttack": {"needs": ("gradients",), "lacks": ("L0",)},
     "Verdict": {"needs": ("gradients",)},
     "SEA": {"needs": ("gradients",)},
@@ -64,6 +65,8 @@ MADE = (
     "Trace",
     "Trainer",
 )
+# Attacks on a class for each pixel, which take no other goal; a test compares this, too.
+OF_PIXELS = ("SEA", "SegPGD")
 WRAPPERS = ("Restarts", "EveryTarget", "AveragedGradient", "Ensemble")
 
 
@@ -255,8 +258,9 @@ def facts_of(name: str, source: Any) -> dict[str, Any]:
         return {}
     if name in WRAPPERS:
         return {"wrapper": True}
-    fixed = OF_PARTS.get(name, {})
-    only, lacks = words(source, "norms"), fixed.get("lacks") or words(source, "lacks")
+    fixed = DECIDED.get(name, {})
+    only = fixed.get("norms") or words(source, "norms")
+    lacks = fixed.get("lacks") or words(source, "lacks")
     norms = tuple(norm for norm in NORMS if (norm in only or not only) and norm not in lacks)
     needs = attribute(source, "needs")
     limit = attribute(source, "query_limit")
@@ -266,6 +270,7 @@ def facts_of(name: str, source: Any) -> dict[str, Any]:
         "own_norms": not only,
         "needs": fixed.get("needs") or (ast.literal_eval(str(needs.value)),),
         "limit_required": str(attribute(source, "needs_epsilon").value) == "True",
+        "pixels": name in OF_PIXELS,
         "targets": str(attribute(source, "targets").value) == "True",
         "starts": str(attribute(source, "starts").value) == "True",
         "query_limit": limit is not None and limit.parent.name not in ("Attack", "Attackable"),

@@ -15,11 +15,13 @@ import json
 import posixpath
 import re
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import api_pages
 import api_source
+from api_pages import fenced
 
 ROOT = api_source.ROOT
 DOCS = ROOT / "docs"
@@ -34,12 +36,35 @@ PROJECT = {
 LICENCE = "project/license.md"
 MARKDOWN_LINK = re.compile(r"(!?)\[((?:[^\[\]]|\[[^\]]*\])*)\]\(\s*([^)\s]+)(\s+\"[^\"]*\")?\s*\)")
 HTML_LINK = re.compile(r'\b(href|src|srcset)="([^"]+)"')
-FENCE = re.compile(r"^(```|~~~).*?^\1[ ]*$", re.DOTALL | re.MULTILINE)
+FENCE = re.compile(r"^[ ]*(`{3,}|~{3,}).*?^[ ]*\1[ ]*$", re.DOTALL | re.MULTILINE)
+SIGN = r"[\u3000-\u303f\u3400-\u9fff\uff00-\uffef]"
+LINE_END = re.compile(rf"(?m)^(?![#|])(.*{SIGN})\n[ ]*(?=(?:\*\*|\[)?{SIGN})")
 SHOWN = {".py": "py", ".toml": "toml", ".yml": "yaml", ".sh": "sh", ".txt": "text", ".cff": "yaml"}
 EXAMPLES = {
     "en": ("Examples", "Programs that run as they are, in `examples/` of the repository."),
     "zh": ("示例程序", "可以直接运行的程序，位于代码库的 `examples/` 目录中。"),
 }
+
+
+def joined(text: str) -> str:
+    """Chinese without the spaces that the ends of lines would leave between its signs."""
+    return outside_code(text, _lines_joined)
+
+
+def _lines_joined(text: str) -> str:
+    count = 1
+    while count:  # the end of one line is the beginning of the next
+        text, count = LINE_END.subn(r"\1", text)
+    return text
+
+
+def outside_code(text: str, change: Callable[[str], str]) -> str:
+    """A page in which everything but its blocks of code is changed."""
+    parts, end = [], 0
+    for fence in FENCE.finditer(text):
+        parts += [change(text[end : fence.start()]), fence[0]]
+        end = fence.end()
+    return "".join([*parts, change(text[end:])])
 
 
 class Stage:
@@ -63,6 +88,7 @@ class Stage:
                 continue
             if path.suffix == ".md":
                 text = path.read_text(encoding="utf-8")
+                text = joined(text) if place.endswith(".zh.md") else text
                 self.write(place, self.linked(text, f"docs/{place}", place))
             elif path.suffix == ".ipynb":
                 self.notebook(path)
@@ -74,7 +100,7 @@ class Stage:
                 text = (ROOT / source).read_text(encoding="utf-8")
                 self.write(place, self.linked(text, source, place))
         text = (ROOT / "LICENSE").read_text(encoding="utf-8")
-        self.write(LICENCE, f"# License\n\n```text\n{text.rstrip()}\n```\n")
+        self.write(LICENCE, "# License\n\n" + fenced("text", text) + "\n")
         self.examples()
         for language in ("en", "zh"):
             for place, page in api_pages.pages(language).items():
@@ -82,7 +108,7 @@ class Stage:
         for place, source in self.wanted.items():
             text = (ROOT / source).read_text(encoding="utf-8").rstrip()
             kind = SHOWN.get(Path(source).suffix, "text")
-            self.write(place, f"# {source}\n\n````{kind}\n{text}\n````\n")
+            self.write(place, f"# {source}\n\n{fenced(kind, text)}\n")
 
     # Links
 
@@ -115,12 +141,7 @@ class Stage:
             new = re.sub(r"(\.zh)?\.md(?=#|$)", ".html", new)
             return f'{found[1]}="{new}"'
 
-        parts, end = [], 0
-        for fence in FENCE.finditer(text):
-            parts += [HTML_LINK.sub(raw, MARKDOWN_LINK.sub(one, text[end : fence.start()]))]
-            parts += [fence[0]]
-            end = fence.end()
-        return "".join([*parts, HTML_LINK.sub(raw, MARKDOWN_LINK.sub(one, text[end:]))])
+        return outside_code(text, lambda part: HTML_LINK.sub(raw, MARKDOWN_LINK.sub(one, part)))
 
     def target(self, link: str, source: str, place: str) -> str | None:
         """Where a link leads on the site, from ``place``; None if there is nothing to lead to."""
@@ -200,7 +221,7 @@ class Stage:
             summary, _, rest = said.partition("\n\n")
             summary = " ".join(summary.split())
             page = f"# {path.name}\n\n{summary}\n\n{api_pages.markdown(rest)}\n\n"
-            self.write(f"examples/{path.stem}.md", f"{page}```py\n{text.rstrip()}\n```\n")
+            self.write(f"examples/{path.stem}.md", f"{page}{fenced('py', text)}\n")
             listed.append((path, summary))
         for language, (title, words) in EXAMPLES.items():
             rows = [f"| [`{path.name}`]({path.stem}.md) | {text} |" for path, text in listed]
@@ -221,7 +242,7 @@ class Stage:
             if cell["cell_type"] == "markdown":
                 parts.append(self.linked(text, f"docs/{place}", page))
             elif cell["cell_type"] == "code" and text.strip():
-                parts.append(f"```py\n{text.rstrip()}\n```")
+                parts.append(fenced("py", text))
                 for count, output in enumerate(cell.get("outputs", ())):
                     parts.append(
                         self.output(output, f"{page.removesuffix('.md')}-{number}-{count}")
@@ -254,4 +275,4 @@ NOTEBOOK = "This page is a notebook"
 
 def _said(text: str) -> str:
     clean = re.sub(r"\x1b\[[0-9;]*m", "", text).rstrip()
-    return f"```text\n{clean}\n```" if clean.strip() else ""
+    return fenced("text", clean) if clean.strip() else ""

@@ -12,6 +12,7 @@ PIECE = re.compile(
     r"(``.+?``|`[^`]+`)|(\$\$.+?\$\$)|(?<![\\$\w])\$(?!\s)([^$\n]+?)(?<!\s)\$(?![\w$])|(https?://[^\s<>]+[^\s<>.,;:)])",
     re.DOTALL,
 )
+LONG = 120  # signs of LaTeX that one line holds
 WRAPPED = re.compile(r'<(span|div) class="arithmatex">(.*?)</\1>', re.DOTALL)
 
 
@@ -19,7 +20,10 @@ WRAPPED = re.compile(r'<(span|div) class="arithmatex">(.*?)</\1>', re.DOTALL)
 def formula(latex: str, display: bool = False) -> str:
     """A formula in LaTeX as MathML, with the LaTeX as its text for whoever copies or hears it."""
     latex = latex.strip()
-    made = convert(latex, display="block" if display else "inline")
+    try:
+        made = convert(latex, display="block" if display else "inline")
+    except Exception as problem:
+        raise ValueError(f"no formula that latex2mathml can read: {latex}") from problem
     label = html.escape(" ".join(latex.split()), quote=True)
     return made.replace("<math ", f'<math aria-label="{label}" ', 1)
 
@@ -45,6 +49,19 @@ def inline(text: str) -> str:
     return "".join(parts)
 
 
+def in_lines(latex: str) -> list[str]:
+    """A formula in the parts between its wide spaces, if it is too long for one line."""
+    parts, depth, start = [], 0, 0
+    if len(latex) <= LONG or "\\begin" in latex:
+        return [latex]
+    for found in re.finditer(r"\\qquad|(?<!\\)[{}]|\\left\b|\\right\b", latex):
+        depth += (found[0] in ("{", "\\left")) - (found[0] in ("}", "\\right"))
+        if found[0] == "\\qquad" and not depth:
+            parts.append(latex[start : found.start()])
+            start = found.end()
+    return [part for part in (*parts, latex[start:]) if part.strip()]
+
+
 def rendered(page: str) -> str:
     """The HTML of a page with its formulas, which Markdown has only marked, as MathML."""
 
@@ -52,8 +69,9 @@ def rendered(page: str) -> str:
         latex = html.unescape(found[2]).strip()
         for left, right in (("\\(", "\\)"), ("\\[", "\\]")):
             latex = latex.removeprefix(left).removesuffix(right)
-        block = found[1] == "div"
-        tag = "div" if block else "span"
-        return f'<{tag} class="formula">{formula(latex, display=block)}</{tag}>'
+        if found[1] == "span":
+            return f'<span class="formula">{formula(latex)}</span>'
+        lines = "".join(formula(line, display=True) for line in in_lines(latex))
+        return f'<div class="formula">{lines}</div>'
 
     return WRAPPED.sub(made, page)
