@@ -45,10 +45,9 @@ def trained() -> tuple[keras.Model, list[np.ndarray]]:
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile(keras.optimizers.SGD(0.5), loss)
     history = [np.vstack(model.get_weights())]
-    remember = keras.callbacks.LambdaCallback(
-        on_epoch_end=lambda *_: history.append(np.vstack(model.get_weights()))
-    )
-    model.fit(x, labels, batch_size=len(x), epochs=100, verbose=0, callbacks=[remember])
+    for _ in range(100):
+        model.train_on_batch(x, labels)
+        history.append(np.vstack(model.get_weights()))
     return model, history
 
 
@@ -119,7 +118,7 @@ def crossed() -> dict:
     far = ours[np.argsort(-distance[ours] + np.where(x[ours, 0] < 0.12, 9, 0))[0]]
     rows = [near, far]
     classifier = advex.Classifier(model, box=(0, 1))
-    result = advex.MinimumNorm()(classifier, x[rows], labels[rows], advex.L2())
+    result = advex.DDN()(classifier, x[rows], labels[rows], advex.L2())
     assert result.success.all()
     length = 1.4 * float(result.distance[0])  # a little across, so that it is seen
     step = result.perturbation[0] / np.linalg.norm(result.perturbation[0])
