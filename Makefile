@@ -7,6 +7,7 @@
 # make reference    verdicts and diagnoses of the networks in ../shared beside those of the reference implementation;
 #                   make test has them where ../shared is there
 # make durations    measures all tests of one backend (half an hour), and so which of them are quick
+# make notebooks    executes the notebooks of docs/notebooks and writes them back with their outputs
 # make release-check   builds the wheel, tries it in an environment of its own, compares the tag with the version
 # make bench        what a step costs beside the bare gradient, and beside other libraries where they can be installed;
 #                   AutoAttack and Verdict beside the reference implementation (half an hour); memory of an evaluation;
@@ -29,7 +30,7 @@ COVERAGE ?= 80
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: demo docs site quick test coverage reference durations lint types bench check-peers formulas domains queries matrix release-check clean
+.PHONY: demo docs site quick test coverage reference durations lint types bench check-peers formulas domains queries matrix notebooks release-check clean
 
 # The small environment: what a user installs who wants a report.
 $(VENV)/user: pyproject.toml
@@ -107,6 +108,9 @@ matrix: $(VENV)/developer
 	ADVEX_MATRIX=all KERAS_BACKEND=tensorflow $(BIN)/python -m pytest tests $(PARALLEL)
 	ADVEX_MATRIX=all KERAS_BACKEND=torch $(BIN)/python -m pytest tests -m backends $(PARALLEL)
 	ADVEX_MATRIX=all KERAS_BACKEND=jax $(BIN)/python -m pytest tests -m backends $(PARALLEL)
+
+notebooks: $(VENV)/developer
+	$(BIN)/python examples/make_notebooks.py
 
 clean:
 	rm -rf $(VENV) .venv-peers build dist site *.egg-info

@@ -21,7 +21,7 @@ ROWS = 8  # of a result that are drawn unasked
 PHOTO = 160  # pixels: what has a side of so many is drawn at that size
 # pixels: the longer side of what is drawn; the shorter one at least; the longer at most
 SIDE, SHORTER, LONGEST = 112, 28, 448
-NARROWER = 98  # on a page: three rows beside each other in a notebook of 1,000 pixels
+NARROWER = 84  # on a page: three rows beside each other in a window of 1,000 pixels
 WIDEST = 1160  # pixels that rows side by side may take
 HEAVY = 48_000  # bytes of a PNG above which a page shows a picture as JPEG
 RED, GREY = "#d6293e", "#767676"  # both readable on white and on black

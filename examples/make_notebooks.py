@@ -3,8 +3,9 @@
     python examples/make_notebooks.py
     python examples/make_notebooks.py --only primer quick_start
 
-Each runs in an empty folder, from top to bottom, and is written back with its outputs. Times,
-execution numbers and the log of the frameworks are left out, so that a second run changes little.
+Each runs in an empty folder, from top to bottom, and is written back with its outputs. Times, bars
+of progress, execution numbers and the log of the frameworks are left out, so that a second run
+changes little.
 Two need files that the repository does not have, and are left as they are without them:
 
 * hardening: ``--data``, an npz file with Fashion-MNIST (x_train, y_train, x_test, y_test);
@@ -49,10 +50,17 @@ def settings(name: str, data: Path, imagenet: Path) -> dict[str, str] | None:
     return {}
 
 
+def without_bars(text: str) -> str:
+    """What was printed, but for bars of progress, which write over themselves."""
+    if "/example" not in text:
+        return text
+    lines = re.sub(r"[\b\r]+", "\n", text).splitlines()
+    return "".join(f"{line}\n" for line in lines if line.strip() and "/example" not in line)
+
+
 def quiet(output: nbformat.NotebookNode) -> bool:
     """Whether an output is the log of a framework, line by line, and nothing else."""
-    lines = output.text.splitlines() if output.output_type == "stream" else [""]
-    return all(map(LOG.match, lines))
+    return output.output_type == "stream" and all(map(LOG.match, output.text.splitlines()))
 
 
 def executed(path: Path, replaced: dict[str, str], seconds: int = 600) -> nbformat.NotebookNode:
@@ -73,6 +81,9 @@ def executed(path: Path, replaced: dict[str, str], seconds: int = 600) -> nbform
         if cell.cell_type != "code":
             continue
         cell.execution_count = None
+        for output in cell.outputs:
+            if output.output_type == "stream":
+                output.text = without_bars(output.text)
         cell.outputs = [output for output in cell.outputs if not quiet(output)]
         for output in cell.outputs:
             output.pop("execution_count", None)

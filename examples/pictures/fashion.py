@@ -1,4 +1,3 @@
-# ruff: noqa: RUF001 - the words of the pictures are in Chinese as well
 """The four images of the README's banner, and the four norms."""
 
 from __future__ import annotations

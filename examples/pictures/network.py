@@ -1,4 +1,3 @@
-# ruff: noqa: RUF001 - the words of the pictures are in Chinese as well
 """The shipped network: its loss over two pixels, the walk uphill, the boundary near an image."""
 
 from __future__ import annotations

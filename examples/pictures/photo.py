@@ -1,4 +1,3 @@
-# ruff: noqa: RUF001 - the words of the pictures are in Chinese as well
 """A photo of a cat that becomes a toaster, step by step; the ImageNet network is brought along."""
 
 from __future__ import annotations

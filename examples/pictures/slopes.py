@@ -1,4 +1,3 @@
-# ruff: noqa: RUF001 - the words of the pictures are in Chinese as well
 """What a gradient is, and what walking along it does: up, down, and at three learning rates."""
 
 from __future__ import annotations

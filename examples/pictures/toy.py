@@ -1,4 +1,3 @@
-# ruff: noqa: RUF001 - the words of the pictures are in Chinese as well
 """Two classes in a plane: a trained line between them, a sample that crosses it, and what moves."""
 
 from __future__ import annotations
