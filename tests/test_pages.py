@@ -13,6 +13,10 @@ import keras
 import pytest
 
 import advex
+from advex.doctor import CHECKS
+from advex.doctor.examination import Examination
+from advex.errors import AdvexWarning
+from advex.model.classifier import Classifier
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
@@ -90,3 +94,64 @@ def test_the_gallery_has_every_attack_in_every_norm_it_knows():
         picture = re.search(r"\((pictures/gallery_\w+\.png)\)", section)[1]
         assert (DOCS / picture).exists()
     assert set(made["MAPS"]) <= set(re.findall(r"`(\w+)`", parts["Not in the tables"]))
+
+
+# The doctor's checks, one by one
+
+REPORT = DOCS / "reading_a_report.md"
+NOTED = ("D14", "D15")  # never fire
+SHOWN = dict(
+    re.findall(
+        r"^### (D\d+) .*?^```text\n(.*?)^```",
+        REPORT.read_text(encoding="utf-8"),
+        re.MULTILINE | re.DOTALL,
+    )
+)
+
+
+@pytest.fixture(scope="module")
+def cases(tmp_path_factory):
+    """What the page defines: for each check a model, inputs, labels and a budget."""
+    module = types.ModuleType("page_reading_a_report")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sys.modules, module.__name__, module)
+        patch.chdir(tmp_path_factory.mktemp("report"))
+        for kind, code in FENCES.findall(REPORT.read_text(encoding="utf-8")):
+            if kind == "python" and (
+                "cases" in code or "import numpy" in code or "import keras" in code
+            ):
+                if "diagnose(*cases" not in code:
+                    exec(compile(code, str(REPORT), "exec"), vars(module))
+    return module.cases
+
+
+@pytest.mark.parametrize("name", CHECKS)
+def test_a_model_on_the_page_fires_each_check(cases, name):
+    if keras.backend.backend() != "tensorflow":
+        pytest.skip("the page shows what TensorFlow answers")
+    model, x, labels, budget = cases[name]
+    labels = labels.astype("int32")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", AdvexWarning)
+        exam = Examination(Classifier.of(model), x, labels, budget, 0, None)
+        for asked in dict.fromkeys(("D4", "D1", name)):  # D5 waits for D4, others for D1
+            exam.findings[asked] = CHECKS[asked](exam)
+    finding = exam.findings[name]
+    assert finding.status == ("noted" if name in NOTED else "flag"), finding
+    assert re.search(pattern(SHOWN[name]), finding.found, re.DOTALL), finding.found
+
+
+@pytest.mark.parametrize("name", CHECKS)
+def test_no_check_fires_on_the_model_before_them(name):
+    x, labels = advex.testing.linear_data(16)
+    exam = Examination(
+        Classifier.of(advex.testing.linear_model()),
+        x,
+        labels.astype("int32"),
+        advex.Linf(0.05),
+        0,
+        None,
+    )
+    for asked in dict.fromkeys(("D4", "D1", name)):
+        exam.findings[asked] = CHECKS[asked](exam)
+    assert exam.findings[name].status in ("ok", "not run")
