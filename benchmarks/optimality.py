@@ -93,9 +93,12 @@ HEAD = (
 )
 COSTS = ("forward", "backward", "s/image")
 LEGEND = """
-optimality: 1 is the best known on every image, 0 is nothing found. median: distance of the images that the network gets right.
-found: share of them with an adversarial example. forward, backward: passes per image, on the mean of all. s/image: one thread;
-advex in TensorFlow, compilation included, the others in torch and on another day. *: over the limit on some image."""  # noqa: E501
+- optimality: 1 is the best known change on every image, 0 is nothing found.
+- median: distance of the images that the network gets right.
+- found: share of them with an adversarial example.
+- forward, backward: passes per image, the mean of all images.
+- s/image: one thread. advex ran in TensorFlow, compilation included. The others ran in torch, on another day.
+- *: over the limit on some image."""  # noqa: E501
 
 
 class Outcome(NamedTuple):
@@ -288,7 +291,7 @@ def against_the_others(by_model: dict[str, Outcomes], count: int) -> str:
             )
             said.append(f"{name} {score:.3f} ({label})")
     return (
-        "Against the envelope of the other libraries alone, the best of advex: "
+        "The best attack of advex, measured against the other libraries only: "
         + ", ".join(said)
         + "."
     )
@@ -332,10 +335,10 @@ def page(
     said = [
         "# How near to the best known perturbation",
         "",
-        f"Attacks that look for the smallest perturbation, on the first {count} test images of"
-        f" Fashion-MNIST, against a network",
-        "trained as usual (standard) and one trained adversarially (hardened), within 1,000"
-        " forward and 1,000 backward passes an",
+        f"Who finds the smallest change? Here are minimum-norm attacks on the first {count} test"
+        f" images of Fashion-MNIST. They attack a network",
+        "trained as usual (standard) and one trained adversarially (hardened), with at most 1,000"
+        " forward and 1,000 backward passes for each",
         "image. The measure, settings and limits are those of `benchmarks/optimality.py` and"
         " `benchmarks/minimum_peers.py`. The measure",
         "comes from [AttackBench](https://arxiv.org/abs/2404.19460).",

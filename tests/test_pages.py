@@ -13,6 +13,10 @@ import keras
 import pytest
 
 import advex
+from advex.doctor import CHECKS
+from advex.doctor.examination import Examination
+from advex.errors import AdvexWarning
+from advex.model.classifier import Classifier
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
@@ -90,3 +94,55 @@ def test_the_gallery_has_every_attack_in_every_norm_it_knows():
         picture = re.search(r"\((pictures/gallery_\w+\.png)\)", section)[1]
         assert (DOCS / picture).exists()
     assert set(made["MAPS"]) <= set(re.findall(r"`(\w+)`", parts["Not in the tables"]))
+
+
+# The doctor's checks, one by one
+
+REPORT = DOCS / "reading_a_report.md"
+NOTED = ("D14", "D15")  # never fire
+SHOWN = dict(
+    re.findall(
+        r"^### (D\d+) .*?^```text\n(.*?)^```",
+        REPORT.read_text(encoding="utf-8"),
+        re.MULTILINE | re.DOTALL,
+    )
+)
+
+
+@pytest.fixture(scope="module")
+def page():
+    """What the section defines: for each check a model, inputs, labels and a budget."""
+    module = types.ModuleType("page_reading_a_report")
+    module.advex = advex
+    section = REPORT.read_text(encoding="utf-8").partition("## The doctor's checks")[2]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sys.modules, module.__name__, module)
+        for kind, code in FENCES.findall(section):
+            if kind == "python" and "print(" not in code:
+                exec(compile(code, str(REPORT), "exec"), vars(module))
+    return module
+
+
+def looked_at(name, model, x, labels, budget):
+    """What one check finds, asked alone; D5 waits for D4, others for D1."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", AdvexWarning)
+        exam = Examination(Classifier.of(model), x, labels.astype("int32"), budget, 0, None)
+        for asked in dict.fromkeys(("D4", "D1", name)):
+            exam.findings[asked] = CHECKS[asked](exam)
+    return exam.findings[name]
+
+
+@pytest.mark.parametrize("name", CHECKS)
+def test_a_model_on_the_page_fires_each_check(page, name):
+    if keras.backend.backend() != "tensorflow":
+        pytest.skip("the page shows what TensorFlow answers")
+    finding = looked_at(name, *page.cases[name])
+    assert finding.status == ("noted" if name in NOTED else "flag"), finding
+    assert re.search(pattern(SHOWN[name]), finding.found, re.DOTALL), finding.found
+
+
+@pytest.mark.parametrize("name", CHECKS)
+def test_no_check_fires_on_the_model_before_them(page, name):
+    finding = looked_at(name, page.honest, page.x, page.labels, advex.Linf(0.05))
+    assert finding.status in ("ok", "not run")
