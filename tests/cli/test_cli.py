@@ -880,9 +880,9 @@ def test_evaluate_and_report(clothes, tmp_path, capsys):
 
 def test_a_page_in_the_words_of_its_author_and_two_runs(clothes, tmp_path, capsys):
     runs = []
-    for name, attack in (("before", "pgd"), ("after", "fgsm")):
+    for name, how in (("before", "pgd"), ("after", "fgsm")):
         runs.append(str(tmp_path / f"{name}.advex"))
-        words = ["--epsilon", "4/255", "--attack", attack, "--no-doctor", "--run", runs[-1]]
+        words = ["--epsilon", "4/255", "--attack", how, "--no-doctor", "--run", runs[-1]]
         assert cli.main(["evaluate", "--data", str(clothes / "clothes.npz"), *words]) == 0
     page = tmp_path / "page.html"
     said = ["--title", "Clothes", "--author", "Li Wei", "--note", "for June"]
