@@ -90,7 +90,13 @@ class Curve:
         )
         lines = [f"{self._axis:>12}  {self._share}"]
         width = len(self._share)
-        lines += [f"{self._name(radius):>12}  {self.at(radius):{width}.1%}" for radius in radii]
+        names = list(map(self._name, radii))
+        if {"/" in name for name in names if name != "0"} == {True, False}:  # one way for all
+            names = [f"{radius:g}" for radius in radii]
+        lines += [
+            f"{name:>12}  {self.at(radius):{width}.1%}"
+            for name, radius in zip(names, radii, strict=True)
+        ]
         return "\n".join(lines)
 
     def show(self, path: str | Path | None = None, overwrite: bool = False) -> Any:

@@ -871,6 +871,30 @@ def test_evaluate_and_report(clothes, tmp_path, capsys):
     assert "Changed: attacks (" in capsys.readouterr().err
 
 
+def test_a_page_in_the_words_of_its_author_and_two_runs(clothes, tmp_path, capsys):
+    runs = []
+    for name, how in (("before", "pgd"), ("after", "fgsm")):
+        runs.append(str(tmp_path / f"{name}.advex"))
+        words = ["--epsilon", "4/255", "--attack", how, "--no-doctor", "--run", runs[-1]]
+        assert cli.main(["evaluate", "--data", str(clothes / "clothes.npz"), *words]) == 0
+    page = tmp_path / "page.html"
+    said = ["--title", "Clothes", "--author", "Li Wei", "--note", "for June"]
+    assert cli.main(["report", runs[0], "--out", str(page), *said]) == 0
+    text = page.read_text("utf-8")
+    assert all(word in text for word in said[1::2])
+    assert cli.main(["report", *runs, "--out", str(tmp_path / "both.html"), *said]) == 0
+    text = (tmp_path / "both.html").read_text("utf-8")
+    assert "Won and lost" in text and "Li Wei" in text
+    capsys.readouterr()
+    assert cli.main(["report", *runs]) == 0
+    assert "won," in capsys.readouterr().out
+    assert cli.main(["report", *runs, "--json"]) == 0
+    found = document(capsys)
+    assert found["run"] == runs and found["comparison"]["examples"] == 12
+    assert found["comparison"]["change"] >= 0
+    assert cli.main(["report", runs[0], runs[0], "--out", str(tmp_path / "no" / "page.html")]) == 2
+
+
 def test_evaluate_a_folder_of_classes(clothes, capsys):
     """Folders are read as the array was, whatever their order; what cannot be read is left out, and
     said.

@@ -55,6 +55,34 @@ def test_a_run_within_a_limit_ends_there():
         short.at(0.1)
 
 
+def test_nothing_is_told_where_nothing_was_measured():
+    """An attack within a limit stops anywhere inside: two rows, two points, no line."""
+    x, labels = linear_data(50)
+    short = curve(advex.PGD(steps=5)(linear_model(), x, labels, advex.Linf(8 / 255)))
+    assert [line.split()[0] for line in short.table().splitlines()[1:]] == ["0", "8/255"]
+    assert "Nothing was measured between these radii" in str(short) and not short.exact
+    assert "Nothing was measured" in short._repr_html_()
+    (points,) = short._figure().axes[0].get_lines()
+    assert points.get_linestyle() == "None" and len(points.get_xdata()) == 2
+    assert short.at(4 / 255) >= short.at(8 / 255)  # a bound all the same
+
+
+@pytest.mark.parametrize(
+    ("most", "radii"),
+    [
+        (7.2, [f"{level}/255" for level in range(1, 9)]),
+        (30, [f"{level}/255" for level in range(3, 31, 3)]),
+        (2.5, ["0.001", "0.002"]),
+        (200, ["0.1", "0.2", "0.3"]),
+    ],
+)
+def test_radii_are_whole_levels(most, radii):
+    whole = Curve(np.linspace(0.5, most, 40) / 255, "Linf")
+    told = [line.split()[0] for line in whole.table().splitlines()[1:]]
+    assert told[0] == "0" and told[1 : 1 + len(radii)] == radii
+    assert "Nothing was measured" not in str(whole)
+
+
 def test_nothing_found_and_everything_wrong():
     held = Curve(np.full(4, np.inf), "L2")
     assert (held.at(1e9), held.median) == (1.0, np.inf)

@@ -401,14 +401,14 @@ def test_flags_stand_beside_the_headline(run):
     rest = page.text.partition("What the doctor found")[2]
     assert all(f"{name} {CHECKS[name].name}" in rest for name in CHECKS)
     for words in (
-        "Do the gradients tell the truth? D3 gradient lies ▲ flag No. What D3 saw.",
-        "Is there a gradient to follow? D1 no gradient ✓ passed Yes. What D1 saw.",
-        f"{numbers.NONE} not run Not checked.",
-        "• noted Worth knowing.",
-        CHECKS["D3"].means,
-        CHECKS["D8"].advice,
+        r"Do the gradients tell the truth\?\s*D3 gradient lies\s*▲ flag\s*No\. What D3 saw\.",
+        r"Is there a gradient to follow\?\s*D1 no gradient\s*✓ passed\s*Yes\. What D1 saw\.",
+        rf"{numbers.NONE} not run\s*Not checked\.",
+        r"• noted\s*Worth knowing\.",
+        re.escape(CHECKS["D3"].means),
+        re.escape(CHECKS["D8"].advice),
     ):
-        assert words in rest
+        assert re.search(words, rest)
     few = Page(report.fragment(found)).text
     assert "Flag D3 gradient lies: What D3 saw." in few and "Not run: D10 not converged" in few
 
@@ -510,7 +510,7 @@ def test_a_sample_is_scaled_by_the_clean_accuracy_and_called_an_estimate(case):
     assert heights(chart)["0"] == found.clean_accuracy == 0.75
     assert heights(chart)["1/255"] == 0.75 * 0.75
     assert "an estimate from 4 correctly classified examples" in checked(found).text
-    assert not found.curve.exact and found.sample_curve.at(0.03) == 0.5
+    assert not found.curve.exact and found.sample_curve.at(0.03) == 0.25
 
 
 def test_a_real_search(case):

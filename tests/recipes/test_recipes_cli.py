@@ -145,6 +145,25 @@ EVALUATE = "evaluate", "--no-doctor", "--count", "2"
 
 
 @executes(
+    "one run is shown, or two are compared; received {}: advex report before.advex after.advex",
+    "there is a document with the numbers of the examples, --json",
+    "--{} is for a page: --out report.html",
+)
+def test_options_of_a_report(here, refused):
+    for run in ("before.advex", "after.advex"):
+        data = *EVALUATE, "--data", "FILE.npz", "--epsilon", "2/255"
+        assert works(*data, "--attack", "fgsm", "--run", run)
+    pair = "report", "before.advex", "after.advex"
+    message = refused(*pair, "after.advex")
+    assert works(*options(message, r"advex (report .*)$"))
+    message = refused(*pair, "--csv", "rows.csv")
+    assert works(*pair, *options(message, r"(--json)$"))
+    message = refused(*pair, "--title", "Hardening")
+    assert works(*pair, "--title", "Hardening", *options(message, r"--out .*$"))
+    assert (here / "report.html").exists()
+
+
+@executes(
     "--steps belongs to an attack: --attack pgd --steps 40",
     "Kept in {}. As a page:",
     "--workers needs a run file: --run run.advex",

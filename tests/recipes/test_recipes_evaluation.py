@@ -185,6 +185,33 @@ def test_a_curve_beyond_its_limit():
         assert 0 <= curve_of(whole).at(0.5) <= 1
 
 
+@executes(
+    "compare needs two evaluations, such as advex.Evaluation.load('before.advex')",
+    "cannot be compared. Run both within the same: budget=advex.{}",
+    "whether the data are the same cannot be told. Give both runs block={}",
+    "rows in the same order: advex.evaluate(model, (x, labels), attacks, budget)",
+)
+def test_runs_that_cannot_be_compared(found, tmp_path, monkeypatch):
+    compare = advex.evaluation.compare
+    monkeypatch.chdir(tmp_path)
+    before = evaluated(run="before.advex")
+    message = said(lambda: compare(before, "after.advex"))
+    loaded = typed(message, r"(advex\.Evaluation\.load\('before.advex'\))")
+    assert compare(loaded, found).examples == 6
+    other = evaluated(budget=advex.Linf(0.03))
+    again = evaluated(**keywords(said(lambda: compare(found, other)), r"(budget=.*)$"))
+    assert compare(found, again).change == 0
+    x, labels = linear_data(6)
+    message = said(lambda: compare(found, evaluated(data=(x[:4], labels[:4]))))
+    names = {"model": linear(), "x": x, "labels": labels, "attacks": ATTACK, "budget": BUDGET}
+    assert compare(found, typed(message, r"(advex\.evaluate\(.*)$", **names)).examples == 6
+    stream = [(x[:3], labels[:3]), (x[3:], labels[3:])]
+    whole, halves = (evaluated(data=iter(stream), block=block) for block in (6, 3))
+    message = said(lambda: compare(whole, halves))
+    again = evaluated(data=iter(stream), **keywords(message, r"(block=\d+)$"))
+    assert compare(whole, again).examples == 6
+
+
 @executes("The doctor has not looked (diagnose=False).")
 def test_the_doctor_has_not_looked(found):
     assert keywords(str(found), r"diagnose=False") == {"diagnose": False}

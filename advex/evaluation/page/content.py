@@ -82,7 +82,10 @@ def notebook(evaluation: Figures) -> dict[str, Any]:
             chart = curve_chart.chart(evaluation, name)
         except ImportError:  # matplotlib is missing
             chart = None
-    return summary(evaluation) | {"curve": chart, "pictures": pictures.galleries(evaluation)}
+    shown = pictures.galleries(evaluation)
+    if not shown["maps"]:  # the page has the farthest, too
+        shown["places"] = [one for one in shown["places"] if one["name"] != "farthest"]
+    return summary(evaluation) | {"curve": chart, "pictures": shown}
 
 
 def curved(evaluation: Figures) -> bool:
