@@ -267,12 +267,10 @@ def _made(known: Known, norm: str, options: argparse.Namespace) -> Attack:
         settings["learning_rate"] = options.learning_rate
     if name == "minimum-norm":
         settings["norm"] = NORMS[norm]
-    attack: Attack = known.maker(**settings)
+    attack: Any = known.maker(**settings)
     if options.restarts != 1:
         if name != "pgd":
-            raise InvalidInput(
-                f"--restarts belongs to --attack pgd; {name} draws no random numbers"
-            )
+            raise InvalidInput(f"--restarts belongs to --attack pgd; received --attack {name}")
         attack = advex.Restarts(attack, options.restarts)
     return attack
 

@@ -22,8 +22,8 @@ COMMANDS = {
 }
 
 EPILOG = """\
-exit codes of all commands: 2 wrong usage, 130 interrupted; 0 and 1 are said
-by the --help of each
+exit codes: 0 success, 1 less than that (the --help of each command says what),
+  2 wrong usage, 130 interrupted
 
 examples:
   advex demo

@@ -34,7 +34,7 @@ ACCESS = {
     "scores": "scores (black box)",
     "labels": "a class (black box)",
 }
-ONE_EACH, QUERY, VARIES, TIMES = "1 F + 1 B", "1 query", "varies", "times N"
+ONE_EACH, QUERY, VARIES, TIMES = "1F + 1B", "1 query", "varies", "times N"
 MAPS = (
     "a class for each pixel needs maps of labels:"
     " advex evaluate --data FILE.npz --goal segmentation --epsilon 8/255 --attack {name}"
@@ -174,8 +174,8 @@ _FAMILIES: Mapping[str, tuple[Known, ...]] = {
     "smallest": (
         Known("minimum-norm", "MinimumNorm", "first choice: the best of several", cost=VARIES),
         Known("fmn", "FMN", "quick, in every norm"),
-        Known("deepfool", "DeepFool", "a first estimate, in few steps", cost="1 F + 10 B"),
-        Known("fab", "FAB", "AutoAttack's part, by itself", cost="1 F + 10 B"),
+        Known("deepfool", "DeepFool", "a first estimate, in few steps", cost="1F + 10B"),
+        Known("fab", "FAB", "AutoAttack's part, by itself", cost="1F + 10B"),
         Known("ddn", "DDN", "quick, in L2"),
         Known("alma", "ALMA", "many small steps, L2 and L1"),
         Known("pdgd", "PDGD", "hardened models, L2"),
@@ -183,7 +183,7 @@ _FAMILIES: Mapping[str, tuple[Known, ...]] = {
         Known("carlini-wagner", "CarliniWagner", "to compare: the classic of L2", also="cw c&w"),
         Known("elastic-net", "ElasticNet", "to compare: the classic of L1", also="ead"),
         Known("sigma-zero", "SigmaZero", "as few elements as possible"),
-        Known("jsma", "JSMA", "to compare: the classic of L0", cost="2 F + 2 B"),
+        Known("jsma", "JSMA", "to compare: the classic of L0", cost="2F + 2B"),
     ),
     "scores": (
         Known("square", "SquareAttack", "first choice", cost=QUERY),

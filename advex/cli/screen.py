@@ -91,7 +91,8 @@ def table(
             break
         if name in columns:
             place = columns.index(name)
-            for listed in (columns, widths, least, *cells):
+            every: list[list[Any]] = [columns, widths, least, *cells]
+            for listed in every:
                 del listed[place]
     widths = _fitted(widths, least, screen.width - GAP * (len(widths) - 1))
 

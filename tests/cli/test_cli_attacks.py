@@ -108,7 +108,7 @@ def test_what_a_step_costs(known, linear):
         result = made(model, x, labels, budget, until="end")
         spent.append([result.queries.max(), result.gradients.max()])
     passes = np.subtract(*reversed(spent)) if known.takes_steps else [1, spent[0][1]]
-    assert known.cost == f"{passes[0]} F + {passes[1]} B"
+    assert known.cost == f"{passes[0]}F + {passes[1]}B"
 
 
 # ``advex attacks``.

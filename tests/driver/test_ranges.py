@@ -112,7 +112,7 @@ def test_a_layer_that_scales_is_named(nested, eats, clothes, embedded):
     (layer,) = [each for each in eats(0, 255).layers if isinstance(each, keras.layers.Rescaling)]
     _, sentence = attacked(model, *clothes)
     assert f"It begins with the Rescaling layer {layer.name!r}, so it scales its" in sentence
-    _, sentence = attacked(advex.Classifier(embedded[0], box=(0, 255)), *clothes)
+    _, sentence = attacked(advex.Classifier(embedded[0], box=(-1, 1)), *clothes)
     assert sentence and "It begins" not in sentence
 
 

@@ -8,9 +8,10 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
-from messages import cut, executes
+from messages import cut, executes, typed
 from PIL import Image
 
+import advex
 from advex import cli, zoo
 from advex.cli import demo
 from advex.cli.evaluate import GOALS
@@ -103,6 +104,36 @@ def test_options_of_an_attack(here, refused):
         message = refused("attack", image, "--norm", norm, "--attack", "fgsm")
         epsilon = cut(message, r"--epsilon, .*such as (\S+)$")
         assert works_in(norm, "--norm", norm, "--attack", "fgsm", "--epsilon", epsilon)
+
+
+@executes(
+    "{} has no form in {}: --norm {}",
+    "{} needs a limit: --epsilon {}",
+    "it is an option of pgd: --attack pgd --restarts 5",
+    "it works on another attack, from Python: advex.{kind}(advex.PGD())",
+    "needs maps of labels: advex evaluate --data FILE.npz --goal segmentation",
+)
+def test_attacks_that_ask_for_something_else(here, refused):
+    image = next(here.glob("*.png"))
+    words = "attack", image, "--overwrite"
+    message = refused(*words, "--norm", "linf", "--attack", "ddn")
+    assert works(*words, "--attack", "ddn", "--steps", "2", *options(message, r"--norm l2$"))
+    message = refused(*words, "--attack", "bim", "--epsilon", "inf")
+    assert works(*words, "--attack", "bim", "--steps", "2", *options(message, r"--epsilon \S+$"))
+    message = refused(*words, "--attack", "restarts")
+    assert works(*words, "--steps", "2", *options(message, r"--attack .*$"))
+    for name in ("every-target", "averaged-gradient", "ensemble"):
+        made = typed(refused(*words, "--attack", name), r"from Python: (.*)$")
+        assert isinstance(made, advex.Attack)
+    x = keras.Input((28, 28, 1))
+    keras.Model(x, keras.layers.Conv2D(2, 1)(x)).save("maps.keras")
+    labels = np.ones((2, 28, 28), int)
+    np.savez("FILE.npz", x=zoo.fashion_images()[0][:2] / np.float32(255), labels=labels)
+    for name in ("segpgd", "sea"):
+        message = refused(*words, "--attack", name)
+        given = options(message, r"advex (evaluate .*)$")
+        assert given[-1] == name
+        assert works(*given, "--model", "maps.keras", "--steps", "2", "--no-doctor")
 
 
 @executes(
