@@ -216,10 +216,10 @@ def test_signatures_are_shown_as_they_are(pages, reference):
 @pytest.mark.parametrize(
     ("owner", "methods"),
     [
+        (advex.Evaluation, ("load",)),
         (advex.Result, ("save", "show")),
         (advex.Domain, ("from_data", "repaired", "holds", "violations")),
         (advex.Attack, ("__call__", "init", "step", "done")),
-        (advex.Evaluation, ("report",)),
     ],
 )
 def test_methods_are_on_the_page(owner, methods, pages, reference):

@@ -44,23 +44,12 @@ DECIDED: dict[str, dict[str, Any]] = {
     "SEA": {"needs": ("gradients",)},
     "MinimumNorm": {"needs": ("gradients", "scores", "labels")},
 }
-# What advex makes and hands out: there is no call to show.
+# What advex makes and hands out, besides the figures of an evaluation: there is no call to show.
 MADE = (
-    "AttackSummary",
     "Batch",
     "Certificate",
-    "ClassSummary",
-    "Curve",
-    "Diagnosis",
-    "Errors",
-    "Finding",
-    "LabelSummary",
-    "MapFigure",
-    "Pair",
     "Picture",
     "Problem",
-    "Quantiles",
-    "QueryCurve",
     "Result",
     "Trace",
     "Trainer",
@@ -105,7 +94,8 @@ class Entry:
     @property
     def called(self) -> bool:
         """Whether users call it: neither what advex hands out nor an error."""
-        return self.name not in MADE and self.group != "errors"
+        figures = self.group == "evaluation" and self.kind == "class"
+        return not figures and self.name not in MADE and self.group != "errors"
 
     @property
     def signature(self) -> str:
