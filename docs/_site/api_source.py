@@ -56,6 +56,8 @@ MADE = (
 )
 # Attacks on a class for each pixel, which take no other goal; a test compares this, too.
 OF_PIXELS = ("SEA", "SegPGD")
+# Written to be derived from.
+BASES = ("Attack", "Goal", "Method")
 WRAPPERS = ("Restarts", "EveryTarget", "AveragedGradient", "Ensemble")
 
 
@@ -95,7 +97,7 @@ class Entry:
     def called(self) -> bool:
         """Whether users call it: neither what advex hands out nor an error."""
         figures = self.group == "evaluation" and self.kind == "class"
-        return not figures and self.name not in MADE and self.group != "errors"
+        return not figures and self.name not in MADE + BASES and self.group != "errors"
 
     @property
     def signature(self) -> str:
@@ -312,6 +314,8 @@ def alias(name: str, source: Any) -> str | None:
     try:
         found = target(source.module[name])
     except (KeyError, griffe.AliasResolutionError, griffe.CyclicAliasError):
+        return None
+    if name in ("Array", "Tensor"):  # which everybody knows
         return None
     if found.is_attribute and found.value is not None and found.path.startswith("advex."):
         return str(found.value)
