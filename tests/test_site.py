@@ -200,8 +200,6 @@ def test_signatures_are_shown_as_they_are(pages, reference):
         thing = PUBLIC[name]
         true = inspect.signature(thing.__init__ if inspect.isclass(thing) else thing).parameters
         true = {key: each for key, each in true.items() if key != "self"}
-        if list(true) == ["args", "kwargs"]:  # a base class: nothing of its own
-            true = {}
         told = parameters(shown[len(name) :], thing)
         assert list(told) == list(true), name
         for key, each in told.items():
@@ -210,16 +208,16 @@ def test_signatures_are_shown_as_they_are(pages, reference):
                 f"{name}({key}={each.default!r}), but it is {true[key].default!r}"
             )
         checked += 1
-    assert checked > 90
+    assert checked > 80
 
 
 @pytest.mark.parametrize(
     ("owner", "methods"),
     [
+        (advex.Evaluation, ("load",)),
         (advex.Result, ("save", "show")),
         (advex.Domain, ("from_data", "repaired", "holds", "violations")),
         (advex.Attack, ("__call__", "init", "step", "done")),
-        (advex.Evaluation, ("report",)),
     ],
 )
 def test_methods_are_on_the_page(owner, methods, pages, reference):

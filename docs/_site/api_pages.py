@@ -248,7 +248,7 @@ def attribute_table(entry: Entry, words: dict[str, str]) -> str:
     for each in entry.doc.entries("Attributes"):
         names = each.name.split(", ")
         declared = api_source.attribute(entry.source, names[0])
-        kind = str(getattr(declared, "annotation", None) or "")
+        kind = str(getattr(declared, "annotation", None) or "") if len(names) == 1 else ""
         rows.append(
             [
                 ", ".join(code(name) for name in names),
@@ -330,6 +330,31 @@ def source_code(entry: Entry) -> str:
     return "\n".join(lines).strip("\n")
 
 
+@functools.cache
+def guides() -> dict[str, tuple[str, str]]:
+    """The pages of docs/ in English: title and code."""
+    found = {}
+    for path in sorted((api_source.ROOT / "docs").glob("*.md")):
+        text = path.read_text(encoding="utf-8")
+        title = re.search(r"^# (.+?)(?: \{.*\})?$", text, re.MULTILINE)
+        if title and path.stem != "index" and not path.stem.endswith(".zh"):
+            pieces = re.findall(r"^```.*?^```|`[^`\n]+`", text, re.DOTALL | re.MULTILINE)
+            found[path.name] = (title[1].replace("`", ""), "\n".join(pieces))
+    return found
+
+
+@functools.cache
+def mentions(path: str) -> list[tuple[str, str]]:
+    """The pages whose code has a public name: the file and the title, most mentions first."""
+    name = path.rpartition(".")[2]
+    short = path.removeprefix("advex.")
+    words = {path, short if "." in short else path, name if name[0].isupper() else path}
+    pattern = re.compile(rf"(?<![\w.])(?:{'|'.join(map(re.escape, sorted(words)))})(?!\w)")
+    counts = {file: len(pattern.findall(code)) for file, (_, code) in guides().items()}
+    best = sorted((file for file in counts if counts[file]), key=lambda file: -counts[file])
+    return [(file, guides()[file][0]) for file in best[:5]]
+
+
 def page(entry: Entry, language: str) -> str:
     """The whole page of one public name."""
     words, doc = WORDS[language], entry.doc
@@ -338,7 +363,7 @@ def page(entry: Entry, language: str) -> str:
     kind = "class " if entry.kind == "class" and not entry.called else ""
     call = wrapped(entry.path, entry.arguments) if entry.called else kind + entry.path
     parts.append(fenced("py", call))
-    if not entry.called and entry.group != "errors":
+    if not entry.called and entry.group != "errors" and entry.name not in api_source.BASES:
         parts.append(words["made"])
     if doc["When to use it"]:
         parts += [f"## {words['When to use it']} {{ #when }}", markdown(doc["When to use it"])]
@@ -366,6 +391,10 @@ def page(entry: Entry, language: str) -> str:
     if entry.kind == "class":
         methods = list(method_pages(entry, words))
         parts += [f"## {words['Methods']} {{ #methods }}", *methods] if methods else []
+    told = mentions(entry.path)
+    if told:
+        parts.append(f"## {words['See also']} {{ #see-also }}")
+        parts.append("\n".join(f"- [{title}](../../{page})" for page, title in told))
     bases = public_bases(entry)
     if bases:
         parts.append(f"{words['inherits']} {link(bases[0], entry.group)}.")

@@ -44,29 +44,20 @@ DECIDED: dict[str, dict[str, Any]] = {
     "SEA": {"needs": ("gradients",)},
     "MinimumNorm": {"needs": ("gradients", "scores", "labels")},
 }
-# What advex makes and hands out: there is no call to show.
+# What advex makes and hands out, besides the figures of an evaluation: there is no call to show.
 MADE = (
-    "AttackSummary",
     "Batch",
     "Certificate",
-    "ClassSummary",
-    "Curve",
-    "Diagnosis",
-    "Errors",
-    "Finding",
-    "LabelSummary",
-    "MapFigure",
-    "Pair",
     "Picture",
     "Problem",
-    "Quantiles",
-    "QueryCurve",
     "Result",
     "Trace",
     "Trainer",
 )
 # Attacks on a class for each pixel, which take no other goal; a test compares this, too.
 OF_PIXELS = ("SEA", "SegPGD")
+# Written to be derived from.
+BASES = ("Attack", "Goal", "Method")
 WRAPPERS = ("Restarts", "EveryTarget", "AveragedGradient", "Ensemble")
 
 
@@ -105,7 +96,8 @@ class Entry:
     @property
     def called(self) -> bool:
         """Whether users call it: neither what advex hands out nor an error."""
-        return self.name not in MADE and self.group != "errors"
+        figures = self.group == "evaluation" and self.kind == "class"
+        return not figures and self.name not in MADE + BASES and self.group != "errors"
 
     @property
     def signature(self) -> str:
@@ -322,6 +314,8 @@ def alias(name: str, source: Any) -> str | None:
     try:
         found = target(source.module[name])
     except (KeyError, griffe.AliasResolutionError, griffe.CyclicAliasError):
+        return None
+    if name in ("Array", "Tensor"):  # which everybody knows
         return None
     if found.is_attribute and found.value is not None and found.path.startswith("advex."):
         return str(found.value)

@@ -107,10 +107,11 @@ def _names() -> dict[str, str]:
     if "names" not in _staged:
         found = {}
         for entry in api_source.entries():
-            found[entry.path.removeprefix("advex.")] = entry.page
             found[entry.path] = entry.page
-            if entry.name[0].isupper():  # "margin" and "load" are words as well
-                found.setdefault(entry.name, entry.page)
+            short = entry.path.removeprefix("advex.")
+            for name in (short, entry.name):
+                if "." in name or name[0].isupper():  # "gradients" and "load" are words as well
+                    found.setdefault(name, entry.page)
         _staged["names"] = found
     return _staged["names"]
 

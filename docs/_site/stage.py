@@ -10,12 +10,11 @@ from __future__ import annotations
 
 import ast
 import base64
-import html
 import json
 import posixpath
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -243,12 +242,12 @@ class Stage:
                 parts.append(self.linked(text, f"docs/{place}", page))
             elif cell["cell_type"] == "code" and text.strip():
                 parts.append(fenced("py", text))
-                for count, output in enumerate(cell.get("outputs", ())):
+                for count, output in enumerate(_streams_joined(cell.get("outputs", ()))):
                     parts.append(
                         self.output(output, f"{page.removesuffix('.md')}-{number}-{count}")
                     )
         name = path.name
-        download = f'<p class="notebook">{NOTEBOOK}: <a href="{name}" download>{name}</a></p>'
+        download = f"{NOTEBOOK}: [{name}]({name}){{: download }}"
         head, _, rest = "\n\n".join(part for part in parts if part).partition("\n\n")
         self.write(page, f"{head}\n\n{download}\n\n{rest}\n")
 
@@ -265,12 +264,23 @@ class Stage:
         if "image/png" in data:
             picture = base64.b64decode("".join(data["image/png"]))
             (self.folder / f"{name}.png").write_bytes(picture)
-            words = html.escape("".join(data.get("text/plain", ["a picture"])), quote=True)
-            return f'<p class="output"><img src="{Path(name).name}.png" alt="{words}"></p>'
+            return f"![The picture that this code makes]({Path(name).name}.png)"
         return _said("".join(data.get("text/plain", "")))
 
 
 NOTEBOOK = "This page is a notebook"
+
+
+def _streams_joined(outputs: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """What was printed line by line, in one piece."""
+    made: list[dict[str, Any]] = []
+    for output in outputs:
+        stream = output["output_type"] == "stream"
+        if made and stream and made[-1]["output_type"] == "stream":
+            made[-1] = made[-1] | {"text": "".join([*made[-1]["text"], *output["text"]])}
+        else:
+            made.append(output)
+    return made
 
 
 def _said(text: str) -> str:
