@@ -174,7 +174,7 @@ def load(
         ...     file = Path(folder, "linear.keras")
         ...     advex.testing.linear_model().save(file)
         ...     load(file, classes=["no", "yes"]).names
-        ('no', 'yes')
+        ['no', 'yes']
     """
     path = Path(path)
     if not path.exists():

@@ -171,6 +171,9 @@ class Evaluation(Figures):
     def to_pandas(self) -> Any:
         """One row per example as a pandas frame, the example's number its index.
 
+        Returns:
+            A `pandas.DataFrame`.
+
         Raises:
             ImportError: pandas is missing.
         """
