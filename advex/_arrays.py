@@ -35,15 +35,19 @@ def axes(x: Tensor) -> tuple[int, ...]:
 
 
 def unit(gradient: Tensor, order: float = 2) -> Tensor:
-    """``gradient`` divided, example by example, by its norm of the given order; zero stays zero.
+    r"""`gradient` divided, example by example, by its norm of the given order; zero stays zero.
+
+    $$ g / \lVert g \rVert_k $$
+
+    $g$ is the gradient of one example and $k$ is `order`. The largest element is scaled to 1 first,
+    so neither tiny nor huge gradients under- or overflow.
 
     Args:
-        gradient: shape (batch, ...).
-        order: 1, 2 or ``float("inf")``.
+        gradient: a tensor of shape (batch, ...).
+        order: 1, 2 or `float("inf")`.
 
     Returns:
-        Same shape. The largest element is scaled to 1 first, so neither tiny nor huge gradients
-        under- or overflow.
+        A tensor of the same shape.
 
     Example:
         >>> import numpy as np

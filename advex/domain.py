@@ -209,23 +209,53 @@ class Domain:
         return made
 
     def repaired(self, x: Any) -> Array:
-        """``x`` (n, ...) with its relations restored, in float64 and then in the dtype of ``x``."""
+        """Inputs with their relations restored by `repair`.
+
+        Args:
+            x: inputs in the model's units, (n, ...).
+
+        Returns:
+            The same computed in float64 and then in the dtype of `x`, (n, ...); `x` itself where
+            there is no `repair`.
+        """
         x = np.asarray(x)
         if self.repair is None or not len(x):
             return x
         return repaired(self.repair, x.astype("float64")).astype(x.dtype)
 
     def holds(self, x: Any, original: Any = None) -> Array:
-        """Whether each row of ``x`` (n, ...) is legal: (n,) of bool; with ``original`` also whether
-        what is fixed is as it was there.
+        """Whether each row is legal.
+
+        Args:
+            x: inputs in the model's units, (n, ...).
+            original: the inputs before the attack, (n, ...); then what is fixed must be as it was
+                there.
+
+        Returns:
+            Booleans, (n,).
+
+        Example:
+            >>> Domain(0, 1, integer=True).holds([[0, 1], [0, 0.5]])
+            array([ True, False])
         """
         return np.logical_and.reduce([~broken for broken in self.violations(x, original).values()])
 
     def violations(self, x: Any, original: Any = None) -> dict[str, Array]:
-        """Which rows of ``x`` (n, ...), in the model's units, break which rule: (n,) of bool for
-        each of "range", "integer", "one_hot", "fixed" and "valid".
+        """Which rows break which rule.
 
-        Range ends are taken as the dtype of ``x`` has them.
+        Range ends are taken as the dtype of `x` has them.
+
+        Args:
+            x: inputs in the model's units, (n, ...).
+            original: the inputs before the attack, (n, ...), for what is fixed.
+
+        Returns:
+            Booleans, (n,), for each of "range", "integer", "one_hot", "fixed" and "valid".
+
+        Example:
+            >>> broken = Domain(0, 1, integer=True).violations([[0, 1], [0, 0.5]])
+            >>> [name for name, rows in broken.items() if rows.any()]
+            ['integer']
         """
         x = np.asarray(x)
         if x.dtype.kind not in "f":

@@ -23,51 +23,98 @@ __all__ = [
 
 
 class AdvexError(Exception):
-    """Base of every exception that advex raises on purpose."""
+    """Base of every exception that advex raises on purpose.
+
+    Catch it to tell what advex refuses from errors of other code.
+
+    Example:
+        >>> import advex
+        >>> try:
+        ...     advex.PGD(steps=0)
+        ... except AdvexError as problem:
+        ...     print(type(problem).__name__)
+        InvalidInput
+    """
 
 
 class InvalidInput(AdvexError, ValueError):
-    """A value that advex cannot work with; the message says what was expected and how to fix it."""
+    """A value that advex cannot work with; the message says what was expected and how to fix it.
+
+    Example:
+        >>> import advex
+        >>> advex.Linf(8)
+        Traceback (most recent call last):
+        ...
+        advex.errors.InvalidInput: Linf(8): epsilon is a fraction of the box's range, so ...
+    """
 
 
 class InvalidType(AdvexError, TypeError):
-    """An argument of the wrong kind, or a keyword that does not exist."""
+    """An argument of the wrong kind, or a keyword that does not exist. The message says which
+    fits.
+    """
 
 
 class UnknownName(AdvexError, AttributeError):
     """A name that advex does not have; the message says what it is called here, or that it is not
     there yet.
+
+    Example:
+        >>> import advex
+        >>> advex.Pgd
+        Traceback (most recent call last):
+        ...
+        advex.errors.UnknownName: ...
     """
 
 
 class GradientUnavailable(AdvexError, ValueError):
-    """The model (or the loss) has no gradient with respect to what was asked for."""
+    """The model (or the loss) has no gradient with respect to what was asked for.
+
+    Use an attack that needs none, such as `SquareAttack` or `CGBA`, or replace the part that cuts
+    the gradient.
+    """
 
 
 class AttackError(AdvexError, RuntimeError):
-    """An attack broke its contract: another shape, another dtype, changed weights."""
+    """An attack broke its contract: another shape, another dtype, changed weights.
+
+    It points at the attack, not at the model or the data. `advex.testing.check_attack` finds the
+    rest.
+    """
 
 
 class UserCodeError(AdvexError, RuntimeError):
-    """Code given to advex, such as ``preprocess`` or a loss, failed: the message names it,
-    ``__cause__`` is its error.
+    """Code given to advex, such as `preprocess` or a loss, failed: the message names it,
+    `__cause__` is its error.
     """
 
 
 class ImageError(AdvexError, ValueError):
-    """A file that is not an image advex can use."""
+    """A file that is not an image advex can use; the message says why and, where it can, what to
+    do.
+    """
 
 
 class Interrupted(KeyboardInterrupt):
-    """Long work was stopped by Ctrl-C; the message says what is kept and how to go on."""
+    """Long work was stopped by Ctrl-C; the message says what is kept and how to go on.
+
+    It is a `KeyboardInterrupt`, not an `AdvexError`.
+    """
 
 
 class AdvexWarning(UserWarning):
-    """Base of every warning that advex gives."""
+    """Base of every warning that advex gives.
+
+    `warnings.simplefilter("error", AdvexWarning)` turns them all into exceptions.
+    """
 
 
 class ModelWarning(AdvexWarning):
-    """Something about the model, the data or the settings that makes the figures doubtful."""
+    """Something about the model, the data or the settings that makes the figures doubtful.
+
+    The same sentences are in `result.info["warnings"]`.
+    """
 
 
 COMPILED = (

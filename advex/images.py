@@ -51,8 +51,12 @@ UPRIGHT = {  # the EXIF orientation -> what undoes it
 
 @dataclass(frozen=True)
 class Picture:
-    """An image file that could be read: its pixels (height, width, channels) uint8, and what had to
-    be done to it.
+    """An image file that could be read: what `read` returns.
+
+    Attributes:
+        path: the file.
+        pixels: (height, width, channels), uint8.
+        notes: what had to be done to it, in sentences.
     """
 
     path: Path
@@ -286,14 +290,38 @@ def write(path: Path, pixels: Array, *, overwrite: bool = False) -> None:
         overwrite: whether an existing file may be replaced.
 
     Raises:
-        InvalidInput: the file exists and ``overwrite`` is False.
-        OSError: it cannot be written.
+        InvalidInput: the file exists and ``overwrite`` is False. OSError: it cannot be written.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     write(Path(folder, "grey.png"), np.full((4, 6), 128, "uint8"))
+        ...     read(Path(folder, "grey.png"), channels=1).pixels.shape
+        (4, 6, 1)
     """
     save(path, picture(pixels), overwrite=overwrite)
 
 
 def save(path: Path, image: Any, *, overwrite: bool = False) -> None:
-    """Write a ``PIL.Image`` as ``write`` does."""
+    """Write a `PIL.Image` as `write` does: the file is whole or absent.
+
+    Args:
+        path: the file, in a folder that exists.
+        image: the picture.
+        overwrite: whether an existing file may be replaced.
+
+    Raises:
+        InvalidInput: the file exists and `overwrite` is False.
+        OSError: it cannot be written.
+
+    Example:
+        >>> import tempfile
+        >>> from PIL import Image
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     save(Path(folder, "grey.png"), Image.new("L", (6, 4), 128))
+        ...     read(Path(folder, "grey.png")).pixels.shape
+        (4, 6, 3)
+    """
     with replacing(path, overwrite=overwrite) as handle:
         image.save(handle, format="PNG")
 
@@ -389,7 +417,19 @@ PALETTE = (
 
 
 def coloured(numbers: Array, classes: int) -> Array:
-    """A map of class numbers as a picture: (h, w) -> (h, w, 3) uint8."""
+    """A map of class numbers as a picture.
+
+    Args:
+        numbers: class numbers, (h, w).
+        classes: how many there are.
+
+    Returns:
+        Pixels, (h, w, 3) uint8: a colour for each class.
+
+    Example:
+        >>> coloured(np.array([[0, 1], [1, 2]]), 3).shape
+        (2, 2, 3)
+    """
     every = np.asarray(PALETTE, "float64")[np.arange(classes) % len(PALETTE)]
     lighter = 0.4 * (np.arange(classes) // len(PALETTE) % 2)[:, None]
     shades = every + (255 - every) * lighter

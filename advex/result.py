@@ -247,7 +247,14 @@ class Result:
         return (np.concatenate(maps) if maps else self.before), classes
 
     def examples(self, name: str) -> Array | Examples:
-        """``x``, ``attempt`` or ``original`` as the model is asked with it."""
+        """Adversarial inputs as the model is asked with them.
+
+        Args:
+            name: "x", "attempt" or "original".
+
+        Returns:
+            The array, (n, ...), or of a model of several inputs all of them.
+        """
         values = getattr(self, name)
         if self.given is None:
             plain: Array = values
@@ -280,7 +287,12 @@ class Result:
 
     def rows(self) -> list[dict[str, Any]]:
         """One dict for each row: its number, what became of it, what the model says, and what it
-        cost. Several labels are lists, several outputs a column each; maps are left out.
+        cost.
+
+        Several labels are lists, several outputs a column each; maps are left out.
+
+        Returns:
+            A list of n dicts of plain values: `pandas.DataFrame(result.rows())` is a frame.
         """
         return listed(self._columns, len(self))
 
@@ -303,7 +315,10 @@ class Result:
         }
 
     def to_pandas(self) -> Any:
-        """``rows`` as a pandas frame, the row's number its index.
+        """`rows` as a pandas frame, the row's number its index.
+
+        Returns:
+            A `pandas.DataFrame` of n rows.
 
         Raises:
             ImportError: pandas is missing.
@@ -317,10 +332,17 @@ class Result:
         return pandas.DataFrame(rows, columns=names).set_index("row")
 
     def to_csv(self, path: str | Path, overwrite: bool = False) -> Path:
-        """Write ``rows`` as a file of comma-separated values; it is whole or absent.
+        """Write `rows` as a file of comma-separated values; it is whole or absent.
+
+        Args:
+            path: the file, in a folder that exists.
+            overwrite: whether an existing file may be replaced.
+
+        Returns:
+            The path.
 
         Raises:
-            InvalidInput: the file exists, and ``overwrite`` is False.
+            InvalidInput: the file exists, and `overwrite` is False.
         """
         switch("overwrite", overwrite)
         if not isinstance(path, str | os.PathLike):

@@ -53,7 +53,11 @@ class Trace:
         return np.asarray(ordered[(len(ordered) - 1) // 2])
 
     def rows(self) -> list[dict[str, Any]]:
-        """One dict for each mark: how many rows have a success by then, and the median size."""
+        """One dict for each mark: how many rows have a success by then, and the median size.
+
+        Returns:
+            A list of m dicts of plain values.
+        """
         found = np.isfinite(self.sizes).sum(axis=0)
         return [
             {"queries": int(mark), "found": int(count), "median": float(median)}
@@ -61,7 +65,11 @@ class Trace:
         ]
 
     def table(self) -> str:
-        """Queries, rows with a success by then, and the median size, in three columns."""
+        """Queries, rows with a success by then, and the median size, in three columns.
+
+        Returns:
+            The table as text.
+        """
         lines = [f"{'queries':>9}  found  median"]
         lines += [
             f"{row['queries']:>9,}  {row['found']:>5}  {row['median']:.4g}" for row in self.rows()
@@ -72,8 +80,11 @@ class Trace:
         """The median over the queries as a matplotlib figure, with the middle half of the rows.
 
         Args:
-            path: also written there, as the suffix says: .png, .svg, .pdf.
+            path: also written there, as the suffix says: .png, .svg, .pdf. None: not written.
             overwrite: whether an existing file may be replaced.
+
+        Returns:
+            A `matplotlib.figure.Figure`.
 
         Raises:
             InvalidInput: the file exists already. ImportError: matplotlib is missing.

@@ -26,7 +26,10 @@ WEIGHTS = "imagenet"  # tests put None here: no download
 
 
 def names() -> list[str]:
-    """The builders of ``keras.applications``.
+    """The builders of `keras.applications`.
+
+    Returns:
+        Their names, sorted.
 
     Example:
         >>> "MobileNetV2" in names()
@@ -96,17 +99,26 @@ def class_names() -> list[str]:
 
 
 def application(name: str, classes: Sequence[str] | None = None) -> Classifier:
-    """A model of ``keras.applications`` with its ImageNet weights, preprocessing, box (0, 255) and
+    """A model of `keras.applications` with its ImageNet weights, preprocessing, box (0, 255) and
     class names.
 
     Keras downloads weights and class names when they are first asked for.
 
     Args:
-        name: as in ``names()``, whatever the case.
-        classes: other names for the classes.
+        name: as in `names()`, whatever the case.
+        classes: other names for the classes. None: those of ImageNet.
+
+    Returns:
+        A `Classifier`.
 
     Raises:
         InvalidInput: no such model, or it could not be downloaded.
+
+    Example:
+        >>> application("MobilNetV2")
+        Traceback (most recent call last):
+        ...
+        advex.errors.InvalidInput: ...MobileNetV2...
     """
     name = found(name)
     module(name)
@@ -139,18 +151,30 @@ def load(
     classes: Sequence[str] | None = None,
     perturb: str | int | Sequence[str | int] | None = None,
 ) -> Classifier:
-    """The classifier in a ``.keras`` file, loaded without running code that the file brings
-    (``safe_mode=True``).
+    """The classifier in a `.keras` file, loaded without running code that the file brings
+    (`safe_mode=True`).
 
     Args:
         path: the file.
         box: lowest and highest value that the model takes.
-        classes: the names of its classes.
-        perturb: which of several inputs is attacked, or which layer's output, as in ``Classifier``.
+        classes: the names of its classes. None: numbers.
+        perturb: which of several inputs is attacked, or which layer's output, as in `Classifier`.
+
+    Returns:
+        A `Classifier`.
 
     Raises:
         InvalidInput: no such file, another format, broken, in need of code, or a Keras without the
-        guards.
+            guards.
+
+    Example:
+        >>> import tempfile
+        >>> import advex
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     file = Path(folder, "linear.keras")
+        ...     advex.testing.linear_model().save(file)
+        ...     load(file, classes=["no", "yes"]).names
+        ['no', 'yes']
     """
     path = Path(path)
     if not path.exists():
@@ -179,8 +203,13 @@ def load(
 
 
 def fashion_mnist(classes: Sequence[str] | None = None) -> Classifier:
-    """The small classifier of clothes that ships with advex: (n, 28, 28, 1) in the box (0, 1), 10
-    classes.
+    """The small classifier of clothes that ships with advex.
+
+    Args:
+        classes: names of the 10 classes. None: the English ones.
+
+    Returns:
+        A `Classifier` of inputs (n, 28, 28, 1) in the box (0, 1), 10 classes.
 
     Example:
         >>> fashion_mnist().names[8]
@@ -195,10 +224,17 @@ def fashion_mnist(classes: Sequence[str] | None = None) -> Classifier:
 
 
 def fashion_images() -> tuple[Array, Array]:
-    """The 32 test images that ship with advex, (32, 28, 28, 1) uint8, and their labels, (32,)
-    int64.
+    """The 32 test images that ship with advex, and their labels.
 
-    All of them are classified correctly by ``fashion_mnist()``.
+    All of them are classified correctly by `fashion_mnist()`.
+
+    Returns:
+        Images (32, 28, 28, 1), uint8, and labels (32,), int64.
+
+    Example:
+        >>> images, labels = fashion_images()
+        >>> images.shape, labels.shape
+        ((32, 28, 28, 1), (32,))
     """
     data = _fashion_data()
     return data["images"], data["labels"]

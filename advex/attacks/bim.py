@@ -32,17 +32,11 @@ class BIM(Attack):
     the sign of the largest element in L0.
 
     Args:
-        steps: number of steps, a whole number from 1. The paper: min(4 + levels, 1.25 levels),
-            where
-        step_size: in units of epsilon: a number, or a function of progress (0 to 1).
-        loss: what is climbed: ``(logits, goal) -> (batch,)``. levels is epsilon in grey levels.
+        steps: number of steps, a whole number from 1. The paper: min(4 + e, 1.25 e), where e is
+            epsilon in grey levels.
         step_size: length of a step as a share of epsilon, above 0: a number, or a function of
-            progress (0 to 1) such as `LinearDecay(0.5)`. The paper: one grey level. loss: what is
-            climbed, a function `(logits, goal) -> (batch,)`.
-            levels is epsilon in grey levels.
-        step_size: length of a step as a share of epsilon, above 0: a number, or a function of
-        progress (0 to 1) such as `LinearDecay(0.5)`. The paper: one grey level. loss: what is
-        climbed, a function `(logits, goal) -> (batch,)`.
+            progress (0 to 1) such as `LinearDecay(0.5)`. The paper: one grey level.
+        loss: what is climbed, a function `(logits, goal) -> (batch,)`.
 
     Raises:
         InvalidType: a setting of the wrong type.

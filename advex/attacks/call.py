@@ -128,15 +128,19 @@ class Attackable(Settings):
         until: Literal["success", "end"] = "success",
         marks: Sequence[int] | None = None,
     ) -> Result:
-        """Attack ``x``.
+        """Attack `x`: the call of every attack, `attack(model, x, goal, budget)`.
+
+        Examples are independent: what a row gets depends on its content, the seed and the settings
+        alone, not on its neighbours or the batch size. Every success is judged by the model once
+        more, on the very array that is returned.
 
         Args:
             model: a ``keras.Model`` on [0, 1], a ``Classifier`` that says what its domain is, or a
                 ``BlackBox``.
             x: the inputs, (n, ...): uint8 images, or floats in the box of the model. Float64 is cut
                 to float32 first, but where the model has a ``Domain``. Of a model of several inputs
-                a dict, tuple or list of arrays, a row for each example in all of them. Of inputs
-                of several sizes a list of arrays, one for each example, or the name of a folder of
+                a dict, tuple or list of arrays, a row for each example in all of them. Of inputs of
+                several sizes a list of arrays, one for each example, or the name of a folder of
                 pictures: the result has such lists.
             goal: true labels (n,), a ``Goal`` such as ``Targeted(859)``, or None: the model's own
                 predictions are left.
@@ -156,12 +160,21 @@ class Attackable(Settings):
                 keeps the smallest size. None: 1, 2, 5, 10, 20, ...
 
         Returns:
-            A ``Result``, one row per input.
+            A `Result`, one row per input.
 
         Raises:
-            InvalidInput: a value that cannot be worked with. InvalidType: an argument of the wrong
-            kind. GradientUnavailable: the model has no gradient. AttackError: the attack broke its
-            contract.
+            InvalidInput: a value that cannot be worked with.
+            InvalidType: an argument of the wrong kind.
+            GradientUnavailable: the model has no gradient.
+            AttackError: the attack broke its contract.
+
+        Example:
+            >>> import advex
+            >>> x, labels = advex.testing.linear_data(4)
+            >>> model = advex.testing.linear_model()
+            >>> result = advex.PGD(steps=5)(model, x, labels, advex.Linf(0.3))
+            >>> result.success.shape, result.x.dtype
+            ((4,), dtype('float32'))
         """
         marks = checked_marks(marks)
         if batch_size is not None:

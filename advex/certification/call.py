@@ -39,20 +39,31 @@ def certify(
     batch_size: int | None = None,
     progress: Progress = None,
 ) -> Certificate:
-    """Within which L2 distance of each input the smoothed model is certain to say the same class.
+    r"""Within which L2 distance of each input the smoothed model is certain to say the same class.
 
-    The smoothed model answers with the class that ``model`` says most often of x + noise, the noise
-    normal with standard deviation ``sigma``. If at least a share p > 1/2 of it is of one class, no
-    change of x shorter than ``sigma * Phi^-1(p)`` makes it another. Here p is the exact lower bound
-    (Clopper and Pearson) that ``samples`` noisy inputs prove. No attack takes part.
+    When to use it:
+        For a guarantee that holds against every attack, of a model that was trained with noise (see
+        `training.Noise`). For the model as it is, without noise, only attacks tell.
 
-    Distances and ``sigma`` are in units of the box's range: of a model that takes 0 to 255,
-    ``sigma=0.25`` is noise of standard deviation 63.75. The noise is added before ``preprocess``,
-    and noisy inputs are not clipped to the box. A model that was not trained with such noise
-    mostly abstains.
+    $$
+    g(x) = \operatorname{argmax}_c \; P\bigl(f(x + \sigma u) = c\bigr), \quad u \sim \mathcal{N}(0,
+    I), \qquad
+    r = \sigma\, \Phi^{-1}(\underline{p})
+    $$
+
+    $f$ is the model, $g$ the smoothed one, which answers with the class that $f$ says most often of
+    $x$ with noise of standard deviation $\sigma$. If at least a share $\underline{p} > 1/2$ of it
+    is of one class, no change of $x$ shorter than $r$ makes it another; $\Phi^{-1}$ is the quantile
+    function of the normal distribution. $\underline{p}$ is the exact lower bound (Clopper and
+    Pearson) that `samples` noisy inputs prove. No attack takes part.
+
+    Distances and `sigma` are in units of the box's range: of a model that takes 0 to 255,
+    `sigma=0.25` is noise of standard deviation 63.75. The noise is added before `preprocess`, and
+    noisy inputs are not clipped to the box. A model that was not trained with such noise mostly
+    abstains.
 
     What a row gets depends on its content, the seed and the settings alone; not on its neighbours,
-    the order or a resume. ``batch_size`` changes no random number, only rounding in the model. Each
+    the order or a resume. `batch_size` changes no random number, only rounding in the model. Each
     backend has random numbers of its own.
 
     Args:
@@ -64,28 +75,32 @@ def certify(
         labels: the true classes, (n,), or one-hot. None where x brings them.
         sigma: the standard deviation of the noise: a larger one certifies larger radii of fewer
             inputs.
-        samples: noisy inputs that are counted for each input: no radius is above ``sigma * Phi^-1(
-            alpha ** (1 / samples))``, 3.81 sigma by default.
+        samples: noisy inputs that are counted for each input: no radius is above `sigma *
+            Phi^-1(alpha ** (1 / samples))`, 3.81 sigma with 100,000 and 0.001.
         alpha: how probable it may be that the certificate of an input is false; for each input, not
             for all of them together.
-        selection: noisy inputs that choose the class beforehand, n0 in the paper.
+        selection: noisy inputs that choose the class beforehand. The paper's n0: 100.
         run: the folder that keeps what was counted. If it is there already, the same call goes on;
             another one is refused by the name of what changed. None: nothing is kept.
         seed: decides all random numbers, together with each input's content.
         batch_size: noisy inputs side by side, the memory's limit; on an accelerator more are
             quicker.
-        progress: True or False for a bar, None for a bar if somebody watches, or ``progress(done,
-            total, certified)`` after each row, total None where it is not known.
+        progress: True or False for a bar, None for a bar if somebody watches, or
+            ``progress(done, total, certified)`` after each row, total None where it is not known.
 
     Returns:
         A ``Certificate``: ``radius`` (n,), 0 where it abstained or was wrong; ``prediction`` (n,),
-        -1 where it abstained; ``accuracy(radius)`` and ``curve``.
+            -1 where it abstained; ``accuracy(radius)`` and ``curve``.
 
     Raises:
         InvalidInput: a value that cannot be worked with; a folder that was begun with something
-        else. InvalidType: an argument of the wrong kind.
-        Interrupted: after Ctrl-C, a ``KeyboardInterrupt``; the message says how to go on.
-        OSError: the folder cannot be written; what was counted before stays.
+            else.
+        InvalidType: an argument of the wrong kind.
+        Interrupted: after Ctrl-C, a ``KeyboardInterrupt``; the message says how to go on. OSError:
+            the folder cannot be written; what was counted before stays.
+
+    Cost:
+        `samples + selection` queries for each input, no gradients.
 
     Example:
         >>> import advex
@@ -94,10 +109,14 @@ def certify(
         >>> found.radius.shape, bool((found.radius > 0).any())
         ((4,), True)
 
-    Cohen, Rosenfeld and Kolter, Certified Adversarial Robustness via Randomized Smoothing, 2019:
-    CERTIFY. Deviations: an input of the wrong class has radius 0; at radius r the certified
-    accuracy counts radii above r, not r itself, since the theorem is about shorter changes; a
-    sample to which the model answers NaN is of no class.
+    Reference:
+        Cohen, Rosenfeld and Kolter, Certified adversarial robustness via randomized smoothing, ICML
+        2019: its algorithm CERTIFY. https://arxiv.org/abs/1902.02918
+
+    Deviations:
+        An input of the wrong class has radius 0. At radius r the certified accuracy counts radii
+        above r, not r itself, since the theorem is about shorter changes. A sample to which the
+        model answers NaN is of no class.
     """
     classifier = Classifier.of(model)
     if not (progress is None or isinstance(progress, bool) or callable(progress)):

@@ -107,8 +107,14 @@ class Certificate:
         return len(self.label)
 
     def accuracy(self, radius: float = 0.0) -> float:
-        """The certified accuracy at ``radius``: the share of inputs whose prediction is right and
-        stays so within this L2 distance.
+        """The certified accuracy: the share of inputs whose prediction is right and stays so
+        within a radius.
+
+        Args:
+            radius: an L2 distance in units of the box's range, at least 0.
+
+        Returns:
+            A share from 0 to 1.
 
         Raises:
             InvalidInput: a radius below 0; there are no inputs.
@@ -128,7 +134,11 @@ class Certificate:
         return CertifiedCurve(self.radius, "L2")
 
     def rows(self) -> list[dict[str, Any]]:
-        """One dict for each input: ``pandas.DataFrame(found.rows())`` is a frame."""
+        """One dict for each input: `pandas.DataFrame(found.rows())` is a frame.
+
+        Returns:
+            A list of n dicts of plain values.
+        """
         columns = {
             "row": np.arange(len(self)),
             "label": self.label,

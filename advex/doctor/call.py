@@ -78,8 +78,8 @@ def diagnose(
         A ``Diagnosis``; in a notebook, a table.
 
     Raises:
-        InvalidInput: a value that cannot be worked with. InvalidType: an argument of the wrong
-        kind.
+        InvalidInput: a value that cannot be worked with.
+        InvalidType: an argument of the wrong kind.
 
     Example:
         >>> import advex

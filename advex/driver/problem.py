@@ -183,8 +183,13 @@ class Problem:
         return self.span * ops.convert_to_tensor(np.asarray(self._grid.grain, "float32"))
 
     def logits(self, x: Tensor) -> Any:
-        """What the model answers at the points, for a goal about classes logits (batch, classes);
-        one query each.
+        """What the model answers at the points; one query each.
+
+        Args:
+            x: points, (batch, ...).
+
+        Returns:
+            For a goal about classes logits, (batch, classes); otherwise what the goal reads.
         """
         seen = self._seen(x)
         running = self._running
@@ -196,8 +201,8 @@ class Problem:
         return logits
 
     def crossed(self, points: Tensor, ask: Tensor | None = None) -> Tensor:
-        """Whether the goal is reached at points, inside the budget or not: (batch,) of bool, or
-        (batch, k). One query for each that is asked.
+        """Whether the goal is reached at points, inside the budget or not. One query for each that
+        is asked.
 
         Args:
             points: one for each example, (batch, ...), or several, (batch, k, ...); what is outside
@@ -205,6 +210,9 @@ class Problem:
             ask: which of them are asked, (batch,) or (batch, k) of bool; None: all. The answer for
                 the others is False. Nor is any asked beyond the limit of queries: of several the
                 first ones are.
+
+        Returns:
+            Booleans, (batch,) or (batch, k).
         """
         view, asked, shape = self._view(points, ask)
         answer = view.logits(view.points)
@@ -214,8 +222,17 @@ class Problem:
         return ops.reshape(crossed, shape)
 
     def losses(self, points: Tensor, loss: Loss, ask: Tensor | None = None) -> Tensor:
-        """The loss at points, (batch,), or (batch, k): of scores, for attacks without gradients.
-        Arguments as for ``crossed``; the value of what is not asked means nothing.
+        """The loss at points: of scores, for attacks without gradients. One query for each that is
+        asked.
+
+        Args:
+            points: one for each example, (batch, ...), or several, (batch, k, ...).
+            loss: a function `(logits, goal) -> (batch,)`.
+            ask: which of them are asked, (batch,) or (batch, k) of bool; None: all. The value of
+                what is not asked means nothing.
+
+        Returns:
+            The losses, (batch,) or (batch, k).
         """
         view, _, shape = self._view(points, ask)
         value = loss(view.logits(view.points), view.goal)
@@ -298,18 +315,36 @@ class Problem:
         self._answer = None
 
     def margin(self, x: Tensor) -> Tensor:
-        """The goal's margin at the points: (batch,), above 0 = crossed; one query each."""
+        """The goal's margin at the points, above 0 where it is crossed; one query each.
+
+        Args:
+            x: points, (batch, ...).
+
+        Returns:
+            The margin, (batch,).
+        """
         return self.goal.margin(self.logits(x))
 
     def gradient(
         self, x: Tensor, loss: Loss, through: Callable[[Tensor], Tensor] | None = None
     ) -> tuple[Tensor, Tensor]:
-        """The loss at the points, (batch,), and its gradient, (batch, ...); one query and one
-        gradient each.
+        """The loss at the points and its gradient; one query and one gradient each.
 
         The model sees 8-bit inputs snapped to their grid; the gradient there counts as the gradient
-        at ``x``. With ``through``, a function of the points, the model sees what it makes of them,
-        and nothing that it sees counts as a success.
+        at `x`.
+
+        Args:
+            x: points, (batch, ...).
+            loss: a function `(logits, goal) -> (batch,)`.
+            through: a function of the points: the model sees what it makes of them, and nothing
+                that it sees counts as a success. None: the points themselves.
+
+        Returns:
+            The loss, (batch,), and its gradient, (batch, ...).
+
+        Raises:
+            GradientUnavailable: the model has no gradient by its input.
+            AttackError: the loss is not one value per example.
         """
         seen = self._seen(x)
 
@@ -371,12 +406,17 @@ class Problem:
         )
 
     def jacobian(self, x: Tensor, classes: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits, (batch, classes), and the gradients of some of them, (batch, k, ...); one query
-        and k gradients each.
+        """The gradients of some logits at the points; one query and k gradients each.
 
         Args:
-            x: the points.
-            classes: (batch, k) int32: whose gradients.
+            x: points, (batch, ...).
+            classes: whose gradients, (batch, k) int32.
+
+        Returns:
+            Logits, (batch, classes), and the gradients, (batch, k, ...).
+
+        Raises:
+            GradientUnavailable: the model has no gradient by its input.
         """
         seen = self._seen(x)
 
@@ -391,12 +431,17 @@ class Problem:
         return logits, self._free(jacobian)
 
     def slopes(self, x: Tensor, numbers: Callable[[Any, Goal], Tensor]) -> tuple[Tensor, Tensor]:
-        """Several numbers of the answer, (batch, k), and the gradient of each, (batch, k, ...); one
-        query and k gradients each.
+        """Several numbers of the answer and the gradient of each; one query and k gradients each.
 
         Args:
-            x: the points.
-            numbers: of an answer and the goal, in ``keras.ops``.
+            x: points, (batch, ...).
+            numbers: a function of an answer and the goal, in `keras.ops`, that returns (batch, k).
+
+        Returns:
+            The numbers, (batch, k), and the gradient of each, (batch, k, ...).
+
+        Raises:
+            GradientUnavailable: the model has no gradient by its input.
         """
         seen = self._seen(x)
 
@@ -437,8 +482,14 @@ class Problem:
         return self._rows._replace(x=last, margin=margin)
 
     def shown(self, x: Tensor) -> Tensor:
-        """What the model is shown for ``x``: the point itself, or for 8-bit inputs the nearest one
-        on the grid. Several points of each example, (batch, k, ...), too.
+        """What the model is shown for points: themselves, or for 8-bit inputs the nearest ones on
+        the grid.
+
+        Args:
+            x: points, (batch, ...), or several of each example, (batch, k, ...).
+
+        Returns:
+            Points of the same shape.
         """
         if len(x.shape) > len(self.x0.shape):
             view, _, shape = self._view(x, None)
@@ -448,8 +499,13 @@ class Problem:
     def project(self, x: Tensor, wider: Tensor | None = None) -> Tensor:
         """The nearest point inside budget and box.
 
-        With ``wider``, (batch,), the budget is so many times as large, for a detour through points
-        that cannot count.
+        Args:
+            x: points, (batch, ...).
+            wider: (batch,): the budget is so many times as large, for a detour through points that
+                cannot count. None: the budget itself.
+
+        Returns:
+            Points of the same shape.
         """
         x = self._kept(x)
         if wider is None:
@@ -463,22 +519,38 @@ class Problem:
         )
 
     def around(self, x: Tensor, radius: Tensor) -> Tensor:
-        """The nearest point inside the box whose perturbation is not larger than ``radius``,
-        (batch,), in the model's units.
+        """The nearest point inside the box whose perturbation is not larger than `radius`.
+
+        Args:
+            x: points, (batch, ...).
+            radius: of the ball in the budget's norm, (batch,), in the model's units.
+
+        Returns:
+            Points of the same shape.
         """
         return self.budget.around(self._kept(x), self.x0, radius, *self.box)
 
     def suspect(self, examples: Tensor) -> None:
-        """Mark examples, (batch,) of bool, whose gradients look as if they hid the way: later
-        stages may look at those alone.
+        """Mark examples whose gradients look as if they hid the way: later stages may look at
+        those alone.
+
+        Args:
+            examples: booleans, (batch,).
         """
         self._rows = self._rows._replace(doubt=ops.logical_or(self._rows.doubt, examples))
 
     def move(self, x: Tensor, direction: Tensor, length: Tensor | float) -> Tensor:
-        """A step of ``length`` (in units of epsilon; a number or one per example) along the
-        steepest ascent, projected.
+        """A step along the steepest ascent, projected.
 
         Elements that are at their end already do not take part in the choice of the direction.
+
+        Args:
+            x: points, (batch, ...).
+            direction: a gradient, or what stands for it, (batch, ...).
+            length: of the step as a share of epsilon: a number, or (batch,).
+
+        Returns:
+            Points of the same shape, inside budget and box.
         """
         reach = self.epsilon if self.budget.homogeneous else self.epsilon * self.width
         if not self._bounded:  # in the maximum norm every element chooses for itself
@@ -493,14 +565,26 @@ class Problem:
         return self.project(x + stride * self.budget.steepest(direction))
 
     def uniform(self, shape: tuple[int, ...]) -> Tensor:
-        """Uniform numbers in [0, 1), shape (batch, *shape): a function of seed, the example's
-        content, its step and the call.
+        """Uniform numbers from 0 to below 1: a function of seed, the example's content, its step
+        and the call.
+
+        Args:
+            shape: of the numbers of one example.
+
+        Returns:
+            Numbers of shape (batch, *shape), float32.
         """
         return ops.cast(self._bits(shape), "float32") * 2.0**-24
 
     def normal(self, shape: tuple[int, ...]) -> Tensor:
-        """Normal numbers of mean 0 and variance 1, shape (batch, *shape), drawn like ``uniform``:
-        256 different ones, up to 2.9.
+        """Normal numbers of mean 0 and variance 1, drawn like `uniform`: 256 different ones, up to
+        2.9.
+
+        Args:
+            shape: of the numbers of one example.
+
+        Returns:
+            Numbers of shape (batch, *shape), float32.
         """
         count = math.prod(shape)
         packed = self._bits((-(-count // 3),))
@@ -510,7 +594,14 @@ class Problem:
         return ops.reshape(drawn, (-1, *shape))
 
     def signs(self, shape: tuple[int, ...]) -> Tensor:
-        """-1 or 1 with equal chances, shape (batch, *shape), drawn like ``uniform``."""
+        """-1 or 1 with equal chances, drawn like `uniform`.
+
+        Args:
+            shape: of the numbers of one example.
+
+        Returns:
+            Numbers of shape (batch, *shape), float32.
+        """
         return ops.where(self._bits(shape) >= 2**23, 1.0, -1.0)
 
     def again(self, steps: int = 0) -> Problem:

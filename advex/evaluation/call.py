@@ -109,7 +109,8 @@ def evaluate(
 
     Raises:
         InvalidInput: a value that cannot be worked with; a run file that was begun with something
-        else, which is named. InvalidType: an argument of the wrong kind.
+            else, which is named.
+        InvalidType: an argument of the wrong kind.
         Interrupted: after Ctrl-C, a ``KeyboardInterrupt``; the message says how to go on.
         OSError: the run file cannot be written; what was recorded before stays.
 

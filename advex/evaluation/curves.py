@@ -208,10 +208,16 @@ class Curve:
 
 
 class QueryCurve(Curve):
-    """How many inputs a model still gets right within a budget after so many queries for each, by
-    one run without gradients: an upper bound, a better attack needs fewer.
+    """How many inputs a model still gets right within a budget after so many queries for each.
 
-    ``distances`` are the queries that each input took: 0 for wrong already, inf for not broken.
+    It is that of one run without gradients, and an upper bound: a better attack needs fewer
+    queries.
+
+    Attributes:
+        distances: the queries that each input took, (n,) float64: 0 for wrong already, inf for not
+            broken.
+        norm: "Linf", "L2", "L1" or "L0".
+        limit: the largest number of queries that any input was asked.
     """
 
     def at(self, radius: float) -> float:
@@ -247,12 +253,16 @@ class QueryCurve(Curve):
 
 
 def curve(result: Result, over: Literal["radius", "queries"] = "radius") -> Curve:
-    """The accuracy at every radius, or after any number of queries, from one run.
+    r"""The accuracy at every radius, or after any number of queries, from one run.
 
-    Without a limit, ``attack(model, x, labels, advex.L2())``, it reaches as far as the attack found
-    anything. A run within a
-    limit stops at its first success, which need not be the nearest: the curve then is a looser
-        bound, and ends at the limit.
+    Without a limit, `attack(model, x, labels, advex.L2())`, it reaches as far as the attack found
+    anything. A run within a limit stops at its first success, which need not be the nearest: the
+    curve then is a looser bound, and ends at the limit.
+
+    $$ A(r) = \frac{1}{n}\, \#\{i : d_i > r\} $$
+
+    $d_i$ is the smallest change found for input $i$: 0 where it was wrong already, infinite where
+    nothing was found.
 
     Args:
         result: of a run with labels; with a target, "holds" stands for "does not become the
@@ -260,9 +270,12 @@ def curve(result: Result, over: Literal["radius", "queries"] = "radius") -> Curv
         over: "radius"; or "queries", of a run within a limit: what an attacker without gradients
             needs. Without a limit ``result.trace`` says how small the change was after so many.
 
+    Returns:
+        A `Curve`; with `over="queries"` a `QueryCurve`.
+
     Raises:
-        InvalidType: something else than a ``Result``. InvalidInput: a result without rows; queries
-            of a run that looked for the smallest change.
+        InvalidType: something else than a ``Result``.
+        InvalidInput: a result without rows; queries of a run that looked for the smallest change.
 
     Example:
         >>> import advex

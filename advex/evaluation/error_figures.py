@@ -14,7 +14,13 @@ from advex.evaluation.table import Table
 
 @dataclass(frozen=True)
 class Quantiles:
-    """Of the absolute errors of all examples."""
+    """Quantiles of the absolute errors of all examples.
+
+    Attributes:
+        median: half of the errors are not larger.
+        ninety: nine in ten are not larger.
+        largest: none is larger.
+    """
 
     median: float
     ninety: float

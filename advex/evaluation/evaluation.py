@@ -46,6 +46,12 @@ class Evaluation(Figures):
     def load(cls, path: str | Path) -> Evaluation:
         """The evaluation in a run file, finished or not.
 
+        Args:
+            path: the file that `advex.evaluate(..., run=path)` has written.
+
+        Returns:
+            An `Evaluation` with the figures of all that is recorded.
+
         Raises:
             InvalidInput: no such file, not a run file, a damaged one, or one that is being written.
             OSError: it cannot be read.
@@ -57,7 +63,11 @@ class Evaluation(Figures):
         return found
 
     def to_dict(self) -> dict[str, Any]:
-        """All figures as plain values for JSON; not the single examples."""
+        """All figures as plain values for JSON; not the single examples.
+
+        Returns:
+            A dict of numbers, text, lists and dicts.
+        """
         curve = self.curve
         few: Array = np.unique(
             np.linspace(0, max(0, len(curve.radii) - 1), JSON_POINTS).round().astype(int)
@@ -113,7 +123,18 @@ class Evaluation(Figures):
 
     @helpful
     def to_json(self, path: str | Path | None = None, overwrite: bool = False) -> str:
-        """``to_dict`` as text; also written to ``path`` if there is one."""
+        """`to_dict` as text; also written to a file if there is a path.
+
+        Args:
+            path: the file; None: none.
+            overwrite: whether an existing file may be replaced.
+
+        Returns:
+            The text.
+
+        Raises:
+            InvalidInput: the file exists, and `overwrite` is False.
+        """
         text = json.dumps(self.to_dict(), indent=2, allow_nan=False)
         if path is not None:
             with replacing(Path(path), overwrite=overwrite) as handle:
@@ -122,7 +143,18 @@ class Evaluation(Figures):
 
     @helpful
     def to_csv(self, path: str | Path, overwrite: bool = False) -> Path:
-        """One line per example; written to ``path``."""
+        """One line per example, written as comma-separated values.
+
+        Args:
+            path: the file, in a folder that exists.
+            overwrite: whether an existing file may be replaced.
+
+        Returns:
+            The path.
+
+        Raises:
+            InvalidInput: the file exists, and `overwrite` is False.
+        """
         path = Path(path)
         with replacing(path, overwrite=overwrite) as handle:
             text = io.TextIOWrapper(handle, "utf-8", newline="")
@@ -138,6 +170,9 @@ class Evaluation(Figures):
 
     def to_pandas(self) -> Any:
         """One row per example as a pandas frame, the example's number its index.
+
+        Returns:
+            A `pandas.DataFrame`.
 
         Raises:
             ImportError: pandas is missing.

@@ -14,7 +14,17 @@ from advex.evaluation.table import Table
 
 @dataclass(frozen=True)
 class LabelSummary:
-    """One label: counts of examples."""
+    """One label of a multi-label evaluation: counts of examples.
+
+    Attributes:
+        label: the number of the label.
+        name: its name, or its number as text.
+        examples: how many there are.
+        there: examples that truly have it.
+        right: examples of which the model says rightly, without attack, whether they have it.
+        flipped: attack -> examples of which the model says the opposite after it. Only successes
+            count.
+    """
 
     label: int
     name: str

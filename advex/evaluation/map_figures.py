@@ -22,7 +22,13 @@ RIGHT, TRUE, SAID = range(3)
 
 @dataclass(frozen=True)
 class MapFigure:
-    """One figure of all examples together."""
+    """One figure of all maps together, such as mean IoU.
+
+    Attributes:
+        before: without attack, 0 to 1.
+        attacks: the name of an attack -> the figure at the points to which the examples came.
+        worst: with the attack that is worst for it chosen for each example, or none.
+    """
 
     before: float
     attacks: dict[str, float]

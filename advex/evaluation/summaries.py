@@ -14,8 +14,26 @@ from advex.evaluation.table import Table, share
 
 @dataclass(frozen=True)
 class AttackSummary:
-    """What one attack did: counts of the examples that were classified correctly, passes,
-    seconds.
+    """What one attack did in an evaluation.
+
+    Attributes:
+        name: of the attack.
+        settings: the attack as one types it.
+        attacked: how many examples it was tried on: those that are classified correctly.
+        broken: how many it broke.
+        held: how many it did not break.
+        fragile: successes that rounding errors could undo; in neither count.
+        invalid: examples for which the model answered NaN during the search; in neither count.
+        alone: how many were broken by this attack and by no other.
+        accuracy: the share of all examples, the wrong ones included, that are right and not broken
+            by this attack; None where there are none.
+        median_distance: of the examples it broke, in the budget's norm and in units of the box's
+            range; None where it broke none.
+        gradients: backward passes in total.
+        queries: forward passes in total.
+        seconds: of the attack in total.
+        figures: of numbers the quantiles of the error after it, of maps pixel accuracy and mean
+            IoU.
     """
 
     name: str
@@ -44,7 +62,16 @@ class AttackSummary:
 
 @dataclass(frozen=True)
 class ClassSummary:
-    """The examples of one class."""
+    """The examples of one class in an evaluation.
+
+    Attributes:
+        label: the number of the class.
+        name: its name, or its number as text.
+        examples: how many there are.
+        clean_accuracy: the share that is right without attack; None where there are none.
+        robust_accuracy: the share that is right and that no attack broke; None where there are
+            none.
+    """
 
     label: int
     name: str
@@ -55,7 +82,20 @@ class ClassSummary:
 
 @dataclass(frozen=True)
 class Pair:
-    """One adversarial input that was kept for the report."""
+    """One adversarial input that was kept for the report.
+
+    Attributes:
+        example: its number in the data.
+        attack: the name of the attack.
+        distance: size of the change in the budget's norm, in units of the box's range.
+        label: the true class.
+        prediction: what the model takes the changed input for.
+        confidence: the probability of that class, 0 to 1.
+        before: what was attacked: one array, or where several inputs were attacked at once a dict.
+        after: the same after the attack.
+        maps: where the goal is about maps: the true one, the one predicted before, and after, (3,
+            ...).
+    """
 
     example: int
     attack: str

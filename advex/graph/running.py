@@ -262,7 +262,8 @@ def updates(optimizer: Any, loss: Any, weights: Any) -> list[Any]:
 
     Raises:
         InvalidInput: the loss does not depend on a weight; or the optimizer was built for other
-        variables. InvalidType: ``optimizer`` is not one of Keras'.
+            variables.
+        InvalidType: ``optimizer`` is not one of Keras'.
 
     Example:
         >>> import advex, keras, numpy as np

@@ -66,7 +66,7 @@ def check_attack(attack: Any, budgets: tuple[Budget, ...] | None = None, seed: i
 
     Args:
         attack: an instance, with its settings.
-        budgets: the budgets to try; default one of each norm that the attack accepts.
+        budgets: the budgets to try. None: one of each norm that the attack accepts.
         seed: of the data and the attack.
 
     Raises:

@@ -17,18 +17,20 @@ FEATURES = 12
 
 
 def linear_model(weights: Any = None, bias: Any = None, head: str = "logits") -> keras.Model:
-    """A linear classifier on (n, features): logits = x @ weights + bias, whose adversarial optima
-    are formulas.
+    """A linear classifier on (n, features), whose adversarial optima are formulas.
+
+    $$ z(x) = x W + b $$
+
+    $z$ are the logits, $W$ is `weights`, $b$ is `bias`.
 
     Args:
-        weights: shape (features, classes); by default a fixed choice for 12 features and two
-            classes.
-        bias: shape (classes,); default 0, or for the default weights the middle of the box on the
-            boundary.
-        head: ``"logits"``, ``"softmax"``, or ``"sigmoid"`` (two classes in one unit).
+        weights: shape (features, classes). None: a fixed choice for 12 features and two classes.
+        bias: shape (classes,). None: 0, or for the fixed weights what puts the middle of the box on
+            the boundary.
+        head: `"logits"`, `"softmax"`, or `"sigmoid"` (two classes in one unit).
 
     Returns:
-        A built, uncompiled ``keras.Sequential``.
+        A built, uncompiled `keras.Sequential`.
 
     Example:
         >>> linear_model([[1.0, -1.0], [0.0, 2.0]]).output_shape
@@ -52,8 +54,16 @@ def linear_model(weights: Any = None, bias: Any = None, head: str = "logits") ->
 def linear_data(
     count: int = 32, features: int = FEATURES, seed: int = 0, model: keras.Model | None = None
 ) -> tuple[Array, Array]:
-    """Random inputs in [0, 1], float32, and the classes that ``linear_model()`` (or ``model``)
-    gives to them.
+    """Random inputs and the classes that a model gives to them.
+
+    Args:
+        count: how many.
+        features: how many numbers each has.
+        seed: of the random numbers.
+        model: the one whose classes are the labels. None: `linear_model()`.
+
+    Returns:
+        Inputs (count, features), float32 in [0, 1], and labels (count,), int64.
 
     Example:
         >>> x, labels = linear_data(4)
@@ -69,18 +79,27 @@ def linear_data(
 def linear_extreme(
     gradient: Any, x0: Any, budget: Budget, box: tuple[float, float] = (0.0, 1.0)
 ) -> float:
-    """The largest value of ``gradient . (x - x0)`` over budget and box, in float64, for one
-    example.
+    r"""The largest value of `gradient . (x - x0)` over budget and box, in float64, for one example.
 
-    On a two-class linear model with ``gradient = w_other - w_label`` an input can be broken exactly
-    where its margin plus this number is above zero. Written independently of ``Budget.extreme``,
+    On a two-class linear model with `gradient = w_other - w_label` an input can be broken exactly
+    where its margin plus this number is above zero. Written independently of `Budget.extreme`,
     element by element.
+
+    $$
+    \max_x \; \langle g,\, x - x_0 \rangle \quad \text{subject to} \quad \lVert x - x_0 \rVert \le
+    \varepsilon\,(u - l), \quad l \le x \le u
+    $$
+
+    $g$ is `gradient`, $\varepsilon$ the budget, $l$ and $u$ are the ends of the box.
 
     Args:
         gradient: shape (features,).
         x0: shape (features,).
         budget: a limited ``Linf``, ``L2``, ``L1`` or ``L0``.
         box: the box; epsilon is in units of its range.
+
+    Returns:
+        The value, a float.
 
     Example:
         >>> linear_extreme([3.0, -4.0], [0.5, 0.5], L2(0.5))
@@ -125,8 +144,15 @@ def linear_extreme(
 def small_network(
     shape: tuple[int, ...] = (6, 6, 3), classes: int = 4, seed: int = 0
 ) -> keras.Model:
-    """A small smooth convolutional network with fixed random weights, for tests: (n, height, width,
-    channels) -> logits.
+    """A small smooth convolutional network with fixed random weights, for tests.
+
+    Args:
+        shape: of one input, (height, width, channels).
+        classes: how many.
+        seed: of the weights.
+
+    Returns:
+        A built, uncompiled `keras.Sequential`: (n, height, width, channels) -> logits (n, classes).
 
     Example:
         >>> small_network().output_shape

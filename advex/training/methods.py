@@ -37,6 +37,13 @@ class Trainer(Protocol):
 
     Its methods are `answers(points)`, `logits(answers)`, `labels(y)`, `compiled_loss(y, y_pred,
     sample_weight)` and `added_loss()`.
+
+    Raises:
+        TypeError: it cannot be made; a trainer is handed to `Method.loss`.
+
+    Example:
+        >>> sorted(name for name in vars(Trainer) if name[0] != "_")
+        ['added_loss', 'answers', 'compiled_loss', 'labels', 'logits']
     """
 
     def answers(self, points: Tensor) -> Tensor:
