@@ -174,10 +174,12 @@ def blocks(path):
 
 
 def program(code, words):
-    """What the code does, whatever its comments say; without its texts where they are translated."""
+    """What the code does, whatever its comments say; without its texts if they are translated."""
     tree = ast.parse(code)
-    for node in ast.walk(tree):
-        if not words and isinstance(node, ast.Constant) and isinstance(node.value, str):
+    for node in ast.walk(tree) if not words else ():
+        if isinstance(node, ast.JoinedStr):
+            node.values = [value for value in node.values if isinstance(value, ast.FormattedValue)]
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
             node.value = ""
     return ast.dump(tree)
 
