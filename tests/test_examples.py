@@ -211,15 +211,12 @@ def test_cat_to_toaster_gives_up_politely(run, small, tmp_path):
 
 
 def test_pictures(run, tmp_path):
-    run("make_pictures.py", "--out", tmp_path / "pictures", "--only", "descent")
-    run("make_pictures.py", "--out", tmp_path / "pictures", "--only", "boundary")
+    said = run("make_pictures.py", "--out", tmp_path / "pictures", "--only", "two_classes")
     made = {path.name for path in (tmp_path / "pictures").iterdir()}
-    assert made == {"descent.png", "boundary.png"}
-    committed = {path.name for path in (ROOT / "docs" / "pictures").glob("*.png")}
-    assert committed == {
-        f"{name}.png" for name in runpy.run_path(str(EXAMPLES / "make_pictures.py"))["PICTURES"]
-    }
-    assert all(path.stat().st_size < 100_000 for path in (ROOT / "docs" / "pictures").iterdir())
+    assert made == {"two_classes.png", "two_classes.zh.png"}
+    assert all(name in said for name in made)
+    with pytest.raises(SystemExit):  # the cat needs a network that is not here
+        run("make_pictures.py", "--out", tmp_path, "--only", "cat_to_toaster")
 
 
 def test_two_heads(run):

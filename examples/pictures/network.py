@@ -372,13 +372,16 @@ def boundary(say: Say) -> tuple[Canvas, dict]:
     ).format(distance)
     for number, line in enumerate(words.split("\n")):
         canvas.text((456, 376 + 18 * number), line, 13, INK, "lm")
-    tips = {
-        tip: int(facts["logits"][32 + 2 * tip[1], 32 + 2 * tip[0]].argmax())
-        for tip in ((8, 0), (-8, 0), (0, 8), (0, -8))
+    kinds_along = facts["logits"].argmax(-1)
+    arms = {  # what is seen on the way from the image to the edge of the slice
+        "right": kinds_along[32, 32:],
+        "left": kinds_along[32, :33],
+        "up": kinds_along[32:, 32],
+        "down": kinds_along[:33, 32],
     }
     return canvas, {
         **facts,
-        "tips": tips,
+        "arms": arms,
         "after": int(logits[0].argmax()),
         "label": int(labels[row]),
     }
