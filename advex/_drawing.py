@@ -18,7 +18,7 @@ from advex._sheets import BETWEEN, GAP
 from advex.budgets import L0, Budget, Linf
 
 ROWS = 8  # of a result that are drawn unasked
-PHOTO = 160  # pixels: what has a side of so many is drawn at that size
+PHOTO, ALONE = 160, 224  # pixels: what has a side of so many is drawn at that size, or alone larger
 # pixels: the longer side of what is drawn; the shorter one at least; the longer at most
 SIDE, SHORTER, LONGEST = 112, 28, 448
 NARROWER = 84  # on a page: three rows beside each other in a window of 1,000 pixels
@@ -26,6 +26,7 @@ WIDEST = 1160  # pixels that rows side by side may take
 HEAVY = 48_000  # bytes of a PNG above which a page shows a picture as JPEG
 RED, GREY = "#d6293e", "#767676"  # both readable on white and on black
 FOOLED, NOT = "✓", "✗"
+ATTEMPT = "last attempt"  # the title of a picture that is no success
 
 
 @dataclass(frozen=True)
@@ -114,7 +115,8 @@ def _side(rows: Sequence[Drawn], small: int) -> int:
     """
     sizes = [panel.pixels.shape[:2] for row in rows for panel in row.panels]
     height, width = np.max(sizes or [(1, 1)], axis=0)
-    usual = PHOTO if max(height, width) >= PHOTO else small
+    photo = ALONE if len(rows) < 3 else PHOTO
+    usual = photo if max(height, width) >= PHOTO else small
     return int(np.clip(SHORTER * max(height, width) / min(height, width), usual, LONGEST))
 
 
@@ -125,7 +127,8 @@ def sheet(rows: Sequence[Drawn], titles: Sequence[str], targeted: bool) -> Any:
         captions: list[list[tuple[str, str]]] = [_lines(panel.caption) for panel in row.panels]
         if row.before or row.after:
             captions[0] = _lines(row.before)
-            captions[1] = _lines(row.after, RED if row.broken else "black")
+            said = _lines(row.after, RED if row.broken else "black")
+            captions[1] = [(ATTEMPT, GREY)] if row.panels[1].title == ATTEMPT else said
         fate = (row.fate(targeted), RED if row.broken else "black")
         captions[-1] = [fate, (row.moved or f"row {row.row}", GREY)]
         lines.append(
@@ -167,7 +170,8 @@ def _figure(row: Drawn, side: int, wide: int, targeted: bool) -> str:
     told = before
     if row.broken and after:
         told = f'{before} \u2192 <b style="color:{RED}">{after}</b>'
-    words = [part for part in (_fate(row, targeted), html.escape(row.moved)) if part]
+    fate, tried = _fate(row, targeted), any(panel.title == ATTEMPT for panel in row.panels)
+    words = [part for part in (fate, ATTEMPT if tried else html.escape(row.moved)) if part]
     named = [
         f"{html.escape(panel.title)}: {_flat(panel.caption)}"
         for panel in row.panels
@@ -177,7 +181,7 @@ def _figure(row: Drawn, side: int, wide: int, targeted: bool) -> str:
     return (
         f'<figure style="margin:0;width:{wide}px">'
         f'<div style="display:flex;gap:4px;align-items:flex-start">{pictures}</div>'
-        f'<figcaption style="line-height:1.35">{told}{"<br>" if told else ""}'
+        f'<figcaption style="font-size:13px;line-height:1.35">{told}{"<br>" if told else ""}'
         f"<small>{second}</small></figcaption></figure>"
     )
 

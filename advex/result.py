@@ -592,7 +592,7 @@ class Result:
 
     def show(self, rows: Sequence[int] | None = None, limit: int = 8) -> Any:
         """Pictures as one ``PIL.Image``: original, adversarial and their difference x10, with what
-        the model says, and whether the goal was reached.
+        the model says, and whether the goal was reached. Of a row that held, the last attempt.
 
         Args:
             rows: which; default some of those that were broken, of different classes first, and
@@ -633,15 +633,15 @@ class Result:
         maps = isinstance(self.goal, Segmentation)
         made = []
         for row in (int(row) % len(self) for row in rows):
-            start, end = (
-                self._pictures(name)[row] for name in ("original", "attempt" if maps else "x")
-            )
+            tried = not maps and self.status[row] == "held"
+            name = "attempt" if maps or tried else "x"
+            start, end = (self._pictures(each)[row] for each in ("original", name))
             original, adversarial = self._eight_bit(start), self._eight_bit(end)
             span = 255 if original.dtype == end.dtype else self._box[1] - self._box[0]
             change = (end.astype("float64") - start.astype("float64")) / span * 255
             panels = [
                 _drawing.Panel("original", original),
-                _drawing.Panel("adversarial", adversarial),
+                _drawing.Panel(_drawing.ATTEMPT if tried else "adversarial", adversarial),
                 _drawing.Panel("difference", _drawing.difference(change)),
             ]
             if maps:

@@ -532,7 +532,7 @@ def test_show_a_row_that_does_not_exist(eight, row):
 def of_shape(result, shape, dtype):
     """A result with other arrays in it: what is drawn does not ask the model."""
     x = np.zeros((len(result), *shape), dtype)
-    return dataclasses.replace(result, original=x, x=x.copy())
+    return dataclasses.replace(result, original=x, x=x.copy(), attempt=x.copy())
 
 
 @pytest.mark.parametrize(
@@ -672,9 +672,25 @@ def test_a_row_that_was_wrong_before_is_not_called_fooled():
     assert "wrong before" in clean[1] and "fooled" not in clean[1]
 
 
+def test_of_a_row_that_held_the_last_attempt_is_drawn(model):
+    for x in (EIGHT, FLOAT):
+        result = advex.FGSM()(model, x, None, advex.Linf(1 / 255))
+        held = np.flatnonzero(result.status == "held")
+        assert len(held)
+        page = result._repr_html_()
+        assert 'alt="last attempt"' in page
+        shown = [figures(page)[result._chosen(8).index(row)] for row in held]
+        for (pictures, caption), row in zip(shown, held, strict=True):
+            _, attempt, difference = map(np.asarray, pictures)
+            assert (attempt == result._eight_bit(result.attempt[row])).all()
+            assert (difference != 128).any() and caption.endswith(f"last attempt · row {row}")
+            assert f"{result.confidence[row]:.1%}" in caption.split("\n")[0]
+        assert result.show(held.tolist()).width > 100
+
+
 def test_photos_are_drawn_small_enough_for_a_notebook(floats):
     noise = np.random.default_rng(0).integers(0, 256, (8, 300, 400, 3), dtype="uint8")
-    result = dataclasses.replace(floats, original=noise, x=noise.copy())
+    result = dataclasses.replace(floats, original=noise, x=noise.copy(), attempt=noise.copy())
     page = result._repr_html_()
     assert "data:image/jpeg" in page and "data:image/png" in page  # the difference is plain grey
     assert len(page) < 2_000_000
