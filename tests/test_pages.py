@@ -144,5 +144,5 @@ def test_a_model_on_the_page_fires_each_check(page, name):
 
 @pytest.mark.parametrize("name", CHECKS)
 def test_no_check_fires_on_the_model_before_them(page, name):
-    finding = looked_at(name, page.honest, page.x, page.labels, advex.Linf(0.05))
+    finding = looked_at(name, page.honest, page.x, page.labels, page.budget)
     assert finding.status in ("ok", "not run")
