@@ -281,7 +281,7 @@ def page(measured: dict[str, Any]) -> str:
         held = [row["attack"] for row in rows if not row["success"]]
         parts.append(
             f"![The {measured['class'].lower()} changed by {len(rows)} attacks in {norm}, and the"
-            f" differences](pictures/gallery_{norm.lower()}.png)\n"
+            f" differences](pictures/pages/gallery_{norm.lower()}.png)\n"
         )
         parts.append(table(norm, rows))
         parts.append(
@@ -332,9 +332,10 @@ def main() -> None:
     )
     arguments = parser.parse_args()
     measured = measure(arguments.measured)
-    (arguments.out / "pictures").mkdir(parents=True, exist_ok=True)
+    pictures = arguments.out / "pictures" / "pages"
+    pictures.mkdir(parents=True, exist_ok=True)
     for norm in measured["norms"]:
-        sheet(measured, norm, arguments.out / "pictures" / f"gallery_{norm.lower()}.png")
+        sheet(measured, norm, pictures / f"gallery_{norm.lower()}.png")
     (arguments.out / "gallery.md").write_text(page(measured), encoding="utf-8")
 
 
