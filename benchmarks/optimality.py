@@ -344,7 +344,7 @@ def page(
         "comes from [AttackBench](https://arxiv.org/abs/2404.19460).",
         "",
         "![Optimality of each attack in each norm: advex beside other libraries, on an ordinary and"
-        " on a hardened network](pictures/optimality.png)",
+        " on a hardened network](pictures/pages/optimality.png)",
         "",
         "The chart draws the tables below (`python examples/make_page_pictures.py --only"
         " optimality`). On the ordinary network most",

@@ -152,6 +152,11 @@ def processor() -> str:
     return f"{named[0]}, {len(named)} cores" if named else platform.processor()
 
 
+def in_order(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The smallest change first, failures last."""
+    return sorted(rows, key=lambda row: (not row["success"], row["distance"] or 0))
+
+
 # What is drawn
 
 INK, SOFT, RED, BLUE = (34, 40, 49), (92, 99, 110), (190, 45, 35), (30, 90, 165)
@@ -170,7 +175,7 @@ def sheet(measured: dict[str, Any], norm: str, path: Path) -> None:
     """One cell for each attack: the changed image, the difference enlarged, and what it is seen
     as.
     """
-    rows = measured["norms"][norm]
+    rows = in_order(measured["norms"][norm])
     original = np.array(measured["image"], "float64")
     cell = (2 * SIDE + 4 + GAP, SIDE + CAPTION + GAP)
     across = ACROSS // 2 * 2 - 2
@@ -225,8 +230,8 @@ How to read the tables:
   are black boxes, here with at most {queries:,} queries.
 - **Aim**: `smallest` means that no limit was set, and the attack looked for the smallest change.
   `limit` means that any change within the limit of the section was a success.
-- **Change**: the size of the change that was found. **Of the best** divides it by the smallest
-  change in the table.
+- **Change**: the size of the change that was found. **Of the best**, for attacks that
+  look for the smallest change, divides it by the smallest one in the table.
 - **Passes**: forward and backward passes through the model.
 - **CPU seconds**: all threads together, in the second call on this one image. The first call also
   compiles, which takes seconds more.
@@ -235,8 +240,8 @@ One image does not show which attack is best. For that see [Which attack?](which
 [the smallest changes on 100 images](optimality.md). What it shows is what kind of change each norm
 allows, what an attack costs, and that an attack can fail where others succeed.
 
-Measured on {day}: {machine}. Other programs ran on the machine at the same time: take the seconds
-as rough.
+Measured on {day}: {machine}.
+Other programs ran on the machine at the same time: take the seconds as rough.
 """
 
 SECTIONS = {
@@ -276,7 +281,7 @@ def page(measured: dict[str, Any]) -> str:
         held = [row["attack"] for row in rows if not row["success"]]
         parts.append(
             f"![The {measured['class'].lower()} changed by {len(rows)} attacks in {norm}, and the"
-            f" differences](pictures/gallery_{norm.lower()}.png)\n"
+            f" differences](pictures/pages/gallery_{norm.lower()}.png)\n"
         )
         parts.append(table(norm, rows))
         parts.append(
@@ -303,14 +308,12 @@ def table(norm: str, rows: list[dict[str, Any]]) -> str:
         "| attack | reads | aim | seen as | change | of the best | passes | CPU seconds |",
         "|---|---|---|---|---:|---:|---:|---:|",
     ]
-    for row in sorted(rows, key=lambda row: (not row["success"], row["distance"] or 0)):
+    for row in in_order(rows):
         settings = f"`{row['attack']}({row['settings']})`"
         passes = f"{row['forward']:,} + {row['backward']:,}"
-        change, share = (
-            (sized(norm, row["distance"]), f"{row['distance'] / best:.2f}")
-            if row["success"]
-            else ("-", "-")
-        )
+        change = sized(norm, row["distance"]) if row["success"] else "-"
+        compared = row["success"] and not row["limited"]
+        share = f"{row['distance'] / best:.2f}" if compared else "-"
         seen = f"{row['seen']} {row['confidence']:.1%}" if row["success"] else "held"
         lines.append(
             f"| {settings} | {READS[row['reads']]} | {'limit' if row['limited'] else 'smallest'}"
@@ -329,9 +332,10 @@ def main() -> None:
     )
     arguments = parser.parse_args()
     measured = measure(arguments.measured)
-    (arguments.out / "pictures").mkdir(parents=True, exist_ok=True)
+    pictures = arguments.out / "pictures" / "pages"
+    pictures.mkdir(parents=True, exist_ok=True)
     for norm in measured["norms"]:
-        sheet(measured, norm, arguments.out / "pictures" / f"gallery_{norm.lower()}.png")
+        sheet(measured, norm, pictures / f"gallery_{norm.lower()}.png")
     (arguments.out / "gallery.md").write_text(page(measured), encoding="utf-8")
 
 

@@ -221,7 +221,7 @@ def sizes(options: argparse.Namespace) -> None:
             f" | {moved.sum() / 255:,.0f} | {(moved > 0).sum():,} |"
         )
     path = options.out / "sizes.jpg"  # as PNG five times as large
-    canvas.save(path, quality=90, subsampling=0, optimize=True)
+    canvas.save(path, quality=84, subsampling=0, optimize=True)
     print(f"{path}: {path.stat().st_size:,} bytes")
 
 
@@ -235,7 +235,7 @@ PICTURES: dict[str, Callable[[argparse.Namespace], None]] = {
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path, default=ROOT / "docs" / "pictures")
+    parser.add_argument("--out", type=Path, default=ROOT / "docs" / "pictures" / "pages")
     parser.add_argument("--only", choices=PICTURES, help="draw just this one")
     parser.add_argument(
         "--photo", type=Path, default=ROOT.parent / "shared" / "imagenet" / "chelsea.png"

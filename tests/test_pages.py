@@ -77,7 +77,7 @@ def public():
 
 def test_every_attack_has_a_place_in_the_choice():
     text = (DOCS / "which_attack.md").read_text(encoding="utf-8")
-    tables = text.partition("## All attacks")[2]
+    tables = text.partition("## All attacks")[2].partition("## Papers")[0]
     assert public() <= set(re.findall(r"`(\w+)", tables))
 
 
@@ -91,9 +91,21 @@ def test_the_gallery_has_every_attack_in_every_norm_it_knows():
         assert rows(section) == set(made["in_norm"](budget)), type(budget)
         absent = set(re.findall(r"`(\w+)`", section.partition("No form in")[2]))
         assert rows(section) | absent | set(made["MAPS"]) == public()
-        picture = re.search(r"\((pictures/gallery_\w+\.png)\)", section)[1]
+        picture = re.search(r"\((pictures/pages/gallery_\w+\.png)\)", section)[1]
         assert (DOCS / picture).exists()
     assert set(made["MAPS"]) <= set(re.findall(r"`(\w+)`", parts["Not in the tables"]))
+
+
+def test_every_picture_is_shown_and_has_words():
+    """Those of single pages: none is left over, each has an alternative text, none is huge."""
+    pages = "".join(page.read_text(encoding="utf-8") for page in DOCS.glob("*.md"))
+    shown = dict(re.findall(r"!\[([^\]]*)\]\(pictures/pages/([\w.]+)\)", pages))
+    kept = {path.name: path.stat().st_size for path in (DOCS / "pictures" / "pages").iterdir()}
+    assert set(shown.values()) == set(kept)
+    assert all(len(words.split()) >= 6 for words in shown)
+    assert all(
+        size < (400_000 if name.endswith(".jpg") else 100_000) for name, size in kept.items()
+    )
 
 
 # The doctor's checks, one by one
@@ -144,5 +156,5 @@ def test_a_model_on_the_page_fires_each_check(page, name):
 
 @pytest.mark.parametrize("name", CHECKS)
 def test_no_check_fires_on_the_model_before_them(page, name):
-    finding = looked_at(name, page.honest, page.x, page.labels, advex.Linf(0.05))
+    finding = looked_at(name, page.honest, page.x, page.labels, page.budget)
     assert finding.status in ("ok", "not run")
