@@ -62,7 +62,8 @@ advex.SquareAttack()(black_box, x, labels, budget)
 advex.PGD()(classifier, x, labels, budget)
 
 found: advex.Evaluation = advex.evaluate(model, (x, labels), [advex.PGD()], budget)
-found.report("clothes.html")
+found.report("clothes.html", title="Clothes", author="A name", note="A remark")
+change: float = advex.evaluation.compare(found, found).change
 diagnosis: advex.evaluation.Diagnosis = advex.evaluation.diagnose(model, x, labels, budget)
 flagged: list[str] = [finding.id for finding in diagnosis.flags]
 advex.testing.check_attack(Momentum())

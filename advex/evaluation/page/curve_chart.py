@@ -11,7 +11,7 @@ import numpy as np
 from advex._arrays import Array
 from advex.evaluation.curves import Curve
 from advex.evaluation.figures import Figures
-from advex.evaluation.page import drawing
+from advex.evaluation.page import drawing, numbers
 from advex.evaluation.table import wilson
 
 if TYPE_CHECKING:
@@ -221,17 +221,14 @@ def in_levels(norm: str, epsilon: float | None, end: float) -> bool:
     """Whether radii are told in levels of 0 to 255."""
     if norm != "Linf":
         return False
-    return end * 255 >= 4 if epsilon is None else _whole(epsilon * 255 * 4)
-
-
-def _whole(value: float) -> bool:
-    return abs(value - round(value)) < 1e-6
+    return end * 255 >= 4 if epsilon is None else numbers.levels(epsilon) is not None
 
 
 def _radius(value: float, levels: bool) -> str:
-    if levels and _whole(value * 255 * 4):
-        return f"{round(value * 255 * 4) / 4:g}/255" if value else "0"
-    return f"{value:.3g}"
+    level = numbers.levels(value) if levels else None
+    if level is None:
+        return f"{value:.3g}"
+    return f"{level:g}/255" if level else "0"
 
 
 def marks(end: float, *, levels: bool = False, whole: bool = False) -> list[float]:

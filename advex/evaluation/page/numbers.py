@@ -45,6 +45,20 @@ def unit(norm: str) -> str:
     return "of epsilon" if norm == "Each" else f"in {norm}"
 
 
+def levels(value: float) -> float | None:
+    """A share of the range in levels of 0 to 255, where it is a whole number of them, or less than
+    one in quarters; else None.
+
+    Example:
+        >>> levels(4 / 255), levels(0.25 / 255), levels(0.05)
+        (4.0, 0.25, None)
+    """
+    steps = 4 if 0 < value * 255 < 1 - 1e-6 else 1
+    counted = value * 255 * steps
+    near = abs(counted - round(counted)) < 1e-6 and (not value or round(counted) > 0)
+    return round(counted) / steps if near else None
+
+
 def brief(budget: str) -> str:
     """A budget without digits that nobody reads.
 
@@ -56,10 +70,8 @@ def brief(budget: str) -> str:
 
     def short(found: re.Match[str]) -> str:
         value = float(found.group())
-        quarters = value * 255 * 4
-        if linf and quarters > 0.5 and abs(quarters - round(quarters)) < 1e-6:
-            return f"{round(quarters) / 4:g}/255"
-        return f"{value:.4g}"
+        level = levels(value) if linf else None
+        return f"{value:.4g}" if level is None else f"{level:g}/255"
 
     return re.sub(r"\d+\.\d{5,}(?:e-?\d+)?", short, budget)
 

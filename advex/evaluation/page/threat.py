@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from typing import NamedTuple
 
 import numpy as np
 
 from advex import images
 from advex.evaluation.figures import Figures
-from advex.evaluation.page.numbers import brief
+from advex.evaluation.page.numbers import brief, levels
 
 
 class Threat(NamedTuple):
@@ -70,8 +69,8 @@ def picture(evaluation: Figures) -> bool:
     return bool(shape) and images.is_image(np.broadcast_to(np.uint8(0), (1, *shape)))
 
 
-def _size(epsilon: float, levels: bool) -> str:
-    level = epsilon * 255
-    if levels and level > 0.1 and math.isclose(4 * level, round(4 * level), abs_tol=1e-6):
-        return f"{round(4 * level) / 4:g} of 255 grey levels"
+def _size(epsilon: float, pixel: bool) -> str:
+    level = levels(epsilon) if pixel else None
+    if level is not None:
+        return f"{level:g} of 255 grey levels"
     return f"{100 * epsilon:.3g}% of the input range"
