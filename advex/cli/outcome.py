@@ -23,7 +23,7 @@ def show(report: dict[str, Any]) -> None:
     screen, entries = console(), report["images"]
     columns, rows = _table(report)
     numbers = [name for name in columns[4:] if name != "verified"]
-    screen.print(table(screen, columns, rows, numbers))
+    screen.print(table(screen, columns, rows, numbers, whole=["result"]))
     say(screen)
     remarks: dict[str, list[str]] = {}
     for entry in entries:
@@ -77,7 +77,7 @@ def _fate(entry: dict[str, Any]) -> Any:
     """What became of an image."""
     status = entry["status"]
     if status == "already the target":
-        return f"  already {entry['before']}"
+        return "  already there"
     return marked(status, status == "fooled")
 
 
