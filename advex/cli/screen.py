@@ -76,7 +76,7 @@ def table(
     from rich.table import Table
     from rich.text import Text
 
-    columns = list(columns)
+    columns, kept = list(columns), {*numbers, *whole}
     cells = [
         [cell if isinstance(cell, Text) else Text(printable(cell)) for cell in row] for row in rows
     ]
@@ -85,9 +85,7 @@ def table(
         for place, heading in enumerate(columns)
     ]
     least = [
-        width
-        if name in (*numbers, *whole)
-        else min(width, max(NARROWEST, *map(_width, name.split("\n"))))
+        width if name in kept else min(width, max(NARROWEST, *map(_width, name.split("\n"))))
         for name, width in zip(columns, widths, strict=True)
     ]
     for name in spare:
