@@ -78,9 +78,8 @@ def test_no_color_leaves_text_alone(quiet, monkeypatch):
 
 
 def entry(name, status, **more):
-    empty = dict.fromkeys(
-        ("reason", "after", "confidence", "levels", "distance", "verified", "queries")
-    )
+    names = "reason after confidence levels distance verified queries output"
+    empty = dict.fromkeys(names.split())
     was = {"file": f"photos/{name}", "status": status, "before": "Coat", "before_confidence": 0.9}
     return empty | {"notes": []} | was | more
 
