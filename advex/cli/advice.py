@@ -63,7 +63,7 @@ def advice(
         norm: as ``--norm`` has it.
         epsilon: as it was typed, or its default.
     """
-    known, again = runnable(attack), replaced(options.typed, "--overwrite")
+    known, again = runnable(attack), replaced(without(options.typed, "--json", 0), "--overwrite")
     given = list(map(str, options.image))
     if len(held) <= FEW and set(given) <= set(again):
         again = [word for word in again if word not in given]

@@ -121,12 +121,13 @@ def _cells(entry: dict[str, Any]) -> list[str]:
 
 
 def _show_one(screen: Any, entry: dict[str, Any]) -> None:
-    say(screen, f"{entry['name']}: {entry['when']}", style="bold")
+    say(screen, entry["name"], style="bold")
     say(screen, entry["about"])
     say(screen)
     also = f", or {', '.join(entry['also'])}" if entry["also"] else ""
     limit = "a limit is needed" if entry["needs_epsilon"] else "inf looks for the smallest change"
     facts = {
+        "when": entry["when"],
         "kind": FAMILIES[entry["kind"]],
         "called": f"{entry['name']}{also}; in Python advex.{entry['python']}",
         "norms": ", ".join(entry["norms"]),

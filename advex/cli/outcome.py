@@ -9,6 +9,7 @@ from typing import Any
 from advex.cli.batch import SHEET_PICTURES
 from advex.cli.screen import console, marked, plural, say, say_whole, table, yes_or_no
 
+NARROW = 72  # columns of a terminal below which less is shown
 LEVELS = "grey\nlevels"
 LEFT_OUT = {
     "unreadable": "could not be read",
@@ -21,9 +22,9 @@ LEFT_OUT = {
 def show(report: dict[str, Any]) -> None:
     """Print the report of a call."""
     screen, entries = console(), report["images"]
-    columns, rows = _table(report)
+    columns, rows = _table(report, sure=screen.width >= NARROW)
     numbers = [name for name in columns[4:] if name != "verified"]
-    screen.print(table(screen, columns, rows, numbers))
+    screen.print(table(screen, columns, rows, numbers, whole=["result"]))
     say(screen)
     remarks: dict[str, list[str]] = {}
     for entry in entries:
@@ -43,8 +44,10 @@ def show(report: dict[str, Any]) -> None:
     _what_to_try(screen, report)
 
 
-def _table(report: dict[str, Any]) -> tuple[list[str], list[list[Any]]]:
-    """Headings and cells; what is the same in all rows is not among them."""
+def _table(report: dict[str, Any], *, sure: bool) -> tuple[list[str], list[list[Any]]]:
+    """Headings and cells; what is the same in all rows is not among them, nor, unless there is
+    room, how ``sure`` the model was before.
+    """
     entries, norm = report["images"], report["settings"]["norm"]
     further = {
         LEVELS: [_shown(entry["levels"], "d") for entry in entries],
@@ -63,7 +66,7 @@ def _table(report: dict[str, Any]) -> tuple[list[str], list[list[Any]]]:
         [
             Path(entry["file"]).name,
             _fate(entry),
-            _named(entry["before"], entry["before_confidence"], ".0%"),
+            _named(entry["before"], entry["before_confidence"] if sure else None, ".0%"),
             _named(entry["after"], entry["confidence"], exact),
             *(cells[place] for name, cells in further.items() if kept[name]),
         ]
@@ -77,7 +80,7 @@ def _fate(entry: dict[str, Any]) -> Any:
     """What became of an image."""
     status = entry["status"]
     if status == "already the target":
-        return f"  already {entry['before']}"
+        return "  already there"
     return marked(status, status == "fooled")
 
 

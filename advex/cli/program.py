@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 NAME = "advex"
-ROOM = 80  # columns of a command before it goes on in the next line
+ROOM, INDENT = 78, 2  # columns of a command before it goes on in the next line; before it
 
 
 def program() -> str:
@@ -24,8 +24,11 @@ def program() -> str:
     return _pasted(str(given)) if given.stem.lower() == NAME else NAME
 
 
-def command(words: Sequence[str], room: int = ROOM) -> str:
-    """A whole command. A long one goes on in the next line, by a backslash."""
+def command(words: Sequence[str], room: int | None = None) -> str:
+    """A whole command. One longer than ``room`` (the terminal's) goes on in the next line, by a
+    backslash.
+    """
+    room = room or min(ROOM, shutil.get_terminal_size().columns - INDENT)
     if os.name == "nt":
         return f"{program()} {subprocess.list2cmdline(words)}"
     lines, start = [program()], True

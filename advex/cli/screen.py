@@ -54,6 +54,7 @@ def table(
     rows: Iterable[Sequence[Any]],
     numbers: Sequence[str] = (),
     *,
+    whole: Sequence[str] = (),
     wraps: Sequence[str] = (),
     spare: Sequence[str] = (),
     heads: bool = True,
@@ -65,6 +66,7 @@ def table(
         columns: the headings; a line break in one makes it two lines high.
         rows: a text for each column, or a ``marked`` one.
         numbers: columns that are set flush right, and stay whole.
+        whole: others that stay whole.
         wraps: columns that go on in the next line where they are too long. All others lose their
             middle, as ``a-long-na….png``.
         spare: columns that are left out where there is no room, the first of them first.
@@ -74,7 +76,7 @@ def table(
     from rich.table import Table
     from rich.text import Text
 
-    columns = list(columns)
+    columns, kept = list(columns), {*numbers, *whole}
     cells = [
         [cell if isinstance(cell, Text) else Text(printable(cell)) for cell in row] for row in rows
     ]
@@ -83,7 +85,7 @@ def table(
         for place, heading in enumerate(columns)
     ]
     least = [
-        width if name in numbers else min(width, max(NARROWEST, *map(_width, name.split("\n"))))
+        width if name in kept else min(width, max(NARROWEST, *map(_width, name.split("\n"))))
         for name, width in zip(columns, widths, strict=True)
     ]
     for name in spare:

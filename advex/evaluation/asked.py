@@ -182,11 +182,19 @@ def named_attacks(attacks: Any, classifier: Model, budget: Budget) -> dict[str, 
     return {name: attack.fitted(classifier) for name, attack in named.items()}
 
 
-def demand_suitable(attacks: Mapping[str, Attack], classifier: Model, budget: Budget) -> None:
-    """Raise unless every attack can pursue labels within the budget, with what the model tells."""
+def demand_suitable(
+    attacks: Mapping[str, Attack], classifier: Model, budget: Budget, goal: Make
+) -> None:
+    """Raise unless every attack can pursue labels within the budget, with what the model tells.
+    With a goal, whether they can pursue it is asked when there are labels: ``examined``.
+    """
     for attack in attacks.values():
         attack.check_settings()
-        attack.check(Untargeted(np.zeros(0, "int32")), searched(budget))
+        try:
+            attack.check(Untargeted(np.zeros(0, "int32")), searched(budget))
+        except InvalidType:
+            if goal is None:
+                raise
         for run in (run for wave in attack.plan(searched(budget)) for run in wave.runs):
             demand_given(run.attack, run.label, classifier, budget)
 

@@ -126,7 +126,7 @@ def evaluate(
     warn_of_another(model, within, "evaluate")
     whole = joined(within, classifier)
     named = named_attacks(attacks, classifier, whole)
-    demand_suitable(named, classifier, whole)
+    demand_suitable(named, classifier, whole, make)
     if not isinstance(keep, str) or keep not in ("none", "success"):
         raise InvalidInput(f"keep must be 'none' or 'success'; received {shown(keep)}")
     if not isinstance(engine, str) or engine not in ("local", "ray"):

@@ -110,7 +110,7 @@ def test_options_of_an_attack(here, refused):
     "{} has no form in {}: --norm {}",
     "{} needs a limit: --epsilon {}",
     "it is an option of pgd: --attack pgd --restarts 5",
-    "it works on another attack, from Python: advex.{kind}(advex.PGD())",
+    "it works on another attack, from Python:",
     "needs maps of labels: advex evaluate --data FILE.npz --goal segmentation",
 )
 def test_attacks_that_ask_for_something_else(here, refused):
@@ -205,7 +205,7 @@ def test_options_of_an_evaluation(here, refused, capsys, monkeypatch):
     data = *EVALUATE, "--data", "FILE.npz", "--epsilon", "2/255"
     message = refused(*data, "--steps", "40")
     assert works(*data, *options(message, r"--attack .*$"), "--run", "my run.advex")
-    said = capsys.readouterr().out
+    said = capsys.readouterr().out.replace("\\\n", "")
     assert works(*options(said, r"As a page:\n  advex (.*\.html)"))
     assert (here / "report.html").exists()
     message = refused(*data[:-1], "inf", "--attack", "fgsm")
@@ -278,8 +278,8 @@ def test_what_the_demo_says_at_the_end(here, capsys):
         "evaluation": {"page": None, "run": str(here / "a run.advex"), "headline": "", "flags": []},
     }
     demo._places(console(), report)
-    said = capsys.readouterr().out
-    assert works(*options(said, r"there are\.\n  advex (attack (?:.*\\\n)*.*)"))
+    said = capsys.readouterr().out.replace("\\\n", "")  # as a shell reads it
+    assert works(*options(said, r"there are\.\n  advex (attack .*)"))
     assert works(*options(said, r"\n  advex (attacks)\n"))
-    assert works(*options(said, r"then\n  advex (report (?:.*\\\n)*.*)"))
+    assert works(*options(said, r"then\n  advex (report .*)"))
     assert re.search(r"pip install 'advex\[report\]'", said)
