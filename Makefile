@@ -47,7 +47,7 @@ demo: $(VENV)/user
 	$(BIN)/advex demo
 
 docs: $(VENV)/developer
-	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs serve
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs serve --no-strict
 
 site: $(VENV)/developer
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict

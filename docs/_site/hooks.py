@@ -11,6 +11,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import api_pages
 import api_source
 import stage
 import typeset
@@ -53,12 +54,27 @@ def on_config(config: Any) -> Any:
     i18n = config.plugins.get("i18n")
     if getattr(i18n, "building", False):  # a further language of the same build
         return config
+    forget()
     folder = Path(tempfile.mkdtemp(prefix="advex-site-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     stage.Stage(folder).fill()
     config.docs_dir = str(folder)
     config.nav = _nav(config.nav, folder)
     return config
+
+
+def forget() -> None:
+    """Read everything again: ``make docs`` builds anew when a docstring was edited."""
+    for kept in (
+        api_source.package,
+        api_source.constants,
+        api_source.entries,
+        api_pages.raisers,
+        api_pages.guides,
+        api_pages.mentions,
+    ):
+        kept.cache_clear()
+    _staged.clear()
 
 
 def _nav(items: list[Any], folder: Path) -> list[Any]:
