@@ -32,6 +32,10 @@ class RobustAccuracy(keras.callbacks.Callback):
     """The share of `data` that is classified correctly and that `attack` does not break, at the
     end of an epoch.
 
+    When to use it:
+        To watch robust accuracy in any training, adversarial or not. `Adversarial` logs it by
+        itself.
+
     It is put into the logs as `name`, so that `ModelCheckpoint(monitor="val_robust_accuracy")`,
     `EarlyStopping`, `CSVLogger` and TensorBoard see it: list this callback before them.
 

@@ -22,6 +22,10 @@ ON_ARRAYS = "It is called with an array of NumPy, float64, shape (n, ...), and r
 class Domain:
     """The legal inputs of a model: goes where ``box`` goes, and holds exactly for every result.
 
+    When to use it:
+        For tables, and wherever features have ranges of their own, are whole, belong to groups or
+        depend on each other. For images a box of two numbers is enough.
+
     An attack searches among continuous points. The model sees, and judges, the legal point next to
     each; gradients pass straight through what is rounded, and by the chain rule through ``repair``.
     ``epsilon`` and distances are in units of each feature's own range, ``high - low``. Where

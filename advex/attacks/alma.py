@@ -62,8 +62,9 @@ class ALMA(Attack):
         For the smallest perturbation in L2 or L1 with some hundreds of gradients. It is the first
         member of `MinimumNorm` in both norms.
 
+    $$ \min_x \; \lVert x - x_0 \rVert + P\bigl(-f(x);\, \rho, \mu\bigr) $$
+
     $$
-    \min_x \; \lVert x - x_0 \rVert + P\bigl(-f(x);\, \rho, \mu\bigr), \qquad
     P'(v; \rho, \mu) = \begin{cases}
     \mu + 2 \mu \rho\, v + \tfrac{1}{2} (\rho v)^2 & v \ge 0 \\
     \mu / (1 - \rho v)^2 & v < 0

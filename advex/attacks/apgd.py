@@ -36,10 +36,9 @@ class APGD(Attack):
         When a single attack within a budget must be as strong as it can be without tuning. It is
         the main part of `AutoAttack`, and of `Verdict` where gradients mislead.
 
-    $$
-    z_{t+1} = \Pi\bigl(x_t + \eta_t\,\varepsilon\, s(\nabla_x \ell(x_t))\bigr), \qquad
-    x_{t+1} = \Pi\bigl(x_t + 0.75\,(z_{t+1} - x_t) + 0.25\,(x_t - x_{t-1})\bigr)
-    $$
+    $$ z_{t+1} = \Pi\bigl(x_t + \eta_t\,\varepsilon\, s(\nabla_x \ell(x_t))\bigr) $$
+
+    $$ x_{t+1} = \Pi\bigl(x_t + 0.75\,(z_{t+1} - x_t) + 0.25\,(x_t - x_{t-1})\bigr) $$
 
     $\Pi$ takes the nearest point of budget and box, $\varepsilon$ is the budget, $\ell$ the loss.
     $s(g)$ is the sign of $g$ in Linf, $g / \lVert g \rVert_2$ in L2. The step $\eta_t$ begins at 2.

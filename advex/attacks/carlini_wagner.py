@@ -25,10 +25,9 @@ class CarliniWagner(Attack):
         To compare with the many papers that report C&W. `MinimumNorm` finds smaller perturbations
         for the same number of gradients, or fewer.
 
-    $$
-    \min_x \; \lVert x - x_0 \rVert_2^2 + c \max(-f(x),\, 0), \qquad
-    L_\infty:\;\; \min_x \; \sum_i \max(|x_i - x_{0,i}| - \tau,\, 0) + c \max(-f(x),\, 0)
-    $$
+    $$ \min_x \; \lVert x - x_0 \rVert_2^2 + c \max(-f(x),\, 0) $$
+
+    $$ L_\infty:\;\; \min_x \; \sum_i \max(|x_i - x_{0,i}| - \tau,\, 0) + c \max(-f(x),\, 0) $$
 
     $x_0$ is the input, $f$ the margin, above 0 across the boundary. In L2, c falls to the middle of
     its bracket after a round with a success and grows tenfold (to the middle, where it was

@@ -41,9 +41,10 @@ class CGBA(LabelAttack):
 
     $$
     x(\varphi) = x_0 + \lVert b_t - x_0 \rVert_2 \cos\varphi\, (\cos\varphi\; e_t + \sin\varphi\;
-    n_t), \qquad
-    b_{t+1} = x(\varphi^\ast), \quad \varphi^\ast = \text{the largest angle that crosses}
+    n_t)
     $$
+
+    $$ b_{t+1} = x(\varphi^\ast), \quad \varphi^\ast = \text{the largest angle that crosses} $$
 
     $b_t$ is the boundary point, $x_0$ the input, $e_t$ the direction from $x_0$ to $b_t$, and $n_t$
     the normal of the boundary, estimated from the classes of random points and taken at right

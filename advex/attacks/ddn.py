@@ -29,11 +29,15 @@ class DDN(Attack):
 
     $$
     x_{t+1} = \mathrm{clip}\Bigl(x_0 + r_{t+1}\,\frac{\delta_t}{\lVert \delta_t \rVert_2}\Bigr),
-    \qquad
-    \delta_t = x_t - x_0 + \alpha_t\,\frac{\nabla_x \ell(x_t)}{\lVert \nabla_x \ell(x_t) \rVert_2},
-    \qquad
-    r_{t+1} = \begin{cases} (1 - \gamma)\, r_t & \text{after a success} \\ (1 + \gamma)\, r_t &
-    \text{otherwise} \end{cases}
+    \qquad \delta_t = x_t - x_0 + \alpha_t\,\frac{\nabla_x \ell(x_t)}{\lVert \nabla_x \ell(x_t)
+    \rVert_2}
+    $$
+
+    $$
+    r_{t+1} = \begin{cases}
+    (1 - \gamma)\, r_t & \text{after a success} \\
+    (1 + \gamma)\, r_t & \text{otherwise}
+    \end{cases}
     $$
 
     $x_0$ is the input, $\ell$ the loss, $r$ the radius; clip cuts at the box. The step $\alpha_t$

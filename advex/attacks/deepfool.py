@@ -32,9 +32,10 @@ class DeepFool(Attack):
 
     $$
     r_{t+1} = r_t + \operatorname{argmin}_{r} \; \lVert r \rVert \quad \text{subject to} \quad
-    f_k(x_t) + \langle \nabla_x f_k(x_t),\, x_0 + r_t + r - x_t \rangle = \beta_k, \qquad
-    x_{t+1} = x_0 + (1 + \eta)\, r_{t+1}
+    f_k(x_t) + \langle \nabla_x f_k(x_t),\, x_0 + r_t + r - x_t \rangle = \beta_k
     $$
+
+    $$ x_{t+1} = x_0 + (1 + \eta)\, r_{t+1} $$
 
     $f_k = z_k - z_y$ is the margin of a wrong class $k$ over the label $y$; $k$ is the class with
     the smallest $|f_k(x_t)| / \lVert \nabla_x f_k(x_t) \rVert_\ast$, the distance to its

@@ -28,15 +28,17 @@ class FAB(Attack):
     input.
 
     When to use it:
-        For the smallest perturbation in Linf, L2 or L1 without any tuning, above all where
-        gradients have a scale of their own (it does not depend on it). Part of `AutoAttack` and
-        `MinimumNorm`.
+        For the smallest perturbation in Linf, L2 or L1 without any tuning: it does not depend on
+        the scale of gradients. Part of `AutoAttack` and `MinimumNorm`.
 
     $$
-    x_{t+1} = (1 - a)\, P_t(x_t) + a\, P_t(x_0), \qquad
-    a = \min\Bigl(\frac{d}{d + d_0},\, \alpha\Bigr), \qquad
-    P_t(y) = \operatorname{argmin}_{z \in \text{box}} \; \lVert z - y \rVert \;\;
-    \text{subject to}\;\; f(x_t) + \langle \nabla_x f(x_t),\, z - x_t \rangle = b_t
+    x_{t+1} = (1 - a)\, P_t(x_t) + a\, P_t(x_0), \qquad a = \min\Bigl(\frac{d}{d + d_0},\,
+    \alpha\Bigr)
+    $$
+
+    $$
+    P_t(y) = \operatorname{argmin}_{z \in \text{box}} \; \lVert z - y \rVert \;\; \text{subject
+    to}\;\; f(x_t) + \langle \nabla_x f(x_t),\, z - x_t \rangle = b_t
     $$
 
     $f$ is the margin, $x_0$ the input, $d$ and $d_0$ are the distances of $x_t$ and $x_0$ to their

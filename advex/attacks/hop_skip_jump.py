@@ -38,10 +38,11 @@ class HopSkipJump(LabelAttack):
         is the one they compare with. `CGBA` in L2 and `RayS` in Linf are advex's first choices.
 
     $$
-    \hat n_t = \sum_{i} \bigl(\phi(b_t + r u_i) - \bar\phi\bigr)\, u_i, \qquad
-    \tilde x_t = b_t + \xi_t\, s(\hat n_t), \qquad
-    b_{t+1} = \text{the boundary between } x_0 \text{ and } \tilde x_t
+    \hat n_t = \sum_{i} \bigl(\phi(b_t + r u_i) - \bar\phi\bigr)\, u_i, \qquad \tilde x_t = b_t +
+    \xi_t\, s(\hat n_t)
     $$
+
+    $$ b_{t+1} = \text{the boundary between } x_0 \text{ and } \tilde x_t $$
 
     $b_t$ is the boundary point, $\phi = \pm 1$ tells whether a point is across, $\bar\phi$ is its
     mean, $u_i$ are random directions, $s$ is the direction in L2 and the sign in Linf. The jump

@@ -29,9 +29,12 @@ class JSMA(Attack):
 
     $$
     (p, q) = \operatorname{argmax}_{p < q} \; -a_{pq}\, b_{pq} \quad\text{where}\quad a_{pq} > 0 >
-    b_{pq}, \qquad
-    a_{pq} = \sum_{i \in \{p, q\}} \frac{\partial z_c}{\partial x_i}\, w_i, \qquad
-    b_{pq} = \sum_{i \in \{p, q\}} \sum_{j \ne c} \frac{\partial z_j}{\partial x_i}\, w_i
+    b_{pq}
+    $$
+
+    $$
+    a_{pq} = \sum_{i \in \{p, q\}} \frac{\partial z_c}{\partial x_i}\, w_i, \qquad b_{pq} = \sum_{i
+    \in \{p, q\}} \sum_{j \ne c} \frac{\partial z_j}{\partial x_i}\, w_i
     $$
 
     $z$ are the logits, $c$ is the target, $w_i$ the way of element $i$ to its end of the box. $a$

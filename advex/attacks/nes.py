@@ -21,10 +21,11 @@ class NES(PairsAttack):
         Against a model that gives scores, as the classic gradient estimate. `SquareAttack` needs
         fewer queries on images; this one makes no assumption about them.
 
+    $$ g_t = \sum_{i=1}^{n} \bigl(\ell(x_t + \sigma u_i) - \ell(x_t - \sigma u_i)\bigr)\, u_i $$
+
     $$
-    g_t = \sum_{i=1}^{n} \bigl(\ell(x_t + \sigma u_i) - \ell(x_t - \sigma u_i)\bigr)\, u_i, \qquad
-    v_{t+1} = \mu\, v_t + (1 - \mu)\, g_t, \qquad
-    x_{t+1} = \Pi\bigl(x_t + \alpha\,\varepsilon\, s(v_{t+1})\bigr)
+    v_{t+1} = \mu\, v_t + (1 - \mu)\, g_t, \qquad x_{t+1} = \Pi\bigl(x_t + \alpha\,\varepsilon\,
+    s(v_{t+1})\bigr)
     $$
 
     $u_i$ are normal numbers, $n$ is `pairs`, $\ell$ the loss, $\mu$ is `decay`, $\alpha$

@@ -25,11 +25,11 @@ class NesterovIterative(Attack):
         `Verdict`.
 
     $$
-    v_{t+1} = \mu\, v_t +
-    \frac{\nabla_x \ell(\tilde x_t)}{\lVert \nabla_x \ell(\tilde x_t) \rVert_1}, \qquad
-    \tilde x_t = \Pi\bigl(x_t + \alpha\,\varepsilon\,\mu\, s(v_t)\bigr), \qquad
-    x_{t+1} = \Pi\bigl(x_t + \alpha\,\varepsilon\, s(v_{t+1})\bigr)
+    v_{t+1} = \mu\, v_t + \frac{\nabla_x \ell(\tilde x_t)}{\lVert \nabla_x \ell(\tilde x_t)
+    \rVert_1}, \qquad \tilde x_t = \Pi\bigl(x_t + \alpha\,\varepsilon\,\mu\, s(v_t)\bigr)
     $$
+
+    $$ x_{t+1} = \Pi\bigl(x_t + \alpha\,\varepsilon\, s(v_{t+1})\bigr) $$
 
     $v$ is the velocity, 0 at first, $\mu$ is `decay`, and $\tilde x_t$ the point ahead. $\Pi$ takes
     the nearest point of budget and box, $\alpha$ is `step_size`, $\varepsilon$ the budget, $\ell$

@@ -33,10 +33,11 @@ class PDGD(Attack):
         For the smallest L2 perturbation where gradients near the input mislead: the search begins
         far outside the boundary and comes back to it. Part of `MinimumNorm("L2")`.
 
+    $$ \min_x \; (1 - w_t)\, \lVert x - x_0 \rVert_2 + w_t \log\bigl(1 + e^{-f(x)}\bigr) $$
+
     $$
-    \min_x \; (1 - w_t)\, \lVert x - x_0 \rVert_2 + w_t \log\bigl(1 + e^{-f(x)}\bigr), \qquad
-    w_{t+1} = 0.9\, w_t + \frac{0.1}{1 + \lambda_{t+1}}, \qquad
-    \log \lambda_{t+1} = \log \lambda_t \pm \beta_t
+    w_{t+1} = 0.9\, w_t + \frac{0.1}{1 + \lambda_{t+1}}, \qquad \log \lambda_{t+1} = \log \lambda_t
+    \pm \beta_t
     $$
 
     $x_0$ is the input, $f$ the margin. $\lambda$ is the price of length: its logarithm grows by

@@ -58,10 +58,12 @@ class PDPGD(Attack):
 
     $$
     \delta_{t+1} = \mathrm{prox}_{\eta_t \lambda_t \lVert \cdot \rVert}\bigl(\delta_t + \eta_t\,
-    d_t\bigr), \qquad
+    d_t\bigr)
+    $$
+
+    $$
     \mathrm{prox}_{c \lVert \cdot \rVert}(v) = \operatorname{argmin}_{u} \; \tfrac{1}{2} \lVert u -
-    v \rVert_2^2 + c\, \lVert u \rVert, \qquad
-    \log \lambda_{t+1} = \log \lambda_t \pm \beta_t
+    v \rVert_2^2 + c\, \lVert u \rVert, \qquad \log \lambda_{t+1} = \log \lambda_t \pm \beta_t
     $$
 
     $\delta$ is the change, $d_t$ Adam's direction along the gradient of the margin, $\eta_t$ the

@@ -37,10 +37,10 @@ class SEA(Composite):
         quick look `SegPGD`.
 
     $$
-    x^\ast = \operatorname{argmax}_{x \text{ seen}} \; \#\{p \in P : p \text{ is wrong at } x\},
-    \qquad
-    \varepsilon_t:\; 2\varepsilon \to 1.5\,\varepsilon \to \varepsilon
+    x^\ast = \operatorname{argmax}_{x \text{ seen}} \; \#\{p \in P : p \text{ is wrong at } x\}
     $$
+
+    $$ \varepsilon_t:\; 2\varepsilon \to 1.5\,\varepsilon \to \varepsilon $$
 
     $P$ are the pixels that count. The losses of the four runs are cross-entropy and the spherical
     margin of the pixels that are still right, the Jensen-Shannon divergence, and cross-entropy with

@@ -25,9 +25,10 @@ class SegPGD(Attack):
 
     $$
     \ell_t(x) = \frac{1}{|P|} \Bigl( (1 - \lambda_t) \sum_{p \text{ right}} \mathrm{CE}_p +
-    \lambda_t \sum_{p \text{ wrong}} \mathrm{CE}_p \Bigr), \qquad
-    \lambda_t = \frac{t}{2T}
+    \lambda_t \sum_{p \text{ wrong}} \mathrm{CE}_p \Bigr)
     $$
+
+    $$ \lambda_t = \frac{t}{2T} $$
 
     $P$ are the pixels that count, $\mathrm{CE}_p$ is the cross-entropy of pixel $p$ at $x$, $T$ the
     number of steps. The steps are those of `PGD` on this loss. The loss of pixels that are still

@@ -35,9 +35,9 @@ class SimBA(ScoreAttack):
     x_t + \eta\, q_t & \ell(x_t + \eta\, q_t) > \ell(x_t) \\
     x_t & \text{otherwise}
     \end{cases}
-    \qquad
-    \lVert x_T - x_0 \rVert_2 \le \eta\, \sqrt{\text{steps kept}}
     $$
+
+    $$ \lVert x_T - x_0 \rVert_2 \le \eta\, \sqrt{\text{steps kept}} $$
 
     $q_t$ is the next direction of the basis, none of them twice, $\eta$ is `step_size`, $\ell$ the
     loss. The first line is tried first. Without a limit (`L2()`) it ends at the first success.

@@ -28,16 +28,14 @@ class SparseRS(ScoreAttack):
         Against a model that gives scores, where at most k elements may change (`L0(k)`). With
         gradients `SigmaZero` needs far fewer passes.
 
-    $$
-    M_{t+1} = (M_t \setminus A_t) \cup B_t, \qquad
-    |A_t| = |B_t| = \max(1, \lfloor \alpha_t k \rfloor), \qquad
-    \text{kept if } \ell(x(M_{t+1})) > \ell(x(M_t))
-    $$
+    $$ M_{t+1} = M_t - A_t + B_t, \qquad |A_t| = |B_t| = \max(1, \lfloor \alpha_t k \rfloor) $$
 
-    $M$ is the set of the $k$ changed elements, each at an end of the box by lot; $A_t$ and $B_t$
-    are random subsets of it and of the others. $\ell$ is the loss. $\alpha_t$ is `alpha` for the
-    start, a half of it after that, a quarter after 50 proposals of 10,000, and so on to a
-    twentieth.
+    $$ \text{kept if } \ell(x(M_{t+1})) > \ell(x(M_t)) $$
+
+    $M$ is the set of the $k$ changed elements, each at an end of the box by lot. $A_t$, which is
+    taken out, and $B_t$, which is put in, are random subsets of it and of the others. $\ell$ is the
+    loss. $\alpha_t$ is `alpha` for the start, a half of it after that, a quarter after 50 proposals
+    of 10,000, and so on to a twentieth.
 
     Args:
         steps: the limit of queries per example, a whole number from 1. All count: the clean input,

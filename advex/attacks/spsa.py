@@ -24,9 +24,10 @@ class SPSA(PairsAttack):
 
     $$
     g_t = \frac{1}{n} \sum_{i=1}^{n} \frac{\ell(x_t + \delta v_i) - \ell(x_t - \delta v_i)}{2
-    \delta}\, v_i, \qquad
-    x_{t+1} = \Pi\bigl(x_t + \eta\, \mathrm{Adam}(g_t)\bigr)
+    \delta}\, v_i
     $$
+
+    $$ x_{t+1} = \Pi\bigl(x_t + \eta\, \mathrm{Adam}(g_t)\bigr) $$
 
     $v_i$ are random signs, $n$ is `pairs`, $\delta$ is `delta`, $\ell$ the loss, $\eta$ is
     `step_size`. $\Pi$ takes the nearest point of budget and box. On a linear loss of $d$ elements

@@ -36,9 +36,13 @@ class SquareAttack(Attack):
         `SparseRS`.
 
     $$
-    x_{t+1} = \begin{cases} \tilde x_t & \ell(\tilde x_t) > \ell(x_t) \\ x_t & \text{otherwise}
+    x_{t+1} = \begin{cases}
+    \tilde x_t & \ell(\tilde x_t) > \ell(x_t) \\
+    x_t & \text{otherwise}
     \end{cases}
-    \qquad
+    $$
+
+    $$
     L_\infty:\;\; \tilde x_t = \mathrm{clip}(x_t + 2\,\sigma_c\,(u - l)\, \mathbb{1}_{W_t}) \in
     \{x_0 \pm \varepsilon\} \cap \text{box}
     $$

@@ -262,10 +262,11 @@ class Verdict(Composite):
         The first choice for robust accuracy within a budget in Linf, L2 or L1. Take `AutoAttack`
         where a paper demands it by name, `MinimumNorm` to learn how near the boundary is.
 
+    $$ z_{t+1} = \Pi\bigl(x_t + \eta_t\,\varepsilon\, s(\nabla_x \ell(x_t))\bigr) $$
+
     $$
-    z_{t+1} = \Pi\bigl(x_t + \eta_t\,\varepsilon\, s(\nabla_x \ell(x_t))\bigr), \qquad
-    x_{t+1} = \Pi\bigl(x_t + 0.5\,(z_{t+1} - x_t) + 0.5\,(x_t - x_{t-1})\bigr), \qquad
-    \eta_t = \eta\,\bigl(1 - \tfrac{t}{T}\bigr)
+    x_{t+1} = \Pi\bigl(x_t + 0.5\,(z_{t+1} - x_t) + 0.5\,(x_t - x_{t-1})\bigr), \qquad \eta_t =
+    \eta\,\bigl(1 - \tfrac{t}{T}\bigr)
     $$
 
     That is a step of a run. $\Pi$ takes the nearest point of budget and box, $\varepsilon$ is the

@@ -46,6 +46,10 @@ def diagnose(
 ) -> Diagnosis:
     """Look for what makes attacks on a model fail for the wrong reasons: fifteen checks, D1 to D15.
 
+    When to use it:
+        Before a robust accuracy is published, and whenever an attack fails surprisingly often.
+        `evaluate` calls it by default.
+
     Each says what it found in figures. A flag does not mean that the model is bad, but that an
     evaluation by gradient attacks (some flags: by any attack) would be too kind to it. No flag
     means that none of these fifteen reasons was seen, not more. Checks that count examples fire at

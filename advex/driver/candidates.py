@@ -28,6 +28,10 @@ class Others:
     labels)``. A point that is near and of another class is a better start than noise, and where
     noise never crosses the boundary the only one.
 
+    When to use it:
+        With `HopSkipJump`, `CGBA`, `SurFree`, `RayS` and `Pointwise`, when inputs of other classes
+        are at hand: fewer queries are lost on the start.
+
     Args:
         x: inputs like those that are attacked, (m, ...).
         labels: their classes, (m,), as far as one knows: the four nearest whose class fulfils the

@@ -64,6 +64,10 @@ def evaluate(
     """How many inputs of ``data`` the model still gets right when each may be moved within
     ``budget``.
 
+    When to use it:
+        For the robust accuracy of a model on a data set, with a report that others can check and a
+        run that goes on after a stop. For a handful of images call an attack.
+
     The data are read once, in order, a block at a time; memory does not grow with their length.
     Every attack is tried on every input that is classified correctly, so that the attacks can be
     compared; ``Ensemble(a, b)`` lets only survivors go on.

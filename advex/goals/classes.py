@@ -323,9 +323,9 @@ class TopK(Labelled):
     When to use it:
         When a product shows several answers, or top-5 accuracy is what counts, as on ImageNet.
 
-    $$ f(z) = z_{[k] \setminus y} - z_y $$
+    $$ f(z) = \max^{(k)}_{j \ne y} z_j - z_y $$
 
-    $z_{[k] \setminus y}$ is the $k$-th largest logit among the classes other than the label $y$.
+    $\max^{(k)}$ is the $k$-th largest, $z$ are the logits, $y$ is the label.
     `losses.cross_entropy` is the truncated top-k entropy: the label against the classes that are
     not the k - 1 likeliest of the others. With k = 1 that is `Untargeted`.
 

@@ -24,10 +24,9 @@ class Segmentation(Goal):
     When to use it:
         For models that give a class to each pixel, or to each step of a series.
 
-    $$
-    \text{success} \iff \#\{p \in P : g_p > 0\} \ge \lceil \kappa\, |P| \rceil, \qquad
-    g_p = \max_{j \ne y_p} z_{p,j} - z_{p, y_p}
-    $$
+    $$ \text{success} \iff \#\{p \in P : g_p > 0\} \ge \lceil \kappa\, |P| \rceil $$
+
+    $$ g_p = \max_{j \ne y_p} z_{p,j} - z_{p, y_p} $$
 
     $P$ are the pixels that count, $z_p$ the logits of pixel $p$, $y_p$ its label, $\kappa$ is
     `share`. With `targeted` $g_p$ has the other sign. The margin is the $g$ of the pixel that

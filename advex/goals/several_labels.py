@@ -27,12 +27,13 @@ class MultiLabel(Goal):
         For models with a sigmoid for each label, several of which may be there at once.
 
     $$
-    f(z) = \begin{cases} \max_i g_i & \text{"any"} \\ \min_{i \in S} g_i & \text{"all", or the
-    labels } S \end{cases}
-    \qquad
-    g_i = (1 - 2 y_i)\, z_i, \qquad
-    \text{with keep:}\;\; \min\bigl(f,\; \min_{i \notin S} -g_i\bigr)
+    f(z) = \begin{cases}
+    \max_i g_i & \text{"any"} \\
+    \min_{i \in S} g_i & \text{"all", or the labels } S
+    \end{cases} \qquad g_i = (1 - 2 y_i)\, z_i
     $$
+
+    $$ \text{with keep:}\;\; \min\bigl(f,\; \min_{i \notin S} -g_i\bigr) $$
 
     $z_i$ is the logit of label $i$ and $y_i$ whether it is there, 0 or 1; $g_i$ is above 0 where it
     has flipped. A label is there where its probability is above a half. `losses.cross_entropy` is

@@ -30,6 +30,10 @@ def gradients(
     """Symbolic gradients of the sum of ``loss`` with respect to each of ``variables``, as
     ``K.gradients`` was.
 
+    When to use it:
+        To bring code that used `K.gradients` to Keras 3, and for penalties on gradients inside a
+        model.
+
     Args:
         loss: a ``KerasTensor`` of any shape, or several in a list; the sum of all is
             differentiated.

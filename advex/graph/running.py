@@ -61,6 +61,10 @@ def function(
 ) -> Callable[..., Any]:
     """A compiled function from arrays to arrays, as ``K.function`` was.
 
+    When to use it:
+        To bring code of the Keras 2 era that used `K.function` to Keras 3, on every backend.
+        Attacks do without it.
+
     All is computed in one forward pass: losses, activations, gradients and new values of variables
     belong to the same random draw, masks and states. What layers change while they run (batch
     statistics, seeds, the state of a recurrent layer) is kept.

@@ -33,6 +33,10 @@ class BlackBox(Model):
     """A function in place of a model, for attacks that look at scores alone, or at nothing but the
     class that is said.
 
+    When to use it:
+        For models of other libraries, services and devices, and to attack a Keras model as somebody
+        would who cannot see inside.
+
     Everything runs as with a model, but the function is not compiled and has no gradients. No query
     is made that the result does not count: ``result.queries.sum()`` is the number of rows that
     ``predict`` has been asked about. So the checks of a model's honesty are left out, and rows that

@@ -27,6 +27,11 @@ from advex.model.training import bare
 class Classifier(Model):
     """A Keras model and the domain of its inputs. Needed only where that domain is not [0, 1].
 
+    When to use it:
+        Whenever a model does not take values from 0 to 1, needs preprocessing, has several inputs
+        or outputs, or when its class names are to appear in pictures. Otherwise give the model
+        itself.
+
     Args:
         model: any ``keras.Model``: functional, sequential, subclassed, compiled or not. It may end
             in logits, softmax, one sigmoid unit, or one for each class; for goals that are not

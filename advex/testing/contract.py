@@ -59,6 +59,9 @@ class _SpoiledError(Exception):
 def check_attack(attack: Any, budgets: tuple[Budget, ...] | None = None, seed: int = 0) -> None:
     """Put an attack through the contract that every attack of advex keeps.
 
+    When to use it:
+        In the tests of an attack of your own.
+
     Checks: budget and box, exactly, for float32, float64 and uint8; dtype and shape; epsilon 0;
     success judged on the returned array; an input that is wrong already; the last point is looked
     at; the same result for every batch size, order and subset and for the same seed; nothing

@@ -52,8 +52,9 @@ class Adversarial(Steps):
         For adversarial training, the defence with the best record so far. Give it to `fit` in place
         of the model. It costs `1 + steps` times the gradients of ordinary training.
 
+    $$ \min_\theta \; \frac{1}{n} \sum_{i=1}^{n} \mathcal{L}\bigl(f_\theta(x_i'),\, y_i\bigr) $$
+
     $$
-    \min_\theta \; \frac{1}{n} \sum_{i=1}^{n} \mathcal{L}\bigl(f_\theta(x_i'),\, y_i\bigr), \qquad
     x_i' \approx \operatorname{argmax}_{\lVert x - x_i \rVert \le \varepsilon} \;
     \ell\bigl(f_\theta(x),\, y_i\bigr)
     $$

@@ -29,9 +29,10 @@ class NFGSM(Attack):
 
     $$
     x' = \mathrm{clip}\bigl(\tilde x + \alpha\,\varepsilon\,\mathrm{sign}\,\nabla_x \ell(\tilde
-    x)\bigr), \qquad
-    \tilde x = \mathrm{clip}(x + u), \quad u \sim U(-k\varepsilon,\, k\varepsilon)
+    x)\bigr)
     $$
+
+    $$ \tilde x = \mathrm{clip}(x + u), \quad u \sim U(-k\varepsilon,\, k\varepsilon) $$
 
     $x$ is the input, $\varepsilon$ the budget, $k$ is `noise`, $\alpha$ is `step_size`, $\ell$ the
     loss; clip cuts at the box.

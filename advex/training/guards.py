@@ -37,6 +37,9 @@ class StopCollapse(keras.callbacks.Callback):
     """Stops training when the model has learnt to fool its own attack, and gives back the state of
     the last good epoch.
 
+    When to use it:
+        With one-step attacks such as `Fast`, in the callbacks of `fit`.
+
     Training on one-step attacks may collapse within an epoch: accuracy at the points that the
     attack finds rises, and under several steps it falls to nothing (catastrophic overfitting). So
     after every epoch some training data is attacked by `PGD` and by the attack of the training. A
@@ -130,6 +133,9 @@ class StopCollapse(keras.callbacks.Callback):
 class KeepBest(keras.callbacks.EarlyStopping):
     """Gives back, when training ends, the weights of the epoch with the best robust accuracy on
     held-out data.
+
+    When to use it:
+        In long adversarial trainings with validation data.
 
     Robust accuracy on new data falls long before training ends (robust overfitting).
 

@@ -22,7 +22,10 @@ class TRADES(Method):
 
     $$
     \mathcal{L}\bigl(f_\theta(x),\, y\bigr) + \beta\, \mathrm{KL}\bigl(f_\theta(x) \,\|\,
-    f_\theta(x')\bigr), \qquad
+    f_\theta(x')\bigr)
+    $$
+
+    $$
     x' \approx \operatorname{argmax}_{\lVert x' - x \rVert \le \varepsilon} \;
     \mathrm{KL}\bigl(f_\theta(x) \,\|\, f_\theta(x')\bigr)
     $$
