@@ -89,15 +89,14 @@ def executed(path: Path, replaced: dict[str, str], seconds: int = 600) -> nbform
             output.pop("execution_count", None)
             if output.output_type == "execute_result":
                 output.execution_count = None
-            output.get("data", {}).pop("text/plain", None) if _drawn(output) else None
+            data = output.get("data", {})
+            if "image/png" in data:
+                data.pop("image/jpeg", None)  # the same once more
+            if "0x" in data.get("text/plain", "") and len(data) > 1:
+                del data["text/plain"]  # the address in memory of what is drawn
     notebook.metadata.pop("widgets", None)
     notebook.metadata.language_info = {"name": "python"}
     return notebook
-
-
-def _drawn(output: nbformat.NotebookNode) -> bool:
-    """Whether the words that stand for a picture are an address in memory."""
-    return "0x" in output.get("data", {}).get("text/plain", "") and len(output["data"]) > 1
 
 
 def main() -> None:

@@ -85,7 +85,7 @@ def installed_by(message):
     return cut(message, r"pip install '?([\w\[\]-]+)")
 
 
-SILENT = ("evaluation/contents/", "evaluation/identity.py", "evaluation/page/")
+SILENT = ("evaluation/contents/", "evaluation/identity.py", "evaluation/page/", "_drawing.py")
 """What is written there are digests and pages, not messages; but what to install."""
 
 
