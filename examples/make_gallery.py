@@ -230,8 +230,8 @@ How to read the tables:
   are black boxes, here with at most {queries:,} queries.
 - **Aim**: `smallest` means that no limit was set, and the attack looked for the smallest change.
   `limit` means that any change within the limit of the section was a success.
-- **Change**: the size of the change that was found. **Of the best**, for attacks that
-  look for the smallest change, divides it by the smallest one in the table.
+- **Change**: the size of the change that was found. The smallest
+  change comes first.
 - **Passes**: forward and backward passes through the model.
 - **CPU seconds**: all threads together, in the second call on this one image. The first call also
   compiles, which takes seconds more.
@@ -301,23 +301,19 @@ def page(measured: dict[str, Any]) -> str:
 
 
 def table(norm: str, rows: list[dict[str, Any]]) -> str:
-    """The figures, the smallest change first and failures last."""
-    sizes = [row["distance"] for row in rows if row["success"]]
-    best = min(sizes, default=1)
+    """The figures."""
     lines = [
-        "| attack | reads | aim | seen as | change | of the best | passes | CPU seconds |",
-        "|---|---|---|---|---:|---:|---:|---:|",
+        "| attack | reads | aim | seen as | change | passes | CPU seconds |",
+        "|---|---|---|---|---:|---:|---:|",
     ]
     for row in in_order(rows):
-        settings = f"`{row['attack']}({row['settings']})`"
+        settings = f"`{row['attack']}({row['settings']})`".replace("()`", "`")
         passes = f"{row['forward']:,} + {row['backward']:,}"
         change = sized(norm, row["distance"]) if row["success"] else "-"
-        compared = row["success"] and not row["limited"]
-        share = f"{row['distance'] / best:.2f}" if compared else "-"
         seen = f"{row['seen']} {row['confidence']:.1%}" if row["success"] else "held"
         lines.append(
             f"| {settings} | {READS[row['reads']]} | {'limit' if row['limited'] else 'smallest'}"
-            f" | {seen} | {change} | {share} | {passes} | {row['seconds']:.2f} |"
+            f" | {seen} | {change} | {passes} | {row['seconds']:.2f} |"
         )
     return "\n".join(lines) + "\n"
 

@@ -205,8 +205,8 @@ def sizes(options: argparse.Namespace) -> None:
         photo.save(kept, "JPEG", quality=quality)
         cells.append((f"JPEG, quality {quality}", np.asarray(Image.open(kept), "float64") / 255))
     cells.append(("brighter by 5%", np.clip(x * 1.05, 0, 1)))
-    across, gap = 4, 10
-    canvas = Image.new("RGB", (across * (224 + gap), 3 * (224 + 46)), "white")
+    across, gap = 3, 10
+    canvas = Image.new("RGB", (across * (224 + gap), 4 * (224 + 46)), "white")
     pen = ImageDraw.Draw(canvas)
     print("| change | Linf, in levels | L2 | L1 | L0 |")
     for place, (name, changed) in enumerate(cells):
