@@ -157,8 +157,6 @@ def public():
 
 
 PUBLIC = public()
-CONVENTION = "When to use it:" in (advex.PGD.__doc__ or "")
-convention = pytest.mark.skipif(not CONVENTION, reason="the docstrings have no such sections yet")
 
 
 def test_every_public_name_has_its_page(reference):
@@ -294,7 +292,6 @@ def test_examples_and_errors_are_shown(pages, reference):
             assert "".join(line.split()) in "".join("".join(page.sections.values()).split()), name
 
 
-@convention
 def test_pages_of_attacks_are_whole(pages, reference):
     for name, kind in attacks().items():
         page = pages[reference[name]]
@@ -309,7 +306,6 @@ def test_pages_of_attacks_are_whole(pages, reference):
             assert "arguments" in page.sections, name
 
 
-@convention
 def test_arguments_are_explained(pages, reference):
     """Every argument of a call has a row, with its type and a sentence."""
     for name, path in reference.items():
@@ -323,7 +319,6 @@ def test_arguments_are_explained(pages, reference):
             assert meaning.strip(), f"{name}: nothing is said of {cells[0].partition('>')[2]}"
 
 
-@convention
 def test_papers_can_be_followed(pages, reference):
     linked = 0
     for name in attacks():

@@ -30,21 +30,6 @@ FIRST = {
     "budgets": "api/budgets/Linf.md",
     "evaluation": "api/evaluation/evaluate.md",
 }
-# Pages that are being written: the build does not mind that they are not there.
-COMING = (
-    "gallery.md",
-    "install.md",
-    "notebooks/cat_to_toaster.md",
-    "notebooks/evaluation_and_report.md",
-    "notebooks/hardening.md",
-    "notebooks/own_attack.md",
-    "notebooks/primer.md",
-    "notebooks/quick_start.md",
-    "reading_a_report.md",
-    "threat_models.md",
-    "troubleshooting.md",
-    "which_attack.md",
-)
 _staged: dict[str, Any] = {}
 
 
@@ -93,8 +78,6 @@ def _nav(items: list[Any], folder: Path) -> list[Any]:
                 made.append({title: ["examples/index.md", *(f"examples/{p}" for p in pages)]})
             else:
                 made.append(item)
-        elif item in COMING and not (folder / item).exists():
-            log.info("mkdocs.yml names %s, which is not there yet", item)
         else:
             made.append(item)
     files = sorted(path.name for path in (folder / "files").glob("*.md"))
