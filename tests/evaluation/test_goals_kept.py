@@ -461,7 +461,7 @@ def test_the_page(runs, kind):
     assert ("Each label" in page.text) == (kind == "labels")
     assert (page.text.count("absolute error") > 0) == (kind == "numbers")
     assert ("predicted after" in page.text) == (kind == "maps")
-    assert ("Accuracy over epsilon" in page.text) == (kind not in ("numbers", "maps"))
+    assert ("accuracy over epsilon" in page.text) == (kind not in ("numbers", "maps"))
     assert "its checks are about the class of each example" in page.text
     assert runs(kind).goal in page.text
 

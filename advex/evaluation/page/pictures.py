@@ -156,10 +156,15 @@ def _words(pair: Pair, norm: str) -> dict[str, Any]:
         "attack": pair.attack,
         "label": pair.label,
         "prediction": pair.prediction,
-        "confidence": None if math.isnan(pair.confidence) else pair.confidence,
+        "confidence": _number(pair.confidence),
         # of maps it is the share of the pixels that is right, which the prediction says
         "distance": moved if pair.maps is None else "",
     }
+
+
+def _number(confidence: float | None) -> float | None:
+    """How sure the model is; None where it does not say."""
+    return None if confidence is None or math.isnan(confidence) else confidence
 
 
 def _shown(pair: Pair, box: tuple[Any, ...], norm: str) -> dict[str, Any]:
