@@ -481,9 +481,9 @@ def test_the_page(runs, kind, tmp_path):
     html = found.report(tmp_path / "page.html").read_text()
     assert ("data:image/png" in html) == (kind in ("one", "two", "subclassed"))
     assert ("is not a picture" in page.text) == ("layer" in kind)
-    assert ("Accuracy over epsilon" in page.text) == (kind != "two")
+    assert ("accuracy over epsilon" in page.text) == (kind != "two")
     assert "The doctor has not looked: its checks are about one array of numbers" in page.text
-    assert ("of epsilon, " in page.text) == (kind == "two")
+    assert ("of epsilon: " in page.text) == (kind == "two")
 
 
 def test_the_code_that_repeats_a_run(runs):
