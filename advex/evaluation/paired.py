@@ -18,7 +18,19 @@ from advex.evaluation.wanted import CLASSES
 
 @dataclass(frozen=True)
 class ClassChange:
-    """The examples of one class, in both runs."""
+    """The examples of one class, in both runs.
+
+    Attributes:
+        label: the number of the class.
+        name: its name, or its number as text.
+        examples: how many there are.
+        clean_before: clean accuracy in the first run, 0 to 1.
+        clean_after: clean accuracy in the second run.
+        robust_before: robust accuracy in the first run.
+        robust_after: robust accuracy in the second run.
+        won: examples that hold in the second run only.
+        lost: examples that hold in the first run only.
+    """
 
     label: int
     name: str

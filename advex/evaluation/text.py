@@ -15,14 +15,15 @@ def headline(figures: Figures) -> str:
         return "no examples"
     names = ", ".join(figures.names)
     state = "" if figures.finished else "unfinished: "
+    held = round(figures.robust_accuracy * figures.examples)
     sentence = (
-        f"{state}{figures.robust_accuracy:.1%} of {figures.examples} examples not broken by"
-        f" {names} within {figures.budget}"
+        f"{state}robust accuracy {figures.robust_accuracy:.1%}: {held} of {figures.examples} examples"
+        f" not broken by {names} within {figures.budget}"
     )
     short = in_short(figures)
     more = f"; {short}" if short else ""
     wrong = f" ({figures.wrong} wrong before)" if figures.wrong else ""
-    return f"{sentence}, {figures.clean_accuracy:.1%} right without attack{wrong}{more}"
+    return f"{sentence}; clean accuracy {figures.clean_accuracy:.1%}{wrong}{more}"
 
 
 def described(figures: Figures) -> str:
@@ -65,14 +66,14 @@ def _lines(made: GoalTable) -> list[str]:
 def _table_of(attacks: list[AttackSummary], width: int) -> list[str]:
     """A line of headings and one line per attack."""
     lines = [
-        f"{'attack':<{width}}  attacked  broken  alone  not broken  gradients  queries  seconds"
+        f"{'attack':<{width}}  attacked  broken  alone  robust accuracy  gradients  queries  seconds"
     ]
     for attack in attacks:
         count = max(1, attack.attacked)
         accuracy = "" if attack.accuracy is None else f"{attack.accuracy:.1%}"
         lines.append(
             f"{attack.name:<{width}}  {attack.attacked:8}  {attack.broken:6}  {attack.alone:5}"
-            f"  {accuracy:>10}  {attack.gradients / count:9.1f}  {attack.queries / count:7.1f}"
+            f"  {accuracy:>15}  {attack.gradients / count:9.1f}  {attack.queries / count:7.1f}"
             f"  {attack.seconds:7.1f}"
         )
     return lines

@@ -48,6 +48,8 @@ DECIDED: dict[str, dict[str, Any]] = {
 MADE = (
     "Batch",
     "Certificate",
+    "ClassChange",
+    "Comparison",
     "Picture",
     "Problem",
     "Result",

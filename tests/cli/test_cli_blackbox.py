@@ -268,7 +268,7 @@ def test_evaluate_goes_on_and_knows_its_function(place, capsys, monkeypatch):
     words += ["--blackbox", "oracle_of_mine:predict"]
     assert evaluate(*words) == 0
     said = capsys.readouterr().out
-    assert "0.0% of 4 examples not broken by CGBA within L2()" in said and "30.0" in said
+    assert "0.0%: 0 of 4 examples not broken by CGBA within L2()" in said and "30.0" in said
     spent = sum(oracle().ASKED)
     assert evaluate(*words, "--json") == 0
     assert sum(oracle().ASKED) <= spent + 8  # a look at the first rows

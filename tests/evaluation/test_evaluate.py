@@ -130,14 +130,16 @@ def test_the_figures_are_those_of_the_attacks(case):
     assert found.interval[0] < found.robust_accuracy < found.interval[1]
     assert "not broken by steps, one within Linf(0.1)" in repr(found)
     assert found.wrong == (~right).sum()
-    assert f"right without attack ({found.wrong} wrong before)" in found.headline()
+    said = f"robust accuracy {found.robust_accuracy:.1%}: {(~worst).sum()} of {len(x)} examples not"
+    assert said in found.headline()
+    assert found.headline().endswith(f"{right.mean():.1%} ({found.wrong} wrong before)")
 
 
 def test_no_wrong_example_no_word_about_it(case):
     model, x, _ = case
     right = np.asarray(ops.convert_to_numpy(model(x, training=False))).argmax(1)
     found = evaluated((model, x, right), attacks=advex.FGSM())
-    assert found.headline().endswith(", 100.0% right without attack")
+    assert found.headline().endswith("; clean accuracy 100.0%")
 
 
 @pytest.mark.parametrize("wrong", [0, 3])

@@ -602,7 +602,8 @@ def test_the_command_line(tmp_path, capsys):
     assert main([*call, str(tmp_path / "data.npz"), *perturb]) == 0
     found = evaluated("one", attacks=ATTACKS["one"])
     said = " ".join(capsys.readouterr().out.split())
-    assert f"{found.robust_accuracy:.1%} of 20 examples not broken by FGSM" in said
+    assert f"robust accuracy {found.robust_accuracy:.1%}: " in said
+    assert "of 20 examples not broken by FGSM" in said
     assert "Attacked: the input 'image' (8, 8, 1); 'audio', 'meta' stay as they are" in said
     np.savez(tmp_path / "less.npz", image=x["image"], meta=x["meta"])
     (tmp_path / "folder").mkdir()
