@@ -247,7 +247,7 @@ def attack_called(given: str) -> Known:
             spelt[_plain(word)] = known
     if _plain(given) in spelt:
         return spelt[_plain(given)]
-    close = nearest(given, ATTACKS, 2) or [spelt[word].name for word in nearest(given, spelt)]
+    close = nearest(given, ATTACKS, 3) or [spelt[word].name for word in nearest(given, spelt)]
     shown = given if len(given) < 60 else f"{given[:60]}..."
     raise InvalidInput(
         f"there is no attack {shown!r}; "

@@ -17,8 +17,8 @@ def headline(figures: Figures) -> str:
     state = "" if figures.finished else "unfinished: "
     held = round(figures.robust_accuracy * figures.examples)
     sentence = (
-        f"{state}robust accuracy {figures.robust_accuracy:.1%}: {held} of {figures.examples} examples"
-        f" not broken by {names} within {figures.budget}"
+        f"{state}robust accuracy {figures.robust_accuracy:.1%}: {held} of {figures.examples}"
+        f" examples not broken by {names} within {figures.budget}"
     )
     short = in_short(figures)
     more = f"; {short}" if short else ""
@@ -66,7 +66,8 @@ def _lines(made: GoalTable) -> list[str]:
 def _table_of(attacks: list[AttackSummary], width: int) -> list[str]:
     """A line of headings and one line per attack."""
     lines = [
-        f"{'attack':<{width}}  attacked  broken  alone  robust accuracy  gradients  queries  seconds"
+        f"{'attack':<{width}}  attacked  broken  alone  robust accuracy"
+        "  gradients  queries  seconds"
     ]
     for attack in attacks:
         count = max(1, attack.attacked)
