@@ -15,7 +15,7 @@ def headline(figures: Figures) -> str:
         return "no examples"
     names = ", ".join(figures.names)
     state = "" if figures.finished else "unfinished: "
-    held = round(figures.robust_accuracy * figures.examples)
+    held = round((figures.robust_accuracy or 0.0) * figures.examples)
     sentence = (
         f"{state}robust accuracy {figures.robust_accuracy:.1%}: {held} of {figures.examples}"
         f" examples not broken by {names} within {figures.budget}"
