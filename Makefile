@@ -1,14 +1,15 @@
 # make demo         sets up .venv, attacks the 32 images that ship with advex and writes a report
 # make quick        lint, types and the quick tests on one backend: a minute and a half, between two edits
-# make test         sets up .venv and runs every check
+# make test         sets up .venv and runs every check: all tests on TensorFlow, the quick ones on JAX and torch
 # make docs         shows the pages of docs/ and the API reference as a site, at http://127.0.0.1:8000, and follows every edit
 # make site         builds that site into site/; tests/test_site.py does so too, and looks at every page and link
 # make coverage     the tests of TensorFlow once more, with the share of lines and branches that they run
+# make backends     all tests on JAX and torch (half an hour)
 # make reference    verdicts and diagnoses of the networks in ../shared beside those of the reference implementation;
 #                   make test has them where ../shared is there
 # make durations    measures all tests of one backend (half an hour), and so which of them are quick
 # make notebooks    executes the notebooks of docs/notebooks and writes them back with their outputs
-# make release-check   builds the wheel, tries it in an environment of its own, compares the tag with the version
+# make release-check   builds sdist and wheel, tries them on every Python that is found, compares the tag with the version; in make test
 # make bench        what a step costs beside the bare gradient, and beside other libraries where they can be installed;
 #                   AutoAttack and Verdict beside the reference implementation (half an hour); memory of an evaluation;
 #                   steps of adversarial training beside bare ones and beside ART
@@ -30,7 +31,7 @@ COVERAGE ?= 80
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: demo docs site quick test coverage reference durations lint types bench check-peers formulas domains queries matrix notebooks release-check clean
+.PHONY: demo docs site quick test coverage reference durations lint types bench check-peers formulas domains queries matrix notebooks backends release-check clean
 
 # The small environment: what a user installs who wants a report.
 $(VENV)/user: pyproject.toml
@@ -53,7 +54,13 @@ site: $(VENV)/developer
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 test: lint types $(VENV)/developer
+	$(BIN)/python tests/release_check.py
 	KERAS_BACKEND=tensorflow $(BIN)/python -m pytest tests $(PARALLEL)
+	KERAS_BACKEND=jax $(BIN)/python -m pytest tests -m "backends and not slow" $(PARALLEL)
+	KERAS_BACKEND=torch $(BIN)/python -m pytest tests -m "backends and not slow" $(PARALLEL)
+
+# With what make test leaves out there. Cases that it leaves out on every backend: make matrix.
+backends: $(VENV)/developer
 	KERAS_BACKEND=jax $(BIN)/python -m pytest tests -m backends $(PARALLEL)
 	KERAS_BACKEND=torch $(BIN)/python -m pytest tests -m backends $(PARALLEL)
 
@@ -70,7 +77,7 @@ reference: $(VENV)/developer
 	KERAS_BACKEND=tensorflow $(BIN)/python -m pytest tests -m reference $(PARALLEL)
 
 durations: $(VENV)/developer
-	KERAS_BACKEND=tensorflow $(BIN)/python -m pytest tests --durations-to tests/durations.json
+	KERAS_BACKEND=tensorflow $(BIN)/python -m pytest tests $(PARALLEL) --durations-to tests/durations.json
 
 release-check: $(VENV)/developer
 	$(BIN)/python tests/release_check.py
