@@ -5,6 +5,7 @@ grids, by Pillow.
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import os
 import secrets
@@ -332,6 +333,8 @@ def replacing(path: Path, *, overwrite: bool) -> Iterator[BinaryIO]:
     not.
     """
     taken = f"{path} exists; pass overwrite=True to replace it"
+    if not path.parent.is_dir():
+        raise FileNotFoundError(errno.ENOENT, "there is no such folder", str(path.parent))
     if not overwrite and os.path.lexists(path):
         raise InvalidInput(taken)
     temporary = path.with_name(f".advex-{secrets.token_hex(8)}.part")

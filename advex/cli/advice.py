@@ -19,6 +19,8 @@ def wider(typed: str, norm: str) -> str | None:
     Example:
         >>> wider("8/255", "linf"), wider("0.5", "l2"), wider("3", "l0"), wider("1", "linf")
         ('12/255', '0.75', '5', None)
+        >>> wider("0.5/255", "linf")  # one grey level is the least that a picture can move by
+        '1/255'
     """
     above, slash, below = typed.partition("/")
     size = number(typed)
@@ -26,6 +28,8 @@ def wider(typed: str, norm: str) -> str | None:
         return None
     if norm == "l0":
         return str(math.ceil(size * 1.5) or 1)
+    if norm == "linf" and size < 1 / 255:
+        return "1/255"
     if slash and above.isdecimal():
         grown = f"{max(int(above) + 2, int(above) * 3 // 2)}/{below}"
     else:
@@ -67,7 +71,7 @@ def advice(
     given = list(map(str, options.image))
     if len(held) <= FEW and set(given) <= set(again):
         again = [word for word in again if word not in given]
-        again[1:1] = held
+        again[1:1] = [f"./{name}" if name.startswith("-") else name for name in held]
     made = []
     if (grown := wider(epsilon, norm)) is not None:
         made.append(replaced(again, "--epsilon", grown))

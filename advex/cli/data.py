@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import chain, zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -105,7 +106,10 @@ def _by_name(
 
 
 class Folder:
-    """Images in one folder for each class, read a few at a time, in the order of their names.
+    """Images in one folder for each class, read a few at a time.
+
+    The first of each class come first, then the second of each: the first of them, which the doctor
+    looks at and ``count`` leaves, are of every class.
 
     Args:
         path: the folder. Its folders are named as the classes, or by their numbers; with other
@@ -138,14 +142,18 @@ class Folder:
                 " Python"
             )
         numbers = _class_numbers([folder.name for folder in folders], classifier.names)
-        self.files = [
-            (file, number)
+        each = [
+            [
+                (file, number)
+                for file in sorted(folder.iterdir())
+                if file.suffix.lower() in images.suffixes()
+                and not file.name.startswith(".")
+                and not file.is_dir()
+            ]
             for folder, number in zip(folders, numbers, strict=True)
-            for file in sorted(folder.iterdir())
-            if file.suffix.lower() in images.suffixes()
-            and not file.name.startswith(".")
-            and not file.is_dir()
-        ][:count]
+        ]
+        dealt = chain.from_iterable(zip_longest(*each))
+        self.files = [entry for entry in dealt if entry is not None][:count]
         if not self.files:
             raise InvalidInput(f"--data {path}: no image files in its folders")
         self.examples = len(self.files)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,9 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
 
     words = {name: getattr(options, name) for name in OF_PAGE}
     _demand_sense(options)
+    for path in (options.out, options.csv):
+        if path is not None and os.path.lexists(path) and not options.overwrite:
+            raise InvalidInput(f"{path} exists; --overwrite replaces it")
     runs = [Evaluation.load(path) for path in options.run]
     found: Any = compare(*runs) if len(runs) == 2 else runs[0]
     written = []

@@ -864,7 +864,9 @@ def test_evaluate_and_report(clothes, tmp_path, capsys):
     assert (tmp_path / "page.html").read_text().startswith("<!DOCTYPE html>")
     assert len((tmp_path / "rows.csv").read_text().splitlines()) == 13
     assert cli.main(["report", str(run), "--out", str(tmp_path / "page.html")]) == 2
-    assert "exists" in capsys.readouterr().err
+    assert f"{tmp_path / 'page.html'} exists; --overwrite replaces it" in capsys.readouterr().err
+    assert cli.main(["report", str(run), "--out", str(tmp_path / "page.html"), "--overwrite"]) == 0
+    capsys.readouterr()
     assert cli.main(["report", str(run), "--json"]) == 0
     assert document(capsys)["evaluation"]["hashes"] == evaluation["hashes"]
     assert cli.main([*words[:-2], "6", "--no-doctor"]) == 2
@@ -907,6 +909,10 @@ def test_evaluate_a_folder_of_classes(clothes, capsys):
     folder = document(capsys)["evaluation"]
     assert folder["classes"] == array["classes"]
     assert folder["attacks"][0]["gradients"] == array["attacks"][0]["gradients"]
+    few = ["evaluate", "--data", str(clothes / "photos"), *words, "--count", "5"]
+    assert cli.main(few) == 0  # the first of five classes, not five of the first
+    classes = document(capsys)["evaluation"]["classes"]
+    assert [entry["examples"] for entry in classes if entry["examples"]] == [1] * 5
     bad = next((clothes / "photos").iterdir()) / "bad.png"
     bad.write_bytes(b"no picture")
     assert cli.main(["evaluate", "--data", str(clothes / "photos"), *words]) == 1

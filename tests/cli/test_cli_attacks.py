@@ -3,6 +3,7 @@
 import inspect
 import json
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -251,6 +252,20 @@ def test_commands_after_a_failure_run_as_they_are(here, capsys):
         report = document(capsys)
         assert report["total"] == 2 and report["settings"]["target"]["name"] == "Bag"
     assert report["settings"]["attack"].startswith("Restarts(attack=PGD(steps=4")
+
+
+def test_a_file_that_looks_like_an_option_is_named_so_that_it_is_none(here, capsys, monkeypatch):
+    place = here / "dashes"
+    place.mkdir()
+    shutil.copy(next((here / "my photos").glob("*.png")), place / "-one.png")
+    monkeypatch.chdir(place)
+    assert cli.main(["attack", ".", *HELD[2:], "--out", "out"]) == 1
+    commands = pasted(capsys.readouterr().out)
+    assert commands
+    for _, *words in commands:
+        assert "./-one.png" in words
+        assert cli.main([*words, "--json"]) in (0, 1)
+        assert document(capsys)["total"] == 1
 
 
 def test_a_failure_from_the_shell(here):

@@ -147,6 +147,12 @@ def test_real_runs_and_real_refusals(tmp_path):
         compare(before, told(evaluated(), finished=False))
     with pytest.raises(InvalidInput, match="different goals"):
         compare(before, evaluated(goal=lambda labels: advex.Targeted(1 - labels)))
+    aimed = evaluated(goal=lambda labels: advex.Targeted(1 - labels))
+    same = evaluated(goal=lambda labels: advex.Targeted(1 - labels), seed=1)
+    other = evaluated(goal=lambda labels: advex.Targeted(labels * 0 + 1))
+    assert compare(aimed, same).examples == 20
+    with pytest.raises(InvalidInput, match="different goals"):
+        compare(aimed, other)
     with pytest.raises(InvalidType, match="two evaluations"):
         compare(before, "after.advex")
 

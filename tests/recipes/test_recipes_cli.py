@@ -267,6 +267,14 @@ def test_the_box_of_an_evaluation(here, refused):
         assert works(*words, *options(message, r"--box \S+ \d+"))
 
 
+@executes("exists; --overwrite replaces it")
+def test_a_page_that_exists(here, refused):
+    assert works(*EVALUATE, *FGSM, "--data", "FILE.npz", "--run", "kept.advex")
+    words = "report", "kept.advex", "--out", "page.html"
+    assert works(*words)
+    assert works(*words, *options(refused(*words), r"; (--overwrite) "))
+
+
 @executes("For a page: pip install 'advex[report]', then", "or see what other attacks there are.")
 def test_what_the_demo_says_at_the_end(here, capsys):
     assert works(*EVALUATE, *FGSM, "--data", "FILE.npz", "--run", "a run.advex")
