@@ -157,7 +157,7 @@ def _what_to_try(screen: Any, report: dict[str, Any]) -> None:
     if report["in_box"]:
         say(screen)
         say(screen, "First the box: see the warning. If it is the wrong one, nothing above counts:")
-        say_whole(screen, f"  {report['in_box']}")
+        _command(screen, report["in_box"])
     if not held:
         return
     was, then = "was" if held == 1 else "were", "Then a" if report["in_box"] else "A"
@@ -168,7 +168,12 @@ def _what_to_try(screen: Any, report: dict[str, Any]) -> None:
         + (", such as:" if report["advice"] else "."),
     )
     for command in report["advice"]:
-        say_whole(screen, "\n".join(f"  {line}" for line in command.splitlines()))
+        _command(screen, command)
+
+
+def _command(screen: Any, command: str) -> None:
+    """A command to paste, in from the left."""
+    say_whole(screen, "\n".join(f"  {line}" for line in command.splitlines()))
 
 
 def _about_queries(report: dict[str, Any]) -> str:

@@ -41,7 +41,7 @@ AS_OPTIONS = (  # what is said in Python, and what that is here
     ),
     (re.compile(r"attack (\S.*) in place of x$"), r"\1 in place of x in the file of --data"),
     (re.compile(r"^Linf\((\S+)\): epsilon is"), r"--epsilon \1 is"),
-    (re.compile(r"write advex\.\w+\((\S+)\)"), r"--epsilon \1"),
+    (re.compile(r"grey levels write advex\.\w+\((\S+)\)"), r"grey levels write --epsilon \1"),
 )
 BOX_FIRST = re.compile(r"range it was trained on: .*?--box (\S+) ([^\s,]+)", re.DOTALL)
 
