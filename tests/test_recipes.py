@@ -372,8 +372,14 @@ def test_pixels_and_normalised_values():
         message = said(lambda given=given: PGD(model, given, None, BUDGET), InvalidInput)
         code = re.search(r"advex\.Classifier\(model, box=\(\d+, \d+\)\)", message).group()
         assert len(PGD(eval(code, {"advex": advex, "model": model}), given, None, BUDGET)) == 6
+    message = said(lambda: PGD(model, 2 * x - 1, None, BUDGET), InvalidInput)
+    first, second = message.index("box=(-1, 1)"), message.index("before the normalisation")
+    assert first < second
+    code = re.search(r"advex\.Classifier\(model, box=\(-1, 1\)\)", message).group()
+    assert len(PGD(eval(code, {"advex": advex, "model": model}), 2 * x - 1, None, BUDGET)) == 6
     mean, std = np.float32([0.5]), np.float32([0.2])
     message = said(lambda: PGD(model, (x - mean) / std, None, BUDGET), InvalidInput)
+    assert "box=(-1, 1)" not in message  # they reach further
     code = re.search(r"advex\.Classifier\(model, preprocess=keras.*\*\*2\)\)", message).group()
     classifier = eval(
         code, {"advex": advex, "keras": keras, "model": model, "mean": mean, "std": std}

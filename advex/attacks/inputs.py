@@ -205,8 +205,10 @@ def _demand_in_box(x: Array, box: tuple[float, float], name: str) -> None:
     if seen_low >= 0 and 1 < seen_high <= 255 and (low, high) == (0, 1):
         raise InvalidInput(f"{seen}: advex.Classifier(model, box=(0, 255)) or divide by 255?")
     if seen_low < low:
+        centred = seen_low >= -1 and seen_high <= 1 and (low, high) == (0, 1)
+        first = "advex.Classifier(model, box=(-1, 1)) if the model takes -1 to 1; " * centred
         raise InvalidInput(
-            f"{seen}: if it is normalised already, pass it before the normalisation and put"
+            f"{seen}: {first}if it is normalised already, pass it before the normalisation and put"
             " that into Classifier(model, preprocess=...): advex.Classifier(model,"
             " preprocess=keras.layers.Normalization(mean=mean, variance=std**2))"
         )

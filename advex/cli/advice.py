@@ -55,8 +55,24 @@ def replaced(words: Sequence[str], name: str, *values: str) -> list[str]:
     return [*without(words, name, len(values)), name, *values]
 
 
+def in_box(options: argparse.Namespace, box: tuple[str, str]) -> str:
+    """The command that was typed, in another box."""
+    return command(_again(options, box))
+
+
+def _again(options: argparse.Namespace, box: tuple[str, str] | None) -> list[str]:
+    """The words that were typed, for another call in the same folder."""
+    again = replaced(without(options.typed, "--json", 0), "--overwrite")
+    return again if box is None else replaced(again, "--box", *box)
+
+
 def advice(
-    options: argparse.Namespace, held: Sequence[str], attack: str, norm: str, epsilon: str
+    options: argparse.Namespace,
+    held: Sequence[str],
+    attack: str,
+    norm: str,
+    epsilon: str,
+    box: tuple[str, str] | None = None,
 ) -> list[str]:
     """Commands that may fool the images that held.
 
@@ -66,8 +82,9 @@ def advice(
         attack: its name.
         norm: as ``--norm`` has it.
         epsilon: as it was typed, or its default.
+        box: the box that a warning proposes, if one does.
     """
-    known, again = runnable(attack), replaced(without(options.typed, "--json", 0), "--overwrite")
+    known, again = runnable(attack), _again(options, box)
     given = list(map(str, options.image))
     if len(held) <= FEW and set(given) <= set(again):
         again = [word for word in again if word not in given]

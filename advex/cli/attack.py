@@ -7,7 +7,7 @@ import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from advex.cli.advice import advice
+from advex.cli.advice import advice, in_box
 from advex.cli.batch import (
     INTERRUPTED,
     Job,
@@ -33,6 +33,7 @@ from advex.cli.words import (
     SEED,
     add_groups,
     asks,
+    better_box,
     budget_of,
     limited,
     norm_of,
@@ -199,6 +200,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     if info.get("stopped") and all(record.queries is None for record in records):
         raise UserCodeError(info["stopped"])  # it has not answered once
     held = [record.file for record in records if record.status == "not fooled"]
+    box = better_box(info.get("warnings", []))
     asked = [record.queries for record in records if record.queries is not None]
     return {
         "command": "attack",
@@ -211,7 +213,8 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         "attacked": len(lines),
         "queries": sum(asked) if classifier.metered else None,
         "stopped": info.get("stopped"),
-        "advice": advice(options, held, known.name, norm, epsilon) if held else [],
+        "in_box": None if box is None else in_box(options, box),
+        "advice": advice(options, held, known.name, norm, epsilon, box) if held else [],
         "notes": ([] if options.model or options.blackbox else [SHIPPED]) + info.get("notes", []),
     }
 

@@ -27,7 +27,6 @@ from advex.errors import InvalidInput
 if TYPE_CHECKING:
     from advex.attacks import Attack
 
-IN_BOX = re.compile(r"advex\.Classifier\(model, box=\((\S+), (\S+)\)\)")
 GOALS = {
     "multilabel": "MultiLabel",
     "regression": "Regression",
@@ -234,7 +233,7 @@ def _flags() -> Iterator[None]:
     try:
         yield
     except InvalidInput as problem:
-        said = IN_BOX.sub(r"--box \1 \2", str(problem))
+        said = words.as_options(str(problem))
         said = re.sub(r"needs a limit, such as .*", "needs a limit: --epsilon 8/255", said)
         if said != str(problem):
             raise InvalidInput(said) from None

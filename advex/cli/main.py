@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from advex._version import VERSION
 from advex.cli import attack, attacks, demo, evaluate, quiet, report
 from advex.cli.screen import plain_values, printable
+from advex.cli.words import as_options
 from advex.errors import AdvexError
 
 COMMANDS = {
@@ -61,7 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"advex: {printable(str(problem) or 'interrupted')}", file=sys.stderr)
         return INTERRUPTED
     except (AdvexError, OSError, ImportError, MemoryError) as problem:
-        print(f"advex: {printable(str(problem))}", file=sys.stderr)
+        print(f"advex: {printable(as_options(str(problem)))}", file=sys.stderr)
         return WRONG_USAGE
 
 

@@ -154,17 +154,26 @@ def _places(screen: Any, report: dict[str, Any]) -> None:
 def _what_to_try(screen: Any, report: dict[str, Any]) -> None:
     """Commands for what was not fooled."""
     held = sum(entry["status"] == "not fooled" for entry in report["images"])
+    if report["in_box"]:
+        say(screen)
+        say(screen, "First the box: see the warning. If it is the wrong one, nothing above counts:")
+        _command(screen, report["in_box"])
     if not held:
         return
-    was = "was" if held == 1 else "were"
+    was, then = "was" if held == 1 else "were", "Then a" if report["in_box"] else "A"
     say(screen)
     say(
         screen,
-        f"{held} {was} not fooled. A better attack may break more"
+        f"{held} {was} not fooled. {then} better attack may break more"
         + (", such as:" if report["advice"] else "."),
     )
     for command in report["advice"]:
-        say_whole(screen, "\n".join(f"  {line}" for line in command.splitlines()))
+        _command(screen, command)
+
+
+def _command(screen: Any, command: str) -> None:
+    """A command to paste, in from the left."""
+    say_whole(screen, "\n".join(f"  {line}" for line in command.splitlines()))
 
 
 def _about_queries(report: dict[str, Any]) -> str:

@@ -12,6 +12,7 @@ from importlib import import_module
 from typing import Any
 
 from advex.cli.screen import printable
+from advex.cli.words import as_options
 from advex.errors import AdvexWarning
 
 
@@ -25,9 +26,9 @@ def short_warnings(said: list[str]) -> Iterator[None]:
         def show(message: Warning | str, category: type[Warning], *rest: Any, **more: Any) -> None:
             if not issubclass(category, AdvexWarning):
                 usual(message, category, *rest, **more)
-            elif str(message) not in said:
-                said.append(str(message))
-                print(f"warning: {printable(str(message))}", file=sys.stderr)
+            elif (told := as_options(str(message))) not in said:
+                said.append(told)
+                print(f"warning: {printable(told)}", file=sys.stderr)
 
         warnings.showwarning = show
         yield

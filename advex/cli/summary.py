@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from advex.cli.screen import plural, say, table
+from advex.cli.words import as_options
 
 if TYPE_CHECKING:
     from advex.evaluation import AttackSummary, Evaluation
@@ -16,10 +17,14 @@ SPARE = ("seconds", EACH[1], ALONE, "attacked")
 
 
 def summarise(screen: Any, found: Evaluation) -> None:
-    """Print headline, table, flags and warnings."""
+    """Print headline, table, flags and warnings; first of them that of the range of the inputs, as
+    it is about all figures.
+    """
     from advex.evaluation.goal_tables import goal_table
 
     say(screen, found.headline())
+    if found.wrong_range:
+        say(screen, f"WARNING: {as_options(found.wrong_range)}")
     if found.interval is not None:
         low, high = found.interval
         say(
@@ -49,7 +54,8 @@ def summarise(screen: Any, found: Evaluation) -> None:
         if count:
             say(screen, f"{plural(count, 'example')} {what}")
     for sentence in found.warnings:
-        say(screen, sentence)
+        if sentence != found.wrong_range:
+            say(screen, as_options(sentence))
 
 
 def _cells(attack: AttackSummary) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,28 @@ NO_QUERIES = (
 )
 
 LONGEST_NUMBER = 100  # characters of a whole number
+
+AS_OPTIONS = (  # what is said in Python, and what that is here
+    (
+        re.compile(
+            r"in the box \((\S+), (\S+)\)(.*)advex\.Classifier\(model, .*preprocess=lambda x:"
+            r" (?:preprocess\((.*?)\)|([^,]*?))(?:, classes=classes)?(?:, output=[^)]*)?\)$",
+            re.DOTALL,
+        ),
+        r"in the box (\1, \2)\3--box \1 \2, with \4\5 in place of x in the file of --data",
+    ),
+    (
+        re.compile(
+            r"advex\.Classifier\(model, box=\(([^\s,]+), ([^\s)]+)\)(?:, preprocess=preprocess)?"
+            r"(?:, classes=classes)?(?:, output=[^)]*)?\)"
+        ),
+        r"--box \1 \2",
+    ),
+    (re.compile(r"attack (\S.*) in place of x$"), r"\1 in place of x in the file of --data"),
+    (re.compile(r"^Linf\((\S+)\): epsilon is"), r"--epsilon \1 is"),
+    (re.compile(r"grey levels write advex\.\w+\((\S+)\)"), r"grey levels write --epsilon \1"),
+)
+BOX_FIRST = re.compile(r"range it was trained on: .*?--box (\S+) ([^\s,]+)", re.DOTALL)
 
 Option = tuple[str, dict[str, Any]]
 
@@ -40,6 +63,24 @@ def typed_number(text: str) -> str:
     """A number, checked, as it was typed."""
     number(text)
     return text
+
+
+def as_options(text: str) -> str:
+    """A sentence about what to type in Python, said with options of the command line.
+
+    Example:
+        >>> as_options("If it takes 0 to 255: advex.Classifier(model, box=(0, 255))")
+        'If it takes 0 to 255: --box 0 255'
+    """
+    for code, here in AS_OPTIONS:
+        text = code.sub(here, text)
+    return text
+
+
+def better_box(sentences: Iterable[str]) -> tuple[str, str] | None:
+    """The values of ``--box`` that a warning about the range of the inputs proposes."""
+    found = (BOX_FIRST.search(as_options(sentence)) for sentence in sentences)
+    return next(((one[1], one[2]) for one in found if one), None)
 
 
 def whole(text: str) -> int:

@@ -74,6 +74,9 @@ class Call(NamedTuple):
     given: Examples | None = None
     """``x`` with what travels along, where anything does."""
 
+    looked: bool = False
+    """Whether somebody has seen to it already that the inputs lie in the model's range."""
+
     @property
     def examples(self) -> Array | Examples:
         """What the model is asked with."""
@@ -119,7 +122,7 @@ def attacked(call: Call, attack: Any, waves: list[Wave]) -> Result:
     forward, own = look.judge.forward, call.goal is None or call.goal.about_own
     notes = sentences.notes_before(look, classifier, goal, own)
     notes += sentences.about_inputs(grid, call.budget)
-    look, elsewhere = _ranged(look, call, goal)
+    look, elsewhere = _ranged(look, call, goal, own)
     said = sentences.before(look, goal, own, call.budget, grid, elsewhere)
 
     end = call.until == "end"
@@ -243,14 +246,17 @@ def _known(look: Look, goal: Goal | None, ranked: int) -> tuple[Look, Goal]:
     return look._replace(before=told), goal
 
 
-def _ranged(look: Look, call: Call, goal: Goal) -> tuple[Look, str]:
+def _ranged(look: Look, call: Call, goal: Goal, own: bool) -> tuple[Look, str]:
     """The look with what it cost to ask whether the inputs lie in another range than the model's,
-    and a sentence about it. Not where all steps are taken: a model in training is poor by nature.
+    and a sentence about it. Where all steps are taken the answers say nothing: a model in training
+    is poor by nature.
     """
-    if call.until == "end" or not isinstance(goal, Untargeted):
+    if call.looked:
         return look, ""
+    known = isinstance(goal, Untargeted) and not own and call.until != "end"
+    labels = goal.labels if known else None  # type: ignore[attr-defined]
     told, spent = another_range(
-        look.judge, call.classifier, call.examples, goal.labels, look.before["prediction"]
+        look.judge, call.classifier, call.examples, labels, look.before["prediction"]
     )
     return look._replace(spent=look.spent + spent), told
 

@@ -358,11 +358,18 @@ class Figures:
         return self.diagnosis.flags if self.diagnosis is not None else ()
 
     @property
+    def wrong_range(self) -> str:
+        """What the first look warned of, if the inputs seem to lie in another range than the
+        model's: it is about all figures.
+        """
+        return str(self.facts.get("range", {}).get("said", ""))
+
+    @property
     def warnings(self) -> list[str]:
         """What the first look and the attacks warned of, each kind once, with the number of blocks
         if it was said of several.
         """
-        first = self.facts.get("range", {}).get("said", "")
+        first = self.wrong_range
         kinds: dict[str, list[str]] = {}
         with self._file.open() as store:
             rows = store.rows(

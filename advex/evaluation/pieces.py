@@ -181,14 +181,14 @@ def other_range(plan: Plan, x: Array | Bundle, labels: Any, before: Clean) -> tu
     a sentence; queries spent. Attacks do not see it: they get the rows that are right.
     """
     goal, classifier = plan.wanted(labels)
-    if not isinstance(goal, Untargeted) or classifier.metered:
+    if classifier.metered:
         return "", 0
     given, known = checked_inputs(classifier, x), before.status != "invalid"
     grid, few = grid_of(classifier, given), given[:CHECKED]
     judge = Judge(classifier, grid, plan.batch, few, _multiple(plan))
-    return another_range(
-        judge, classifier, given[known], before.labels[known], before.prediction[known]
-    )
+    told = isinstance(goal, Untargeted) and not goal.about_own
+    labels = before.labels[known] if told else None
+    return another_range(judge, classifier, given[known], labels, before.prediction[known])
 
 
 def goal_again(plan: Plan, x: Array | Bundle, labels: Any) -> Goal:
@@ -233,6 +233,7 @@ def attacked(
                 progress=progress,
                 multiple=_multiple(plan),
                 until=until(kind, call.budget),
+                looked=True,  # the first block was
             ),
         )
     kept, maps, asked = _after(plan, goal, result, kind)

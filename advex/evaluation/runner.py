@@ -266,7 +266,7 @@ class Runner:
         sentence, queries = other_range(self.plan, block.x, block.labels, before)
         if sentence:
             warnings.warn(sentence, ModelWarning, stacklevel=2)
-        return {"range": {"said": sentence, "queries": queries}} if queries else {}
+        return {"range": {"said": sentence, "queries": queries}} if sentence or queries else {}
 
     def _let_workers(self, source: Source, workers: int, stop: Callable[[], bool]) -> None:
         """Let workers do every block that the file does not have, and write down what they find."""

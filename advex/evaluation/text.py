@@ -29,6 +29,8 @@ def headline(figures: Figures) -> str:
 def described(figures: Figures) -> str:
     """Headline, interval, table of attacks, flags and warnings."""
     lines = [headline(figures)]
+    if figures.wrong_range:
+        lines.append(f"WARNING: {figures.wrong_range}")
     if figures.interval is not None:
         low, high = figures.interval
         lines.append(
@@ -45,7 +47,7 @@ def described(figures: Figures) -> str:
     for count, what in ((figures.invalid, "invalid"), (figures.undecided, "undecided")):
         if count:
             lines.append(f"{count} {what}")
-    return "\n".join(lines + figures.warnings)
+    return "\n".join(lines + [one for one in figures.warnings if one != figures.wrong_range])
 
 
 def _lines(made: GoalTable) -> list[str]:

@@ -438,6 +438,22 @@ def test_flags_do_not_change_a_figure_of_zero():
     assert "no other attack can lower it" in top and "may break more" not in top
 
 
+def test_a_wrong_range_stands_first_in_the_red_box(run):
+    """Before the flags, even where none held."""
+    sentence = "The model gets 24.0% of these inputs right as they are, and 49 of 64 elsewhere."
+    ranged, title = {"said": sentence, "queries": 128}, "The inputs may lie in the wrong range"
+    for flags in ({}, {"D3": "flag"}):
+        found = told(run, range=ranged, diagnosis=diagnosis(**flags).to_dict())
+        assert title in checked(found).text
+        page = report.html(found)
+        box = page[page.index('<div class="doctor alarm">') :]
+        assert box.index(title) < box.index(sentence) < box.index("</div>")
+        assert not flags or box.index(sentence) < box.index('href="#D3"')
+        few = report.fragment(found)
+        assert few.count(sentence) == 1 and few.index(sentence) < few.index("<table>")
+    assert title not in checked(run).text
+
+
 def test_no_flags(run):
     page = checked(told(run, diagnosis=diagnosis().to_dict()))
     assert "No flags" in page.text and "has not looked" not in page.text

@@ -16,6 +16,8 @@ from advex import cli, zoo
 from advex.cli import demo
 from advex.cli.evaluate import GOALS
 from advex.cli.screen import console
+from advex.cli.words import as_options, better_box
+from advex.driver.ranges import others
 
 pytestmark = pytest.mark.usefixtures("unsearched")
 
@@ -273,6 +275,79 @@ def test_a_page_that_exists(here, refused):
     words = "report", "kept.advex", "--out", "page.html"
     assert works(*words)
     assert works(*words, *options(refused(*words), r"; (--overwrite) "))
+
+
+@executes("First the box: see the warning.")
+def test_the_box_comes_first(here, refused, capsys):
+    """A warning about the range is in options, and the command with its box is typed first."""
+    scaled = keras.layers.Rescaling(1 / 255)
+    layers = [keras.Input((28, 28, 1)), scaled, keras.layers.Flatten(), keras.layers.Dense(10)]
+    keras.Sequential(layers).save("m.keras")
+    image = next(here.glob("*.png"))
+    assert works("attack", image, *FGSM, "--model", "m.keras", "--out", "1")
+    told = capsys.readouterr()
+    (warning,) = [line for line in told.err.splitlines() if line.startswith("warning: ")]
+    assert warning.endswith("it was trained on: --box 0 255")
+    said = told.out.replace("\\\n", "")
+    first = options(said, r"nothing above counts:\n  advex (attack .*)")
+    assert first[-3:] == ["--box", "0", "255"]
+    if "A better attack" in said or "Then a better" in said:
+        assert said.index("First the box") < said.index("Then a better attack")
+        assert "--box 0 255" in said.partition("Then a better attack")[2]
+    assert works(*first)
+    told = capsys.readouterr()
+    assert "warning" not in told.err and "First the box" not in told.out
+
+
+@executes("grey levels write --epsilon")
+def test_an_epsilon_in_grey_levels(here, refused):
+    image = next(here.glob("*.png"))
+    message = refused("attack", image, "--epsilon", "8")
+    assert "Linf" not in message and "advex." not in message
+    assert "--epsilon 8 is a fraction of the box's range" in message
+    assert works("attack", image, "--attack", "fgsm", *options(message, r"write (--epsilon \S+)$"))
+    assert refused(*EVALUATE, "--data", "FILE.npz", "--epsilon", "8") == message
+
+
+@executes("in place of x in the file of --data")
+def test_floats_in_another_range(here, capsys):
+    """The file is made anew, and the box is typed."""
+    x, labels = zoo.fashion_images()
+    x = x / np.float32(255)
+    shipped = zoo.fashion_mnist().model
+    for low, high, given in ((-1, 1, ()), (0, 255, ()), (0, 255, ("--box", "0", "255"))):
+        scaled = keras.layers.Rescaling(1 / (high - low), -low / (high - low))
+        keras.Sequential([keras.Input((28, 28, 1)), scaled, shipped]).save(f"m{low}.keras")
+        np.savez("FILE.npz", x=x, labels=labels)
+        words = *EVALUATE, *FGSM, "--data", "FILE.npz", "--model", f"m{low}.keras", "--count", "32"
+        assert works(*words, *given)
+        told = " ".join(capsys.readouterr().out.split())
+        assert "WARNING: The model gets" in told
+        code = cut(told, r"trained on: (?:--box \S+ \S+, with )?(\S.*?) in place of x in the file")
+        np.savez("FILE.npz", x=eval(code, {"x": x}), labels=labels)
+        box = given or options(told, r"trained on: (--box \S+ \S+), with")
+        assert works(*words, *box)
+        assert "clean accuracy 100.0%" in " ".join(capsys.readouterr().out.split())
+
+
+def test_a_range_of_floats_in_options():
+    """Each sentence about another range, as it is said in Python and here."""
+    classifier = zoo.fashion_mnist()
+    x = np.zeros((2, 28, 28, 1), "float32")
+    for box, proposed in (((0, 1), ["-1 1", "0 255"]), ((-1, 1), ["0 1", "0 255"])):
+        given = advex.Classifier(classifier.model, box=box, classes=classifier.names, output=0)
+        for one, values in zip(others(given, x + box[0], np.arange(2)), proposed, strict=False):
+            told = as_options(
+                f"Right {one.words}. If that is the range it was trained on: {one.fix}"
+            )
+            assert "advex." not in told and f": --box {values}, with x" in told.replace("(x", "x")
+            assert better_box([told]) == tuple(values.split())
+        eight = (x * 255).astype("uint8")
+        for one, values in zip(others(given, eight, np.arange(2)), proposed, strict=True):
+            told = as_options(
+                f"Right {one.words}. If that is the range it was trained on: {one.fix}"
+            )
+            assert told.endswith(f": --box {values}")
 
 
 @executes("For a page: pip install 'advex[report]', then", "or see what other attacks there are.")

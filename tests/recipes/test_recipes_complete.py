@@ -39,6 +39,7 @@ ELSEWHERE = {
     ],
     "test_recipes.py::test_a_file_and_a_class": [": model = keras.models.load_model({})"],
     "test_recipes.py::test_pixels_and_normalised_values": [
+        "advex.Classifier(model, box=(-1, 1)) if the model takes -1 to 1",
         "pass it before the normalisation and put that into Classifier",
     ],
     "test_recipes.py::test_a_data_set_in_place_of_an_array": [
@@ -74,6 +75,7 @@ ELSEWHERE = {
 """Tests outside of this folder that type a recipe, and words of its message."""
 
 NO_RECIPE = {
+    "in the box \\((": "finds a message",
     "{}(epsilon) must be a number, or one for each example": "names a setting",
     "the epsilon of each example must be finite": "names a setting",
     "alpha is at most 1 and backward below 1; received": "names two settings and their values",

@@ -47,6 +47,7 @@ def summary(evaluation: Figures) -> dict[str, Any]:
         "threat": threat(evaluation),
         "doctor": _doctor(evaluation.diagnosis),
         "attacks": attack_table.attacks(evaluation),
+        "wrong_range": evaluation.wrong_range,
         "warnings": evaluation.warnings,
         "goal": goal_part.goal(evaluation),
     }
