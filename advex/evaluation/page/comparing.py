@@ -19,12 +19,20 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MOST = 60  # numbers of examples that are listed
+USUAL, LABEL = 5.0, 13.0  # printer's points: a label above its dot, and the height of one
+POINTS = 145.0  # from no accuracy to all of it on the chart
+TOP = 0.9  # above it a label has no room for another one
 
 
 def named(found: Paired) -> tuple[str, str]:
-    """The names of both models; where they are the same with a piece of the weights' hashes."""
+    """The names of both models; where they are the same with the names of the run files, or with a
+    piece of the weights' hashes.
+    """
     first, second = (repeat.model_name(run) for run in (found.before, found.after))
-    if first == second:
+    files = [run.path and run.path.name for run in (found.before, found.after)]
+    if first == second and None not in files and files[0] != files[1]:
+        first, second = (f"{first} ({file})" for file in files)
+    elif first == second:
         first, second = (
             f"{name} (weights {str(run.hashes['weights'] or 'not known')[:8]})"
             for name, run in ((first, found.before), (second, found.after))
@@ -117,6 +125,7 @@ def _side(found: Paired, number: int, name: str) -> dict[str, Any]:
         else ", ".join(f"{flag.id} {flag.name}" for flag in run.flags) or "no flags",
         "flags": len(run.flags),
         "model": run.facts["model"],
+        "kind": repeat.model_kind(run),
         "weights": run.hashes["weights"] or "not known: a black box",
         "seed": run.seed,
         "began": run.facts["began"],
@@ -183,7 +192,41 @@ def chart(found: Paired, name: str = "curve") -> dict[str, Any] | None:
     title = f"Robust accuracy over the {norm} radius, before and after"
     with drawing.context():
         svg = drawing.svg(_figure(found, lines, end, levels), name, title, told)
-    return {"svg": svg, "lines": [line is not None for line in lines]}
+    stops = [
+        "" if line is None else curve_chart.stopped(line, end, norm, levels, epsilon is not None)
+        for line in lines
+    ]
+    return {
+        "svg": svg,
+        "lines": [line is not None for line in lines],
+        "stops": [
+            f"{when}: {stop[0].lower()}{stop[1:]}"
+            for when, stop in zip(("Before", "After"), stops, strict=True)
+            if stop
+        ],
+    }
+
+
+def raised(shares: tuple[float, float]) -> tuple[float, float]:
+    """By how many points of a letter's size the labels of two dots are raised, so that neither lies
+    on the other: the higher dot's label is the higher one.
+
+    Args:
+        shares: where the dots are, from 0 to 1.
+
+    Example:
+        >>> raised((0.9, 0.1)), raised((0.5, 0.5))
+        ((5.0, 5.0), (5.0, 18.0))
+    """
+    lower, upper = (0, 1) if shares[0] <= shares[1] else (1, 0)
+    offsets = [USUAL, USUAL]
+    near = POINTS * (shares[upper] - shares[lower])
+    if near < LABEL:
+        if shares[upper] < TOP:  # there is room above
+            offsets[upper] += LABEL - near
+        else:
+            offsets[lower] -= LABEL - near
+    return offsets[0], offsets[1]
 
 
 def _figure(found: Paired, lines: list[Any], end: float, levels: bool) -> Figure:
@@ -199,6 +242,7 @@ def _figure(found: Paired, lines: list[Any], end: float, levels: bool) -> Figure
     axes.set(xlim=(0, end * 1.03), ylim=(0, 104))
     if epsilon is not None:
         axes.axvline(epsilon, color=drawing.COLOURS["muted"], linewidth=1, linestyle=(0, (1, 2)))
+        above = raised(found.robust_accuracy)
         for number, (share, colour) in enumerate(zip(found.robust_accuracy, colours, strict=True)):
             low, high = wilson(round(share * found.examples), found.examples) or (0.0, 1.0)
             axes.errorbar(
@@ -215,7 +259,7 @@ def _figure(found: Paired, lines: list[Any], end: float, levels: bool) -> Figure
             axes.annotate(
                 f"{('before', 'after')[number]} {100 * share:.1f}%",
                 (epsilon, 100 * share),
-                xytext=(8 if epsilon < 0.7 * end else -8, 5),
+                xytext=(8 if epsilon < 0.7 * end else -8, above[number]),
                 textcoords="offset points",
                 ha="left" if epsilon < 0.7 * end else "right",
                 fontweight="bold" if number else "normal",
