@@ -707,10 +707,9 @@ class Result:
             text += f", {len(self.info['invalid'])} invalid"
         # a black box, or an attack that only asks, has no gradients
         unit = "gradients" if self.gradients.any() else "queries"
-        attacked = self.status != "clean"
-        if not attacked.any():
-            return f"{text})"
-        return f"{text}, {getattr(self, unit)[attacked].mean():.1f} {unit} each)"
+        attacked = self.status != "clean"  # the others cost the look at them alone
+        spent = getattr(self, unit)[attacked if attacked.any() else ...]
+        return f"{text}, {spent.mean():.1f} {unit} each)"
 
 
 def _tree(x: Array | Examples) -> Any:

@@ -85,14 +85,14 @@ def _parsed(words: Sequence[str]) -> argparse.Namespace:
     """The options; what no command knows is answered by the command that was meant."""
     parser, commands = _parser()
     options, rest = parser.parse_known_args(words)
-    if not rest:
-        return options
     command = commands[options.command]
     known = [name for action in command._actions for name in action.option_strings]
-    odd = next((word for word in rest if word.startswith("-")), rest[0])
+    odd = next((word for word in rest if word.startswith("-")), "")
     close = nearest(odd.partition("=")[0], known, 1) if odd.startswith("--") else []
     hint = f"; did you mean {close[0]}?" if close else ""
-    command.error(f"unrecognized arguments: {' '.join(rest)}{hint}")
+    if rest:
+        command.error(f"unrecognized arguments: {' '.join(rest)}{hint}")
+    return options
 
 
 def _parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser]]:

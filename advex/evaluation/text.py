@@ -40,7 +40,10 @@ def described(figures: Figures) -> str:
     lines += _table_of(figures.attacks, max((len(name) for name in figures.names), default=6))
     if (made := goal_table(figures)) is not None:
         lines += ["", f"{figures.goal}: {made.caption}", *_lines(made), made.note]
-    lines += [f"FLAG {flag.id}, {flag.name}: {flag.sentence} {flag.advice}".rstrip() for flag in figures.flags]
+    lines += [
+        f"FLAG {flag.id}, {flag.name}: {flag.sentence} {flag.advice}".rstrip()
+        for flag in figures.flags
+    ]
     if figures.diagnosis is None:
         lines.append(figures.facts.get("no doctor", "The doctor has not looked (diagnose=False)."))
     for count, what in ((figures.invalid, "invalid"), (figures.undecided, "undecided")):

@@ -19,9 +19,10 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MOST = 60  # numbers of examples that are listed
-USUAL, LABEL = 5.0, 13.0  # printer's points: a label above its dot, and the height of one
-POINTS = 145.0  # from no accuracy to all of it on the chart
-TOP = 0.9  # above it a label has no room for another one
+POINTS = 145.0  # printer's points from no accuracy to all of it on the chart
+ABOVE, BELOW, LOWEST = 5.0, 14.0, 3.0  # of a label: over its dot, under it, over the axis
+LABEL = 13.0  # the height of one
+ROOM = 0.3  # of the chart left of the budget: what a label needs there
 
 
 def named(found: Paired) -> tuple[str, str]:
@@ -207,26 +208,20 @@ def chart(found: Paired, name: str = "curve") -> dict[str, Any] | None:
     }
 
 
-def raised(shares: tuple[float, float]) -> tuple[float, float]:
-    """By how many points of a letter's size the labels of two dots are raised, so that neither lies
-    on the other: the higher dot's label is the higher one.
+def heights(shares: tuple[float, float]) -> tuple[float, float]:
+    """Where the labels of two dots stand, in printer's points above the axis: that of the higher
+    dot above it, that of the lower one below it, and never one on the other.
 
     Args:
         shares: where the dots are, from 0 to 1.
 
     Example:
-        >>> raised((0.9, 0.1)), raised((0.5, 0.5))
-        ((5.0, 5.0), (5.0, 18.0))
+        >>> heights((0.5, 0.5)), heights((1.0, 0.0))
+        ((58.5, 77.5), (150.0, 3.0))
     """
-    lower, upper = (0, 1) if shares[0] <= shares[1] else (1, 0)
-    offsets = [USUAL, USUAL]
-    near = POINTS * (shares[upper] - shares[lower])
-    if near < LABEL:
-        if shares[upper] < TOP:  # there is room above
-            offsets[upper] += LABEL - near
-        else:
-            offsets[lower] -= LABEL - near
-    return offsets[0], offsets[1]
+    low = max(POINTS * min(shares) - BELOW, LOWEST)
+    high = max(POINTS * max(shares) + ABOVE, low + LABEL)
+    return (low, high) if shares[0] <= shares[1] else (high, low)
 
 
 def _figure(found: Paired, lines: list[Any], end: float, levels: bool) -> Figure:
@@ -242,7 +237,7 @@ def _figure(found: Paired, lines: list[Any], end: float, levels: bool) -> Figure
     axes.set(xlim=(0, end * 1.03), ylim=(0, 104))
     if epsilon is not None:
         axes.axvline(epsilon, color=drawing.COLOURS["muted"], linewidth=1, linestyle=(0, (1, 2)))
-        above = raised(found.robust_accuracy)
+        places = heights(found.robust_accuracy)
         for number, (share, colour) in enumerate(zip(found.robust_accuracy, colours, strict=True)):
             low, high = wilson(round(share * found.examples), found.examples) or (0.0, 1.0)
             axes.errorbar(
@@ -256,12 +251,15 @@ def _figure(found: Paired, lines: list[Any], end: float, levels: bool) -> Figure
                 clip_on=False,
                 zorder=5,
             )
+            # right of the budget the curves lie below the higher dot, left of it above the lower
+            right = places[number] > places[1 - number] or epsilon < ROOM * end
             axes.annotate(
-                f"{('before', 'after')[number]} {100 * share:.1f}%",
+                f"{('before', 'after')[number]} {percent(share)}",
                 (epsilon, 100 * share),
-                xytext=(8 if epsilon < 0.7 * end else -8, above[number]),
+                xytext=(8 if right else -8, places[number] - POINTS * share),
                 textcoords="offset points",
-                ha="left" if epsilon < 0.7 * end else "right",
+                ha="left" if right else "right",
+                fontsize=9,
                 fontweight="bold" if number else "normal",
             )
     axes.set_xticks(ticks, [f"{round(mark * 255)}" if levels else f"{mark:g}" for mark in ticks])

@@ -118,7 +118,11 @@ def _ranked(evaluation: Figures, nearest: list[Pair]) -> bool:
 
 def _held(name: str, pair: Pair) -> dict[str, Any]:
     """Of an example that held: whether a change beyond the budget is known that breaks it."""
-    return {"others": "", "held": name == "held", "alone": name == "held" and math.isinf(pair.distance)}
+    return {
+        "others": "",
+        "held": name == "held",
+        "alone": name == "held" and math.isinf(pair.distance),
+    }
 
 
 def _maps(pair: Pair) -> dict[str, Any]:
