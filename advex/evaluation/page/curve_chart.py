@@ -233,13 +233,14 @@ def _budget(
     right = epsilon < 0.7 * end
     side: dict[str, Any] = {"ha": "left" if right else "right", "textcoords": "offset points"}
     shift = 8 if right else -8
-    # The label stands beside the interval, where the curve has fallen already.
+    # Right of the budget the curve is not above the headline: there its label is free.
     axes.annotate(
         f"{headline:.1f}%",
         (epsilon, headline),
-        xytext=(shift, 5),
+        xytext=(8, 5),
+        ha="left",
+        textcoords="offset points",
         fontweight="bold",
-        **side,
     )
     height = 97 if headline < 80 else 4
     axes.annotate(

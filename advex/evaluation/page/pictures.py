@@ -34,7 +34,7 @@ def galleries(evaluation: Figures) -> dict[str, Any]:
     sentence where there is nothing to be seen.
     """
     ends = {place: evaluation.pairs(place) for place in ("nearest", "farthest", "held")}
-    blank = {"reason": "", "places": [], "pairs": [], "maps": False, "broken": True}
+    blank: dict[str, Any] = {"reason": "", "places": [], "pairs": [], "maps": False, "broken": True}
     blank |= {"doctor": False, "differ": False}
     if not any(ends.values()):
         return blank | {"reason": "There is no picture to show.", "broken": False}
