@@ -57,7 +57,7 @@ def galleries(evaluation: Figures) -> dict[str, Any]:
     norm, maps = evaluation.facts["norm"], evaluation.kind == MAPS
     if not maps and not _ranked(evaluation, ends["nearest"]):
         ends = {"some": [*ends["nearest"], *ends["farthest"]][:SOME], "held": ends["held"]}
-    places = [
+    places: list[dict[str, Any]] = [
         {
             "name": name,
             "pairs": [
