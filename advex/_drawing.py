@@ -120,8 +120,10 @@ def _side(rows: Sequence[Drawn], small: int) -> int:
     return int(np.clip(SHORTER * max(height, width) / min(height, width), usual, LONGEST))
 
 
-def sheet(rows: Sequence[Drawn], titles: Sequence[str], targeted: bool) -> Any:
-    """All rows as one ``PIL.Image``, as many side by side as find room."""
+def sheet(rows: Sequence[Drawn], titles: Sequence[str], many: int, targeted: bool) -> Any:
+    """All rows as one ``PIL.Image``, as many side by side as find room; how many of ``many`` they
+    are stands below.
+    """
     lines = []
     for row in rows:
         captions: list[list[tuple[str, str]]] = [_lines(panel.caption) for panel in row.panels]
@@ -138,7 +140,8 @@ def sheet(rows: Sequence[Drawn], titles: Sequence[str], targeted: bool) -> Any:
     block = len(titles) * (side + GAP) - GAP
     fit = max(1, (WIDEST - 2 * GAP + BETWEEN) // (block + BETWEEN))
     across = math.ceil(len(rows) / math.ceil(len(rows) / fit)) if rows else 1
-    return images.sheet(lines, titles, side=side, across=across)
+    note = f"{len(rows)} of {many} rows" if len(rows) < many else ""
+    return images.sheet(lines, titles, side=side, across=across, note=note)
 
 
 def _lines(text: str, colour: str = "black") -> list[tuple[str, str]]:

@@ -28,7 +28,11 @@ TOKEN = re.compile(
 
 
 def laid_out(
-    rows: Sequence[Sequence[Cell]], headings: Sequence[str], side: int, across: int
+    rows: Sequence[Sequence[Cell]],
+    headings: Sequence[str],
+    side: int,
+    across: int,
+    note: str = "",
 ) -> Any:
     """See ``advex.images.sheet``."""
     from PIL import Image, ImageDraw
@@ -73,8 +77,11 @@ def laid_out(
         )
         heights.append(tall + LINE * lines + 2 * GAP)
     width = across * (block + BETWEEN) - BETWEEN + 2 * GAP
-    canvas = Image.new("RGB", (width, top + sum(heights) + 2), "white")
+    told = _broken(note, width - 2 * GAP, ruler) if note else []
+    bottom = top + sum(heights)
+    canvas = Image.new("RGB", (width, bottom + LINE * len(told) + 2), "white")
     draw = ImageDraw.Draw(canvas)
+    _write(draw, (GAP, bottom - GAP // 2), [(line, "black") for line in told])
     for place in range(across if titles else 0):
         for column, title in enumerate(titles):
             left = GAP + place * (block + BETWEEN) + column * (side + GAP)

@@ -444,6 +444,7 @@ def sheet(
     headings: Sequence[str] = (),
     side: int = 112,
     across: int = 1,
+    note: str = "",
 ) -> Any:
     """A ``PIL.Image``: rows of pictures with a caption under each and headings above the columns.
 
@@ -458,13 +459,14 @@ def sheet(
         side: length of the longer side of each picture, in pixels; small ones are enlarged without
             smoothing.
         across: how many rows stand side by side.
+        note: a line below all of them; empty for none.
 
     Example:
         >>> grey = np.full((8, 8), 128, "uint8")
         >>> sheet([[(grey, "cat"), (grey, [("✓ dog", "red")])]], ("before", "after")).width
         254
     """
-    return laid_out(rows, headings, side, across)
+    return laid_out(rows, headings, side, across, note)
 
 
 if not TYPE_CHECKING:

@@ -621,7 +621,7 @@ class Result:
         titles = ["original", "adversarial", "difference x10"]
         if isinstance(self.goal, Segmentation):
             titles[1:1], titles[3:3] = ["map before"], ["map after"]
-        return _drawing.sheet(drawn, titles, self.goal.targeted)
+        return _drawing.sheet(drawn, titles, len(self), self.goal.targeted)
 
     def _chosen(self, limit: int) -> list[int]:
         plain = isinstance(self.before, np.ndarray) and self.before.shape == (len(self),)
@@ -705,10 +705,11 @@ class Result:
             text += f" ({clean} {was} {before_word(self.goal.targeted)})"
         if self.info.get("invalid"):
             text += f", {len(self.info['invalid'])} invalid"
-        if self.gradients.any():
-            return f"{text}, {self.gradients.mean():.1f} gradients each)"
-        # a black box, or an attack that only asks
-        return f"{text}, {self.queries.mean():.1f} queries each)"
+        # a black box, or an attack that only asks, has no gradients
+        unit = "gradients" if self.gradients.any() else "queries"
+        attacked = self.status != "clean"  # the others cost the look at them alone
+        spent = getattr(self, unit)[attacked if attacked.any() else ...]
+        return f"{text}, {spent.mean():.1f} {unit} each)"
 
 
 def _tree(x: Array | Examples) -> Any:

@@ -127,7 +127,9 @@ def application(name: str, classes: Sequence[str] | None = None) -> Classifier:
         listed = list(classes) if classes is not None else class_names()
     except Exception as problem:  # Keras raises a bare Exception where a download fails
         raise InvalidInput(f"{name} could not be fetched: {_short(problem)}") from problem
-    return Classifier(model, box=(0, 255), preprocess=Preprocessing(name), classes=listed)
+    made = Classifier(model, box=(0, 255), preprocess=Preprocessing(name), classes=listed)
+    made.known_as = name
+    return made
 
 
 def check_keras(version: str | None = None) -> None:
@@ -199,7 +201,9 @@ def load(
             f"{path} could not be loaded: {_short(problem)} (a model with layers of your own is"
             f" attacked from Python)"
         ) from problem
-    return Classifier(model, box=box, classes=classes, perturb=perturb)
+    made = Classifier(model, box=box, classes=classes, perturb=perturb)
+    made.known_as = path.name
+    return made
 
 
 def fashion_mnist(classes: Sequence[str] | None = None) -> Classifier:

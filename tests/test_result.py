@@ -18,7 +18,7 @@ from keras import ops
 from PIL import Image
 
 import advex
-from advex import _drawing
+from advex import _drawing, _sheets
 from advex._grid import Grid
 from advex.result import Result, statuses
 from advex.testing import linear_data, linear_model, small_network
@@ -127,10 +127,35 @@ def test_a_result_without_gradients_speaks_of_queries(rows):
         assert word == (
             "gradients" if isinstance(attack, advex.PGD) and rows == "some wrong" else "queries"
         )
-        said = f"{getattr(result, word).mean():.1f} {word} each"
+        attacked = result.status != "clean"  # of the others nothing was spent on an attack
+        assert attacked.any() == (rows == "some wrong")
+        spent = getattr(result, word)[attacked if attacked.any() else slice(None)]
+        said = f"{spent.mean():.1f} {word} each"
         assert repr(result).endswith(f", {said})")
         assert f", {said})</p>" in result._repr_html_()
         assert repr(result).count(" each") == 1
+
+
+def test_each_is_each_that_was_attacked():
+    """As evaluate counts: what was wrong before costs no gradient, and is no part of the mean."""
+    x, labels = linear_data(8)
+    labels[:6] ^= 1
+    result = advex.PGD(steps=10)(linear_model(), x, labels, advex.Linf(0.0))
+    assert (result.gradients[:6] == 0).all() and (result.gradients[6:] == 10).all()
+    assert repr(result).endswith(" (6 were wrong before), 10.0 gradients each)")
+
+
+def test_a_picture_says_how_many_of_all_rows_it_shows(eight):
+    """By a line below the pictures: the same rows of a smaller result have none."""
+    whole, some = eight.show(limit=8), eight.show(rows=[0, 1])
+    alone = _drawing.sheet(
+        eight._drawn([0, 1]), ("original", "adversarial", "difference"), 2, False
+    )
+    assert some.height == alone.height + _sheets.LINE
+    below = np.asarray(some)[alone.height - 2 :]
+    assert below.min() < 128 < below.max()
+    every = _drawing.sheet(eight._drawn(range(8)), ("original", "adversarial", "x"), 8, False)
+    assert whole.height == every.height
 
 
 def test_repr_counts_what_was_wrong_before():
@@ -138,7 +163,7 @@ def test_repr_counts_what_was_wrong_before():
     labels[:2] = 1 - labels[:2]
     result = advex.FGSM()(linear_model(), x, labels, advex.Linf(0.0))
     assert repr(result).startswith("Result(0 of 6 correctly classified inputs broken by FGSM(")
-    assert " within Linf(0.0) (2 were wrong before), " in repr(result)
+    assert " within Linf(0) (2 were wrong before), " in repr(result)
     assert result.success.sum() == 2
     assert result.success_rate == 0.25
     assert (result.distance[:2] == 0).all()

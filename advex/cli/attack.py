@@ -21,7 +21,7 @@ from advex.cli.blackbox import OPTIONS as BLACKBOX
 from advex.cli.blackbox import demand_alone, in_options
 from advex.cli.classes import class_number, given_classes
 from advex.cli.files import SHEET, check_folder, output_names, sources
-from advex.cli.models import chosen_model, picture_shape
+from advex.cli.models import chosen_model, demand_model, picture_shape
 from advex.cli.outcome import show
 from advex.cli.registry import NORMS, USUAL, Known
 from advex.cli.screen import plural
@@ -171,8 +171,10 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     attack, budget = _made(known, norm, options), budget_of(norm, number(epsilon))
     files = sources(options.image)
     outputs = output_names(files)
+    names = given_classes(options)
+    demand_model(options)  # before the folder: without a model no other --out helps
     check_folder(options.out, [*outputs, SHEET], files, options.overwrite)
-    classifier = chosen_model(options, given_classes(options))
+    classifier = chosen_model(options, names)
     size, channels = picture_shape(classifier)
     target = None if options.target is None else class_number(options.target, classifier.names)
     job = Job(
@@ -209,7 +211,10 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         "total": len(records),
         "settings": _settings(job, options, norm, info),
         "images": [dataclasses.asdict(record) for record in records],
-        "contact_sheet": contact_sheet(job, lines) if lines else None,
+        # one of attempts that all failed would only stand in the way of the next call
+        "contact_sheet": contact_sheet(job, lines)
+        if lines and any(record.output for record in records)
+        else None,
         "attacked": len(lines),
         "queries": sum(asked) if classifier.metered else None,
         "stopped": info.get("stopped"),

@@ -246,20 +246,20 @@ def _fill(record: Record, result: Result, row: int, written: SavedImage | None) 
 def _line(record: Record, result: Result, row: int) -> Line:
     """One row of the contact sheet, from a record that is filled."""
     from advex import images
-    from advex._drawing import RED
+    from advex._drawing import ATTEMPT, GREY, RED
 
-    name, confidence, fooled = record.after, record.confidence, record.status == "fooled"
-    if name is None or record.levels is None:
-        name = result.classifier.caption(int(result.prediction[row]))
-        confidence, fate = known(result.confidence[row]), "\u2717 not fooled"
+    original, fooled = result.original[row], record.status == "fooled"
+    ink = RED if fooled else "black"
+    if record.after is None or record.levels is None:
+        adversarial, said, fate = result.attempt[row], [(ATTEMPT, GREY)], "\u2717 not fooled"
     else:
+        adversarial = result.x[row]
+        said = [(record.after, ink), (percent(record.confidence), ink)]
         sign = "\u2713" if fooled else "\u2717"
         fate = f"{sign} {record.status}, {plural(record.levels, 'level')}"
-    original, adversarial = result.original[row], result.x[row]
-    ink = RED if fooled else "black"
     return [
         (original, f"{record.before}\n{percent(record.before_confidence)}"),
-        (adversarial, [(name, ink), (percent(confidence), ink)]),
+        (adversarial, said),
         (
             images.enlarged(original, adversarial),
             [(fate, ink), (printable(Path(record.file).name), "black")],

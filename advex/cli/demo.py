@@ -195,7 +195,7 @@ def _evaluation(out: Path, shipped: Shipped) -> dict[str, Any]:
     except ImportError:
         (out / PAGE).unlink(missing_ok=True)
         page = None
-    flags = [f"{flag.id}, {flag.name}: {flag.found}" for flag in found.flags]
+    flags = [f"{flag.id}, {flag.name}: {flag.sentence}" for flag in found.flags]
     return {"headline": found.headline(), "flags": flags, "run": str(out / RUN), "page": page}
 
 

@@ -12,7 +12,7 @@ from advex._version import VERSION
 from advex.cli import attack, attacks, demo, evaluate, quiet, report
 from advex.cli.screen import plain_values, printable
 from advex.cli.words import as_options
-from advex.errors import AdvexError
+from advex.errors import AdvexError, nearest
 
 COMMANDS = {
     "demo": demo,
@@ -52,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     words = list(sys.argv[1:] if argv is None else argv)
     try:
-        options = _parser().parse_args(words)
+        options = _parsed(words)
     except SystemExit as ended:
         return int(ended.code or 0)
     options.typed = words
@@ -82,7 +82,21 @@ def _run(options: argparse.Namespace) -> int:
     return 0 if found["success"] else 1
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parsed(words: Sequence[str]) -> argparse.Namespace:
+    """The options; what no command knows is answered by the command that was meant."""
+    parser, commands = _parser()
+    options, rest = parser.parse_known_args(words)
+    command = commands[options.command]
+    known = [name for action in command._actions for name in action.option_strings]
+    odd = next((word for word in rest if word.startswith("-")), "")
+    close = nearest(odd.partition("=")[0], known, 1) if odd.startswith("--") else []
+    hint = f"; did you mean {close[0]}?" if close else ""
+    if rest:
+        command.error(f"unrecognized arguments: {' '.join(rest)}{hint}")
+    return options
+
+
+def _parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser]]:
     parser = argparse.ArgumentParser(
         "advex",
         description="Adversarial examples of Keras models.",
@@ -95,4 +109,4 @@ def _parser() -> argparse.ArgumentParser:
     )
     for command in COMMANDS.values():
         command.add(commands)
-    return parser
+    return parser, commands.choices

@@ -23,7 +23,7 @@ def chosen_model(options: argparse.Namespace, names: list[str] | int | None) -> 
         return black_box(options, names)
     assert not isinstance(names, int)
     name, perturb = options.model, getattr(options, "perturb", None)
-    if name is not None and (Path(name).suffix or os.sep in name or Path(name).exists()):
+    if name is not None and _is_file(name):
         chosen = [int(one) if one.isdecimal() else one for one in perturb or ()]
         more: dict[str, Any] = {"perturb": chosen} if chosen else {}
         try:
@@ -38,6 +38,24 @@ def chosen_model(options: argparse.Namespace, names: list[str] | int | None) -> 
         return zoo.fashion_mnist(names)
     tell(f"loading {zoo.found(name)}")
     return zoo.application(name, names)
+
+
+def demand_model(options: argparse.Namespace) -> None:
+    """Raise unless there is a model file, or a model, of the name of ``--model``."""
+    from advex import zoo
+
+    name = options.model
+    if name is None:
+        return
+    if not _is_file(name):
+        zoo.found(name)
+    elif "\0" in name or not Path(name).exists():
+        raise InvalidInput(f"{name}: no such model file")
+
+
+def _is_file(name: str) -> bool:
+    """Whether a file is meant, and no model of ``keras.applications``."""
+    return bool(Path(name).suffix or os.sep in name or Path(name).exists())
 
 
 def _said(problem: InvalidInput, *, images: bool) -> InvalidInput:

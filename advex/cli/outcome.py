@@ -149,6 +149,8 @@ def _places(screen: Any, report: dict[str, Any]) -> None:
     if report["contact_sheet"]:
         first = f", the first {SHEET_PICTURES}" if report["attacked"] > SHEET_PICTURES else ""
         say_whole(screen, f"Side by side{first}: {report['contact_sheet']}")
+    elif report["attacked"] and not kept:
+        say(screen, "No picture was written.")
 
 
 def _what_to_try(screen: Any, report: dict[str, Any]) -> None:

@@ -29,8 +29,8 @@ def summarise(screen: Any, found: Evaluation) -> None:
         low, high = found.interval
         say(
             screen,
-            f"95% confidence interval: {low:.1%} to {high:.1%}. This is an upper bound: a better"
-            " attack may break more.",
+            f"95% interval: {low:.1%} to {high:.1%}. This is an upper bound: a better attack may"
+            " break more.",
         )
     if found.attacked:
         say(screen, f"Attacked: {found.attacked}")
@@ -42,7 +42,7 @@ def summarise(screen: Any, found: Evaluation) -> None:
         screen.print(table(screen, made.headings, made.rows, made.headings[1:]))
         say(screen, made.note)
     for flag in found.flags:
-        say(screen, f"FLAG {flag.id}, {flag.name}: {flag.found} {flag.advice}")
+        say(screen, f"FLAG {flag.id}, {flag.name}: {flag.sentence} {flag.advice}")
     if found.diagnosis is None:
         say(screen, found.facts.get("no doctor", "The doctor has not looked."))
     elif not found.flags:

@@ -34,6 +34,13 @@ class Finding:
     advice: str
     measure: dict[str, float]
 
+    @property
+    def sentence(self) -> str:
+        """``found`` as a sentence: with a capital letter and a stop."""
+        text = self.found.strip()
+        text = text[:1].upper() + text[1:]
+        return text if text.endswith((".", "!", "?")) or not text else f"{text}."
+
 
 @dataclass(frozen=True, repr=False)
 class Diagnosis:

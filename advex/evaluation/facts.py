@@ -53,6 +53,7 @@ def first_facts(
         "norm": norm_of(budget),
         "epsilon": radius(budget),
         "model": repr(asked.classifier),
+        "known as": getattr(asked.classifier, "known_as", ""),
         "classes": asked.classifier.names,
         "versions": {
             "advex": VERSION,

@@ -19,6 +19,7 @@ from advex.evaluation.table import Table
 from advex.evaluation.values import unpacked
 
 NEAR = 1e-9  # relative: distances that are the same
+DOCTOR = "the doctor's FMN"  # who found what no attack of the run has found
 
 
 class Pooled(NamedTuple):
@@ -116,7 +117,8 @@ def read_ends(store: Store, place: str, table: Table, known: Pooled, about: Abou
     rows = store.rows(
         "SELECT p.place, p.example, p.attack, p.distance, p.before, p.after, v.prediction,"
         " v.confidence FROM pictures p LEFT JOIN verdicts v ON v.attack = p.attack AND v.example ="
-        " p.example WHERE p.attack != ? ORDER BY p.distance, p.example, p.attack",
+        " p.example WHERE p.attack != ? ORDER BY p.distance, p.example, p.attack < 0,"
+        " p.attack",
         (HELD,),
     )
     every: dict[int, tuple[Any, ...]] = {}
@@ -130,6 +132,8 @@ def read_ends(store: Store, place: str, table: Table, known: Pooled, about: Abou
         if where == place or attack == SAMPLE:
             every.setdefault(example, row)
         if distance <= known.distance[spot] * (1 + NEAR):
+            if example in exact and exact[example][2] == SAMPLE != attack:
+                exact[example] = row  # as near as the doctor's: the attack of the run is named
             exact.setdefault(example, row)
     ordered = list((exact or every).values())
     ordered = ordered if place == "nearest" else ordered[::-1]
@@ -169,7 +173,7 @@ def _pair(row: tuple[Any, ...], known: Pooled, about: About) -> Pair:
         _, prediction, confidence = known.sample[example]
     return Pair(
         example,
-        about.attacks[attack] if attack >= 0 else "FMN, run by the doctor",
+        about.attacks[attack] if attack >= 0 else DOCTOR,
         distance,
         about.label(example),
         caption(about.classes, prediction if prediction is not None else -1),

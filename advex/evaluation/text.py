@@ -34,14 +34,18 @@ def described(figures: Figures) -> str:
     if figures.interval is not None:
         low, high = figures.interval
         lines.append(
-            f"95% interval {low:.1%} to {high:.1%}; an upper bound: a better attack may break more"
+            f"95% interval: {low:.1%} to {high:.1%}. This is an upper bound: a better attack may"
+            " break more."
         )
     if figures.attacked:
         lines.append(f"Attacked: {figures.attacked}")
     lines += _table_of(figures.attacks, max((len(name) for name in figures.names), default=6))
     if (made := goal_table(figures)) is not None:
         lines += ["", f"{figures.goal}: {made.caption}", *_lines(made), made.note]
-    lines += [f"FLAG {flag.id} {flag.name}: {flag.found}" for flag in figures.flags]
+    lines += [
+        f"FLAG {flag.id}, {flag.name}: {flag.sentence} {flag.advice}".rstrip()
+        for flag in figures.flags
+    ]
     if figures.diagnosis is None:
         lines.append(figures.facts.get("no doctor", "The doctor has not looked (diagnose=False)."))
     for count, what in ((figures.invalid, "invalid"), (figures.undecided, "undecided")):
@@ -68,15 +72,15 @@ def _lines(made: GoalTable) -> list[str]:
 def _table_of(attacks: list[AttackSummary], width: int) -> list[str]:
     """A line of headings and one line per attack."""
     lines = [
-        f"{'attack':<{width}}  attacked  broken  alone  robust accuracy"
-        "  gradients  queries  seconds"
+        f"{'attack':<{width}}  attacked  broken  only by this  robust accuracy"
+        "  gradients each  queries each  seconds"
     ]
     for attack in attacks:
         count = max(1, attack.attacked)
         accuracy = "" if attack.accuracy is None else f"{attack.accuracy:.1%}"
         lines.append(
-            f"{attack.name:<{width}}  {attack.attacked:8}  {attack.broken:6}  {attack.alone:5}"
-            f"  {accuracy:>15}  {attack.gradients / count:9.1f}  {attack.queries / count:7.1f}"
+            f"{attack.name:<{width}}  {attack.attacked:8}  {attack.broken:6}  {attack.alone:12}"
+            f"  {accuracy:>15}  {attack.gradients / count:14.1f}  {attack.queries / count:12.1f}"
             f"  {attack.seconds:7.1f}"
         )
     return lines

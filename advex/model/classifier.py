@@ -65,6 +65,8 @@ class Classifier(Model):
     differentiable: ClassVar[bool] = True
     metered: ClassVar[bool] = False
     model: keras.Model
+    known_as: str = ""
+    """What people call the model, such as the file it came from; empty where nobody has said."""
 
     @helpful
     def __init__(
@@ -184,6 +186,7 @@ class Classifier(Model):
         chosen = list(self.perturb) or None
         made = Classifier(self.model, (0, 1), self.preprocess, None, output, chosen)
         made.boxes, made.domain, made.box = self.boxes, self.domain, self.box
+        made.known_as = self.known_as
         made.names = self.names  # counted where the goal is about classes: a number has none
         return made
 

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import keras
 import numpy as np
@@ -17,7 +18,7 @@ from PIL import Image
 
 import advex
 from advex import cli, images, zoo
-from advex.cli import attack, demo
+from advex.cli import attack, batch, demo
 from advex.cli.classes import class_names, class_number
 from advex.errors import InvalidInput
 
@@ -217,7 +218,59 @@ def test_failures_decide_the_exit_code(here, place, capsys):
     said = capsys.readouterr().out
     assert "0 of 1 image fooled by PGD (40 steps) within Linf(0)" in said
     assert "1 was not fooled. A better attack may break more, such as:" in said
-    assert listing("adversarial") == ["contact_sheet.png"]
+    assert "No picture was written." in said and "Side by side" not in said
+
+
+def test_a_call_that_fooled_nobody_is_in_nobodys_way(here, place, capsys):
+    photo = place / "photos" / "p0.png"
+    for _ in range(2):
+        assert here(photo, "--epsilon", "0", "--json") == 1
+        report = document(capsys)
+        assert report["contact_sheet"] is None and report["attacked"] == 1
+        assert not list(Path("adversarial").glob("*"))
+    assert here(photo, "--epsilon", "16/255") == 0
+    assert listing("adversarial") == ["contact_sheet.png", "p0.png"]
+
+
+def test_the_sheet_shows_the_last_attempt_of_what_held(place):
+    """Not the original over again."""
+    photo = np.full((2, 4, 4, 3), 100, "uint8")
+    attempt = photo + np.uint8(3)
+    result = SimpleNamespace(original=photo, x=photo, attempt=attempt)
+    record = batch.Record("a.png", "not fooled", before="Bag", before_confidence=0.9)
+    _, (shown, words), (change, fate) = batch._line(record, result, 1)
+    assert (shown == attempt[1]).all() and words[0][0] == "last attempt"
+    assert fate[0][0] == "✗ not fooled" and change.max() > 128
+
+
+@pytest.mark.parametrize("model", ["nosuch.keras", "no/such", "MobilNetV2"])
+def test_a_missing_model_is_said_before_files_that_exist(
+    place, tmp_path, monkeypatch, capsys, model
+):
+    monkeypatch.chdir(tmp_path)
+    Path("adversarial").mkdir()
+    Path("adversarial", "contact_sheet.png").write_bytes(b"mine")
+    photo = str(place / "photos" / "p0.png")
+    assert cli.main(["attack", photo, "--model", model]) == 2
+    said = capsys.readouterr().err
+    expected = "has no model" if model == "MobilNetV2" else f"{model}: no such model file"
+    assert expected in said and "exists" not in said
+    assert Path("adversarial", "contact_sheet.png").read_bytes() == b"mine"
+
+
+@pytest.mark.parametrize(
+    ("words", "hint"),
+    [
+        (["attack", "a.png", "--atack", "pgd"], "--atack pgd; did you mean --attack?"),
+        (["evaluate", "--data", "a.npz", "--epsilon", "0.1", "--modle=x"], "did you mean --model?"),
+        (["report", "a.advex", "--xyzzy"], "unrecognized arguments: --xyzzy\n"),
+    ],
+)
+def test_a_misspelt_option_is_answered_by_its_command(words, hint, capsys):
+    assert cli.main(words) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"usage: advex {words[0]} ") and f"advex {words[0]}: error: " in said
+    assert hint in said and "COMMAND" not in said
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Two runs on the same data: what changed, example by example, and which runs are not compared."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -116,6 +117,39 @@ def test_what_makes_a_comparison_unfair_is_said(tmp_path):
     assert "The two runs used different attacks" in text and "attacks differ" in str(other)
     assert "Both runs are of the same weights." in text
     assert "includes 0: the difference may be chance" in text
+
+
+@pytest.mark.parametrize("shares", [(0.765, 0.74), (0.5, 0.5), (1.0, 1.0), (0.0, 0.0), (1.0, 0.0)])
+@pytest.mark.parametrize("epsilon", [0.1, 0.4])
+def test_no_label_of_the_curve_lies_on_another(pair, monkeypatch, shares, epsilon):
+    """Drawn, and measured: whole letters, at either side of the budget."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    monkeypatch.setattr(comparing.Paired, "robust_accuracy", shares)
+    pair.before.facts["epsilon"] = epsilon
+    with comparing.drawing.context():
+        figure = comparing._figure(pair, [None, None], 0.5, False)
+        canvas = FigureCanvasAgg(figure)
+        canvas.draw()
+        (axes,) = figure.axes
+        one, other = (text.get_window_extent(canvas.get_renderer()) for text in axes.texts)
+    assert not one.overlaps(other)
+    assert [text.get_text() for text in axes.texts] == [
+        f"{when} {share:.1%}" for when, share in zip(("before", "after"), shares, strict=True)
+    ]
+    higher = 0 if shares[0] > shares[1] else 1
+    assert (one, other)[higher].y0 >= (one, other)[1 - higher].y0
+
+
+def test_runs_of_one_model_are_called_by_their_files():
+    one, other = run({1}), run({2})
+    assert comparing.named(compare(one, other)) == ("by hand (weights aa)",) * 2
+    one.path, other.path = Path("here/before.advex"), Path("after.advex")
+    found = compare(one, other)
+    assert comparing.named(found) == ("by hand (before.advex)", "by hand (after.advex)")
+    for each in (one, other):
+        each.facts["model"] = "Classifier('sequential_3', box=(0.0, 1.0))"
+    assert comparing.named(found) == ("before.advex", "after.advex")
 
 
 def test_every_kind_of_budget_has_a_page(tmp_path):

@@ -21,7 +21,7 @@ from advex import report, zoo
 from advex.doctor import CHECKS
 from advex.doctor.checks import Outcome
 from advex.errors import InvalidInput, InvalidType
-from advex.evaluation import Diagnosis, Evaluation, page
+from advex.evaluation import Diagnosis, Evaluation, curves, page
 from advex.evaluation.page import (
     attack_table,
     cite,
@@ -525,8 +525,63 @@ def test_a_sample_is_scaled_by_the_clean_accuracy_and_called_an_estimate(case):
     assert chart["line"] and not chart["whole"] and chart["n"] == 4
     assert heights(chart)["0"] == found.clean_accuracy == 0.75
     assert heights(chart)["1/255"] == 0.75 * 0.75
-    assert "an estimate from 4 correctly classified examples" in checked(found).text
+    text = checked(found).text
+    assert "an estimate from 4 correctly classified examples" in text
+    assert "with 18.8% left" in text and "Of the 4 examples behind it" in text
     assert not found.curve.exact and found.sample_curve.at(0.03) == 0.25
+
+
+def line(*distances):
+    return curve_chart.Line(curves.Curve(np.asarray(distances), "Linf"), 1.0, len(distances), True)
+
+
+def test_a_line_that_stops_says_why():
+    def stopped(*distances, limited=True):
+        return curve_chart.stopped(line(*distances), 21 / 255, "Linf", True, limited)
+
+    assert stopped(0.01, 0.0, 0.05) == ""
+    assert stopped(0.01, np.inf, 0.05) == (
+        "The line stops at Linf 21/255, with 33.3% left. Of the 3 examples behind it for 1 neither"
+        " the attacks nor the doctor's search found any change that breaks it."
+    )
+    both = stopped(0.01, np.inf, np.inf, 0.5, 0.01, limited=False)
+    assert "with 60.0% left. Of the 5 examples behind it 1 breaks by a larger change" in both
+    assert both.endswith("beyond the chart, and for 2 no attack found any change that breaks them.")
+
+
+def test_a_page_says_that_its_line_stops():
+    found = made(count=30, epsilon=4 / 255)  # 15 broken, 15 held
+    distance = np.where(np.isfinite(found.distance), found.distance, 5 / 255)
+    whole = searched(found, distance.tolist())
+    assert curve_chart.chart(whole)["stop"] == "" and "The line stops" not in checked(whole).text
+    held = np.flatnonzero(~np.isfinite(found.distance))
+    distance[held[:2]], distance[held[2]] = np.inf, 0.5
+    cut = searched(found, [None if np.isinf(one) else one for one in distance.tolist()])
+    text = checked(cut).text
+    assert "with 10.0% left. Of the 30 examples behind it 1 breaks by a larger change" in text
+    assert "for 2 neither the attacks nor the doctor's search found any" in text
+    assert "10.0% left" in curve_chart.chart(cut)["svg"]
+    assert "left" not in curve_chart.chart(whole)["svg"]
+
+
+def test_diamonds_are_named_where_they_are_drawn():
+    def chart(*broken):
+        run = made(
+            attacks=("A", "B")[: len(broken)],
+            count=100,
+            status=lambda attack, one: "broken" if one < broken[attack] else "held",
+        )
+        with drawing.context():
+            (axes,) = curve_chart._figure(run, None, 5 / 255, [0, 4 / 255], True).axes
+        drawn = [mark for mark in axes.get_lines() if mark.get_marker() == "D"]
+        return curve_chart.chart(run)["each"], [mark.get_ydata().tolist() for mark in drawn]
+
+    assert chart(50, 20) == ("B 80.0%", [[80.0]])
+    assert chart(50, 50) == chart(50, 48) == chart(50) == ("", [])
+    alike = made(attacks=("A", "B"), status=lambda attack, one: "held" if one % 2 else "broken")
+    assert "Grey" not in checked(alike).text
+    apart = made(attacks=("A", "B"), status=lambda attack, one: ("held", "broken")[not attack])
+    assert "Grey diamonds, each attack alone: B 100.0%." in checked(apart).text
 
 
 def test_a_real_search(case):
@@ -549,6 +604,11 @@ def test_a_real_search(case):
     for pair in found.pairs("held"):
         assert not found.broken[pair.example] and pair.distance > 4 / 255
     page = checked(found)
+    by_doctor = [pair for pair in (*nearest, *found.pairs("farthest")) if pair.attack != "PGD"]
+    assert {pair.attack for pair in by_doctor} == {"the doctor's FMN"}
+    assert found.matrix[0, by_doctor[0].example]
+    assert "the doctor's FMN (also broken by PGD), example" in page.text
+    assert page.text.count("FMN is the doctor's search for the smallest change.") == 1
     assert "Broken by the smallest changes" in page.text and "Held" in page.text
     assert "Machine" in page.text and "CPU core" in page.text and "Duration" in page.text
 
@@ -670,10 +730,57 @@ def test_columns_that_say_nothing_are_left_out(run):
     assert not {"fragile", "invalid"} & set(found["headings"])
     assert all(len(row["cells"]) == len(found["headings"]) for row in found["rows"])
     alone = attack_table.attacks(made())
-    assert "only by this attack" not in alone["headings"] and not alone["together"]
+    assert "only by this" in found["headings"]
+    assert "only by this" not in alone["headings"] and not alone["together"]
     odd = made(status=lambda attack, example: "fragile" if example < 2 else "held")
     assert "fragile" in attack_table.attacks(odd)["headings"]
     assert "Fragile: a success" in checked(odd).text and "Fragile" not in checked(run).text
+
+
+def test_no_bar_lies_under_digits(run):
+    text = report.html(run)
+    cells = re.findall(r'<td [^>]*class="level[^"]*">(.*?)</td>', text)
+    assert len(cells) == 2
+    for cell, attack in zip(cells, run.attacks, strict=True):
+        found = re.fullmatch(
+            r'<span><i style="--share: ([\d.]+)" aria-hidden="true"></i><b>(\d+)</b></span>', cell
+        )
+        assert float(found[1]) == pytest.approx(attack.broken / 32, abs=1e-3)
+        assert int(found[2]) == attack.broken
+    rules = re.findall(r"[^{}]*\.level[^{}]*{[^}]*}", text)
+    assert rules and not [rule for rule in rules if "gradient" in rule and ".level i" not in rule]
+
+
+def test_chinese_names_stand_upright():
+    heads = {}
+    for names in (["Bag", "Coat", "7"], ["包", "T恤", "Shirt"]):
+        page = checked(made(names=names))
+        heads[names[0]] = [
+            attributes.get("class")
+            for tag, attributes, around in page.tags
+            if tag == "span" and around[-3:] == ("thead", "tr", "th")
+        ]
+    assert heads == {"Bag": [None, None, "short"], "包": ["upright", "upright", None]}
+    style = report.html(made())
+    assert re.search(r"span\.upright {[^}]*text-orientation: upright; transform: none", style)
+
+
+def test_one_vocabulary_in_python_and_on_the_command_line(run):
+    from advex.cli.summary import COLUMNS
+
+    told = str(run)
+    heading = next(line for line in told.splitlines() if line.startswith("attack"))
+    assert heading.split("  ", 1)[0] == "attack"
+    assert [" ".join(name.split()) for name in COLUMNS] == re.split(r" {2,}", heading)
+    low, high = run.interval
+    assert f"\n95% interval: {low:.1%} to {high:.1%}. This is an upper bound: a better" in told
+    row = next(line for line in told.splitlines() if line.startswith("PGD"))
+    assert len(row) == len(heading)
+
+
+def test_flags_end_with_a_stop_before_the_advice(run):
+    text = str(told(run, diagnosis=diagnosis(D9="flag").to_dict()))
+    assert "FLAG D9, unbounded fails: What D9 saw. Mend the attack or the gradients first" in text
 
 
 def test_overlap_is_of_three_attacks_or_more():
@@ -741,6 +848,40 @@ def test_a_model_without_a_name_of_its_own(name, layers, title):
     run = told(run, model=f"Classifier({name!r}, box=(0.0, 1.0))", identity=identity)
     assert repeat.model_name(run) == title
     assert checked(run).text.startswith(f"Robust accuracy 50.0%: Robustness evaluation: {title}, ")
+
+
+def test_a_model_is_called_by_its_file_else_by_its_run_file(case, tmp_path):
+    _, x, labels = case
+    network = keras.Sequential(
+        [keras.Input((28, 28, 1)), keras.layers.Flatten(), keras.layers.Dense(10)],
+        name="sequential",
+    )
+    network.save(tmp_path / "m01.keras")
+
+    def found(model, name):
+        return advex.evaluate(
+            model,
+            (x[:4], labels[:4]),
+            advex.FGSM(),
+            advex.Linf(0.0),
+            run=tmp_path / name,
+            diagnose=False,
+            progress=False,
+        )
+
+    loaded = found(zoo.load(tmp_path / "m01.keras"), "one.advex")
+    assert loaded.facts["known as"] == repeat.model_name(loaded) == "m01.keras"
+    bare = found(network, "two.advex")
+    assert bare.facts["known as"] == "" and repeat.model_name(bare) == "two.advex"
+    text = checked(bare).text
+    assert "Robustness evaluation: two.advex" in text and str(tmp_path) not in text
+    assert len(re.findall(r"Sequential model of \d layers, weights", text)) == 1
+    facts = {name: value for name, value in bare.facts.items() if name != "known as"}
+    old = told(bare)
+    old.facts = facts  # of a run file that older versions have made
+    assert repeat.model_name(old) == "two.advex" and checked(old)
+    network.name = "clothes"
+    assert repeat.model_name(found(network, "three.advex")) == "clothes"
 
 
 def test_tex_and_tables_take_any_text(run):

@@ -147,6 +147,7 @@ def _environment() -> Environment:
         "percent": numbers.percent,
         "count": numbers.count,
         "cost": numbers.cost,
+        "wide": numbers.wide,
     }
     environment = jinja2.Environment(
         loader=jinja2.FunctionLoader(lambda name: here.joinpath(name).read_text("utf-8")),

@@ -23,7 +23,7 @@ def attacks(evaluation: Figures) -> dict[str, Any]:
     columns: list[tuple[str, Cell, bool]] = [
         ("robust accuracy", lambda one: percent(one.accuracy), True),
         ("broken", lambda one: count(one.broken), True),
-        ("only by this attack", lambda one: count(one.alone), len(listed) > 1),
+        ("only by this", lambda one: count(one.alone), len(listed) > 1),
         ("fragile", lambda one: count(one.fragile), any(one.fragile for one in listed)),
         ("invalid", lambda one: count(one.invalid), any(one.invalid for one in listed)),
         (
@@ -63,7 +63,7 @@ def attacks(evaluation: Figures) -> dict[str, Any]:
         else [],
         "fragile": "fragile" in headings,
         "invalid": "invalid" in headings,
-        "alone": "only by this attack" in headings,
+        "alone": "only by this" in headings,
         "median": f"median change {unit(norm)}" in headings,
         "unit": unit(norm),
     }

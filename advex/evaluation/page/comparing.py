@@ -19,12 +19,21 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MOST = 60  # numbers of examples that are listed
+POINTS = 145.0  # printer's points from no accuracy to all of it on the chart
+ABOVE, BELOW, LOWEST = 5.0, 14.0, 3.0  # of a label: over its dot, under it, over the axis
+LABEL = 13.0  # the height of one
+ROOM = 0.3  # of the chart left of the budget: what a label needs there
 
 
 def named(found: Paired) -> tuple[str, str]:
-    """The names of both models; where they are the same with a piece of the weights' hashes."""
+    """The names of both models; where they are the same with the names of the run files, or with a
+    piece of the weights' hashes.
+    """
     first, second = (repeat.model_name(run) for run in (found.before, found.after))
-    if first == second:
+    files = [run.path and run.path.name for run in (found.before, found.after)]
+    if first == second and None not in files and files[0] != files[1]:
+        first, second = (f"{first} ({file})" for file in files)
+    elif first == second:
         first, second = (
             f"{name} (weights {str(run.hashes['weights'] or 'not known')[:8]})"
             for name, run in ((first, found.before), (second, found.after))
@@ -117,6 +126,7 @@ def _side(found: Paired, number: int, name: str) -> dict[str, Any]:
         else ", ".join(f"{flag.id} {flag.name}" for flag in run.flags) or "no flags",
         "flags": len(run.flags),
         "model": run.facts["model"],
+        "kind": repeat.model_kind(run),
         "weights": run.hashes["weights"] or "not known: a black box",
         "seed": run.seed,
         "began": run.facts["began"],
@@ -183,7 +193,35 @@ def chart(found: Paired, name: str = "curve") -> dict[str, Any] | None:
     title = f"Robust accuracy over the {norm} radius, before and after"
     with drawing.context():
         svg = drawing.svg(_figure(found, lines, end, levels), name, title, told)
-    return {"svg": svg, "lines": [line is not None for line in lines]}
+    stops = [
+        "" if line is None else curve_chart.stopped(line, end, norm, levels, epsilon is not None)
+        for line in lines
+    ]
+    return {
+        "svg": svg,
+        "lines": [line is not None for line in lines],
+        "stops": [
+            f"{when}: {stop[0].lower()}{stop[1:]}"
+            for when, stop in zip(("Before", "After"), stops, strict=True)
+            if stop
+        ],
+    }
+
+
+def heights(shares: tuple[float, float]) -> tuple[float, float]:
+    """Where the labels of two dots stand, in printer's points above the axis: that of the higher
+    dot above it, that of the lower one below it, and never one on the other.
+
+    Args:
+        shares: where the dots are, from 0 to 1.
+
+    Example:
+        >>> heights((0.5, 0.5)), heights((1.0, 0.0))
+        ((58.5, 77.5), (150.0, 3.0))
+    """
+    low = max(POINTS * min(shares) - BELOW, LOWEST)
+    high = max(POINTS * max(shares) + ABOVE, low + LABEL)
+    return (low, high) if shares[0] <= shares[1] else (high, low)
 
 
 def _figure(found: Paired, lines: list[Any], end: float, levels: bool) -> Figure:
@@ -199,6 +237,7 @@ def _figure(found: Paired, lines: list[Any], end: float, levels: bool) -> Figure
     axes.set(xlim=(0, end * 1.03), ylim=(0, 104))
     if epsilon is not None:
         axes.axvline(epsilon, color=drawing.COLOURS["muted"], linewidth=1, linestyle=(0, (1, 2)))
+        places = heights(found.robust_accuracy)
         for number, (share, colour) in enumerate(zip(found.robust_accuracy, colours, strict=True)):
             low, high = wilson(round(share * found.examples), found.examples) or (0.0, 1.0)
             axes.errorbar(
@@ -212,12 +251,15 @@ def _figure(found: Paired, lines: list[Any], end: float, levels: bool) -> Figure
                 clip_on=False,
                 zorder=5,
             )
+            # right of the budget the curves lie below the higher dot, left of it above the lower
+            right = places[number] > places[1 - number] or epsilon < ROOM * end
             axes.annotate(
-                f"{('before', 'after')[number]} {100 * share:.1f}%",
+                f"{('before', 'after')[number]} {percent(share)}",
                 (epsilon, 100 * share),
-                xytext=(8 if epsilon < 0.7 * end else -8, 5),
+                xytext=(8 if right else -8, places[number] - POINTS * share),
                 textcoords="offset points",
-                ha="left" if epsilon < 0.7 * end else "right",
+                ha="left" if right else "right",
+                fontsize=9,
                 fontweight="bold" if number else "normal",
             )
     axes.set_xticks(ticks, [f"{round(mark * 255)}" if levels else f"{mark:g}" for mark in ticks])

@@ -102,6 +102,8 @@ def _result(evaluation: Figures) -> dict[str, Any]:
     held = round((evaluation.robust_accuracy or 0.0) * evaluation.examples)
     return {
         "model": repeat.model_name(evaluation),
+        "kind": repeat.model_kind(evaluation),
+        "weights": str(evaluation.hashes["weights"] or "")[:8],
         "finished": evaluation.finished,
         "share": share,
         "held": held,
@@ -258,6 +260,7 @@ def _record(evaluation: Figures) -> list[tuple[str, str]]:
     about = facts["identity"]
     block = f"{facts['block']} rows" if facts["block"] else "not settled: no rows came"
     rows = [
+        *((("Known as", facts["known as"]),) if facts.get("known as") else ()),
         ("Model", facts["model"]),
         ("Layers", about["model"]),
         ("Preprocessing", about["preprocess"] or "none"),

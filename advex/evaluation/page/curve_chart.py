@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 LINE_POINTS = 300
 FEW = 16  # levels that are all in the table
+APART = 0.05  # of accuracy: an attack nearer than that is hidden behind the headline's dot
+ROOM = 0.42  # of the chart right of the budget: what two labels beside each other need
 BEYOND = 4.0  # times epsilon: where the chart ends at the latest
 
 
@@ -86,7 +88,8 @@ def chart(evaluation: Figures, name: str = "curve") -> dict[str, Any] | None:
         "limit": None if epsilon is None else _radius(epsilon, levels),
         "within": None if line is None or epsilon is None else line.at(epsilon),
         "extra": _extra(evaluation, line),
-        "each": _alone(evaluation) if len(evaluation.names) > 1 else False,
+        "each": _told_alone(evaluation),
+        "stop": "" if line is None else stopped(line, end, norm, levels, epsilon is not None),
     }
 
 
@@ -110,9 +113,56 @@ def _extra(evaluation: Figures, line: Line | None) -> int:
     return int((held & (evaluation.known.distance <= epsilon)).sum())
 
 
-def _alone(evaluation: Figures) -> bool:
-    """Whether the attacks differ, so that each is drawn."""
-    return len({attack.accuracy for attack in evaluation.attacks}) > 1
+def stopped(line: Line, end: float, norm: str, levels: bool, limited: bool) -> str:
+    """Why a line does not come down to 0, in a sentence or two; empty where it does.
+
+    Args:
+        line: the curve.
+        end: where the chart ends.
+        norm: of the radii.
+        levels: whether they are told in levels.
+        limited: whether the doctor has searched beside the attacks.
+    """
+    distances = line.curve.distances
+    never = int(np.isinf(distances).sum())
+    beyond = int((distances > end).sum()) - never
+    if not never + beyond:
+        return ""
+    parts = []
+    if beyond:
+        verb = "breaks" if beyond == 1 else "break"
+        parts.append(f"{beyond:,} {verb} by a larger change that is known, beyond the chart")
+    if never:
+        who = "neither the attacks nor the doctor's search" if limited else "no attack"
+        parts.append(f"for {never:,} {who} found any change that breaks {_them(never)}")
+    return (
+        f"The line stops at {norm} {_radius(end, levels)}, with {numbers.percent(line.at(end))}"
+        f" left. Of the {line.n:,} example{'s' if line.n != 1 else ''} behind it"
+        f" {', and '.join(parts)}."
+    )
+
+
+def _them(count: int) -> str:
+    return "it" if count == 1 else "them"
+
+
+def _alone(evaluation: Figures) -> list[tuple[str, float]]:
+    """Each attack's name and its robust accuracy, where that can be told from the headline's dot;
+    none of a single attack.
+    """
+    if len(evaluation.names) < 2 or evaluation.facts["epsilon"] is None:
+        return []
+    headline = evaluation.robust_accuracy or 0.0
+    return [
+        (attack.name, attack.accuracy)
+        for attack in evaluation.attacks
+        if attack.accuracy is not None and attack.accuracy - headline >= APART
+    ]
+
+
+def _told_alone(evaluation: Figures) -> str:
+    """What the diamonds are."""
+    return ", ".join(f"{name} {numbers.percent(share)}" for name, share in _alone(evaluation))
 
 
 def _figure(
@@ -127,6 +177,15 @@ def _figure(
         low, high = 100 * line.scale * band.T
         axes.fill_between(x, low, high, step="post", color=drawing.COLOURS["pale"], linewidth=0)
         axes.step(x, y * line.scale, where="post", color=drawing.COLOURS["accent"], linewidth=2)
+        if (left := line.at(end)) > 0 and (end - (epsilon or 0.0)) > ROOM * end:
+            axes.annotate(
+                f"{numbers.percent(left)} left",
+                (end, 100 * left),
+                xytext=(0, 5),
+                textcoords="offset points",
+                ha="right",
+                fontsize=9,
+            )
     axes.set(xlim=(0, end * 1.03), ylim=(0, 104))
     if epsilon is not None:
         _budget(axes, evaluation, epsilon, levels, line is None, end)
@@ -152,8 +211,7 @@ def _budget(
     low, high = (100 * value for value in evaluation.interval or (0.0, 1.0))
     muted, accent = drawing.COLOURS["muted"], drawing.COLOURS["accent"]
     axes.axvline(epsilon, color=muted, linewidth=1, linestyle=(0, (4, 3)))
-    if len(evaluation.names) > 1 and _alone(evaluation):
-        shares = [100 * (attack.accuracy or 0.0) for attack in evaluation.attacks]
+    if shares := [100 * share for _, share in _alone(evaluation)]:
         axes.plot([epsilon] * len(shares), shares, "D", color=muted, markersize=4, clip_on=False)
     axes.errorbar(
         [epsilon],
@@ -175,13 +233,14 @@ def _budget(
     right = epsilon < 0.7 * end
     side: dict[str, Any] = {"ha": "left" if right else "right", "textcoords": "offset points"}
     shift = 8 if right else -8
-    # The label stands beside the interval, where the curve has fallen already.
+    # Right of the budget the curve is not above the headline: there its label is free.
     axes.annotate(
         f"{headline:.1f}%",
         (epsilon, headline),
-        xytext=(shift, 5),
+        xytext=(8, 5),
+        ha="left",
+        textcoords="offset points",
         fontweight="bold",
-        **side,
     )
     height = 97 if headline < 80 else 4
     axes.annotate(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import unicodedata
 
 NONE = "\u2013"
 
@@ -26,6 +27,16 @@ def percent(share: float | None) -> str:
 def count(value: int) -> str:
     """A whole number, its thousands set off."""
     return f"{value:,}"
+
+
+def wide(name: str) -> bool:
+    """Whether a name has letters that stand upright below each other, as Chinese ones do.
+
+    Example:
+        >>> wide("裤子"), wide("Trouser")
+        (True, False)
+    """
+    return any(unicodedata.east_asian_width(letter) in "WF" for letter in name)
 
 
 def cost(value: float) -> str:

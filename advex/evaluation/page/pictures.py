@@ -15,6 +15,7 @@ from advex._arrays import Array
 from advex.evaluation.figures import Figures
 from advex.evaluation.page.goal_part import coloured
 from advex.evaluation.page.numbers import distance, unit
+from advex.evaluation.pooled import DOCTOR
 from advex.evaluation.summaries import Pair
 from advex.evaluation.wanted import CLASSES, MAPS
 
@@ -33,7 +34,8 @@ def galleries(evaluation: Figures) -> dict[str, Any]:
     sentence where there is nothing to be seen.
     """
     ends = {place: evaluation.pairs(place) for place in ("nearest", "farthest", "held")}
-    blank = {"reason": "", "places": [], "pairs": [], "maps": False, "broken": True}
+    blank: dict[str, Any] = {"reason": "", "places": [], "pairs": [], "maps": False, "broken": True}
+    blank |= {"doctor": False, "differ": False}
     if not any(ends.values()):
         return blank | {"reason": "There is no picture to show.", "broken": False}
     broken = bool(ends["nearest"])
@@ -55,15 +57,38 @@ def galleries(evaluation: Figures) -> dict[str, Any]:
     norm, maps = evaluation.facts["norm"], evaluation.kind == MAPS
     if not maps and not _ranked(evaluation, ends["nearest"]):
         ends = {"some": [*ends["nearest"], *ends["farthest"]][:SOME], "held": ends["held"]}
-    places = [
+    places: list[dict[str, Any]] = [
         {
             "name": name,
-            "pairs": [_shown(pair, box, norm) | _maps(pair) | _held(name, pair) for pair in pairs],
+            "pairs": [
+                _shown(pair, box, norm)
+                | _maps(pair)
+                | _held(name, pair)
+                | {"others": _others(evaluation, pair)}
+                for pair in pairs
+            ],
         }
         for name, pairs in ends.items()
         if pairs
     ]
-    return blank | {"places": places, "maps": maps, "broken": broken}
+    drawn = [pair for place in places for pair in place["pairs"]]
+    return blank | {
+        "places": places,
+        "maps": maps,
+        "broken": broken,
+        "doctor": any(pair["attack"] == DOCTOR for pair in drawn),
+        "differ": any(not pair["alone"] for pair in drawn),
+    }
+
+
+def _others(evaluation: Figures, pair: Pair) -> str:
+    """The attacks of the run that broke an example, too, where the doctor's search came nearer."""
+    if pair.attack != DOCTOR:
+        return ""
+    place = int(np.searchsorted(evaluation._table.example, pair.example))
+    return ", ".join(
+        name for name, row in zip(evaluation.names, evaluation.matrix, strict=True) if row[place]
+    )
 
 
 def shown_pairs(evaluation: Figures, pairs: list[Pair]) -> list[dict[str, Any]]:
@@ -93,7 +118,11 @@ def _ranked(evaluation: Figures, nearest: list[Pair]) -> bool:
 
 def _held(name: str, pair: Pair) -> dict[str, Any]:
     """Of an example that held: whether a change beyond the budget is known that breaks it."""
-    return {"held": name == "held", "alone": name == "held" and math.isinf(pair.distance)}
+    return {
+        "others": "",
+        "held": name == "held",
+        "alone": name == "held" and math.isinf(pair.distance),
+    }
 
 
 def _maps(pair: Pair) -> dict[str, Any]:

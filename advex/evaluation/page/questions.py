@@ -36,6 +36,4 @@ def answer(finding: Finding) -> str:
 
 def found(finding: Finding) -> str:
     """What was measured, as a sentence."""
-    text = finding.found.strip()
-    text = text[:1].upper() + text[1:]
-    return text if text.endswith((".", "!", "?")) or not text else f"{text}."
+    return finding.sentence

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import inspect
 import re
+from pathlib import Path
 from typing import Any
 
 from advex import attacks, budgets, goals, losses
@@ -27,14 +28,32 @@ GENERIC = re.compile(r"(?:sequential|functional|model)(?:_\d+)?")
 
 
 def model_name(evaluation: Figures) -> str:
-    """What the model calls itself; what it is where Keras has named it."""
-    found = re.match(r"""Classifier\((['"])(.*?)\1, box=""", evaluation.facts["model"])
-    name = found.group(2) if found else str(evaluation.facts["model"]).partition("(")[0]
+    """What people call the model: the name of its file, or what it calls itself; where Keras has
+    named it, the name of the run file, and of a run that was not kept what the model is.
+    """
+    if known := str(evaluation.facts.get("known as", "")):
+        return known
+    name = _own_name(evaluation)
     if not GENERIC.fullmatch(name):
         return name
-    layers = re.match(r"\w+ of (\d+) layers", str(evaluation.facts["identity"].get("model", "")))
-    kind = "Keras model" if name.startswith("model") else f"{name.partition('_')[0].title()} model"
-    return f"{kind} of {layers.group(1)} layers" if layers else kind
+    return model_kind(evaluation) if evaluation.path is None else Path(evaluation.path).name
+
+
+def model_kind(evaluation: Figures) -> str:
+    """What the model is, such as "Sequential model of 9 layers"."""
+    said = str(evaluation.facts["identity"].get("model", ""))
+    name, layers = _own_name(evaluation), re.match(r"(\w+) of (\d+) layers", said)
+    if GENERIC.fullmatch(name):
+        kind = "Keras" if name.startswith("model") else name.partition("_")[0].title()
+    else:
+        kind = layers.group(1) if layers else name
+    return f"{kind} model of {layers.group(2)} layers" if layers else f"{kind} model"
+
+
+def _own_name(evaluation: Figures) -> str:
+    """What the model calls itself."""
+    found = re.match(r"""Classifier\((['"])(.*?)\1, box=""", evaluation.facts["model"])
+    return found.group(2) if found else str(evaluation.facts["model"]).partition("(")[0]
 
 
 def snippet(evaluation: Figures) -> str:
