@@ -18,6 +18,7 @@ SPARE = ("seconds", EACH[1], ALONE, "attacked")
 def summarise(screen: Any, found: Evaluation) -> None:
     """Print headline, table, flags and warnings."""
     from advex.evaluation.goal_tables import goal_table
+    from advex.evaluation.text import STRONGER, doctor_broke, no_doctor
 
     say(screen, found.headline())
     if found.interval is not None:
@@ -38,8 +39,10 @@ def summarise(screen: Any, found: Evaluation) -> None:
         say(screen, made.note)
     for flag in found.flags:
         say(screen, f"FLAG {flag.id}, {flag.name}: {flag.sentence} {flag.advice}")
-    if found.diagnosis is None:
-        say(screen, found.facts.get("no doctor", "The doctor has not looked."))
+    if broke := doctor_broke(found):
+        say(screen, f"{broke} {STRONGER}")
+    if absent := no_doctor(found):
+        say(screen, absent)
     elif not found.flags:
         say(screen, "The doctor found nothing to warn of.")
     for count, what in (
