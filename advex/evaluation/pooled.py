@@ -149,8 +149,8 @@ def read_held(store: Store, table: Table, known: Pooled, about: About) -> list[P
     """
     rows = store.rows(
         "SELECT p.place, p.example, p.attack, p.distance, p.before, p.after, e.prediction,"
-        " e.confidence FROM pictures p JOIN examples e ON e.id = p.example WHERE p.attack = ? ORDER BY p.place,"
-        " p.distance, p.example",
+        " e.confidence FROM pictures p JOIN examples e ON e.id = p.example WHERE p.attack = ?"
+        " ORDER BY p.place, p.distance, p.example",
         (HELD,),
     )
     held, found = table.are("held") & ~about.beside, {}

@@ -66,7 +66,7 @@ def galleries(evaluation: Figures) -> dict[str, Any]:
     if not maps and not _ranked(evaluation, ends["nearest"]):
         some = [*ends["nearest"], *ends["farthest"]][:SOME]
         ends = {"some": some, "doctor": ends["doctor"], "held": ends["held"]}
-    places = [
+    places: list[dict[str, Any]] = [
         {
             "name": name,
             "heading": (MAP_HEADINGS if maps else HEADINGS)[name],
