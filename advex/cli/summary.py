@@ -18,7 +18,7 @@ SPARE = ("seconds", EACH[1], ALONE, "attacked")
 def summarise(screen: Any, found: Evaluation) -> None:
     """Print headline, table, flags and warnings."""
     from advex.evaluation.goal_tables import goal_table
-    from advex.evaluation.text import STRONGER, doctor_broke, no_doctor
+    from advex.evaluation.text import doctor_broke, no_doctor, stronger
 
     say(screen, found.headline())
     if found.interval is not None:
@@ -40,7 +40,7 @@ def summarise(screen: Any, found: Evaluation) -> None:
     for flag in found.flags:
         say(screen, f"FLAG {flag.id}, {flag.name}: {flag.sentence} {flag.advice}")
     if broke := doctor_broke(found):
-        say(screen, f"{broke} {STRONGER}")
+        say(screen, f"{broke} {stronger(found)}")
     if absent := no_doctor(found):
         say(screen, absent)
     elif not found.flags:

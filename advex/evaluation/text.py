@@ -61,13 +61,19 @@ def doctor_broke(figures: Figures) -> str:
     more = int((figures.broken_by_doctor & figures._table.are("held")).sum())
     if not more:
         return ""
+    most = figures.robust_at_most
     return (
         f"The doctor broke {more:,} more example{'s' if more > 1 else ''} within the budget:"
-        f" robust accuracy is at most {figures.robust_at_most:.1%}."
+        f" robust accuracy is {f'at most {most:.1%}' if most else '0.0%'}."
     )
 
 
-STRONGER = "The attacks were too weak: run advex.PGD with more steps, or advex.Verdict()."
+def stronger(figures: Figures) -> str:
+    """What to do where the doctor's search has broken what the attacks have not."""
+    better = "advex.PGD with more steps, or advex.Verdict()"
+    if figures.facts["norm"] == "L0":
+        better = "advex.SigmaZero() or advex.FMN()"
+    return f"The attacks were too weak. Run {better}: they use the model's gradients."
 
 
 def described(figures: Figures) -> str:
@@ -80,7 +86,7 @@ def described(figures: Figures) -> str:
             " break more."
         )
     if broke := doctor_broke(figures):
-        lines.append(f"{broke} {STRONGER}")
+        lines.append(f"{broke} {stronger(figures)}")
     if figures.attacked:
         lines.append(f"Attacked: {figures.attacked}")
     lines += _table_of(figures.attacks, max((len(name) for name in figures.names), default=6))

@@ -33,10 +33,10 @@ def citation(evaluation: Figures) -> str:
     short = "".join(f"; {text}" for text in (goal, in_short(evaluation)) if text)
     before = wrong_before(evaluation)
     wrong = f" ({count(evaluation.wrong)} {before} before)" if evaluation.wrong else ""
+    names = ", ".join(evaluation.names) or "any attack"
+    broken = f"not broken by {names}" if evaluation.robust_accuracy else f"attacked by {names}"
     if evaluation.wrong == evaluation.examples:
-        broken = f"all were {before} before any attack"
-    else:
-        broken = f"not broken by {', '.join(evaluation.names) or 'any attack'}"
+        broken = f"no attack, all {before} before"
     return (
         f"{'Unfinished: ' if not evaluation.finished else ''}Robust accuracy"
         f" {_most(evaluation, 'at most ')}{percent(evaluation.robust_accuracy)} of"
@@ -72,10 +72,13 @@ def table_row(evaluation: Figures) -> str:
     """The run as a table of one row, in Markdown."""
     if not evaluation.examples:
         return ""
+    beside = (
+        f" (the doctor: {percent(evaluation.robust_at_most)})" if doctor_broke(evaluation) else ""
+    )
     cells = {
         "Model": model_name(evaluation),
         "Clean accuracy": percent(evaluation.clean_accuracy),
-        "Robust accuracy": f"{_most(evaluation, '≤ ')}{percent(evaluation.robust_accuracy)}",
+        "Robust accuracy": _most(evaluation, "≤ ") + percent(evaluation.robust_accuracy) + beside,
         "Threat model": threat.threat(evaluation).label,
         "Attacks": ", ".join(evaluation.names),
         "Examples": count(evaluation.examples),

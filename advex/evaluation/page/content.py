@@ -20,7 +20,7 @@ from advex.evaluation.page import (
 )
 from advex.evaluation.page.numbers import NONE, brief, count, counted, distance, percent
 from advex.evaluation.page.threat import threat
-from advex.evaluation.text import OFF, STRONGER, doctor_broke, no_doctor, wrong_before
+from advex.evaluation.text import OFF, doctor_broke, no_doctor, stronger, wrong_before
 from advex.evaluation.wanted import CLASSES
 
 SIGNS = {
@@ -165,7 +165,7 @@ def _were(number: int) -> str:
 def _beside(evaluation: Figures) -> dict[str, str] | None:
     """What only the doctor has broken, in words; None where that is nothing."""
     said = doctor_broke(evaluation)
-    return {"said": said, "advice": STRONGER} if said else None
+    return {"said": said, "advice": stronger(evaluation)} if said else None
 
 
 def listed(names: list[str]) -> str:

@@ -74,7 +74,7 @@ def chart(evaluation: Figures, name: str = "curve") -> dict[str, Any] | None:
         rows = [(_radius(mark, levels), line.at(mark)) for mark in radii]
     else:
         rows = [("0", evaluation.clean_accuracy or 0.0), (_radius(epsilon, levels), headline)]
-    title = f"Robust accuracy over the {norm} radius, {evaluation.examples} examples"
+    title = f"Robust accuracy over the {norm} radius, {numbers.counted(evaluation.examples)}"
     told = ", ".join(f"{share or 0:.1%} at {radius}" for radius, share in rows)
     with drawing.context():
         figure = _figure(evaluation, line, end, ticks, levels)
