@@ -21,6 +21,7 @@ def summarise(screen: Any, found: Evaluation) -> None:
     it is about all figures.
     """
     from advex.evaluation.goal_tables import goal_table
+    from advex.evaluation.text import doctor_broke, no_doctor, stronger
 
     say(screen, found.headline())
     if found.wrong_range:
@@ -43,8 +44,10 @@ def summarise(screen: Any, found: Evaluation) -> None:
         say(screen, made.note)
     for flag in found.flags:
         say(screen, f"FLAG {flag.id}, {flag.name}: {flag.sentence} {flag.advice}")
-    if found.diagnosis is None:
-        say(screen, found.facts.get("no doctor", "The doctor has not looked."))
+    if broke := doctor_broke(found):
+        say(screen, f"{broke} {stronger(found)}")
+    if absent := no_doctor(found):
+        say(screen, absent)
     elif not found.flags:
         say(screen, "The doctor found nothing to warn of.")
     for count, what in (

@@ -68,10 +68,6 @@ class Evaluation(Figures):
         Returns:
             A dict of numbers, text, lists and dicts.
         """
-        curve = self.curve
-        few: Array = np.unique(
-            np.linspace(0, max(0, len(curve.radii) - 1), JSON_POINTS).round().astype(int)
-        )[: len(curve.radii)]
         return {
             "advex": self.versions["advex"],
             "finished": self.finished,
@@ -89,10 +85,11 @@ class Evaluation(Figures):
             "interval": list(self.interval) if self.interval is not None else None,
             "attacks": [_attack(attack) for attack in self.attacks],
             "classes": [asdict(summary) for summary in self.per_class]
-            if self.kind == CLASSES
+            if self.measured == CLASSES
             else [],
             **self._of_goal(),
-            "curve": {"radii": curve.radii[few].tolist(), "accuracy": curve.accuracy[few].tolist()},
+            "curve": self._curve(),
+            "broken_by_doctor": int(self.broken_by_doctor.sum()),
             "sample": self.facts.get("sample"),
             "flags": [asdict(flag) for flag in self.flags],
             "diagnosis": self.facts.get("diagnosis"),
@@ -105,6 +102,21 @@ class Evaluation(Figures):
             "versions": self.versions,
             "settings": self.facts["identity"],
         }
+
+    def _curve(self) -> dict[str, Any]:
+        """The curve as plain values: where the smallest changes were not looked for, nothing
+        between 0 and the limit.
+        """
+        curve = self.curve
+        if not curve.exact:
+            radii = [0.0, curve.limit]
+            accuracy = [curve.at(radius) for radius in radii] if self.examples else []
+            return {"radii": radii[: len(accuracy)], "accuracy": accuracy, "exact": False}
+        few: Array = np.unique(
+            np.linspace(0, max(0, len(curve.radii) - 1), JSON_POINTS).round().astype(int)
+        )[: len(curve.radii)]
+        radii, accuracy = curve.radii[few].tolist(), curve.accuracy[few].tolist()
+        return {"radii": radii, "accuracy": accuracy, "exact": True}
 
     def _of_goal(self) -> dict[str, Any]:
         """The figures of a goal of the run's own."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
+import math
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -141,16 +142,25 @@ class Figures:
 
     @property
     def measured(self) -> str:
-        """What there are figures of: ``kind``, but "other" for maps that are to be reached, of
-        which nothing true is known.
+        """What there are figures of: ``kind``, but "other" for classes and maps that are to be
+        reached, of which nothing true is known.
         """
-        targeted = self.kind == MAPS and self.facts["goal"]["targeted"]
-        return OTHER if targeted else self.kind
+        return OTHER if self.targeted and self.kind in (CLASSES, MAPS) else self.kind
+
+    @property
+    def targeted(self) -> bool:
+        """Whether the labels of the run are what the attacks are to reach, and not what is true."""
+        return bool(self.facts.get("goal", {}).get("targeted"))
+
+    @property
+    def towards_classes(self) -> bool:
+        """Whether each label is a class that is to be reached: what is true is not known."""
+        return self.kind == CLASSES and self.targeted
 
     def _demand(self, name: str, kind: str, goal: str) -> None:
         """Raise unless the goal is about what a figure needs."""
         if self.measured != kind:
-            about = KINDS[self.kind] if self.measured == self.kind else "maps to be reached"
+            about = KINDS[self.kind] if self.measured == self.kind else f"{self.kind} to be reached"
             raise InvalidInput(
                 f"found.{name} is of runs about {KINDS[kind]}, and this one is about {about}:"
                 f" advex.evaluate(model, (x, labels), attacks, budget{goal})"
@@ -165,7 +175,8 @@ class Figures:
     @property
     def prediction(self) -> Array:
         """The class predicted for each example as it is, (n,) int."""
-        self._demand("prediction", CLASSES, "")
+        if not self.towards_classes:
+            self._demand("prediction", CLASSES, "")
         return self._table.prediction
 
     @property
@@ -276,12 +287,27 @@ class Figures:
         """The smallest change that is known of each example, whoever found it."""
         return pooled(self._table, self.facts.get("sample"))
 
+    @property
+    def broken_by_doctor(self) -> Array:
+        """Which examples the doctor's search has broken within the budget and no attack of the run
+        has, (n,) bool: the headline counts them as held, or as undecided.
+        """
+        table, epsilon = self._table, self.facts["epsilon"]
+        near = self.known.distance <= (math.inf if epsilon is None else epsilon)
+        return self.known.searched & near & table.are("held", "undecided")
+
+    @property
+    def robust_at_most(self) -> float | None:
+        """``robust_accuracy`` less what the doctor's search has broken; None without examples."""
+        return share(self._table.are("held") & ~self.broken_by_doctor, self._table.counted)
+
     @functools.cached_property
     def prediction_under_attack(self) -> Array:
         """The class predicted for each example after the attack that broke it with the smallest
         change, (n,) int; that of the example as it is where none did.
         """
-        self._demand("prediction_under_attack", CLASSES, "")
+        if not self.towards_classes:
+            self._demand("prediction_under_attack", CLASSES, "")
         table = self._table
         with self._file.open() as store:
             return read_answers(store, table)
@@ -417,11 +443,12 @@ class Figures:
 
     def rows(self) -> Iterator[dict[str, Any]]:
         """One dict per example: label, prediction, verdict, and of each attack status, distance,
-        label, confidence, passes.
+        label, confidence, passes. Of a run towards classes ``target`` in place of ``label``.
         """
         table, names = self._table, self.names
         with self._file.open() as store:
-            yield from read_rows(store, table, names, details=self.kind != CLASSES)
+            rows = read_rows(store, table, names, details=self.kind != CLASSES)
+            yield from map(_to_target, rows) if self.towards_classes else rows
 
     def adversarial(self, example: int, attack: str | int = 0) -> Any:
         """The adversarial input that was kept of one example, dtype and shape of the data's; of a
@@ -461,23 +488,25 @@ class Figures:
 
     def pairs(self, place: str = "nearest") -> list[Pair]:
         """Examples that were kept to be shown, at most four, no example twice: the broken ones that
-        are nearest to the boundary, those that are farthest from it, or some that held.
+        are nearest to the boundary, those that are farthest from it, some that held, or some that
+        only the doctor's search has broken within the budget (``"doctor"``).
 
         Where the doctor knows how far beyond the budget one that held breaks, the pair is of that
         change; else ``before`` and ``after`` are the same and the distance is inf.
         """
-        if place not in ("nearest", "farthest", "held"):
+        if place not in ("nearest", "farthest", "held", "doctor"):
             raise InvalidInput(
-                f"place must be 'nearest', 'farthest' or 'held'; received {shown(place)}"
+                f"place must be 'nearest', 'farthest', 'held' or 'doctor'; received {shown(place)}"
             )
         table, kind, classes = self._table, self.kind, self.facts["classes"]
         with self._file.open() as store:
             if kind != CLASSES:
                 about = self.names, table.label, classes, self._shape, kind
-                found = [] if place == "held" else read_pairs(store, place, PICTURES, *about)
+                ends = place in ("nearest", "farthest")
+                found = read_pairs(store, place, PICTURES, *about) if ends else []
             else:
                 told = About(
-                    self.names, classes, self._shape, self.facts["epsilon"], self._label_of
+                    self.names, classes, self._shape, self.broken_by_doctor, self._label_of
                 )
                 found = (
                     read_held(store, table, self.known, told)
@@ -491,5 +520,12 @@ class Figures:
         ]
 
     def _label_of(self, example: int) -> str:
+        """The true class of an example; of a run towards classes what the model said before."""
         table = self._table
-        return self.caption(int(table.label[np.searchsorted(table.example, example)]))
+        before = table.prediction if self.targeted else table.label
+        return self.caption(int(before[np.searchsorted(table.example, example)]))
+
+
+def _to_target(entry: dict[str, Any]) -> dict[str, Any]:
+    """A row of a run towards classes: what it has as its label is no truth."""
+    return {"target" if name == "label" else name: value for name, value in entry.items()}

@@ -118,7 +118,7 @@ class Paired:
     @property
     def per_class(self) -> list[ClassChange]:
         """The same for the examples of each class; empty for goals that are not about one class."""
-        if self.before.kind != CLASSES:
+        if self.before.measured != CLASSES:
             return []
         first, second = self._held
         label, made = self.before._table.label, []
@@ -131,7 +131,7 @@ class Paired:
             made.append(
                 ClassChange(
                     int(one),
-                    caption(self.before.facts["classes"], int(one)),
+                    caption(self.classes, int(one)),
                     count,
                     clean_before=shares[0],
                     clean_after=shares[1],
@@ -142,6 +142,20 @@ class Paired:
                 )
             )
         return made
+
+    @property
+    def classes(self) -> list[str] | None:
+        """The names of the classes; None where there are none, or the runs name them differently:
+        then classes have their numbers.
+        """
+        first, second = (run.facts["classes"] for run in (self.before, self.after))
+        return None if self.other_names else first or second
+
+    @property
+    def other_names(self) -> bool:
+        """Whether both runs have names of classes, and not the same."""
+        first, second = (run.facts["classes"] for run in (self.before, self.after))
+        return bool(first and second) and list(first) != list(second)
 
     @property
     def same_attacks(self) -> bool:

@@ -110,7 +110,7 @@ def split(values: Array, fact: dict[str, Any] | None) -> Any:
 def no_doctor(classifier: Model, budget: Within, x: Array | Bundle) -> str | None:
     """Why the doctor cannot look at inputs such as ``x``; None where it can."""
     if isinstance(x, Bundle) or classifier.perturb or isinstance(budget, dict):
-        what = "what is attacked is one of several inputs, or the output of a layer"
+        what = _what(classifier)
     elif not boxed(classifier):
         what = "the inputs have a domain"
     elif budget.epsilons is not None:
@@ -120,3 +120,13 @@ def no_doctor(classifier: Model, budget: Within, x: Array | Bundle) -> str | Non
     else:
         return None
     return NO_DOCTOR.format(what=what)
+
+
+def _what(classifier: Model) -> str:
+    """What is attacked, where it is not one array that is all of the inputs."""
+    if len(classifier.perturb) > 1:
+        return f"{len(classifier.perturb)} inputs are attacked at once"
+    layer = getattr(classifier, "layer", None)
+    if layer is not None:
+        return f"what is attacked is the output of the layer {layer!r}"
+    return "what is attacked is one of several inputs"

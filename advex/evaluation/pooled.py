@@ -102,14 +102,16 @@ class About(NamedTuple):
     attacks: list[str]
     classes: list[str] | None
     shape: list[int]
-    epsilon: float | None
+    beside: Array
+    """Which examples the doctor's search alone has broken, (n,) bool."""
     label: Callable[[int], str]
-    """The true class of an example, by its number."""
+    """The true class of an example, by its number; in a run towards classes that said before."""
 
 
 def read_ends(store: Store, place: str, table: Table, known: Pooled, about: About) -> list[Pair]:
-    """The examples that were broken by the smallest changes of all, or by the largest: at most
-    four, no example twice, each with the smallest change that is known of it.
+    """The examples that were broken by the smallest changes of all, or by the largest, or (place
+    "doctor") those that the doctor's search alone has broken: at most four, no example twice, each
+    with the smallest change that is known of it.
 
     A picture is kept of a few examples of each attack: where it is not of the smallest change that
     is known, it is not shown, if there are others.
@@ -121,13 +123,14 @@ def read_ends(store: Store, place: str, table: Table, known: Pooled, about: Abou
         " p.attack",
         (HELD,),
     )
+    some = about.beside if place == "doctor" else table.are("broken")
     every: dict[int, tuple[Any, ...]] = {}
     exact: dict[int, tuple[Any, ...]] = {}
     for row in rows:  # all: a wrong distance would let others be chosen
         where, example, attack, distance, before, after, *_ = row
         store.sealed(where, attack, example, seal(distance, before, after))
         spot = int(np.searchsorted(table.example, example))
-        if not table.counted[spot]:
+        if not some[spot]:
             continue
         if where == place or attack == SAMPLE:
             every.setdefault(example, row)
@@ -136,7 +139,7 @@ def read_ends(store: Store, place: str, table: Table, known: Pooled, about: Abou
                 exact[example] = row  # as near as the doctor's: the attack of the run is named
             exact.setdefault(example, row)
     ordered = list((exact or every).values())
-    ordered = ordered if place == "nearest" else ordered[::-1]
+    ordered = ordered[::-1] if place == "farthest" else ordered
     return [_pair(row, known, about) for row in ordered[:PICTURES]]
 
 
@@ -145,22 +148,22 @@ def read_held(store: Store, table: Table, known: Pooled, about: About) -> list[P
     budget, with that change, then others as they are.
     """
     rows = store.rows(
-        "SELECT p.place, p.example, p.attack, p.distance, p.before, p.after, e.label, e.confidence"
-        " FROM pictures p JOIN examples e ON e.id = p.example WHERE p.attack = ? ORDER BY p.place,"
-        " p.distance, p.example",
+        "SELECT p.place, p.example, p.attack, p.distance, p.before, p.after, e.prediction,"
+        " e.confidence FROM pictures p JOIN examples e ON e.id = p.example WHERE p.attack = ?"
+        " ORDER BY p.place, p.distance, p.example",
         (HELD,),
     )
-    held, found = table.are("held"), {}
-    for place, example, attack, distance, before, after, label, confidence in rows:
+    held, found = table.are("held") & ~about.beside, {}
+    for place, example, attack, distance, before, after, said, confidence in rows:
         store.sealed(place, attack, example, seal(distance, before, after))
         if not held[int(np.searchsorted(table.example, example))] or example in found:
             continue
-        row = (place, example, attack, distance, before, after, label, confidence)
+        row = (place, example, attack, distance, before, after, said, confidence)
         if place == "farthest":  # of the doctor's search
             found[example] = _pair(row, known, about)
         else:
             same = unpacked(before, about.shape)
-            name = caption(about.classes, label)
+            name = caption(about.classes, said)
             found[example] = Pair(
                 example, "", math.inf, about.label(example), name, confidence, same, same
             )

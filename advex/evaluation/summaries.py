@@ -88,7 +88,7 @@ class Pair:
         example: its number in the data.
         attack: the name of the attack.
         distance: size of the change in the budget's norm, in units of the box's range.
-        label: the true class.
+        label: the true class; in a run towards classes the one predicted before.
         prediction: what the model takes the changed input for.
         confidence: the probability of that class, 0 to 1.
         before: what was attacked: one array, or where several inputs were attacked at once a dict.
@@ -101,7 +101,7 @@ class Pair:
     attack: str
     distance: float
     label: str
-    """The true class."""
+    """The true class; in a run towards classes the one predicted before."""
     prediction: str
     """What the model takes the changed input for."""
     confidence: float

@@ -16,14 +16,64 @@ def headline(figures: Figures) -> str:
     names = ", ".join(figures.names)
     state = "" if figures.finished else "unfinished: "
     held = round((figures.robust_accuracy or 0.0) * figures.examples)
+    of = f"{figures.examples} example{'s' if figures.examples != 1 else ''}"
     sentence = (
-        f"{state}robust accuracy {figures.robust_accuracy:.1%}: {held} of {figures.examples}"
-        f" examples not broken by {names} within {figures.budget}"
+        f"{state}robust accuracy {figures.robust_accuracy:.1%}: {held} of {of} not broken by"
+        f" {names} within {figures.budget}"
     )
     short = in_short(figures)
     more = f"; {short}" if short else ""
-    wrong = f" ({figures.wrong} wrong before)" if figures.wrong else ""
+    wrong = f" ({figures.wrong} {wrong_before(figures)} before)" if figures.wrong else ""
     return f"{sentence}; clean accuracy {figures.clean_accuracy:.1%}{wrong}{more}"
+
+
+OFF = "The doctor has not looked (diagnose=False)."
+
+
+def wrong_before(figures: Figures) -> str:
+    """What an example was that no attack was tried on."""
+    return "at the target" if figures.towards_classes else "wrong"
+
+
+def no_doctor(figures: Figures) -> str:
+    """Why there is nothing from the doctor; empty where there is."""
+    diagnosis = figures.diagnosis
+    if diagnosis is None:
+        if reason := figures.facts.get("no doctor"):
+            return str(reason)
+        if not figures.facts.get("doctor"):
+            own = "goal" in figures.facts["identity"]  # and no example that says more of it
+            return "The doctor looks at runs without a goal of their own." if own else OFF
+        if figures.finished:
+            return "The doctor had no example to look at."
+        return "The doctor has not looked yet: the run is not finished."
+    if not diagnosis.examples:
+        return (
+            "The doctor had nothing to look at: no example was classified correctly without attack."
+        )
+    return ""
+
+
+def doctor_broke(figures: Figures) -> str:
+    """That the doctor's search has broken what the attacks have not, with advice; empty where it
+    has not.
+    """
+    more = int((figures.broken_by_doctor & figures._table.are("held")).sum())
+    if not more:
+        return ""
+    most = figures.robust_at_most
+    return (
+        f"The doctor broke {more:,} more example{'s' if more > 1 else ''} within the budget:"
+        f" robust accuracy is {f'at most {most:.1%}' if most else '0.0%'}."
+    )
+
+
+def stronger(figures: Figures) -> str:
+    """What to do where the doctor's search has broken what the attacks have not."""
+    better = "advex.PGD with more steps, or advex.Verdict()"
+    if figures.facts["norm"] == "L0":
+        better = "advex.SigmaZero() or advex.FMN()"
+    return f"The attacks were too weak. Run {better}: they use the model's gradients."
 
 
 def described(figures: Figures) -> str:
@@ -37,6 +87,8 @@ def described(figures: Figures) -> str:
             f"95% interval: {low:.1%} to {high:.1%}. This is an upper bound: a better attack may"
             " break more."
         )
+    if broke := doctor_broke(figures):
+        lines.append(f"{broke} {stronger(figures)}")
     if figures.attacked:
         lines.append(f"Attacked: {figures.attacked}")
     lines += _table_of(figures.attacks, max((len(name) for name in figures.names), default=6))
@@ -46,8 +98,8 @@ def described(figures: Figures) -> str:
         f"FLAG {flag.id}, {flag.name}: {flag.sentence} {flag.advice}".rstrip()
         for flag in figures.flags
     ]
-    if figures.diagnosis is None:
-        lines.append(figures.facts.get("no doctor", "The doctor has not looked (diagnose=False)."))
+    if absent := no_doctor(figures):
+        lines.append(absent)
     for count, what in ((figures.invalid, "invalid"), (figures.undecided, "undecided")):
         if count:
             lines.append(f"{count} {what}")

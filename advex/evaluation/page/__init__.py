@@ -5,6 +5,7 @@ elsewhere.
 from __future__ import annotations
 
 import html as codes
+import unicodedata
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -93,7 +94,13 @@ def said(title: str, author: str, note: str) -> content.Words:
     for name, text in (("title", title), ("author", author), ("note", note)):
         if not isinstance(text, str):
             raise InvalidType(f"{name} must be a text; received {shown(text)}")
-    return content.Words(title, author, note)
+    return content.Words(*map(_legible, (title, author, note)))
+
+
+def _legible(text: str) -> str:
+    """A text without control characters: no page and no bibliography takes them."""
+    kept = (one for one in text if one in "\n\t" or unicodedata.category(one) != "Cc")
+    return "".join(kept).strip()
 
 
 def fragment(evaluation: Figures) -> str:
@@ -146,6 +153,7 @@ def _environment() -> Environment:
     filters: dict[str, Any] = {
         "percent": numbers.percent,
         "count": numbers.count,
+        "counted": numbers.counted,
         "cost": numbers.cost,
         "wide": numbers.wide,
     }

@@ -13,8 +13,9 @@ from typing import Any
 from advex.evaluation.figures import Figures
 from advex.evaluation.goal_tables import in_short
 from advex.evaluation.page import threat
-from advex.evaluation.page.numbers import brief, count, percent
+from advex.evaluation.page.numbers import brief, count, counted, percent
 from advex.evaluation.page.repeat import model_name
+from advex.evaluation.text import doctor_broke, no_doctor, wrong_before
 
 MOST_ROWS = 2000  # of examples that are inside the page
 
@@ -24,23 +25,32 @@ def citation(evaluation: Figures) -> str:
     if not evaluation.examples:
         return "No example has been looked at yet: there is nothing to cite."
     ids = ", ".join(flag.id for flag in evaluation.flags)
-    doctor = (
-        "not examined" if evaluation.diagnosis is None else f"flags {ids}" if ids else "no flags"
-    )
+    doctor = "not examined" if no_doctor(evaluation) else f"flags {ids}" if ids else "no flags"
+    broke = f"; {said[0].lower()}{said[1:-1]}" if (said := doctor_broke(evaluation)) else ""
     low, high = map(percent, evaluation.interval or (0.0, 1.0))
     attacked = f"attacked: {evaluation.attacked}; " if evaluation.attacked else ""
     goal = f"goal {evaluation.goal}" if "goal" in evaluation.facts else ""
     short = "".join(f"; {text}" for text in (goal, in_short(evaluation)) if text)
-    wrong = f" ({count(evaluation.wrong)} wrong before)" if evaluation.wrong else ""
+    before = wrong_before(evaluation)
+    wrong = f" ({count(evaluation.wrong)} {before} before)" if evaluation.wrong else ""
+    names = ", ".join(evaluation.names) or "any attack"
+    broken = f"not broken by {names}" if evaluation.robust_accuracy else f"attacked by {names}"
+    if evaluation.wrong == evaluation.examples:
+        broken = f"no attack, all {before} before"
     return (
-        f"{'Unfinished: ' if not evaluation.finished else ''}Robust accuracy at most"
-        f" {percent(evaluation.robust_accuracy)} of {count(evaluation.examples)} examples (95%"
-        f" interval {low} to {high}): not broken by {', '.join(evaluation.names) or 'any attack'}"
+        f"{'Unfinished: ' if not evaluation.finished else ''}Robust accuracy"
+        f" {_most(evaluation, 'at most ')}{percent(evaluation.robust_accuracy)} of"
+        f" {counted(evaluation.examples)} (95% interval {low} to {high}): {broken}"
         f" within {brief(evaluation.budget)}, {threat.access(evaluation)}. Clean accuracy"
         f" {percent(evaluation.clean_accuracy)}{wrong}{short}. advex"
         f" {evaluation.versions['advex']}, {evaluation.facts['identity']['backend']}, seed"
-        f" {evaluation.seed}, {attacked}doctor: {doctor}, begun {evaluation.facts['began']}."
+        f" {evaluation.seed}, {attacked}doctor: {doctor}{broke}, begun {evaluation.facts['began']}."
     )
+
+
+def _most(evaluation: Figures, words: str) -> str:
+    """The words, but for a robust accuracy of 0, which nothing can lower."""
+    return words if evaluation.robust_accuracy else ""
 
 
 def bibtex(evaluation: Figures, title: str, author: str) -> str:
@@ -62,10 +72,13 @@ def table_row(evaluation: Figures) -> str:
     """The run as a table of one row, in Markdown."""
     if not evaluation.examples:
         return ""
+    beside = (
+        f" (the doctor: {percent(evaluation.robust_at_most)})" if doctor_broke(evaluation) else ""
+    )
     cells = {
         "Model": model_name(evaluation),
         "Clean accuracy": percent(evaluation.clean_accuracy),
-        "Robust accuracy": f"≤ {percent(evaluation.robust_accuracy)}",
+        "Robust accuracy": _most(evaluation, "≤ ") + percent(evaluation.robust_accuracy) + beside,
         "Threat model": threat.threat(evaluation).label,
         "Attacks": ", ".join(evaluation.names),
         "Examples": count(evaluation.examples),

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from advex.evaluation.page import curve_chart, drawing, pictures, repeat
 from advex.evaluation.page.content import Words, curved, listed
-from advex.evaluation.page.numbers import brief, percent
+from advex.evaluation.page.numbers import brief, counted, percent
 from advex.evaluation.page.threat import threat
 from advex.evaluation.paired import Paired
 from advex.evaluation.summaries import Pair
 from advex.evaluation.table import wilson
+from advex.evaluation.text import doctor_broke, no_doctor
 from advex.evaluation.wanted import CLASSES
 
 if TYPE_CHECKING:
@@ -98,12 +99,16 @@ def comparison(found: Paired, words: Words) -> dict[str, Any]:
             ("examples", "Won and lost"),
             ("runs", "Runs"),
         ],
-        "threat": threat(found.after),
+        "threats": [threat(run) for run in (found.before, found.after)],
+        "other_names": found.other_names,
         "same_weights": bool(weights[0]) and weights[0] == weights[1],
         "curve": chart(found) if both else None,
         "pictures": _pictures(found),
         "download": _address(found),
-        "goal": {"classes": found.before.kind == CLASSES},
+        "goal": {
+            "one": found.before.kind == CLASSES,
+            "targeted": found.before.towards_classes,
+        },
     }
 
 
@@ -122,8 +127,9 @@ def _side(found: Paired, number: int, name: str) -> dict[str, Any]:
         "attacks": listed(run.names),
         "settings": [(attack.name, attack.settings) for attack in run.attacks],
         "doctor": "not examined"
-        if run.diagnosis is None
+        if no_doctor(run)
         else ", ".join(f"{flag.id} {flag.name}" for flag in run.flags) or "no flags",
+        "beside": doctor_broke(run),
         "flags": len(run.flags),
         "model": run.facts["model"],
         "kind": repeat.model_kind(run),
@@ -200,6 +206,12 @@ def chart(found: Paired, name: str = "curve") -> dict[str, Any] | None:
     return {
         "svg": svg,
         "lines": [line is not None for line in lines],
+        "estimates": [
+            f"{when} it is an estimate from {counted(line.n)} that "
+            f"{'was' if line.n == 1 else 'were'} classified correctly, times the clean accuracy."
+            for when, line in zip(("Before", "After"), lines, strict=True)
+            if line is not None and not line.whole
+        ],
         "stops": [
             f"{when}: {stop[0].lower()}{stop[1:]}"
             for when, stop in zip(("Before", "After"), stops, strict=True)

@@ -18,8 +18,9 @@ from advex.evaluation.page import (
     questions,
     repeat,
 )
-from advex.evaluation.page.numbers import NONE, brief, count, distance, percent
+from advex.evaluation.page.numbers import NONE, brief, count, counted, distance, percent
 from advex.evaluation.page.threat import threat
+from advex.evaluation.text import OFF, doctor_broke, no_doctor, stronger, wrong_before
 from advex.evaluation.wanted import CLASSES
 
 SIGNS = {
@@ -42,10 +43,13 @@ class Words(NamedTuple):
 
 def summary(evaluation: Figures) -> dict[str, Any]:
     """What a notebook shows: headline, flags, attacks."""
+    absent = no_doctor(evaluation)
     return {
         "result": _result(evaluation),
         "threat": threat(evaluation),
-        "doctor": _doctor(evaluation.diagnosis),
+        "doctor": None if absent else _doctor(evaluation.diagnosis),
+        "absent": {"text": absent, "off": absent == OFF},
+        "beside": _beside(evaluation),
         "attacks": attack_table.attacks(evaluation),
         "wrong_range": evaluation.wrong_range,
         "warnings": evaluation.warnings,
@@ -60,7 +64,7 @@ def page(evaluation: Figures, words: Words) -> dict[str, Any]:
         "words": words._replace(title=title),
         "curve": curve_chart.chart(evaluation) if curved(evaluation) else None,
         "curved": curved(evaluation),
-        "classes": class_chart.classes(evaluation) if evaluation.kind == CLASSES else {},
+        "classes": class_chart.classes(evaluation) if evaluation.measured == CLASSES else {},
         "overlap": attack_table.overlap(evaluation),
         "pictures": pictures.galleries(evaluation),
         "costs": _costs(evaluation),
@@ -100,6 +104,8 @@ def _result(evaluation: Figures) -> dict[str, Any]:
     nearest = evaluation.curve.median if evaluation.examples and not limited else math.inf
     share = percent(evaluation.robust_accuracy)
     held = round((evaluation.robust_accuracy or 0.0) * evaluation.examples)
+    attacks = listed(evaluation.names) or "any attack"
+    within = budget if limited else f"{budget}, a change of any size"
     return {
         "model": repeat.model_name(evaluation),
         "kind": repeat.model_kind(evaluation),
@@ -113,14 +119,16 @@ def _result(evaluation: Figures) -> dict[str, Any]:
         "bound": 0 < held < evaluation.examples and not share.startswith(">"),
         "examples": evaluation.examples,
         "small": evaluation.examples < SMALL,
-        "attacks": listed(evaluation.names) or "any attack",
-        "budget": budget if limited else f"{budget}, a change of any size",
+        "attacks": attacks,
+        "budget": within,
         "interval": None if interval is None else tuple(map(percent, interval)),
         "bar": None
         if interval is None
         else [round(100 * value, 2) for value in (*interval, evaluation.robust_accuracy or 0.0)],
         "clean": percent(evaluation.clean_accuracy),
         "wrong": evaluation.wrong,
+        "before": wrong_before(evaluation),
+        "saying": _saying(evaluation, held, attacks, within),
         "broken": int(evaluation.broken.sum()),
         "median": None if limited else distance(nearest, evaluation.facts["norm"]),
         "undecided": evaluation.undecided,
@@ -129,6 +137,36 @@ def _result(evaluation: Figures) -> dict[str, Any]:
         "began": evaluation.facts["began"],
         "attacked": evaluation.attacked,
     }
+
+
+def _saying(evaluation: Figures, held: int, attacks: str, within: str) -> str:
+    """The headline in a sentence or two."""
+    examples, broken, wrong = evaluation.examples, int(evaluation.broken.sum()), evaluation.wrong
+    before = f"{wrong_before(evaluation)} before any attack"
+    one = examples == 1
+    if examples and wrong == examples:
+        who = "The only example was" if one else f"All {count(examples)} examples were"
+        return f"{who} {before}: none was left to be attacked."
+    others = f" Of the others {count(wrong)} {_were(wrong)} {before}." if wrong else ""
+    if held or evaluation.undecided:
+        said = f"{count(held)} of {counted(examples)} {_were(examples)} not broken by {attacks}"
+        return f"{said} within {within}.{others}"
+    if one:
+        return f"The only example did not hold: it was broken by {attacks} within {within}."
+    return (
+        f"None of the {count(examples)} examples held: {count(broken)} {_were(broken)} broken by"
+        f" {attacks} within {within}.{others}"
+    )
+
+
+def _were(number: int) -> str:
+    return "was" if number == 1 else "were"
+
+
+def _beside(evaluation: Figures) -> dict[str, str] | None:
+    """What only the doctor has broken, in words; None where that is nothing."""
+    said = doctor_broke(evaluation)
+    return {"said": said, "advice": stronger(evaluation)} if said else None
 
 
 def listed(names: list[str]) -> str:
@@ -290,13 +328,3 @@ def _record(evaluation: Figures) -> list[tuple[str, str]]:
         ("Finished", "yes" if evaluation.finished else "no"),
     ]
     return [(what, str(text)) for what, text in rows]
-
-
-def counted(number: int, what: str) -> str:
-    """So many of something.
-
-    Example:
-        >>> counted(1, "example"), counted(1200, "example")
-        ('1 example', '1,200 examples')
-    """
-    return f"{count(number)} {what}{'s' if number != 1 else ''}"

@@ -13,6 +13,7 @@ from advex.evaluation.curves import Curve
 from advex.evaluation.figures import Figures
 from advex.evaluation.page import drawing, numbers
 from advex.evaluation.table import wilson
+from advex.evaluation.text import OFF, no_doctor
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -73,7 +74,7 @@ def chart(evaluation: Figures, name: str = "curve") -> dict[str, Any] | None:
         rows = [(_radius(mark, levels), line.at(mark)) for mark in radii]
     else:
         rows = [("0", evaluation.clean_accuracy or 0.0), (_radius(epsilon, levels), headline)]
-    title = f"Robust accuracy over the {norm} radius, {evaluation.examples} examples"
+    title = f"Robust accuracy over the {norm} radius, {numbers.counted(evaluation.examples)}"
     told = ", ".join(f"{share or 0:.1%} at {radius}" for radius, share in rows)
     with drawing.context():
         figure = _figure(evaluation, line, end, ticks, levels)
@@ -89,6 +90,7 @@ def chart(evaluation: Figures, name: str = "curve") -> dict[str, Any] | None:
         "within": None if line is None or epsilon is None else line.at(epsilon),
         "extra": _extra(evaluation, line),
         "each": _told_alone(evaluation),
+        "reason": _reason(evaluation) if line is None else "",
         "stop": "" if line is None else stopped(line, end, norm, levels, epsilon is not None),
     }
 
@@ -106,11 +108,26 @@ def _extra(evaluation: Figures, line: Line | None) -> int:
     """How many more examples of those that held the doctor's search has broken within the
     budget.
     """
-    epsilon = evaluation.facts["epsilon"]
-    if line is None or epsilon is None:
+    if line is None or evaluation.facts["epsilon"] is None:
         return 0
-    held = evaluation._table.are("held")
-    return int((held & (evaluation.known.distance <= epsilon)).sum())
+    return int((evaluation.broken_by_doctor & evaluation._table.are("held")).sum())
+
+
+def _reason(evaluation: Figures) -> str:
+    """Why there is no line, and what would bring one."""
+    if evaluation.wrong == evaluation.examples:
+        return "No example was left to be attacked, so there is no line between them."
+    first = "Attacks within a limit stop at their first success, so no line is drawn."
+    if (absent := no_doctor(evaluation)) == OFF:
+        return (
+            f"{first} With the doctor (diagnose=True), or a budget without a limit, there is one."
+        )
+    if absent:
+        return f"{first} {absent} With a budget without a limit there is a line."
+    return (
+        f"{first} The doctor's search for smaller changes needs gradients, and there are none here:"
+        " with a budget without a limit there is a line."
+    )
 
 
 def stopped(line: Line, end: float, norm: str, levels: bool, limited: bool) -> str:

@@ -44,8 +44,9 @@ def goal(evaluation: Figures) -> dict[str, Any]:
         if evaluation.measured == MAPS and evaluation.examples
         else None,
         "svg": _histogram(evaluation) if kind == NUMBERS and evaluation.examples else None,
-        "no_doctor": evaluation.facts.get("no doctor"),
-        "classes": kind == CLASSES,
+        "classes": evaluation.measured == CLASSES,
+        "one": kind == CLASSES,
+        "targeted": evaluation.towards_classes,
         "ends": kind in (NUMBERS, MAPS) and evaluation.facts["epsilon"] is not None,
     }
 

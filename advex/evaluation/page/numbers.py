@@ -29,6 +29,16 @@ def count(value: int) -> str:
     return f"{value:,}"
 
 
+def counted(number: int, what: str = "example") -> str:
+    """So many of something.
+
+    Example:
+        >>> counted(1), counted(1200), counted(2, "flag")
+        ('1 example', '1,200 examples', '2 flags')
+    """
+    return f"{count(number)} {what}{'s' if number != 1 else ''}"
+
+
 def wide(name: str) -> bool:
     """Whether a name has letters that stand upright below each other, as Chinese ones do.
 

@@ -17,7 +17,7 @@ from advex.evaluation.page.goal_part import coloured
 from advex.evaluation.page.numbers import distance, unit
 from advex.evaluation.pooled import DOCTOR
 from advex.evaluation.summaries import Pair
-from advex.evaluation.wanted import CLASSES, MAPS
+from advex.evaluation.wanted import MAPS, NUMBERS
 
 IGNORED = 255  # a label that often stands for pixels that do not count
 LARGEST = 448  # pixels of the longer side; larger ones are shown smaller
@@ -26,14 +26,23 @@ SMALL = 128  # below it pixels stay squares
 GREY = 128.0
 NICE = tuple(base * 10.0**power for power in range(-2, 5) for base in (1, 2, 5))
 USUAL = 10.0
+HEADINGS = {
+    "nearest": "Broken by the smallest changes",
+    "farthest": "Broken by the largest changes",
+    "some": "Broken",
+    "doctor": "Broken by the doctor alone (not counted above)",
+    "held": "Held",
+}
+MAP_HEADINGS = HEADINGS | {"nearest": "The most wrong", "farthest": "The fewest wrong"}
 VISIBLE = 8.0  # grey levels that the largest change must have to be seen
 
 
 def galleries(evaluation: Figures) -> dict[str, Any]:
-    """What was kept to be shown: both ends of those that were broken, and some that held; or a
-    sentence where there is nothing to be seen.
+    """What was kept to be shown: both ends of those that were broken, those that the doctor alone
+    has broken, and some that held; or a sentence where there is nothing to be seen.
     """
-    ends = {place: evaluation.pairs(place) for place in ("nearest", "farthest", "held")}
+    kinds = ("nearest", "farthest", "doctor", "held")
+    ends = {place: evaluation.pairs(place) for place in kinds}
     blank: dict[str, Any] = {"reason": "", "places": [], "pairs": [], "maps": False, "broken": True}
     blank |= {"doctor": False, "differ": False}
     if not any(ends.values()):
@@ -48,7 +57,7 @@ def galleries(evaluation: Figures) -> dict[str, Any]:
         told = [*ends["nearest"], *ends["farthest"]]
         return blank | {
             "reason": reason,
-            "pairs": _listed(evaluation, told),
+            "pairs": _listed(evaluation, told, ends["doctor"]),
             "broken": broken,
         }
     seen = {pair.example for pair in ends["nearest"]}
@@ -56,10 +65,13 @@ def galleries(evaluation: Figures) -> dict[str, Any]:
     ends["farthest"] = [pair for pair in ends["farthest"] if pair.example not in seen]
     norm, maps = evaluation.facts["norm"], evaluation.kind == MAPS
     if not maps and not _ranked(evaluation, ends["nearest"]):
-        ends = {"some": [*ends["nearest"], *ends["farthest"]][:SOME], "held": ends["held"]}
+        some = [*ends["nearest"], *ends["farthest"]][:SOME]
+        ends = {"some": some, "doctor": ends["doctor"], "held": ends["held"]}
     places: list[dict[str, Any]] = [
         {
             "name": name,
+            "heading": (MAP_HEADINGS if maps else HEADINGS)[name],
+            "note": _note(evaluation, name, pairs),
             "pairs": [
                 _shown(pair, box, norm)
                 | _maps(pair)
@@ -79,6 +91,27 @@ def galleries(evaluation: Figures) -> dict[str, Any]:
         "doctor": any(pair["attack"] == DOCTOR for pair in drawn),
         "differ": any(not pair["alone"] for pair in drawn),
     }
+
+
+def _note(evaluation: Figures, name: str, pairs: list[Pair]) -> str:
+    """What is said of a group of pictures."""
+    if name == "some":
+        first = "Within a limit an attack stops at its first success: which"
+        who = "Which" if evaluation.kind == NUMBERS else first
+        return f"{who} of these are near the boundary was not measured."
+    if name == "doctor":
+        return (
+            "No attack of the run broke these within the budget, and the doctor's search did. The"
+            " figures above do not count them as broken."
+        )
+    if name != "held":
+        return ""
+    if math.isinf(pairs[0].distance):
+        return "No attack broke these within the budget."
+    return (
+        "No attack broke these within the budget. Beside each: the smallest change that the"
+        " doctor's search found, which is beyond it."
+    )
 
 
 def _others(evaluation: Figures, pair: Pair) -> str:
@@ -110,7 +143,7 @@ def _ranked(evaluation: Figures, nearest: list[Pair]) -> bool:
     """Whether the smallest change of what is shown was looked for: else nearest and farthest say
     nothing.
     """
-    if evaluation.facts["epsilon"] is None or evaluation.kind != CLASSES:
+    if evaluation.facts["epsilon"] is None:
         return True
     known = evaluation.known.sample
     return any(pair.example in known for pair in nearest)
@@ -171,10 +204,11 @@ def _no_pictures(pair: Pair, attacked: dict[str, Any] | None) -> str:
     return f"The inputs (shape {' by '.join(map(str, pair.before.shape))}) are not pictures."
 
 
-def _listed(evaluation: Figures, pairs: list[Pair]) -> list[dict[str, Any]]:
-    """Inputs that are not pictures, in words."""
+def _listed(evaluation: Figures, pairs: list[Pair], beside: list[Pair]) -> list[dict[str, Any]]:
+    """Inputs that are not pictures, in words; ``beside`` are those that the doctor alone broke."""
     norm = evaluation.facts["norm"]
-    made = {pair.example: _words(pair, norm) for pair in pairs}
+    made = {pair.example: _words(pair, norm) | {"beside": False} for pair in pairs}
+    made |= {pair.example: _words(pair, norm) | {"beside": True} for pair in beside}
     return list(made.values())
 
 

@@ -65,7 +65,7 @@ def snippet(evaluation: Figures) -> str:
     if "goal" in facts:
         named = re.fullmatch(r"(advex\.\w+) \w+", about["goal"])
         goal = f"goal={named.group(1) if named else '...'}, "
-    if evaluation.finished and evaluation.diagnosis is None and not goal:
+    if evaluation.diagnosis is None and not (goal or facts.get("doctor")):
         settings["diagnose"] = False
     versions = ", ".join(f"{name} {version}" for name, version in evaluation.versions.items())
     rows = f"{len(evaluation.distance)} rows, in the same order"

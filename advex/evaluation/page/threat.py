@@ -50,11 +50,14 @@ def change(evaluation: Figures) -> str:
     if epsilon is None:
         return f"Each input may change without a limit, and as little as possible in {norm}."
     value = "pixel" if picture(evaluation) else "input value"
+    if norm in ("L0", "L1") and _coloured(evaluation):  # of a pixel's values each counts
+        value = "input value"
     if norm == "Linf":
         return f"Every {value} may change by up to {_size(epsilon, value == 'pixel')}."
     if norm == "L0":
+        several = " (a pixel has several)" if _coloured(evaluation) else ""
         value += "" if epsilon == 1 else "s"
-        return f"At most {epsilon:g} {value} may change, by any amount."
+        return f"At most {epsilon:g} {value}{several} may change, by any amount."
     if norm == "L1":
         return f"The changes of all {value}s may add up to {epsilon:g} times the input range."
     return (
@@ -67,6 +70,11 @@ def picture(evaluation: Figures) -> bool:
     """Whether the inputs are pictures."""
     shape = evaluation._shape
     return bool(shape) and images.is_image(np.broadcast_to(np.uint8(0), (1, *shape)))
+
+
+def _coloured(evaluation: Figures) -> bool:
+    """Whether the inputs are pictures whose pixels have several values."""
+    return picture(evaluation) and len(evaluation._shape) == 3 and evaluation._shape[-1] > 1
 
 
 def _size(epsilon: float, pixel: bool) -> str:
