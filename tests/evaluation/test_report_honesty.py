@@ -313,3 +313,13 @@ def replaced(fact):
 
 def test_the_matrix_of_a_usual_run_is_still_there():
     assert class_chart.classes(made(count=30))["taken"]["rows"]
+
+
+def test_nothing_that_the_doctor_broke_is_shown_as_held(case):
+    model, x, labels = case
+    run = advex.evaluate(
+        model, (x[:8], labels[:8]), advex.SquareAttack(steps=4), advex.Linf(8 / 255), progress=False
+    )
+    unbroken = ~run.broken
+    assert unbroken.any() and (run.broken_by_doctor == unbroken).all()
+    assert not run.pairs("held") and "Held" not in checked(run).text
