@@ -185,7 +185,8 @@ def other_range(plan: Plan, x: Array | Bundle, labels: Any, before: Clean) -> tu
         return "", 0
     given, known = checked_inputs(classifier, x), before.status != "invalid"
     grid, few = grid_of(classifier, given), given[:CHECKED]
-    judge = Judge(classifier, grid, plan.batch, few, _multiple(plan))
+    reading = "scores" if goal is None else goal.reading
+    judge = Judge(classifier, grid, plan.batch, few, _multiple(plan), reading)
     told = isinstance(goal, Untargeted) and not goal.about_own
     labels = before.labels[known] if told else None
     return another_range(judge, classifier, given[known], labels, before.prediction[known])
