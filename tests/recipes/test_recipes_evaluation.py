@@ -5,6 +5,7 @@ import itertools
 import re
 import sys
 import tomllib
+import types
 import warnings
 from pathlib import Path
 
@@ -17,7 +18,7 @@ import advex
 from advex.doctor.call import CHECKS
 from advex.errors import AdvexWarning
 from advex.evaluation import curve as curve_of
-from advex.evaluation import diagnose
+from advex.evaluation import diagnose, text
 from advex.testing import linear_data, linear_model
 
 BUDGET, ATTACK = advex.Linf(0.02), advex.FGSM()
@@ -248,6 +249,15 @@ def test_pictures_that_exist(tmp_path):
     assert result.save(tmp_path, rows="all")
     message = said(lambda: result.save(tmp_path, rows="all"))
     assert result.save(tmp_path, rows="all", **keywords(message, r"overwrite=True"))
+
+
+@executes("advex.PGD with more steps, or advex.Verdict()", "advex.SigmaZero() or advex.FMN()")
+def test_what_to_run_where_the_doctor_broke_more():
+    found = types.SimpleNamespace(facts={"norm": "Linf"})
+    assert isinstance(typed(text.stronger(found), r"or (advex\.\w+\(\))"), advex.Attack)
+    found.facts["norm"] = "L0"
+    for code in (r"(advex\.\w+\(\)) or", r"or (advex\.\w+\(\))"):
+        assert isinstance(typed(text.stronger(found), code), advex.Attack)
 
 
 @executes("{} exists; pass overwrite=True to replace it")
