@@ -307,6 +307,7 @@ def test_one_hot_labels_of_sigmoids():
     assert ATTACK(model, pictures(), goal, BUDGET).goal.labels.shape == (3, 3)
 
 
+@pytest.mark.filterwarnings("ignore:The model begins with the Rescaling layer")
 @executes("cuts off the fractions of")
 def test_fractions_for_an_input_of_whole_numbers():
     entry = keras.Input((6, 6, 1), dtype="uint8")
