@@ -28,7 +28,7 @@ def wider(typed: str, norm: str) -> str | None:
         return None
     if norm == "l0":
         return str(math.ceil(size * 1.5) or 1)
-    if norm == "linf" and size < 1 / 255:
+    if norm == "linf" and 0 < size < 1 / 255:
         return "1/255"
     if slash and above.isdecimal():
         grown = f"{max(int(above) + 2, int(above) * 3 // 2)}/{below}"

@@ -90,6 +90,7 @@ def linear():
     return model, *advex.testing.linear_data(4, features=30, model=model)
 
 
+@pytest.mark.filterwarnings("ignore:For 1 of 4 inputs no start was found")
 @pytest.mark.parametrize(
     "known",
     [one for one in ALONE if "F" in one.cost or one.cost == "1 query"],

@@ -109,6 +109,7 @@ def report(**more):
     }
     whole = {"images": images, "settings": settings, "fooled": 2, "queries": None, "stopped": None}
     whole |= {"notes": [], "contact_sheet": "out/contact_sheet.png", "attacked": 3, "advice": []}
+    whole |= {"in_box": None}
     return whole | more
 
 
