@@ -129,7 +129,7 @@ def test_quick_start(run, tmp_path):
     files = list((tmp_path / "advex-out" / "notebook").glob("*.png"))
     assert f"{len(files)} of {len(files)} files hold" in found.said and len(files) > 10
     stored, now = (text.splitlines() for text in (printed_in(found.stored), found.said))
-    assert len(stored) == len(now)
+    assert len(stored) == len(now), found.said
     assert shape_of(stored[-1]) == shape_of(now[-1])
     page = "".join(str(cell.outputs) for cell in code_of(found.stored))
     assert page.count("<figure") == 16

@@ -640,6 +640,8 @@ def test_every_name_of_advex_in_a_message_exists():
     be called.
     """
     text = "\n".join(path.read_text() for path in Path(advex.__file__).parent.rglob("*.py"))
+    # An example of a docstring that shows the error is not a string of the package.
+    text = re.sub(r"^ *>>> .*\n *Traceback", "", text, flags=re.M)
     missing = set()
     for name in set(re.findall(r"\badvex\.([A-Za-z_][\w.]*)", text)):
         value = advex

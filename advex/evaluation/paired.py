@@ -206,7 +206,7 @@ def newcombe(both: int, won: int, lost: int, neither: int) -> tuple[float, float
 
     Example:
         >>> [round(end, 3) for end in newcombe(10, 0, 0, 10)]
-        [-0.161, 0.161]
+        [-0.09, 0.09]
     """
     total = both + won + lost + neither
     if not total:
