@@ -191,7 +191,7 @@ def one_step_wins(exam: Examination) -> Outcome:
     left, count = int((~by_pgd(exam)).sum()), int(by_one_step(exam).sum())
     return flag_if(
         many(count, exam.n),
-        f"FGSM breaks {count} of the {left} examples that {PGD_STEPS} steps of PGD do not",
+        f"{left} examples withstand {PGD_STEPS} steps of PGD; FGSM breaks {count} of them",
         wins=count,
         standing=left,
     )
@@ -239,7 +239,7 @@ def restart_sensitive(exam: Examination) -> Outcome:
     count, tried = int(by_restarts(exam).sum()), int(first_of(~by_pgd(exam)).sum())
     return flag_if(
         many(count, exam.n, RESTART_SHARE),
-        f"{PGD_STARTS - 1} more starts break {count} of {tried} examples that one does not",
+        f"{tried} examples withstand one start; {PGD_STARTS - 1} more starts break {count} of them",
         more=count,
         tried=tried,
     )
@@ -259,7 +259,7 @@ def not_monotone(exam: Examination) -> Outcome:
     tried = int(first_of(by_cross_entropy(exam)).sum())
     return flag_if(
         many(lost, exam.n),
-        f"{lost} of {tried} examples that fall within {exam.budget!r} hold within"
+        f"{tried - lost} of {tried} examples that fall within {exam.budget!r} also fall within"
         f" {doubled(exam.budget)!r}",
         lost=lost,
         tried=tried,

@@ -129,10 +129,13 @@ def no_gradient(exam: Examination) -> Outcome:
         ]
     ).any(axis=0)
     none, not_finite = int(dead.sum()), int(wild.sum())
+    usable = exam.n - int((dead | wild).sum())
+    found = f"{usable} of {exam.n} examples have a gradient to follow at {where(exam)}"
+    if none or not_finite:
+        found += f"; {none} have one that is exactly zero, {not_finite} one that is not finite"
     return flag_if(
         not_finite > 0 or many(none, exam.n) or none == exam.n,
-        f"of {exam.n} examples, {none} have a gradient that is exactly zero at {where(exam)},"
-        f" {not_finite} one that is not finite",
+        found,
         zero=none,
         not_finite=not_finite,
     )
@@ -157,8 +160,8 @@ def dead_loss(exam: Examination) -> Outcome:
     count = int(np.stack(dead).any(axis=0).sum())
     return flag_if(
         many(count, exam.n) or count == exam.n,
-        f"{count} of {exam.n} examples have no cross-entropy gradient at {where(exam)}, but one"
-        f" of the margin",
+        f"the cross-entropy has a gradient wherever the margin has one for {exam.n - count} of"
+        f" {exam.n} examples, at {where(exam)}",
         dead=count,
     )
 
@@ -188,8 +191,8 @@ def gradient_lies(exam: Examination) -> Outcome:
     median = float(np.median(gap))
     return flag_if(
         lies > LYING_SHARE * exam.n and many(lies, exam.n),
-        f"for {lies} of {exam.n} examples a short step misses what the gradient promises (median"
-        f" gap {median:.2g})",
+        f"a short step gains what the gradient promises for {exam.n - lies} of {exam.n} examples"
+        f" (median gap {median:.2g})",
         lies=lies,
         share=lies / exam.n,
         median_gap=median,

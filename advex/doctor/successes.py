@@ -68,18 +68,16 @@ def fragile(exam: Examination) -> Outcome:
     ordered = np.sort(together, axis=1)
     tie = ordered[:, -1] - ordered[:, -2] <= FRAGILE * np.abs(together).max(axis=1)
     which = exam.index[np.asarray(list(exam.broken))[changing | tie]].tolist()
-    found = (
-        f"{len(which)} of {len(points)} successes change with compilation or alone, or"
-        f" are nearly ties{listed(which)}"
-    )
+    same = len(points) - len(which)
+    found = f"{same} of {len(points)} successes stay the same compiled and alone"
+    if which:
+        found += f"; the others change or are nearly ties{listed(which)}"
     judgement = noted if which else ok
     return judgement(found, fragile=len(which), changing=int(changing.sum()), ties=int(tie.sum()))
 
 
 def listed(which: list[int]) -> str:
     """The first few of the examples, after a colon."""
-    if not which:
-        return ""
     more = ", ..." if len(which) > MAX_LISTED else ""
     return f": {', '.join(map(str, which[:MAX_LISTED]))}{more}"
 

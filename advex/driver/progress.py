@@ -14,6 +14,16 @@ Progress = bool | Callable[[int, int, int], Any] | None
 PATIENCE = 2.0  # seconds before a bar appears by itself
 
 
+class Count(float):
+    """A number that Keras' bar, which shows means of metrics, shows as the whole number it is."""
+
+    def __truediv__(self, other: float) -> Count:
+        return Count(float(self) / other)
+
+    def __format__(self, _: str) -> str:
+        return str(round(self))
+
+
 class Report:
     """Called after every round of the loop.
 
@@ -45,6 +55,6 @@ class Report:
                 self._total, unit_name="example", stateful_metrics=["fooled", self._word]
             )
         if self._bar is not None:
-            counts = [("fooled", max(0, found - self._before))]
-            counts += [(self._word, self._before)] if self._before else []
+            counts = [("fooled", Count(max(0, found - self._before)))]
+            counts += [(self._word, Count(self._before))] if self._before else []
             self._bar.update(done, counts, finalize=done == self._total)
