@@ -38,6 +38,7 @@ from advex.evaluation.store import Store
 from advex.evaluation.summaries import AttackSummary, ClassSummary, Pair
 from advex.evaluation.table import (
     Table,
+    in_order,
     read_answers,
     read_matrix,
     read_table,
@@ -406,7 +407,10 @@ class Figures:
             for sentence in json.loads(code):
                 kind = name + "".join(letter for letter in sentence if not letter.isdigit())
                 kinds.setdefault(kind, []).append(f"{name}: {sentence}")
-        return ([first] if first else []) + [
+        order = ""
+        if self.diagnosis is not None and self.measured == CLASSES:
+            order = in_order(self._table, self.diagnosis.examples)
+        return [said for said in (first, order) if said] + [
             said[0] + (f" (and {len(said) - 1} more blocks)" if said[1:] else "")
             for said in kinds.values()
         ]

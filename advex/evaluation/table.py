@@ -10,6 +10,7 @@ import numpy as np
 from advex._arrays import Array
 from advex.evaluation.store import Store
 
+FEW_CLASSES = 0.75  # of those that a random sample would have: fewer are a sign of sorted data
 VERDICTS = ("held", "broken", "undecided", "wrong", "invalid", "unfinished")
 
 
@@ -115,6 +116,25 @@ def read_answers(store: Store, table: Table) -> Array:
             made[np.searchsorted(table.example, example)] = prediction
             seen = example
     return made
+
+
+def in_order(table: Table, looked: int) -> str:
+    """That the first ``looked`` examples that are classified correctly, which the doctor has
+    examined, are of few classes: the data are sorted, and what it says is about these classes.
+    Empty where they are not.
+    """
+    labels = table.label[table.are("held", "broken", "undecided", "unfinished")]
+    _, counts = np.unique(labels, return_counts=True)
+    seen = len(np.unique(labels[:looked]))
+    # as many classes as so many examples drawn at random would have, in the mean
+    drawn = (1 - (1 - counts / max(1, len(labels))) ** looked).sum()
+    if looked >= len(labels) or seen >= FEW_CLASSES * drawn:
+        return ""
+    return (
+        f"The doctor has examined {looked} examples of {seen} of the {len(counts)} classes: the"
+        " data are in order of class. Shuffle them before the evaluation, or it speaks of these"
+        " classes alone."
+    )
 
 
 def share(part: Array, whole: Array) -> float | None:

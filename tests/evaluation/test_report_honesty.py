@@ -16,6 +16,7 @@ from advex import report, zoo
 from advex.errors import InvalidInput
 from advex.evaluation import compare
 from advex.evaluation.page import cite, class_chart, comparing, pictures, repeat, threat
+from advex.evaluation.table import VERDICTS, Table, in_order
 from advex.evaluation.text import doctor_broke, no_doctor
 
 BUDGET = advex.Linf(4 / 255)
@@ -82,6 +83,37 @@ def test_at_the_target_before_is_not_called_wrong():
     assert "wrong" not in Page(report.fragment(run)).text
     found = compare(run, run)
     assert found.per_class == []
+
+
+# Data in order of class.
+
+
+def test_a_page_says_that_the_doctor_has_seen_few_classes(tmp_path):
+    model, (x, labels) = advex.testing.linear_model(), advex.testing.linear_data(400)
+    order, found = np.argsort(labels, kind="stable"), {}
+    for name, rows in (("sorted", order), ("shuffled", np.random.default_rng(0).permutation(400))):
+        data = x[rows], labels[rows]
+        found[name] = advex.evaluate(model, data, advex.FGSM(), advex.Linf(0.05), progress=False)
+    said = "The doctor has examined 128 examples of 1 of the 2 classes"
+    assert found["sorted"].warnings[0].startswith(said)
+    assert said in checked(found["sorted"]).text and said in str(found["sorted"])
+    assert found["shuffled"].warnings == []
+
+
+def test_few_classes_are_no_sign_where_the_doctor_has_seen_all_or_few_are_left():
+    def table(labels, verdict="held"):
+        count = len(labels)
+        number, labels = np.arange(count), np.asarray(labels)
+        places = np.full(count, VERDICTS.index(verdict))
+        return Table(number, labels, labels, places, np.zeros(count), [])
+
+    assert in_order(table([0] * 100 + [1] * 100), 50)
+    assert not in_order(table([0] * 100 + [1] * 100), 200)
+    assert not in_order(table([0] * 100), 50)
+    # two of three are to be expected where the third is rare
+    assert not in_order(table([0, 1] * 300 + [2]), 50)
+    assert not in_order(table([0] * 100 + [1] * 100, "wrong"), 50)
+    assert not in_order(table([]), 0)
 
 
 # What only the doctor broke.
