@@ -78,7 +78,7 @@ FLOORS = {  # inside a room, where the order tells something
     """),
     "evaluation.page": words("""
         numbers drawing curve_chart class_chart goal_part pictures listing repeat threat
-        attack_table questions cite content comparing __init__
+        attack_table questions cite content checking comparing __init__
     """),
     "certification": words("""
         binomial sampling votes folder certificate asked look run call __init__

@@ -948,6 +948,22 @@ def test_a_page_in_the_words_of_its_author_and_two_runs(clothes, tmp_path, capsy
     assert found["run"] == runs and found["comparison"]["examples"] == 12
     assert found["comparison"]["change"] >= 0
     assert cli.main(["report", runs[0], runs[0], "--out", str(tmp_path / "no" / "page.html")]) == 2
+    # Whether pages say what runs say.
+    capsys.readouterr()
+    for of, name in (([runs[0]], "page.html"), (runs, "both.html")):
+        page = tmp_path / name
+        assert cli.main(["report", *of, "--check", str(page)]) == 0
+        assert "to the last byte" in " ".join(capsys.readouterr().out.split())
+        text = page.read_text("utf-8")
+        assert text.count("for June") >= 1
+        page.write_text(text.replace("12 examples", "21 examples", 1), "utf-8")
+        assert cli.main(["report", *of, "--check", str(page)]) == 1
+        said = " ".join(capsys.readouterr().out.split())
+        assert "in one place" in said and "21 examples" in said and "12 examples" in said
+        assert cli.main(["report", *of, "--check", str(page), "--json"]) == 1
+        checked = document(capsys)["check"]
+        assert checked["page"] == str(page) and len(checked["differences"]) == 1
+    assert cli.main(["report", runs[1], "--check", str(tmp_path / "page.html")]) == 1
 
 
 def test_evaluate_a_folder_of_classes(clothes, capsys):

@@ -14,7 +14,7 @@ from test_report import Page, checked, diagnosis, made, searched, told
 import advex
 from advex import report, zoo
 from advex.errors import InvalidInput
-from advex.evaluation import compare
+from advex.evaluation import compare, page
 from advex.evaluation.page import cite, class_chart, comparing, pictures, repeat, threat
 from advex.evaluation.table import VERDICTS, Table, in_order
 from advex.evaluation.text import doctor_broke, no_doctor
@@ -355,3 +355,57 @@ def test_nothing_that_the_doctor_broke_is_shown_as_held(case):
     unbroken = ~run.broken
     assert unbroken.any() and (run.broken_by_doctor == unbroken).all()
     assert not run.pairs("held") and "Held" not in checked(run).text
+
+
+# A page beside its run.
+
+
+def test_a_page_is_checked_against_its_run(tmp_path):
+    run, path = made(), tmp_path / "page.html"
+    page.write(run, path, title='A "title" & <more>', author="Li Wei", note="two\nlines")
+    text = path.read_text("utf-8")
+    assert "advex report run.advex --check report.html" in text
+    assert page.check(path, run) == []
+    for old, new in (
+        ("Li Wei", "Li Bai"),  # also in what the page keeps of its making
+        ("50.0%", "60.0%"),
+        ("data:image/png;base64,", "data:image/png;base64,AAAA"),
+        ("data:text/csv;base64,", "data:text/csv;base64,AAAA"),
+        ("</h1>", "</h1><p>Certified.</p>"),
+        ("</html>", "</html> "),
+    ):
+        assert old in text
+        path.write_text(text.replace(old, new, 1), "utf-8")
+        assert page.check(path, run), old
+    path.write_text(text.replace("50.0%", "60.0%", 1), "utf-8")
+    ((said, true),) = page.check(path, run)
+    assert "60.0%" in said and said.replace("60.0%", "50.0%") == true
+    path.write_text(text, "utf-8")
+    assert page.check(path, made(seed=1))  # other examples, other pictures
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "<html></html>",
+        '<meta name="advex-report" content="[]">',
+        '<meta name="advex-report" content="{&quot;advex&quot;: 1, &quot;more&quot;: 2}">',
+        '<meta name="advex-report">',
+    ],
+)
+def test_what_is_no_page_is_not_checked(text, tmp_path):
+    (tmp_path / "page.html").write_text(text)
+    with pytest.raises(InvalidInput, match="is no page that this version of advex has made"):
+        page.check(tmp_path / "page.html", made())
+
+
+def test_a_page_of_another_version_is_not_called_wrong(tmp_path):
+    run, path = made(), tmp_path / "page.html"
+    page.write(run, path)
+    text = path.read_text("utf-8")
+    path.write_text(
+        text.replace(f"&#34;advex&#34;: &#34;{advex.__version__}", "&#34;advex&#34;: &#34;9.9")
+    )
+    with pytest.raises(InvalidInput, match="was made by advex '9"):
+        page.check(path, run)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from advex._settings import shown
 from advex.errors import InvalidType
 from advex.evaluation.figures import Figures
-from advex.evaluation.page import comparing, content, numbers
+from advex.evaluation.page import checking, comparing, content, numbers
 from advex.evaluation.paired import Paired
 from advex.evaluation.text import described
 from advex.images import replacing
@@ -21,7 +21,7 @@ from advex.images import replacing
 if TYPE_CHECKING:
     from jinja2 import Environment
 
-__all__ = ["comparison_fragment", "fragment", "html", "write", "write_comparison"]
+__all__ = ["check", "comparison_fragment", "fragment", "html", "write", "write_comparison"]
 
 
 def write(
@@ -126,10 +126,37 @@ def write_comparison(
     """Write the page of two runs; the arguments are those of ``write``."""
     path = Path(path)
     with replacing(path, overwrite=overwrite) as handle:
-        filled = comparing.comparison(found, said(title, author, note))
-        text = _environment().get_template("compare.html").render(filled)
+        text = _comparison_html(found, said(title, author, note))
         handle.write(text.encode("utf-8", "replace"))
     return path
+
+
+def _comparison_html(found: Paired, words: content.Words) -> str:
+    filled = comparing.comparison(found, words)
+    return _environment().get_template("compare.html").render(filled)
+
+
+def check(path: Path, found: Figures | Paired) -> list[checking.Difference]:
+    """Where a page differs from the run, or from the comparison, that it is said to be of.
+
+    Args:
+        path: the page.
+        found: of which it is made again, with the title, author and note of the page.
+
+    Returns:
+        The places, page and run side by side; none where the page is the same, byte for byte.
+
+    Raises:
+        InvalidInput: the file is no page of advex, or of another version. ImportError: Jinja2 or
+        matplotlib is missing. OSError: it cannot be read.
+    """
+
+    def made(words: content.Words) -> str:
+        if isinstance(found, Paired):
+            return _comparison_html(found, said(*words))
+        return html(found, **words._asdict())
+
+    return checking.differences(Path(path), made)
 
 
 def comparison_fragment(found: Paired) -> str:
@@ -156,6 +183,7 @@ def _environment() -> Environment:
         "counted": numbers.counted,
         "cost": numbers.cost,
         "wide": numbers.wide,
+        "kept": checking.kept,
     }
     environment = jinja2.Environment(
         loader=jinja2.FunctionLoader(lambda name: here.joinpath(name).read_text("utf-8")),
