@@ -59,9 +59,17 @@ class Drawn:
         """What became of it, behind a sign."""
         if self.status == "clean":
             return "at the target before" if targeted else "wrong before"
-        words = {"broken": "fooled", "held": "not fooled", "invalid": "not fooled, NaN"}
+        same = self.before and _class_of(self.before) == _class_of(self.after)
+        words = {"held": "not fooled", "invalid": "not fooled, NaN"}
+        # a demanded probability of a class that the model has said before
+        words["broken"] = "goal reached" if same else "fooled"
         told = words.get(self.status, f"not fooled, {self.status}")
         return f"{FOOLED if self.broken else NOT} {told}"
+
+
+def _class_of(said: str) -> str:
+    """The first line of what the model says; how sure it is comes below."""
+    return said.partition("\n")[0]
 
 
 def chosen(status: Array, before: Array | None, limit: int) -> list[int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import html
 import os
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
@@ -21,8 +22,8 @@ from advex._settings import helpful, shown, switch, whole_number
 from advex._space import grid_of
 from advex._table import cut, listed, one_number, write_csv
 from advex.budgets import Budget
-from advex.errors import InvalidInput, InvalidType
-from advex.goals import Goal, Segmentation, Untargeted
+from advex.errors import InvalidInput, InvalidType, ModelWarning
+from advex.goals import Goal, Segmentation, Targeted, Untargeted
 from advex.goals.segmentation import mean_iou, pixel_accuracy
 from advex.model.protocol import Model
 from advex.trace import Trace
@@ -32,6 +33,7 @@ BATCH = 64  # images side by side that are looked at once more
 ARRAY = "np.save('adversarial.npy', result.x)"
 ARRAYS = "np.savez('adversarial.npz', *keras.tree.flatten(result.x))"
 """How to keep what is no picture."""
+AS_FILES = "Images passed as uint8 are attacked in the 8 bits that a file has."
 
 
 @dataclass(frozen=True)
@@ -363,10 +365,10 @@ class Result:
         Float inputs are rounded to 8 bits towards the original, and kept inside the budget where
         that can be done. A file counts as verified only if it is itself within epsilon of the input
         that was given, in exact
-            arithmetic: what rounding
-        the input costs is part of the distance. Where that alone is more than epsilon (small
-        budgets in ``L1`` and ``L2``; ``L0``, as soon as more elements than it allows lie between
-        two levels), no file can be verified, and ``reason`` says so.
+        arithmetic: what rounding the input costs is part of the distance. Where that alone is more
+        than epsilon (small budgets in ``L1`` and ``L2``; ``L0``, as soon as more elements than it
+        allows lie between two levels), no file can be verified, and ``reason`` says so. A warning
+        says how many files are not verified.
 
         Args:
             folder: where to; made if it does not exist.
@@ -396,7 +398,12 @@ class Result:
         folder = Path(folder)
         paths = self._paths(folder, names, chosen, overwrite)
         folder.mkdir(parents=True, exist_ok=True)
-        return [self._saved(path, int(row)) for path, row in zip(paths, chosen, strict=True)]
+        files = [self._saved(path, int(row)) for path, row in zip(paths, chosen, strict=True)]
+        lost = [file for file in files if self.success[file.index] and not file.verified]
+        if lost:
+            rounded = self._pictures("x")[lost[0].index].dtype != np.uint8
+            warnings.warn(_not_kept(lost, len(files), rounded), ModelWarning, stacklevel=3)
+        return files
 
     def _no_picture(self) -> str:
         """Why the inputs are no pictures; empty if they are."""
@@ -693,6 +700,12 @@ class Result:
         rows = self._drawn(self._chosen(_drawing.ROWS))
         return head + notes + _drawing.page(rows, len(self), self.goal.targeted)
 
+    def _surer(self) -> int:
+        """How many rows have reached a demanded probability of the class that they had before."""
+        if type(self.goal) is not Targeted:
+            return 0
+        return int(((self.status == "broken") & (self.before == self.prediction)).sum())
+
     def __repr__(self) -> str:
         if not len(self):
             return "Result(no inputs)"
@@ -703,6 +716,9 @@ class Result:
         if clean:
             was = "was" if clean == 1 else "were"
             text += f" ({clean} {was} {before_word(self.goal.targeted)})"
+        if surer := self._surer():
+            were = "was" if surer == 1 else "were"
+            text += f", {surer} of the broken {were} taken for the target before, less surely"
         if self.info.get("invalid"):
             text += f", {len(self.info['invalid'])} invalid"
         # a black box, or an attack that only asks, has no gradients
@@ -714,6 +730,15 @@ class Result:
 
 def _tree(x: Array | Examples) -> Any:
     return x.tree if isinstance(x, Examples) else x
+
+
+def _not_kept(lost: list[SavedImage], count: int, rounded: bool) -> str:
+    """That some files of successes are none."""
+    which = f"file {lost[0].path.name} is" if len(lost) == 1 else f"{len(lost)} files are"
+    return (
+        f"Of {count} saved, {which} not adversarial: {lost[0].reason}. `verified` tells them apart."
+        f"{' ' + AS_FILES if rounded else ''}"
+    )
 
 
 def before_word(targeted: bool) -> str:

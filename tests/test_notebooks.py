@@ -4,6 +4,7 @@ import ast
 import base64
 import contextlib
 import io
+import math
 import re
 import runpy
 import sys
@@ -79,6 +80,8 @@ def run(tmp_path, monkeypatch):
     """
     matplotlib = pytest.importorskip("matplotlib")
     monkeypatch.chdir(tmp_path)
+    # ipykernel, which another test has imported, makes a bar appear where a step lasts
+    monkeypatch.setattr("advex.driver.progress.PATIENCE", math.inf)
 
     def execute(name, replaced=()):
         module = types.ModuleType(f"notebook_{name}")

@@ -182,6 +182,23 @@ def test_repr_counts_apart_what_was_there_before_and_what_was_broken():
     assert " (7 were at the target before), " in repr(result)
 
 
+def test_a_demanded_probability_of_the_same_class_is_not_called_fooling():
+    x, labels = np.full((3, 2), 0.5, "float32"), [1, 1, 1]
+    x[0, 1], x[1, 1], x[2, 1] = 0.51, 0.9, 0.4  # class 1 hardly, surely, not at all
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Rescaling(10.0)])
+    goal = advex.Targeted(labels, confidence=0.8)
+    result = advex.PGD()(model, x, goal, advex.Linf(0.2))
+    assert result.status.tolist() == ["broken", "clean", "broken"]
+    assert ", 1 of the broken was taken for the target before, less surely," in repr(result)
+    fates = [
+        _drawing.Drawn(0, (), f"{one}\n50%", "bag\n95%", "broken", "").fate(True)
+        for one in ("bag", "boot")
+    ]
+    assert [fate[2:] for fate in fates] == ["goal reached", "fooled"]
+    plain = advex.PGD()(model, x, advex.Targeted(labels), advex.Linf(0.2))
+    assert "less surely" not in repr(plain)
+
+
 @pytest.mark.parametrize("wrong", [0, 2])
 def test_a_bar_counts_apart_what_was_wrong_before(wrong, capsys):
     x, labels = linear_data(8)
@@ -408,6 +425,7 @@ def test_a_verified_file_is_inside_the_budget_that_was_typed(model, boxed, tmp_p
         assert any(record.verified for record in records)
 
 
+@pytest.mark.filterwarnings("ignore:Of .* saved, :advex.errors.ModelWarning")
 @pytest.mark.parametrize("kind", ["uint8", "levels", "between"])
 def test_an_l0_budget_is_counted_on_the_file(model, tmp_path, kind):
     """Of an image off the grid every element is moved by being written: more than the budget
@@ -446,7 +464,14 @@ def test_a_file_that_is_not_adversarial_is_not_verified(eight, model, tmp_path):
 
 def test_files_of_a_budget_without_a_limit(model, tmp_path):
     result = advex.DeepFool()(model, FLOAT, None, advex.L2())
-    for record in result.save(tmp_path):
+    with pytest.warns(advex.errors.ModelWarning) as caught:
+        records = result.save(tmp_path)
+    lost = [record for record in records if not record.verified]
+    assert 1 < len(lost) <= len(records)
+    said = f"Of {len(records)} saved, {len(lost)} files are not adversarial: {lost[0].reason}."
+    assert str(caught[0].message).startswith(said) and "uint8" in str(caught[0].message)
+    assert caught[0].filename == __file__
+    for record in records:
         with Image.open(record.path) as image:
             size = np.linalg.norm(np.asarray(image) / 255 - FLOAT[record.index])
         assert record.distance == pytest.approx(size)
@@ -799,6 +824,7 @@ def test_odd_arguments_are_answered(eight, odd, tmp_path, monkeypatch):
             call()
 
 
+@pytest.mark.filterwarnings("ignore:Of .* saved, :advex.errors.ModelWarning")
 @pytest.mark.parametrize("kind", ["uint8", "float32"])
 def test_channels_first_are_saved_and_shown(kind, tmp_path):
     keras.utils.set_random_seed(0)

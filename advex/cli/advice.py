@@ -96,7 +96,9 @@ def advice(
         queries = options.queries or known.settings["steps"] or 5000
         made.append(replaced(again, "--queries", str(4 * queries)))
     elif options.blackbox is None:
-        aimed = options.target is not None and known.name != "fine" and norm != "l0"
+        # fine, then verdict, and not from there to fine again
+        weaker = known.name not in ("fine", "verdict")
+        aimed = options.target is not None and weaker and norm != "l0"
         other = "fine" if aimed else STRONGER[norm]
         if other != known.name:
             bare = again

@@ -21,7 +21,7 @@ from advex.cli.blackbox import OPTIONS as BLACKBOX
 from advex.cli.blackbox import demand_alone, in_options
 from advex.cli.classes import class_number, given_classes
 from advex.cli.files import SHEET, check_folder, output_names, sources
-from advex.cli.models import chosen_model, demand_model, picture_shape
+from advex.cli.models import chosen_model, demand_model, is_file, picture_shape
 from advex.cli.outcome import show
 from advex.cli.registry import NORMS, USUAL, Known
 from advex.cli.screen import plural
@@ -54,6 +54,10 @@ if TYPE_CHECKING:
 
 SHIPPED = (
     "No --model was given: the small classifier of clothes that ships with advex was attacked."
+)
+IN_THE_BOX = (
+    "The model file was given values from 0 to 1. If it takes others, say so: --box -1 1, or"
+    " --box 0 255."
 )
 USUAL_EPSILON = "2/255"
 EPILOG = """\
@@ -220,8 +224,19 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         "stopped": info.get("stopped"),
         "in_box": None if box is None else in_box(options, box),
         "advice": advice(options, held, known.name, norm, epsilon, box) if held else [],
-        "notes": ([] if options.model or options.blackbox else [SHIPPED]) + info.get("notes", []),
+        "notes": _notes(options, box is not None) + info.get("notes", []),
     }
+
+
+def _notes(options: argparse.Namespace, warned: bool) -> list[str]:
+    """What is said of the model: that it is the one that ships with advex, or which values a file
+    was given, as without labels nobody can tell that it takes others.
+    """
+    if options.blackbox is not None:
+        return []
+    if options.model is None:
+        return [SHIPPED]
+    return [IN_THE_BOX] if is_file(options.model) and options.box is None and not warned else []
 
 
 # The settings.

@@ -51,6 +51,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         0
     """
     words = list(sys.argv[1:] if argv is None else argv)
+    if not words:
+        _parser()[0].print_help(sys.stderr)
+        return WRONG_USAGE
     try:
         options = _parsed(words)
     except SystemExit as ended:

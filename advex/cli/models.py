@@ -23,7 +23,7 @@ def chosen_model(options: argparse.Namespace, names: list[str] | int | None) -> 
         return black_box(options, names)
     assert not isinstance(names, int)
     name, perturb = options.model, getattr(options, "perturb", None)
-    if name is not None and _is_file(name):
+    if name is not None and is_file(name):
         chosen = [int(one) if one.isdecimal() else one for one in perturb or ()]
         more: dict[str, Any] = {"perturb": chosen} if chosen else {}
         try:
@@ -47,13 +47,13 @@ def demand_model(options: argparse.Namespace) -> None:
     name = options.model
     if name is None:
         return
-    if not _is_file(name):
+    if not is_file(name):
         zoo.found(name)
     elif "\0" in name or not Path(name).exists():
         raise InvalidInput(f"{name}: no such model file")
 
 
-def _is_file(name: str) -> bool:
+def is_file(name: str) -> bool:
     """Whether a file is meant, and no model of ``keras.applications``."""
     return bool(Path(name).suffix or os.sep in name or Path(name).exists())
 

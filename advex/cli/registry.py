@@ -160,7 +160,7 @@ class Known(_Said):
 
 _FAMILIES: Mapping[str, tuple[Known, ...]] = {
     "limit": (
-        Known("fgsm", "FGSM", "a first look: one gradient"),
+        Known("fgsm", "FGSM", "to teach: one gradient, weak"),
         Known("pgd", "PGD", "the usual first attack"),
         Known("bim", "BIM", "as pgd, without randomness", also="ifgsm"),
         Known("momentum", "MomentumIterative", "as bim, with momentum", also="mifgsm mim"),

@@ -199,6 +199,23 @@ def test_attack_a_folder(here, place, capsys):
         assert entry["notes"] == resized.get(Path(entry["file"]).name, [])
 
 
+def test_a_model_file_without_a_box_is_told_which_one_it_got(place, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    keras.Sequential(
+        [keras.Input((16, 16, 3)), keras.layers.Flatten(), keras.layers.Dense(5)]
+    ).save("plain.keras")
+    photo = str(place / "photos" / "p0.png")
+    for model, box, told in (
+        ("plain.keras", (), True),
+        ("plain.keras", ("--box", "0", "1"), False),
+        (str(place / "model.keras"), (), False),  # a warning says it: it begins with Rescaling
+    ):
+        words = ["attack", photo, "--model", model, *box, "--overwrite", "--json"]
+        assert cli.main(words) in (0, 1)
+        notes = document(capsys)["notes"]
+        assert any("--box -1 1, or --box 0 255" in note for note in notes) == told
+
+
 def test_the_table(here, place, capsys):
     assert here(place / "photos", "--epsilon", "16/255") == 0
     said = capsys.readouterr()
@@ -559,6 +576,7 @@ def test_help_version_and_nothing(capsys):
     assert cli.main(["--version"]) == 0
     assert advex.__version__ in capsys.readouterr().out
     assert cli.main([]) == 2
+    assert "commands:" in capsys.readouterr().err
 
 
 def test_interrupted(here, place, monkeypatch, capsys):

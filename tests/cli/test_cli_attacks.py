@@ -283,6 +283,19 @@ def test_a_failure_from_the_shell(here):
     assert "within Linf(3/255)" in again.stdout
 
 
+def test_advice_does_not_go_round_in_a_circle(here, capsys):
+    tried, words = ["pgd"], [*HELD[:-2], "--confidence", "0.99", "--attack", "pgd"]
+    while words:
+        assert cli.main([*words, "--overwrite"]) == 1
+        typed = [shown for shown in pasted(capsys.readouterr().out) if "--attack" in shown]
+        others = {shown[shown.index("--attack") + 1]: shown[1:] for shown in typed}
+        other = next((name for name in others if name != tried[-1]), None)
+        words = others.get(other)
+        tried += [other] if words else []
+        assert len(tried) < 5
+    assert tried == ["pgd", "fine", "verdict"]
+
+
 def test_who_was_fooled_gets_no_advice(here, capsys):
     assert cli.main(["attack", "my photos", "--epsilon", "40/255", "--json"]) == 0
     assert document(capsys)["advice"] == []
