@@ -34,6 +34,8 @@ def blocks(page):
         yield "\n" * (text[: found.start()].count("\n") + 1) + found[1]
 
 
+# pages show what is lost when floats are written to files
+@pytest.mark.filterwarnings("ignore:Of .* saved, :advex.errors.ModelWarning")
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_code_blocks(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
