@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -172,12 +173,15 @@ class RobustAccuracy(keras.callbacks.Callback):
         """Whether the model is no better where it is trained than on ``data``, as far as the logs
         know.
         """
-        known = [
-            value
+        known = {
+            key: value
             for key, value in logs.items()
-            if key.endswith("acc") or (key.endswith("accuracy") and not OTHER.search(key))
-        ]
-        return bool(known) and max(known) - self._right <= MARGIN
+            if key.endswith(("acc", "accuracy")) and key != self.name and not OTHER.search(key)
+        }
+        # those of validation are of the same weights; those of training lag behind
+        held_out = [value for key, value in known.items() if key.startswith("val_")]
+        best = max(held_out or known.values(), default=math.inf)
+        return float(best) - self._right <= MARGIN
 
     def _say(self) -> None:
         """Say once what the last look has shown of the range."""
@@ -186,9 +190,7 @@ class RobustAccuracy(keras.callbacks.Callback):
         self._told, sentence = True, self._ranged
         for code, here in AS_ARGUMENTS:
             sentence = code.sub(here, sentence)
-        warnings.warn(
-            f"RobustAccuracy(name={self.name!r}): {sentence}", ModelWarning, stacklevel=3
-        )
+        warnings.warn(f"RobustAccuracy(name={self.name!r}): {sentence}", ModelWarning, stacklevel=3)
 
 
 if not TYPE_CHECKING:

@@ -100,7 +100,9 @@ def demand_inside(x: Array, box: tuple[float, float]) -> None:
     )
 
 
-def warn_of_layer(classifier: Classifier, x: Array, labels: Array, said: Callable[..., Any]) -> None:
+def warn_of_layer(
+    classifier: Classifier, x: Array, labels: Array, said: Callable[..., Any]
+) -> None:
     """Warn where the model begins with a layer that is made for 0 to 255, and the box is narrower;
     unless the model is right about the inputs as they are.
 

@@ -1,0 +1,147 @@
+"""Data in another range than the model's: what training and its callback say, and when."""
+
+import warnings
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+from training_data import LINF, LOGITS, compiled, data, network
+
+import advex
+from advex.errors import ModelWarning
+from advex.training import Adversarial
+
+pytestmark = pytest.mark.backends
+X, LABELS = data(64)
+CENTRED = layers.Rescaling(2, -1)
+HIGH = {"accuracy": 0.95}
+
+
+@pytest.fixture(scope="module")
+def centred():
+    """A network that is trained on -1 to 1, and has learnt; not to be trained on."""
+    model = network(normalised=False)
+    x, labels = data(256, seed=1)
+    model.compile(keras.optimizers.Adam(0.02), LOGITS, metrics=["accuracy"])
+    # shifted, so that as it is, it is poor
+    model.fit(spread(x) * 2 - 1, labels, batch_size=32, epochs=15, verbose=0)
+    assert model.evaluate(spread(X) * 2 - 1, LABELS, verbose=0)[1] > 0.95
+    return model
+
+
+def spread(x):
+    return ((x - 0.2) / 0.7).astype("float32")
+
+
+def said(do):
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        do()
+    return [str(each.message) for each in seen if issubclass(each.category, ModelWarning)]
+
+
+# The layer that a model begins with.
+
+
+def fitted(model, x=X, **settings):
+    robust = compiled(Adversarial(model, advex.FGSM(), LINF, **settings))
+    return robust, said(lambda: robust.fit(x, LABELS, verbose=0))
+
+
+def test_a_layer_for_0_to_255_is_said_once_and_by_the_caller_s_line():
+    robust, told = fitted(network(layers.Rescaling(1 / 255)))
+    assert len(told) == 1 and "in the box (0, 1) it gets 0 to 1. Train it on" in told[0]
+    assert said(lambda: robust.fit(X, LABELS, verbose=0)) == []
+    other = compiled(Adversarial(network(layers.Rescaling(1 / 255)), advex.FGSM(), LINF))
+    assert said(lambda: other.evaluate(X, LABELS, verbose=0)) == []  # nothing is trained
+    with pytest.warns(ModelWarning, match="begins with") as seen:
+        other.train_on_batch(X, LABELS)
+    assert seen[0].filename == __file__
+
+
+@pytest.mark.parametrize("case", ["no layer", "the box fits", "a layer for 0 to 1"])
+def test_other_models_are_not_warned_about(case):
+    first = layers.Rescaling(2, -1) if case == "a layer for 0 to 1" else layers.Rescaling(1 / 255)
+    model = network() if case == "no layer" else network(first)
+    wide = case == "the box fits"
+    assert fitted(model, X * wide * 254 + X, box=(0, 255) if wide else (0, 1))[1] == []
+
+
+def test_a_model_that_is_right_as_it_is_is_not_warned_about(centred):
+    """It was trained on 0 to 1 before its layer; one that says a class to all, was not."""
+    begin = [keras.Input((6, 6, 3)), layers.Rescaling(1 / 255), layers.Rescaling(510, -1)]
+    assert fitted(keras.Sequential([*begin, keras.models.clone_model(centred)]), spread(X))[1]
+    known = keras.models.clone_model(centred)
+    known.set_weights(centred.get_weights())
+    assert fitted(keras.Sequential([*begin, known]), spread(X))[1] == []
+    constant = network(layers.Rescaling(1 / 255))
+    constant.layers[-1].set_weights([np.zeros((64, 4)), np.float32([1, 0, 0, 0])])
+    robust = compiled(Adversarial(constant, advex.FGSM(), LINF))
+    assert said(lambda: robust.fit(X, LABELS * 0, verbose=0))
+
+
+# The callback.
+
+
+def watched(model, x=None, **settings):
+    given = spread(X) if x is None else x
+    watch = advex.callbacks.RobustAccuracy((given, LABELS), advex.FGSM(), LINF, **settings)
+    watch.set_model(model)
+    watch.on_train_begin()
+    return watch
+
+
+def epoch(watch, number, **logs):
+    return said(lambda: watch.on_epoch_end(number, dict(logs)))
+
+
+@pytest.mark.parametrize("logs", [HIGH, {}, {"accuracy": 0.2, "val_acc": 0.95}], ids=str)
+def test_a_range_is_said_at_the_second_look_and_once(centred, logs):
+    watch = watched(centred)
+    assert epoch(watch, 0, **logs) == []
+    (told,) = epoch(watch, 1, **logs)
+    assert told.startswith("RobustAccuracy(name='val_robust_accuracy'): The model gets ")
+    assert told.endswith("RobustAccuracy(data, attack, budget, preprocess=lambda x: x * 2 - 1)")
+    assert epoch(watch, 2, **logs) == said(watch.on_train_end) == []
+
+
+def test_a_range_is_said_at_the_end(centred):
+    """Of 8-bit levels in a real training of one epoch, with weights that stay."""
+    levels = np.round(spread(X) * 255).astype("uint8")
+    model = keras.models.clone_model(centred)
+    model.set_weights(centred.get_weights())
+    model.compile(keras.optimizers.SGD(1e-6), LOGITS, metrics=["accuracy"])
+    watch = advex.callbacks.RobustAccuracy((levels, LABELS), advex.FGSM(), LINF)
+    x = spread(X) * 2 - 1
+    (told,) = said(lambda: model.fit(x, LABELS, verbose=0, callbacks=[watch]))
+    assert told.endswith("RobustAccuracy(data, attack, budget, box=(-1, 1))")
+
+
+@pytest.mark.parametrize(
+    "logs",
+    [
+        {"accuracy": 0.3},  # no better where it is trained
+        {"val_accuracy": 0.3, "accuracy": 0.95},  # that of training lags behind
+        {"accuracy": 0.3, "robust_accuracy": 0.9, "sparse_top_k_categorical_accuracy": 0.95},
+    ],
+    ids=str,
+)
+def test_a_model_that_has_only_begun_is_not_warned_about(centred, logs):
+    watch = watched(centred)
+    assert watch.look() <= 0.3 and watch._ranged
+    assert epoch(watch, 0, **logs) == epoch(watch, 1, **logs) == said(watch.on_train_end) == []
+
+
+def test_one_look_alone_may_be_chance(centred):
+    watch = watched(centred)
+    assert epoch(watch, 0, **HIGH) == []
+    watch.set_model(keras.Sequential([keras.Input((6, 6, 3)), CENTRED, centred]))
+    assert epoch(watch, 1, **HIGH) == said(watch.on_train_end) == []
+
+
+def test_data_of_the_model_s_own_range_are_not_warned_about(centred):
+    for more in ({"box": (-1, 1), "x": spread(X) * 2 - 1}, {"preprocess": lambda x: x * 2 - 1}):
+        watch = watched(centred, **more)
+        assert epoch(watch, 0) == epoch(watch, 1) == said(watch.on_train_end) == []
+        assert watch.value is not None
