@@ -262,7 +262,8 @@ def usual(low: float, high: float, levels: bool = False) -> tuple[float, float] 
     """The range of ``BOXES`` that values from ``low`` to ``high`` come from; None if there is none.
 
     Args:
-        low, high: the lowest and the highest value.
+        low: the lowest value.
+        high: the highest.
         levels: whether they are 8-bit grey levels, however few.
     """
     if levels or (low >= 0 and GREY < high <= LEVELS[1]):

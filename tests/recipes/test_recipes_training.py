@@ -146,7 +146,7 @@ def test_a_layer_that_is_made_for_another_range(box):
     )
 
 
-@executes("advex.callbacks.RobustAccuracy(data, attack, budget", "data = (\\1, labels)")
+@executes("advex.callbacks.RobustAccuracy(data, attack, budget")
 def test_a_callback_that_looks_in_another_range():
     """Its line is that of an attack in its own words; where it is said: ``test_watching.py``."""
     watch = advex.callbacks.RobustAccuracy((X, LABELS), advex.FGSM(), LINF)
