@@ -16,7 +16,7 @@ from advex.driver.judging import Judge
 from advex.model.protocol import Model
 
 BOXES: tuple[tuple[float, float], ...] = ((0, 1), (-1, 1), (0, 255))  # that models are trained on
-LEVELS = (0, 255)  # what a layer that scales by 1/255 is for
+LEVELS: tuple[float, float] = (0, 255)  # what a layer that scales by 1/255 is for
 ROWS = 64  # that are asked about
 FEW = 8  # with fewer no comparison says anything
 POOR = 0.9  # a clean accuracy below it makes one wonder
