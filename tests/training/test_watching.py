@@ -11,6 +11,7 @@ from training_data import LINF, LOGITS, compiled, network
 import advex
 from advex.errors import ModelWarning
 from advex.training import Adversarial
+from advex.training.given import warn_of_layer
 
 pytestmark = pytest.mark.backends
 STILL = advex.Linf(0)
@@ -77,16 +78,24 @@ def test_other_models_are_not_warned_about(case):
 
 
 def test_a_model_that_is_right_as_it_is_is_not_warned_about(centred):
-    """It was trained on 0 to 1 before its layer; one that says a class to all, was not."""
+    """It was trained on 0 to 1 before its layer."""
     begin = [keras.Input((6, 6, 3)), layers.Rescaling(1 / 255), layers.Rescaling(510, -1)]
     assert fitted(keras.Sequential([*begin, keras.models.clone_model(centred)]), X)[1]
     known = keras.models.clone_model(centred)
     known.set_weights(centred.get_weights())
     assert fitted(keras.Sequential([*begin, known]), X)[1] == []
-    constant = network(layers.Rescaling(1 / 255))
-    constant.layers[-1].set_weights([np.zeros((64, 4)), np.float32([1, 0, 0, 0])])
-    robust = compiled(Adversarial(constant, advex.FGSM(), LINF))
-    assert said(lambda: robust.fit(X, LABELS * 0, verbose=0))
+
+
+def test_labels_of_one_class_tell_nothing():
+    """They suit a model that has not learnt, and says this class to all."""
+    classifier = advex.Classifier(network(layers.Rescaling(1 / 255)))
+    for labels, warned in ((LABELS * 0, True), (LABELS, False)):
+
+        def answers(x, labels=labels):
+            return labels if x.max() <= 1 else labels + 1
+
+        told = said(lambda labels=labels, one=answers: warn_of_layer(classifier, X, labels, one))
+        assert bool(told) == warned
 
 
 # The callback.
