@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -16,7 +18,8 @@ from advex.attacks import Attack
 from advex.attacks.inputs import checked_inputs
 from advex.budgets import Budget
 from advex.domain import Domain
-from advex.errors import AdvexWarning, InvalidInput, InvalidType
+from advex.driver.ranges import MARGIN, TRAINED
+from advex.errors import AdvexWarning, InvalidInput, InvalidType, ModelWarning
 from advex.evaluation.budgets import checked_budget, demand_count
 from advex.evaluation.source import Source, joined
 from advex.evaluation.wanted import checked_goal, wanted
@@ -27,6 +30,15 @@ from advex.model.training import warn_of_another
 
 __all__ = ["RobustAccuracy"]
 
+OTHER = re.compile(r"robust|top_")  # accuracies that are not the share of clean rows that are right
+AS_ARGUMENTS = (  # what is said of an attack, and what that is here
+    (
+        re.compile(r"advex\.Classifier\(model"),
+        "advex.callbacks.RobustAccuracy(data, attack, budget",
+    ),
+    (re.compile(r"attack (\S.*) in place of x$"), r"data = (\1, labels)"),
+)
+
 
 class RobustAccuracy(keras.callbacks.Callback):
     """The share of `data` that is classified correctly and that `attack` does not break, at the
@@ -35,6 +47,10 @@ class RobustAccuracy(keras.callbacks.Callback):
     When to use it:
         To watch robust accuracy in any training, adversarial or not. `Adversarial` logs it by
         itself.
+
+    Where `data` lie in another range than the model's, that is said once: as soon as two looks in a
+    row show it, or at the end of training if the last one does. It is not said while the logs have
+    an accuracy that is no better than that on `data`: such a model has only begun to learn.
 
     It is put into the logs as `name`, so that `ModelCheckpoint(monitor="val_robust_accuracy")`,
     `EarlyStopping`, `CSVLogger` and TensorBoard see it: list this callback before them.
@@ -109,17 +125,27 @@ class RobustAccuracy(keras.callbacks.Callback):
         self.every = whole_number("every", every)
         self.box, self.preprocess, self.seed, self.batch_size = box, preprocess, seed, batch_size
         self.value: float | None = None
+        self._ranged, self._told, self._right = "", False, 0.0
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Warn where the model is trained within another budget."""
+        self._ranged = ""
         warn_of_another(self.model, self.budget, f"RobustAccuracy(name={self.name!r})")
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Attack the model as it is now and put the share of what holds into ``logs``."""
         if (epoch + 1) % self.every == 0 or self.value is None:
-            self.value = self.look()
+            before, self.value = self._ranged, self.look()
+            if self._has_only_begun(logs or {}):
+                self._ranged = ""
+            if before:  # once may be chance
+                self._say()
         if logs is not None:
             logs[self.name] = self.value
+
+    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
+        """Warn where the last look has shown data in another range than the model's."""
+        self._say()
 
     def look(self) -> float:
         """The share of the data that is right and not broken, for the model of the callback."""
@@ -139,7 +165,32 @@ class RobustAccuracy(keras.callbacks.Callback):
                 batch_size=self.batch_size,
                 progress=False,
             )
+        self._right = 1 - result.info["clean_wrong"] / len(result)
+        self._ranged = next((each for each in result.info["warnings"] if TRAINED in each), "")
         return float(1 - (result.status != "held").mean())
+
+    def _has_only_begun(self, logs: dict[str, Any]) -> bool:
+        """Whether the model is no better where it is trained than on ``data``, as far as the logs
+        know.
+        """
+        known = {
+            key: value
+            for key, value in logs.items()
+            if key.endswith(("acc", "accuracy")) and key != self.name and not OTHER.search(key)
+        }
+        # those of validation are of the same weights; those of training lag behind
+        held_out = [value for key, value in known.items() if key.startswith("val_")]
+        best = max(held_out or known.values(), default=math.inf)
+        return float(best) - self._right <= MARGIN
+
+    def _say(self) -> None:
+        """Say once what the last look has shown of the range."""
+        if self._told or not self._ranged:
+            return
+        self._told, sentence = True, self._ranged
+        for code, here in AS_ARGUMENTS:
+            sentence = code.sub(here, sentence)
+        warnings.warn(f"RobustAccuracy(name={self.name!r}): {sentence}", ModelWarning, stacklevel=3)
 
 
 if not TYPE_CHECKING:

@@ -17,6 +17,7 @@ from advex._inputs import Bundle, Examples, Form, Part, vector
 from advex._settings import shown
 from advex.domain import Domain, demand_legal
 from advex.domain import checked as checked_domain
+from advex.driver.ranges import LEVELS, onto, own, usual
 from advex.errors import AdvexWarning, InvalidInput, InvalidType
 from advex.model.classifier import Classifier
 from advex.model.perturbed import Opened, input_names, layer_of, output_of, wanted_names
@@ -204,6 +205,12 @@ def _demand_in_box(x: Array, box: tuple[float, float], name: str) -> None:
     seen = f"{name} reaches from {seen_low:g} to {seen_high:g}, outside the box ({low:g}, {high:g})"
     if seen_low >= 0 and 1 < seen_high <= 255 and (low, high) == (0, 1):
         raise InvalidInput(f"{seen}: advex.Classifier(model, box=(0, 255)) or divide by 255?")
+    if usual(seen_low, seen_high) == LEVELS:
+        code = onto(box, LEVELS).replace("x", name, 1)
+        raise InvalidInput(
+            f"{seen}: advex.Classifier(model, box=(0, 255)) if the model takes 0 to 255, else"
+            f" {name} = {code}"
+        )
     if seen_low < low:
         centred = seen_low >= -1 and seen_high <= 1 and (low, high) == (0, 1)
         first = "advex.Classifier(model, box=(-1, 1)) if the model takes -1 to 1; " * centred
@@ -212,9 +219,9 @@ def _demand_in_box(x: Array, box: tuple[float, float], name: str) -> None:
             " that into Classifier(model, preprocess=...): advex.Classifier(model,"
             " preprocess=keras.layers.Normalization(mean=mean, variance=std**2))"
         )
-    end = math.ceil(seen_high) if seen_high > 2 else seen_high
+    domain = own(seen_low, seen_high)
     raise InvalidInput(
-        f"{seen}: advex.Classifier(model, box=({low:g}, {end})) if that is the model's domain"
+        f"{seen}: advex.Classifier(model, box={domain}) if that is the model's domain"
     )
 
 

@@ -16,7 +16,7 @@ from advex.driver.judging import Judge
 from advex.model.protocol import Model
 
 BOXES: tuple[tuple[float, float], ...] = ((0, 1), (-1, 1), (0, 255))  # that models are trained on
-LEVELS = (0, 255)  # what a layer that scales by 1/255 is for
+LEVELS: tuple[float, float] = (0, 255)  # what a layer that scales by 1/255 is for
 ROWS = 64  # that are asked about
 FEW = 8  # with fewer no comparison says anything
 POOR = 0.9  # a clean accuracy below it makes one wonder
@@ -24,6 +24,7 @@ HALF = 0.5  # a range in which fewer are right is no better range
 MARGIN = 0.1  # of the rows: so many more must be right
 LEVEL = 0.005  # how often a warning may come by chance
 SHUFFLES = 9999
+GREY = 2.0  # values up to it, of 0 or more, need not be grey levels
 UNIT = (0.9, 2.1)  # how wide a model takes 0 to 255 to be inside: [0, 1], [-1, 1]
 TRAINED = "range it was trained on: "  # begins the code of a sentence
 
@@ -112,20 +113,32 @@ def another_range(
             return told, asked.spent
     if layer is None:
         return "", asked.spent
-    first, low, high = layer
     wide = _shown(classifier, x, some, LEVELS)
     if labels is not None:
-        said, now = asked(wide), int(right[some].sum())
-        there = 0 if said is None else int((said == labels[some]).sum())
-        if now >= HALF * len(some) and now - there > MARGIN * len(some):
-            return "", asked.spent  # it was trained on what it is shown
-    start, end = classifier.box
+        said = asked(wide)
+        if right_as_it_is(right[some], 0 if said is None else said == labels[some]):
+            return "", asked.spent
+    told = begins(layer, classifier.box)
+    return f"{told} If 0 to 255 is the {TRAINED}{wide.fix}", asked.spent
+
+
+def begins(layer: tuple[Any, float, float], box: tuple[float, float]) -> str:
+    """A sentence about a layer that ``scaling`` has found, and what it gets in the box."""
+    first, low, high = layer
+    start, end = box
     return (
         f"The model begins with the Rescaling layer {first.name!r}, which turns 0 to 255 into"
-        f" {number(round(low, 2))} to {number(round(high, 2))}, and in the box"
-        f" {plain(classifier.box)} it gets {number(start)} to {number(end)}. If 0 to 255 is the"
-        f" {TRAINED}{wide.fix}"
-    ), asked.spent
+        f" {number(round(low, 2))} to {number(round(high, 2))}, and in the box {plain(box)} it gets"
+        f" {number(start)} to {number(end)}."
+    )
+
+
+def right_as_it_is(right: Array, there: Any) -> bool:
+    """Whether a model was trained on what it is shown: it is right about half of the rows, and
+    less often from 0 to 255.
+    """
+    now = int(right.sum())
+    return now >= HALF * len(right) and now - int(np.sum(there)) > MARGIN * len(right)
 
 
 def _better(
@@ -243,6 +256,37 @@ def moved(x: Array, box: tuple[float, float], other: tuple[float, float]) -> tup
     if start:
         code += f" + {number(start)}" if start > 0 else f" - {number(-start)}"
     return points, code
+
+
+def usual(low: float, high: float, levels: bool = False) -> tuple[float, float] | None:
+    """The range of ``BOXES`` that values from ``low`` to ``high`` come from; None if there is none.
+
+    Args:
+        low: the lowest value.
+        high: the highest.
+        levels: whether they are 8-bit grey levels, however few.
+    """
+    if levels or (low >= 0 and GREY < high <= LEVELS[1]):
+        return LEVELS
+    return next((box for box in BOXES[:2] if box[0] <= low and high <= box[1]), None)
+
+
+def own(low: float, high: float) -> str:
+    """A box, as one types it, around values of no usual range."""
+    ends = [
+        0.0 if low >= 0 else math.floor(low) if low < -GREY else float(str(np.float32(low))),
+        0.0 if high <= 0 else math.ceil(high) if high > GREY else float(str(np.float32(high))),
+    ]
+    return plain((ends[0], ends[1]))
+
+
+def onto(box: tuple[float, float], given: tuple[float, float]) -> str:
+    """The code that scales ``x`` from the range ``given`` onto the box, and never beyond it, not
+    even by a rounding.
+    """
+    if box in BOXES:
+        return moved(np.zeros(1), given, box)[1]
+    return f"np.interp(x, {plain(given)}, {plain(box)}).astype('float32')"
 
 
 def rebuilt(classifier: Any, box: tuple[float, float], code: str) -> str:

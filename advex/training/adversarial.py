@@ -27,7 +27,7 @@ from advex.model.domain import checked_box
 from advex.training.awp import AWP
 from advex.training.checks import checked_budget, checked_leaf, demand_model
 from advex.training.free import Free
-from advex.training.given import demand_batch_axis, demand_inside, first_batch
+from advex.training.given import demand_batch_axis, demand_inside, first_batch, warn_of_layer
 from advex.training.methods import Batch, Method, Plain
 from advex.training.noise import Noise
 from advex.training.steps import HandedOn, InPlace
@@ -418,6 +418,10 @@ class Adversarial(Steps):
         """Which rows are classified right: (batch,), 1.0 or 0.0."""
         return ops.equal(ops.cast(ops.argmax(logits, axis=1), "int32"), labels)
 
+    def _classes(self, x: Array) -> Array:
+        """The classes (n,) that the model says of inputs."""
+        return _backend.to_numpy(self._forward(ops.convert_to_tensor(x))).argmax(axis=1)
+
     # Before the first step.
 
     def _ready(self, x: Any, y: Any, trains: bool = True) -> Any:
@@ -443,7 +447,10 @@ class Adversarial(Steps):
         goal = goal.of(self._forward.head)
         self._inline = Inline(self._forward, self.box, self.budget, goal)
         if trains:
+            unknown = self.probe is None
             self.probe = some, goal.labels[: len(some)]
+            if unknown:
+                warn_of_layer(classifier, *self.probe, self._classes)
         return x
 
     def _build_optimizer(self) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator
+import warnings
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
@@ -11,7 +12,23 @@ import numpy as np
 
 from advex._arrays import Array
 from advex._settings import shown
-from advex.errors import InvalidInput, InvalidType
+from advex.driver.ranges import (
+    LEVEL,
+    LEVELS,
+    ROWS,
+    begins,
+    moved,
+    number,
+    onto,
+    own,
+    plain,
+    right_as_it_is,
+    scaling,
+    shuffled,
+    usual,
+)
+from advex.errors import InvalidInput, InvalidType, ModelWarning
+from advex.model.classifier import Classifier
 
 SOME = 128
 """Rows of an array that stand for its first batch."""
@@ -70,13 +87,45 @@ def demand_inside(x: Array, box: tuple[float, float]) -> None:
         )
     if not (low < np.float32(box[0]) or high > np.float32(box[1])):
         return
-    told = f"x has values from {low:g} to {high:g}, outside of the box {box}"
-    if box[0] == 0 and box[1] == 1 and low >= 0 and high <= 255:
-        raise InvalidInput(
-            f"{told}; if the model takes them, box=(0, 255), else x = x.astype('float32') / 255"
-        )
-    first, last = min(low, box[0]), max(high, box[1])
-    raise InvalidInput(f"{told}; if the model takes them, box=({first:g}, {last:g})")
+    told = f"x reaches from {low:g} to {high:g}, outside the box {plain(box)}"
+    range_ = usual(low, high, x.dtype == np.uint8)
+    if range_ is None:
+        raise InvalidInput(f"{told}; if the model takes them, box={own(low, high)}")
+    code = onto(box, range_)
+    if x.dtype.kind != "f" and "astype" not in code:
+        code = code.replace("x", "x.astype('float32')", 1)
+    raise InvalidInput(
+        f"{told}; if the model takes {number(range_[0])} to {number(range_[1])},"
+        f" box={plain(range_)}, else x = {code}"
+    )
+
+
+def warn_of_layer(
+    classifier: Classifier, x: Array, labels: Array, said: Callable[..., Any]
+) -> None:
+    """Warn where the model begins with a layer that is made for 0 to 255, and the box is narrower;
+    unless the model is right about the inputs as they are.
+
+    Args:
+        classifier: the model with its box.
+        x: some inputs, of the box.
+        labels: their classes.
+        said: what the model answers, (n,) classes, to inputs as float32.
+    """
+    layer = scaling(classifier)
+    if layer is None:
+        return
+    few, true = x[:ROWS].astype("float32"), labels[:ROWS]
+    wide, code = moved(few, classifier.box, LEVELS)
+    now = said(few)
+    if right_as_it_is(now == true, said(wide) == true) and shuffled(now, true) <= LEVEL:
+        return
+    warnings.warn(
+        f"{begins(layer, classifier.box)} Train it on 0 to 255, with box={plain(LEVELS)} and"
+        f" x = {code}; or leave that layer out.",
+        ModelWarning,
+        stacklevel=4,
+    )
 
 
 def demand_batch_axis(x: Array, model: keras.Model) -> None:

@@ -66,6 +66,9 @@ ELSEWHERE = {
     ],
     "test_recipes.py::test_a_table_of_uint8": ["of 0 and 1 as uint8, which stands for"],
     "test_recipes.py::test_truth_in_place_of_class_numbers": ["if True is class 1"],
+    "recipes/test_recipes_training.py::test_a_callback_that_looks_in_another_range": [
+        "data = (\\1, labels)",
+    ],
     "goals/test_goals.py::test_classes_first": [": classes first? model ="],
     "test_result.py::test_series_are_neither_saved_nor_drawn_as_pictures": [
         "only pictures can be saved",
@@ -93,6 +96,7 @@ NO_RECIPE = {
     "\\b(?:Pictures|BlackBox)": "finds a black box in a message",
     "--{} belongs to a model; the function of --blackbox": "names options",
     "the function of --blackbox": "says whose error it is",
+    "RobustAccuracy(name={}): {}": "names a callback",
     "advex\\.Classifier": "finds a recipe in a message",
 }
 """How strings begin that look like code and are no recipe, and why."""

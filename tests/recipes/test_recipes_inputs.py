@@ -354,3 +354,28 @@ def test_random_transforms():
     made = typed(note, r"as in (lambda.*)\.$")
     attack = advex.AveragedGradient(advex.FGSM(), made, 2)
     assert not attack(small(), pictures(), None, BUDGET).info["warnings"]
+
+
+@executes("advex.Classifier(model, box=(0, 255)) if the model takes 0 to 255, else {} = {}")
+@pytest.mark.parametrize("box", [(-1, 1), (-2.1, 2.6)])
+def test_levels_as_floats_in_a_narrower_box(box):
+    """Never the union of both ranges, such as (-1, 255)."""
+    model, labels = advex.testing.linear_model(np.eye(12)[:, :2] / 1000), np.zeros(3, "int64")
+    x = np.linspace(0, 255, 36, dtype="float32").reshape(3, 12)
+    message = said(lambda: advex.FGSM()(advex.Classifier(model, box=box), x, labels, BUDGET))
+    wide = typed(message, r"advex\.Classifier\(model, box=\(0, 255\)\)", model=model)
+    assert len(advex.FGSM()(wide, x, labels, BUDGET)) == 3
+    scaled = typed(message, r"else (x = .*)$", x=x)
+    np.testing.assert_allclose([scaled.min(), scaled.max()], box, rtol=1e-6)
+    assert len(advex.FGSM()(advex.Classifier(model, box=box), scaled, labels, BUDGET)) == 3
+
+
+@executes("if that is the model's domain")
+def test_floats_beyond_any_range():
+    model = advex.testing.linear_model(np.eye(12)[:, :2] / 1000)
+    x = np.linspace(0, 400, 36, dtype="float32").reshape(3, 12)
+    labels = np.zeros(3, "int64")
+    message = said(lambda: advex.FGSM()(advex.Classifier(model, box=(-1, 1)), x, labels, BUDGET))
+    wide = typed(message, r"advex\.Classifier\(model, box=\(.*?\)\)", model=model)
+    assert wide.box == (0, 400)
+    assert len(advex.FGSM()(wide, x, labels, BUDGET)) == 3

@@ -7,6 +7,7 @@ from messages import cut, executes, keywords, said, typed
 from training_data import LINF, compiled, data, network
 
 import advex
+from advex.driver.ranges import TRAINED
 from advex.training import AWP, NFGSM, TRADES, Adversarial, Free, KeepBest, Noise, StopCollapse
 
 X, LABELS = data(16)
@@ -80,7 +81,7 @@ def test_nothing_to_keep_the_best_by():
     robust.fit(X, LABELS, verbose=0, callbacks=[KeepBest()], **given)
 
 
-@executes("else x = x.astype('float32') / 255")
+@executes(" box={}, else x = {}")
 def test_levels_for_a_model_of_shares():
     levels = (X * 255).astype("uint8")
     robust = compiled(Adversarial(network(), advex.FGSM(), LINF))
@@ -88,13 +89,85 @@ def test_levels_for_a_model_of_shares():
     robust.fit(typed(message, r"x = x\.astype\('float32'\) / 255", x=levels), LABELS, verbose=0)
 
 
-@executes("if the model takes them, box=(")
-@pytest.mark.parametrize("x", [X * 255, (X * 255).astype("uint8"), X * 4 - 2], ids=str)
-def test_inputs_outside_of_the_box(x):
-    robust = compiled(Adversarial(network(), advex.FGSM(), LINF))
-    message = said(lambda: robust.fit(x, LABELS, verbose=0))
-    box = keywords(message, r"box=\(.*?\)")
-    compiled(Adversarial(network(), advex.FGSM(), LINF, **box)).fit(x, LABELS, verbose=0)
+LEVELS = (X * 255).astype("uint8")
+OUTSIDE = {  # x, the box, what the message says: a box, the code that scales
+    "levels, centred": (LEVELS, (-1, 1), (0, 255), "x.astype('float32') / 127.5 - 1"),
+    "levels as floats": (X * 255, (-1, 1), (0, 255), "x / 127.5 - 1"),
+    "levels as int64": (LEVELS.astype("int64"), (-1, 1), (0, 255), "x.astype('float32') / 127.5"),
+    "dark levels": (LEVELS // 200, (0.5, 1), (0, 255), "np.interp(x, (0, 255), (0.5, 1))"),
+    "levels, odd": (LEVELS, (-2.1, 2.6), (0, 255), "np.interp(x, (0, 255), (-2.1, 2.6))"),
+    "centred": (X * 2 - 1, (0, 1), (-1, 1), "(x + 1) / 2"),
+    "shares, odd": (X, (0.4, 0.6), (0, 1), "np.interp(x, (0, 1), (0.4, 0.6))"),
+}
+
+
+@executes(
+    " box={}, else x = {}",
+    "np.interp(x, {}, {}).astype('float32')",
+    "if the model takes them, box={}",
+    "x.astype('float32')",
+)
+def test_inputs_outside_of_the_box():
+    """Both ways out work as typed, and neither is the union of two ranges."""
+
+    def wrapped(**box):
+        return compiled(Adversarial(network(), advex.FGSM(), LINF, **box))
+
+    for x, box, better, code in OUTSIDE.values():
+        message = said(lambda x=x, box=box: wrapped(box=box).fit(x, LABELS, verbose=0))
+        assert f"else x = {code}" in message
+        told = keywords(message, r", (box=\(.*?\)), else")
+        assert told == {"box": better}
+        wrapped(**told).fit(x, LABELS, verbose=0)
+        scaled = typed(message, r"else (x = .*)$", x=x)
+        assert scaled.dtype == "float32" and scaled.std() > 0
+        wrapped(box=box).fit(scaled, LABELS, verbose=0)
+    for x, box in ((X * 4 - 2, (0, 1)), (X * 6 - 3, (0, 1)), (X * 300 + 50, (-1, 1))):
+        message = said(lambda x=x, box=box: wrapped(box=box).fit(x, LABELS, verbose=0))
+        told = keywords(message, r"box=\(.*?\)$")
+        low, high = told["box"]
+        assert high - low <= max(np.ptp(x) + 2, x.max() + 1) and (low, high) != box
+        wrapped(**told).fit(x, LABELS, verbose=0)
+
+
+@executes(" Train it on 0 to 255, with box={} and x = {}; or leave that layer out.")
+@pytest.mark.parametrize("box", [(0, 1), (-1, 1)])
+def test_a_layer_that_is_made_for_another_range(box):
+    model = network(keras.layers.Rescaling(1 / 255))
+    x = (X - X.min()) / np.ptp(X) * (box[1] - box[0]) + box[0]
+    with pytest.warns(advex.errors.ModelWarning, match="begins with the Rescaling layer") as told:
+        compiled(Adversarial(model, advex.FGSM(), LINF, box=box)).fit(x, LABELS, verbose=0)
+    (message,) = (str(each.message) for each in told)
+    wide = keywords(message, r"box=\(.*?\)")
+    levels = typed(message, r"(x = .*);", x=x)
+    np.testing.assert_allclose([levels.min(), levels.max()], (0, 255), atol=1e-3)
+    compiled(Adversarial(model, advex.FGSM(), LINF, **wide)).fit(
+        levels.clip(0, 255), LABELS, verbose=0
+    )
+
+
+@executes("advex.callbacks.RobustAccuracy(data, attack, budget")
+def test_a_callback_that_looks_in_another_range():
+    """Its line is that of an attack in its own words; where it is said: ``test_watching.py``."""
+    watch = advex.callbacks.RobustAccuracy((X, LABELS), advex.FGSM(), LINF)
+    for sentence in (
+        f"{TRAINED}advex.Classifier(model, preprocess=lambda x: x * 2 - 1)",
+        f"{TRAINED}advex.Classifier(model, box=(-1, 1))",
+        f"{TRAINED}attack x * 255 in place of x",
+    ):
+        watch._ranged, watch._told = sentence, False
+        with pytest.warns(advex.errors.ModelWarning) as told:
+            watch.on_train_end()
+        message = str(told[0].message)
+        names = {"data": (X, LABELS), "attack": advex.FGSM(), "budget": LINF}
+        if "attack x" in sentence:
+            x, labels = typed(message, r"data = .*$", x=X, labels=LABELS)
+            assert labels is LABELS
+            np.testing.assert_array_equal(x, X * 255)
+            continue
+        better = typed(message, r"advex\.callbacks\.RobustAccuracy\(.*\)$", **names)
+        assert better.box == ((-1, 1) if "box" in sentence else (0, 1))
+        assert (better.preprocess is None) == ("box" in sentence)
 
 
 @executes("Training has collapsed in epoch")

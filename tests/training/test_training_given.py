@@ -38,7 +38,7 @@ def batches(*each):
     ("given", "words"),
     [
         ((broken(np.nan), LABELS), "3 numbers that are NaN, in 1 of 16 rows, the first in row 3"),
-        ((broken(2.0), LABELS), "outside of the box"),
+        ((broken(2.0), LABELS), "outside the box"),
         ((batches((broken(np.nan), LABELS)),), "that are NaN"),
         ((X[:0], LABELS[:0]), "x is empty"),
         ((X,), "or their labels"),
