@@ -6,6 +6,7 @@ from advex.evaluation.figures import Figures
 from advex.evaluation.goal_tables import GoalTable, goal_table, in_short
 from advex.evaluation.summaries import AttackSummary
 
+OF_EACH = "each: per attacked example"
 MOST_ROWS = 30  # of a table in a terminal
 
 
@@ -69,11 +70,16 @@ def doctor_broke(figures: Figures) -> str:
 
 
 def stronger(figures: Figures) -> str:
-    """What to do where the doctor's search has broken what the attacks have not."""
+    """Which figure to quote, and what to do, where the doctor's search has broken what the attacks
+    have not.
+    """
     better = "advex.PGD with more steps, or advex.Verdict()"
     if figures.facts["norm"] == "L0":
         better = "advex.SigmaZero() or advex.FMN()"
-    return f"The attacks were too weak. Run {better}: they use the model's gradients."
+    return (
+        "Quote this figure, not the higher one; or, as the attacks were too weak, run"
+        f" {better}: they use the model's gradients."
+    )
 
 
 def described(figures: Figures) -> str:
@@ -135,4 +141,4 @@ def _table_of(attacks: list[AttackSummary], width: int) -> list[str]:
             f"  {accuracy:>15}  {attack.gradients / count:14.1f}  {attack.queries / count:12.1f}"
             f"  {attack.seconds:7.1f}"
         )
-    return lines
+    return [*lines, OF_EACH]
