@@ -226,7 +226,9 @@ def show(outcome: dict[str, Any]) -> None:
         say_whole(screen, f"Kept in {file}. As a page:")
     else:
         file = "found.advex"
-        say_whole(screen, f"Nothing was kept. The same call with --run {file} keeps it. As a page:")
+        say_whole(
+            screen, f"Nothing was kept. The same call with --run {file} keeps it; then, as a page:"
+        )
     say_whole(screen, f"  {command(['report', str(file), '--out', 'report.html'])}")
 
 

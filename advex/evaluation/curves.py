@@ -212,7 +212,7 @@ class SampleCurve(Curve):
 
     @property
     def _share(self) -> str:
-        return "accuracy of these"
+        return "accuracy of those classified correctly"
 
     @property
     def _of(self) -> str:

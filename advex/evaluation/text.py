@@ -76,9 +76,11 @@ def stronger(figures: Figures) -> str:
     better = "advex.PGD with more steps, or advex.Verdict()"
     if figures.facts["norm"] == "L0":
         better = "advex.SigmaZero() or advex.FMN()"
+    lower, higher = f"{figures.robust_at_most:.1%}", f"{figures.robust_accuracy:.1%}"
+    quote = f"{lower}, not {higher}" if lower != higher else "the lower figure"
     return (
-        "Quote this figure, not the higher one; or, as the attacks were too weak, run"
-        f" {better}: they use the model's gradients."
+        f"Quote {quote}; or, as the attacks were too weak, run {better}: they use the model's"
+        " gradients."
     )
 
 

@@ -20,7 +20,7 @@ from advex.evaluation import compare, page
 from advex.evaluation.page import cite, class_chart, comparing, pictures, repeat, threat
 from advex.evaluation.page.numbers import cost
 from advex.evaluation.table import VERDICTS, Table, in_order
-from advex.evaluation.text import doctor_broke, no_doctor
+from advex.evaluation.text import doctor_broke, no_doctor, stronger
 
 BUDGET = advex.Linf(4 / 255)
 
@@ -145,7 +145,8 @@ def test_what_the_doctor_alone_broke_has_a_place_of_its_own(weak):
     page = checked(weak)
     top = page.text.partition("over epsilon")[0]
     assert 0 < top.index(said) < top.index("No flags") and "advex.PGD with more steps" in top
-    quote = "Quote this figure, not the higher one; or, as the attacks were too weak, run"
+    lower, higher = f"{weak.robust_at_most:.1%}", f"{weak.robust_accuracy:.1%}"
+    quote = f"Quote {lower}, not {higher}; or, as the attacks were too weak, run"
     assert quote in top and quote in str(weak)
     checks = weak.diagnosis
     ran = len([one for one in checks.findings if one.status != "not run"])
@@ -176,6 +177,11 @@ def test_nothing_beside_is_said_where_the_doctor_found_no_more():
     assert found.broken[0] and not doctor_broke(same)
     every = searched(made(count=3, status=lambda *_: "held"), [0.001] * 3)
     assert "robust accuracy is 0.0%." in doctor_broke(every)
+    assert stronger(every).startswith("Quote 0.0%, not 100.0%; or")
+    # one of so many that both figures read the same
+    nearly = made(count=3000, status=lambda *_: "held")
+    nearly = searched(nearly, [0.001, *[0.5] * 2999])
+    assert stronger(nearly).startswith("Quote the lower figure; or")
 
 
 def in_terminal(found, capsys):
@@ -189,7 +195,7 @@ def test_the_last_line_in_a_terminal_reassures_only_where_all_is_well(weak, caps
     assert not quiet.warnings and not doctor_broke(quiet)
     assert in_terminal(quiet, capsys).endswith("The doctor found nothing to warn of.")
     broke = in_terminal(told(weak, diagnosis=diagnosis().to_dict()), capsys)
-    assert "Quote this figure, not the higher one" in broke
+    assert f"Quote {weak.robust_at_most:.1%}, not {weak.robust_accuracy:.1%}" in broke
     assert broke.endswith("The doctor's checks found nothing further.")
     ranged = told(quiet, range={"said": "The inputs seem to lie in [0, 1].", "queries": 9})
     said = in_terminal(ranged, capsys)

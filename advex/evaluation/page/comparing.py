@@ -257,7 +257,7 @@ def _figure(found: Paired, lines: list[Any], end: float, levels: bool) -> Figure
             x, y = curve_chart._points(line.curve, end)
             axes.step(x, y * line.scale, where="post", color=colour, linewidth=2, linestyle=style)
     axes.set(xlim=(0, end * 1.03), ylim=(0, 104))
-    places = Places(axes)
+    places = Places(figure, axes)
     for line in lines:
         if line is not None:
             x, y = curve_chart._points(line.curve, end)

@@ -196,7 +196,7 @@ def _figure(
         axes.fill_between(x, low, high, step="post", color=drawing.COLOURS["pale"], linewidth=0)
         axes.step(x, y * line.scale, where="post", color=drawing.COLOURS["accent"], linewidth=2)
     axes.set(xlim=(0, end * 1.03), ylim=(0, 104))
-    places = Places(axes)
+    places = Places(figure, axes)
     if line is not None:
         places.steps(x, y * line.scale)
     if epsilon is not None:

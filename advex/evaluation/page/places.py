@@ -12,6 +12,7 @@ from advex._arrays import Array
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 LETTER, BOLD = 0.64, 0.7  # of the size of the letters: how wide one is
 RISE, FALL = 0.76, 0.24  # of it: how far one reaches above its line, and below
@@ -66,12 +67,12 @@ class Places:
     """What is drawn on a chart, and where there is room.
 
     Args:
-        axes: their limits are set.
+        figure: of the chart.
+        axes: in it; their limits are set.
     """
 
-    def __init__(self, axes: Axes) -> None:
+    def __init__(self, figure: Figure, axes: Axes) -> None:
         self._axes = axes
-        figure = axes.figure
         self._points = 72 / figure.dpi
         width, height = (72 * inches for inches in figure.get_size_inches())
         ((left, bottom),) = axes.transAxes.transform([(0, 0)]) * self._points
