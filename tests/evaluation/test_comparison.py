@@ -236,6 +236,9 @@ def test_runs_of_one_model_are_called_by_their_files():
     assert title == "Robustness before and after: before.advex and after.advex"
     other.path = Path("there/before.advex")
     assert comparing.named(found) == (str(one.path), str(other.path))
+    one.facts["model"] = "Classifier('mine.keras', box=(0.0, 1.0))"
+    assert comparing.named(found)[1] == f"mine.keras ({other.path})"
+    one.facts["model"] = "Classifier('sequential_3', box=(0.0, 1.0))"
     one.path = None
     assert comparing.named(found) == (
         "Sequential model of 3 layers",

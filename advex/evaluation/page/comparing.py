@@ -29,10 +29,9 @@ def named(found: Paired) -> tuple[str, str]:
     """What both runs are called: by their models where both are known by name, else by their run
     files; where that is the same, with the run files, or with a piece of the weights' hashes.
     """
-    runs = found.before, found.after
     first, second = _called(found)
-    files = [run.path and run.path.name for run in runs]
-    if first == second and None not in files and files[0] != files[1]:
+    files = _files(found)
+    if first == second and files and files[0] != files[1]:
         first, second = (f"{first} ({file})" for file in files)
     elif first == second:
         first, second = (
@@ -48,12 +47,20 @@ def _called(found: Paired) -> tuple[str, str]:
     first, second = map(repeat.known_name, runs)
     if first and second:
         return first, second
-    if found.before.path is not None and found.after.path is not None:
-        paths = [Path(found.before.path), Path(found.after.path)]
-        one, other = (path.name for path in paths)
-        return (one, other) if one != other else (str(paths[0]), str(paths[1]))
-    one, other = map(repeat.model_kind, runs)
-    return one, other
+    if files := _files(found):
+        return files
+    first, second = map(repeat.model_kind, runs)
+    return first, second
+
+
+def _files(found: Paired) -> tuple[str, str] | None:
+    """The names of the run files, with their folders where the names are the same; None where a
+    run was not kept.
+    """
+    if found.before.path is None or found.after.path is None:
+        return None
+    one, other = Path(found.before.path), Path(found.after.path)
+    return (one.name, other.name) if one.name != other.name else (str(one), str(other))
 
 
 def points(change: float) -> str:
