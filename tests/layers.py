@@ -77,7 +77,7 @@ FLOORS = {  # inside a room, where the order tells something
         code origin found containers arrays attributes functions layers kinds __init__
     """),
     "evaluation.page": words("""
-        numbers drawing curve_chart class_chart goal_part pictures listing repeat threat
+        numbers drawing places curve_chart class_chart goal_part pictures listing repeat threat
         attack_table questions cite content checking comparing __init__
     """),
     "certification": words("""

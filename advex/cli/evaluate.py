@@ -224,7 +224,12 @@ def show(outcome: dict[str, Any]) -> None:
     summarise(screen, outcome["evaluation"])
     if file:
         say_whole(screen, f"Kept in {file}. As a page:")
-        say_whole(screen, f"  {command(['report', str(file), '--out', 'report.html'])}")
+    else:
+        file = "found.advex"
+        say_whole(
+            screen, f"Nothing was kept. The same call with --run {file} keeps it; then, as a page:"
+        )
+    say_whole(screen, f"  {command(['report', str(file), '--out', 'report.html'])}")
 
 
 @contextlib.contextmanager

@@ -21,7 +21,7 @@ def summarise(screen: Any, found: Evaluation) -> None:
     it is about all figures.
     """
     from advex.evaluation.goal_tables import goal_table
-    from advex.evaluation.text import doctor_broke, no_doctor, stronger
+    from advex.evaluation.text import OF_EACH, doctor_broke, no_doctor, stronger
 
     say(screen, found.headline())
     if found.wrong_range:
@@ -37,6 +37,7 @@ def summarise(screen: Any, found: Evaluation) -> None:
         say(screen, f"Attacked: {found.attacked}")
     say(screen)
     screen.print(table(screen, COLUMNS, map(_cells, found.attacks), COLUMNS[1:], spare=SPARE))
+    say(screen, OF_EACH)
     say(screen)
     if (made := goal_table(found)) is not None:
         say(screen, f"{found.goal}: {made.caption}")
@@ -47,9 +48,7 @@ def summarise(screen: Any, found: Evaluation) -> None:
     if broke := doctor_broke(found):
         say(screen, f"{broke} {stronger(found)}")
     if absent := no_doctor(found):
-        say(screen, absent)
-    elif not found.flags:
-        say(screen, "The doctor found nothing to warn of.")
+        say(screen, as_options(absent))
     for count, what in (
         (found.invalid, "answered with NaN: in no figure"),
         (found.undecided, "undecided"),
@@ -59,6 +58,18 @@ def summarise(screen: Any, found: Evaluation) -> None:
     for sentence in found.warnings:
         if sentence != found.wrong_range:
             say(screen, as_options(sentence))
+    if not (absent or found.flags):
+        say(screen, _no_flags(len(found.warnings), bool(broke)))
+
+
+def _no_flags(warnings: int, broke: bool) -> str:
+    """What is said of a doctor without flags: calm only where nothing else is to be heeded."""
+    if warnings:
+        see = f"see the warning{'s' if warnings > 1 else ''} above"
+        return f"The doctor's checks found nothing further; {see}."
+    if broke:
+        return "The doctor's checks found nothing further."
+    return "The doctor found nothing to warn of."
 
 
 def _cells(attack: AttackSummary) -> list[str]:

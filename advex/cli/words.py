@@ -40,6 +40,7 @@ AS_OPTIONS = (  # what is said in Python, and what that is here
         r"--box \1 \2",
     ),
     (re.compile(r"attack (\S.*) in place of x$"), r"\1 in place of x in the file of --data"),
+    (re.compile(r"\(diagnose=False\)"), "(--no-doctor)"),
     (re.compile(r"^Linf\((\S+)\): epsilon is"), r"--epsilon \1 is"),
     (re.compile(r"grey levels write advex\.\w+\((\S+)\)"), r"grey levels write --epsilon \1"),
 )

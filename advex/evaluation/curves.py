@@ -207,6 +207,28 @@ class Curve:
         return f"<div>{picture}<pre>{html.escape(str(self))}</pre></div>"
 
 
+class SampleCurve(Curve):
+    """The curve of examples that were classified correctly, alone: it begins at 100%."""
+
+    @property
+    def _share(self) -> str:
+        return "accuracy of those classified correctly"
+
+    @property
+    def _of(self) -> str:
+        count = len(self.distances)
+        return f"{count} example{'s' if count != 1 else ''} classified correctly"
+
+    def __str__(self) -> str:
+        return (
+            f"{self.table()}\nOf {self._of}. For all examples multiply by the clean accuracy: an"
+            " estimate."
+        )
+
+    def __repr__(self) -> str:
+        return f"Curve({self.norm}, of {self._of} alone, median distance {self.median:.4g})"
+
+
 class QueryCurve(Curve):
     """How many inputs a model still gets right within a budget after so many queries for each.
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from advex._arrays import Array
-from advex.evaluation.curves import Curve
+from advex.evaluation.curves import Curve, SampleCurve
 from advex.evaluation.schema import HELD, PICTURES, SAMPLE, seal
 from advex.evaluation.store import Store
 from advex.evaluation.summaries import Pair, caption
@@ -90,7 +90,7 @@ def some_curve(table: Table, known: Pooled, norm: str) -> Curve | None:
     None without any.
     """
     some = known.searched & table.counted
-    return Curve(known.distance[some], norm) if some.any() else None
+    return SampleCurve(known.distance[some], norm) if some.any() else None
 
 
 # Pictures.

@@ -6,6 +6,7 @@ from advex.evaluation.figures import Figures
 from advex.evaluation.goal_tables import GoalTable, goal_table, in_short
 from advex.evaluation.summaries import AttackSummary
 
+OF_EACH = "each: per attacked example"
 MOST_ROWS = 30  # of a table in a terminal
 
 
@@ -69,11 +70,18 @@ def doctor_broke(figures: Figures) -> str:
 
 
 def stronger(figures: Figures) -> str:
-    """What to do where the doctor's search has broken what the attacks have not."""
+    """Which figure to quote, and what to do, where the doctor's search has broken what the attacks
+    have not.
+    """
     better = "advex.PGD with more steps, or advex.Verdict()"
     if figures.facts["norm"] == "L0":
         better = "advex.SigmaZero() or advex.FMN()"
-    return f"The attacks were too weak. Run {better}: they use the model's gradients."
+    lower, higher = f"{figures.robust_at_most:.1%}", f"{figures.robust_accuracy:.1%}"
+    quote = f"{lower}, not {higher}" if lower != higher else "the lower figure"
+    return (
+        f"Quote {quote}; or, as the attacks were too weak, run {better}: they use the model's"
+        " gradients."
+    )
 
 
 def described(figures: Figures) -> str:
@@ -135,4 +143,4 @@ def _table_of(attacks: list[AttackSummary], width: int) -> list[str]:
             f"  {accuracy:>15}  {attack.gradients / count:14.1f}  {attack.queries / count:12.1f}"
             f"  {attack.seconds:7.1f}"
         )
-    return lines
+    return [*lines, OF_EACH]

@@ -1,16 +1,20 @@
 """Two runs on the same data: what changed, example by example, and which runs are not compared."""
 
+import itertools
 import json
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
-from test_report import Page, made, told
+from matplotlib.path import Path as Path2
+from test_report import Page, made, searched, told
 
 import advex
+from advex import report
 from advex.errors import InvalidInput, InvalidType
 from advex.evaluation import Comparison, compare
-from advex.evaluation.page import comparing
+from advex.evaluation.page import comparing, curve_chart
 from advex.evaluation.paired import newcombe
 from advex.testing import linear_data, linear_model
 
@@ -83,8 +87,23 @@ def test_in_words(pair):
     assert len(str(pair).splitlines()) == 8
     told = json.loads(pair.to_json())
     assert told["won"] == pair.won.tolist() and told["robust_accuracy"] == [0.2, 0.5]
-    same = compare(run({1}), run({1}))
-    assert "it may be chance" in repr(same) and "+" not in repr(same).partition("(95%")[0]
+    even = compare(run({1}), run({2}))
+    assert "it may be chance" in repr(even) and "+" not in repr(even).partition("(95%")[0]
+
+
+def test_no_change_is_no_chance(tmp_path):
+    """Where no example was won or lost there is nothing that chance could have done."""
+    same, none = compare(run({1}), run({1})), compare(run(set()), run(set()))
+    said = "the same 1 of 30 examples held"
+    assert f"robust accuracy 3.3% in both runs within Linf(4/255), no change: {said};" in repr(same)
+    assert "no change: none of 30 examples held in either" in str(none)
+    page = Page(same.report(tmp_path / "page.html").read_text("utf-8")).text
+    few = Page(same._repr_html_()).text
+    assert f"No change: {said}. For more data of the same kind" in page and said in few
+    for text in (repr(same), page, few):
+        assert "chance" not in text and "0.0 points" not in text
+    for even in (compare(run({1}), run({2})), compare(run({1}), run({1, 2}))):
+        assert "no change" not in Page(even._repr_html_()).text.lower() + repr(even)
 
 
 def test_the_page(pair, tmp_path):
@@ -119,26 +138,87 @@ def test_what_makes_a_comparison_unfair_is_said(tmp_path):
     assert "includes 0: the difference may be chance" in text
 
 
+def drawn(figure):
+    """The labels that stand in the axes of a figure, and whether one lies on a line of it."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    (axes,) = figure.axes
+    labels = {text.get_text(): text.get_window_extent(canvas.get_renderer()) for text in axes.texts}
+    falling = [line for line in axes.get_lines() if line.get_drawstyle() == "steps-post"]
+    on = []
+    for line in falling:
+        x, y = line.get_data()
+        x, y = np.repeat(x, 2)[1:], np.repeat(y, 2)[:-1]
+        path = axes.transData.transform_path(Path2(np.column_stack([x, y])))
+        on += [text for text, box in labels.items() if path.intersects_bbox(box, filled=False)]
+    return labels, len(falling), on
+
+
 @pytest.mark.parametrize("shares", [(0.765, 0.74), (0.5, 0.5), (1.0, 1.0), (0.0, 0.0), (1.0, 0.0)])
 @pytest.mark.parametrize("epsilon", [0.1, 0.4])
 def test_no_label_of_the_curve_lies_on_another(pair, monkeypatch, shares, epsilon):
     """Drawn, and measured: whole letters, at either side of the budget."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-
     monkeypatch.setattr(comparing.Paired, "robust_accuracy", shares)
     pair.before.facts["epsilon"] = epsilon
     with comparing.drawing.context():
         figure = comparing._figure(pair, [None, None], 0.5, False)
-        canvas = FigureCanvasAgg(figure)
-        canvas.draw()
-        (axes,) = figure.axes
-        one, other = (text.get_window_extent(canvas.get_renderer()) for text in axes.texts)
-    assert not one.overlaps(other)
-    assert [text.get_text() for text in axes.texts] == [
-        f"{when} {share:.1%}" for when, share in zip(("before", "after"), shares, strict=True)
+        labels, _, _ = drawn(figure)
+    before, after = (
+        labels[f"{when} {share:.1%}"]
+        for when, share in zip(("before", "after"), shares, strict=True)
+    )
+    assert not before.overlaps(after)
+    assert shares[0] == shares[1] or (before.y0 >= after.y0) == (shares[0] > shares[1])
+    dots = [line for line in figure.axes[0].get_lines() if line.get_marker() == "o"]
+    assert dots[0].get_xdata()[0] < epsilon < dots[1].get_xdata()[0]
+
+
+def measured(held, last, seed=0, count=60):
+    """A run of which some held, with the smallest change known of each, as far as ``last``."""
+    random = np.random.default_rng(seed)
+    some = set(random.permutation(count)[: round(held * count)].tolist())
+    status = ["held" if one in some else "broken" for one in range(count)]
+    distances = [
+        4 / 255 * (random.uniform(1.01, last) if what == "held" else random.random())
+        for what in status
     ]
-    higher = 0 if shares[0] > shares[1] else 1
-    assert (one, other)[higher].y0 >= (one, other)[1 - higher].y0
+    return searched(made(count=count, status=lambda _, one: status[one]), distances)
+
+
+SHAPES = [(share, last) for share in (0.0, 0.3, 0.6, 1.0) for last in (1.2, 3, 30)]
+
+
+@pytest.mark.parametrize(("share", "last"), SHAPES)
+def test_no_label_lies_on_a_line(share, last):
+    """Of the curve of one run, and of two whose figures are equal, or near each other."""
+    one = measured(share, last)
+    line, epsilon = curve_chart.measured(one), 4 / 255
+    end = curve_chart._end(line, epsilon)
+    with comparing.drawing.context():
+        labels, lines, on = drawn(curve_chart._figure(one, line, end, [0, epsilon], True))
+    assert lines == 1 and {f"{share:.1%}", "budget 4/255"} <= set(labels) and not on
+    assert not [one for one, other in overlapping(labels)]
+    for other in (measured(share, last, seed=1), measured(min(1, share + 0.02), last, seed=1)):
+        both = [line, curve_chart.measured(other)]
+        with comparing.drawing.context():
+            labels, lines, on = drawn(comparing._figure(compare(one, other), both, end, True))
+        assert lines == 2 and len(labels) == 2 and not on and not overlapping(labels)
+
+
+def overlapping(labels):
+    pairs = itertools.combinations(labels.items(), 2)
+    return [(one, other) for (one, box), (other, place) in pairs if box.overlaps(place)]
+
+
+def test_letters_stand_out_from_what_they_lie_on():
+    one = measured(0.3, 3)
+    assert 'class="chart halo"' in curve_chart.chart(one)["svg"]
+    assert 'class="chart halo"' in comparing.chart(compare(one, one))["svg"]
+    for text in (report.html(one), report.fragment(one)):
+        style = text[text.index("<style>") : text.index("</style>")]
+        assert re.search(r"\.halo text \{ paint-order: stroke; stroke: var\(--", style)
 
 
 def test_runs_of_one_model_are_called_by_their_files():
@@ -147,9 +227,23 @@ def test_runs_of_one_model_are_called_by_their_files():
     one.path, other.path = Path("here/before.advex"), Path("after.advex")
     found = compare(one, other)
     assert comparing.named(found) == ("by hand (before.advex)", "by hand (after.advex)")
-    for each in (one, other):
-        each.facts["model"] = "Classifier('sequential_3', box=(0.0, 1.0))"
+    other.facts["known as"] = "mine.keras"
+    assert comparing.named(found) == ("by hand", "mine.keras")
+    # a model that nobody has named: both by their files
+    one.facts["model"] = "Classifier('sequential_3', box=(0.0, 1.0))"
     assert comparing.named(found) == ("before.advex", "after.advex")
+    title = comparing.comparison(found, comparing.Words())["words"].title
+    assert title == "Robustness before and after: before.advex and after.advex"
+    other.path = Path("there/before.advex")
+    assert comparing.named(found) == (str(one.path), str(other.path))
+    one.facts["model"] = "Classifier('mine.keras', box=(0.0, 1.0))"
+    assert comparing.named(found)[1] == f"mine.keras ({other.path})"
+    one.facts["model"] = "Classifier('sequential_3', box=(0.0, 1.0))"
+    one.path = None
+    assert comparing.named(found) == (
+        "Sequential model of 3 layers",
+        "Functional model of 3 layers",
+    )
 
 
 def test_every_kind_of_budget_has_a_page(tmp_path):

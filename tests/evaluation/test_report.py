@@ -529,6 +529,11 @@ def test_a_sample_is_scaled_by_the_clean_accuracy_and_called_an_estimate(case):
     assert "an estimate from 4 correctly classified examples" in text
     assert "with 18.8% left" in text and "Of the 4 examples behind it" in text
     assert not found.curve.exact and found.sample_curve.at(0.03) == 0.25
+    # of those that were classified correctly, and it says so
+    said = "4 examples classified correctly"
+    assert f"Of {said}. For all examples multiply by the clean accuracy" in str(found.sample_curve)
+    assert "accuracy of those classified correctly" in str(found.sample_curve).splitlines()[0]
+    assert f"of {said} alone" in repr(found.sample_curve) and "100" not in repr(found.sample_curve)
 
 
 def line(*distances):

@@ -13,11 +13,14 @@ from test_report import Page, checked, diagnosis, made, searched, told
 
 import advex
 from advex import report, zoo
+from advex.cli.screen import console
+from advex.cli.summary import summarise
 from advex.errors import InvalidInput
 from advex.evaluation import compare, page
 from advex.evaluation.page import cite, class_chart, comparing, pictures, repeat, threat
+from advex.evaluation.page.numbers import cost
 from advex.evaluation.table import VERDICTS, Table, in_order
-from advex.evaluation.text import doctor_broke, no_doctor
+from advex.evaluation.text import doctor_broke, no_doctor, stronger
 
 BUDGET = advex.Linf(4 / 255)
 
@@ -142,6 +145,14 @@ def test_what_the_doctor_alone_broke_has_a_place_of_its_own(weak):
     page = checked(weak)
     top = page.text.partition("over epsilon")[0]
     assert 0 < top.index(said) < top.index("No flags") and "advex.PGD with more steps" in top
+    lower, higher = f"{weak.robust_at_most:.1%}", f"{weak.robust_accuracy:.1%}"
+    quote = f"Quote {lower}, not {higher}; or, as the attacks were too weak, run"
+    assert quote in top and quote in str(weak)
+    checks = weak.diagnosis
+    ran = len([one for one in checks.findings if one.status != "not run"])
+    calm = f"No flags from the {ran} checks, but the attacks were too weak"
+    assert calm in top and "✓ No flags" not in page.text
+    assert calm in Page(report.fragment(weak)).text
     assert "Dot and line differ by exactly these." in page.text
     assert "Broken by the doctor alone (not counted above)" in page.text
     (box,) = (a for a in page.all("div") if "doctor" in a.get("class", "").split())
@@ -166,6 +177,64 @@ def test_nothing_beside_is_said_where_the_doctor_found_no_more():
     assert found.broken[0] and not doctor_broke(same)
     every = searched(made(count=3, status=lambda *_: "held"), [0.001] * 3)
     assert "robust accuracy is 0.0%." in doctor_broke(every)
+    assert stronger(every).startswith("Quote 0.0%, not 100.0%; or")
+    # one of so many that both figures read the same
+    nearly = made(count=3000, status=lambda *_: "held")
+    nearly = searched(nearly, [0.001, *[0.5] * 2999])
+    assert stronger(nearly).startswith("Quote the lower figure; or")
+
+
+def in_terminal(found, capsys):
+    """What the command line says of a run, in one line."""
+    summarise(console(), found)
+    return " ".join(capsys.readouterr().out.split())
+
+
+def test_the_last_line_in_a_terminal_reassures_only_where_all_is_well(weak, capsys):
+    quiet = told(weak, sample=None, diagnosis=diagnosis().to_dict())
+    assert not quiet.warnings and not doctor_broke(quiet)
+    assert in_terminal(quiet, capsys).endswith("The doctor found nothing to warn of.")
+    broke = in_terminal(told(weak, diagnosis=diagnosis().to_dict()), capsys)
+    assert f"Quote {weak.robust_at_most:.1%}, not {weak.robust_accuracy:.1%}" in broke
+    assert broke.endswith("The doctor's checks found nothing further.")
+    ranged = told(quiet, range={"said": "The inputs seem to lie in [0, 1].", "queries": 9})
+    said = in_terminal(ranged, capsys)
+    assert said.endswith("The doctor's checks found nothing further; see the warning above.")
+    assert said.index("WARNING: The inputs") < said.index("nothing further")
+    flagged = in_terminal(told(ranged, diagnosis=diagnosis(D3="flag").to_dict()), capsys)
+    assert "FLAG D3" in flagged and "nothing" not in flagged.partition("FLAG D3")[2][-60:]
+    assert not flagged.endswith("above.")
+    off = told(quiet, diagnosis=None, doctor=False)
+    assert in_terminal(off, capsys).endswith("The doctor has not looked (--no-doctor).")
+    assert "(diagnose=False)" in str(off)
+
+
+def test_a_wrong_range_is_no_calm_box():
+    ranged = told(made(), diagnosis=diagnosis().to_dict(), range={"said": "Wrong.", "queries": 9})
+    said = "No flags from the 15 checks, but see the warning above"
+    for text in (checked(ranged).text, Page(report.fragment(ranged)).text):
+        assert said in text
+    assert "✓ No flags" not in checked(ranged).text
+    assert "✓ No flags" in checked(told(ranged, range={})).text
+
+
+def test_it_is_said_of_how_many_a_cost_is(capsys):
+    """Passes each are of those that were attacked; those of the cost are of all."""
+    found = made(count=30)
+    with found._file.store.transaction():
+        ask = found._file.store.database.execute
+        ask("UPDATE examples SET status = 'wrong' WHERE id < 10")
+        ask("DELETE FROM verdicts WHERE example < 10")
+    found = told(found)
+    (attack,) = found.attacks
+    assert attack.attacked == 20
+    page = checked(found)
+    assert "gradients per attacked example" in page.text and "gradients each" not in page.text
+    assert "per example of all 30" in page.text
+    each = cost(attack.gradients / 20), cost(attack.gradients / 30)
+    assert each[0] != each[1] and all(f"{one}" in page.text for one in each)
+    assert "each: per attacked example" in str(found)
+    assert "each: per attacked example" in in_terminal(found, capsys)
 
 
 # Reasons are the real ones.

@@ -201,6 +201,7 @@ def test_options_of_a_report(here, refused):
 @executes(
     "--steps belongs to an attack: --attack pgd --steps 40",
     "Kept in {}. As a page:",
+    "Nothing was kept. The same call with --run {} keeps it; then, as a page:",
     "--workers needs a run file: --run run.advex",
     "--workers needs data from an npz file: --data FILE.npz",
     "needs a limit: --epsilon 8/255",
@@ -212,6 +213,10 @@ def test_options_of_an_evaluation(here, refused, capsys, monkeypatch):
     said = capsys.readouterr().out.replace("\\\n", "")
     assert works(*options(said, r"As a page:\n  advex (.*\.html)"))
     assert (here / "report.html").exists()
+    assert works(*data, *FGSM[:2])
+    said = capsys.readouterr().out.replace("\\\n", "")
+    assert works(*data, *FGSM[:2], *options(said, r"with (--run \S+) keeps"))
+    assert works(*options(said, r"as a page:\n  advex (.*\.html)"), "--overwrite")
     message = refused(*data[:-1], "inf", "--attack", "fgsm")
     assert works(*data[:-2], *options(message, r"--epsilon .*$"), "--attack", "fgsm")
     # Ray itself is started by the tests of the engine

@@ -33,11 +33,15 @@ def attacks(evaluation: Figures) -> dict[str, Any]:
             len(medians) > 1 or (not limited and bool(medians)),
         ),
         (
-            "gradients each",
+            "gradients per attacked example",
             lambda one: cost(one.gradients / max(1, one.attacked)),
             any(one.gradients for one in listed),
         ),
-        ("queries each", lambda one: cost(one.queries / max(1, one.attacked)), True),
+        (
+            "queries per attacked example",
+            lambda one: cost(one.queries / max(1, one.attacked)),
+            True,
+        ),
         ("seconds", lambda one: cost(one.seconds), True),
     ]
     shown = [(heading, cell) for heading, cell, wanted in columns if wanted]

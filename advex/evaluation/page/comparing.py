@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import base64
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from advex.evaluation.page import curve_chart, drawing, pictures, repeat
 from advex.evaluation.page.content import Words, curved, listed
-from advex.evaluation.page.numbers import brief, counted, percent
+from advex.evaluation.page.numbers import brief, count, counted, percent
+from advex.evaluation.page.places import LEVELS, Label, Places, beside
 from advex.evaluation.page.threat import threat
 from advex.evaluation.paired import Paired
 from advex.evaluation.summaries import Pair
@@ -20,19 +22,16 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MOST = 60  # numbers of examples that are listed
-POINTS = 145.0  # printer's points from no accuracy to all of it on the chart
-ABOVE, BELOW, LOWEST = 5.0, 14.0, 3.0  # of a label: over its dot, under it, over the axis
-LABEL = 13.0  # the height of one
-ROOM = 0.3  # of the chart left of the budget: what a label needs there
+ASIDE = 5.0  # printer's points: how far each dot stands from the budget, before left, after right
 
 
 def named(found: Paired) -> tuple[str, str]:
-    """The names of both models; where they are the same with the names of the run files, or with a
-    piece of the weights' hashes.
+    """What both runs are called: by their models where both are known by name, else by their run
+    files; where that is the same, with the run files, or with a piece of the weights' hashes.
     """
-    first, second = (repeat.model_name(run) for run in (found.before, found.after))
-    files = [run.path and run.path.name for run in (found.before, found.after)]
-    if first == second and None not in files and files[0] != files[1]:
+    first, second = _called(found)
+    files = _files(found)
+    if first == second and files and files[0] != files[1]:
         first, second = (f"{first} ({file})" for file in files)
     elif first == second:
         first, second = (
@@ -40,6 +39,28 @@ def named(found: Paired) -> tuple[str, str]:
             for name, run in ((first, found.before), (second, found.after))
         )
     return first, second
+
+
+def _called(found: Paired) -> tuple[str, str]:
+    """Both names, of the same manner."""
+    runs = found.before, found.after
+    first, second = map(repeat.known_name, runs)
+    if first and second:
+        return first, second
+    if files := _files(found):
+        return files
+    first, second = map(repeat.model_kind, runs)
+    return first, second
+
+
+def _files(found: Paired) -> tuple[str, str] | None:
+    """The names of the run files, with their folders where the names are the same; None where a
+    run was not kept.
+    """
+    if found.before.path is None or found.after.path is None:
+        return None
+    one, other = Path(found.before.path), Path(found.after.path)
+    return (one.name, other.name) if one.name != other.name else (str(one), str(other))
 
 
 def points(change: float) -> str:
@@ -58,12 +79,24 @@ def verdict(found: Paired) -> str:
     first, second = map(percent, found.robust_accuracy)
     low, high = found.interval
     clean = " to ".join(map(percent, found.clean_accuracy))
+    if not (len(found.won) or len(found.lost)):
+        return (
+            f"robust accuracy {first} in both runs within {found.before.budget}, no change:"
+            f" {unchanged(found)}; clean accuracy {clean}"
+        )
     sure = "" if low > 0 or high < 0 else "; it may be chance, since the interval includes 0"
     return (
         f"robust accuracy {first} to {second} within {found.before.budget}, change"
         f" {points(found.change)} points (95% interval {points(low)} to {points(high)}{sure});"
         f" clean accuracy {clean}"
     )
+
+
+def unchanged(found: Paired) -> str:
+    """What the runs have in common where no example was won or lost."""
+    held = round(found.robust_accuracy[0] * found.examples)
+    of = counted(found.examples)
+    return f"the same {count(held)} of {of} held" if held else f"none of {of} held in either"
 
 
 def in_short(found: Paired) -> dict[str, Any]:
@@ -76,6 +109,7 @@ def in_short(found: Paired) -> dict[str, Any]:
         "change": points(found.change),
         "interval": (points(low), points(high)),
         "sure": low > 0 or high < 0,
+        "unchanged": "" if len(found.won) or len(found.lost) else unchanged(found),
         "rose": found.change > 0,
         "same_attacks": found.same_attacks,
         "classes": [_class(one) for one in found.per_class],
@@ -86,8 +120,7 @@ def in_short(found: Paired) -> dict[str, Any]:
 
 def comparison(found: Paired, words: Words) -> dict[str, Any]:
     """All of the page."""
-    own = [repeat.model_name(run) for run in (found.before, found.after)]
-    title = f"Robustness before and after: {' and '.join(dict.fromkeys(own))}"
+    title = f"Robustness before and after: {' and '.join(dict.fromkeys(_called(found)))}"
     both = curved(found.before) and curved(found.after)
     weights = [run.hashes["weights"] for run in (found.before, found.after)]
     return in_short(found) | {
@@ -198,7 +231,7 @@ def chart(found: Paired, name: str = "curve") -> dict[str, Any] | None:
     told = f"before {percent(shares[0])}, after {percent(shares[1])}"
     title = f"Robust accuracy over the {norm} radius, before and after"
     with drawing.context():
-        svg = drawing.svg(_figure(found, lines, end, levels), name, title, told)
+        svg = drawing.svg(_figure(found, lines, end, levels), name, title, told, halo=True)
     stops = [
         "" if line is None else curve_chart.stopped(line, end, norm, levels, epsilon is not None)
         for line in lines
@@ -220,22 +253,6 @@ def chart(found: Paired, name: str = "curve") -> dict[str, Any] | None:
     }
 
 
-def heights(shares: tuple[float, float]) -> tuple[float, float]:
-    """Where the labels of two dots stand, in printer's points above the axis: that of the higher
-    dot above it, that of the lower one below it, and never one on the other.
-
-    Args:
-        shares: where the dots are, from 0 to 1.
-
-    Example:
-        >>> heights((0.5, 0.5)), heights((1.0, 0.0))
-        ((58.5, 77.5), (150.0, 3.0))
-    """
-    low = max(POINTS * min(shares) - BELOW, LOWEST)
-    high = max(POINTS * max(shares) + ABOVE, low + LABEL)
-    return (low, high) if shares[0] <= shares[1] else (high, low)
-
-
 def _figure(found: Paired, lines: list[Any], end: float, levels: bool) -> Figure:
     figure, axes = drawing.figure(2.8, left=0.62, bottom=0.52, top=0.18)
     colours = drawing.COLOURS["muted"], drawing.COLOURS["accent"]
@@ -247,13 +264,21 @@ def _figure(found: Paired, lines: list[Any], end: float, levels: bool) -> Figure
             x, y = curve_chart._points(line.curve, end)
             axes.step(x, y * line.scale, where="post", color=colour, linewidth=2, linestyle=style)
     axes.set(xlim=(0, end * 1.03), ylim=(0, 104))
+    places = Places(figure, axes)
+    for line in lines:
+        if line is not None:
+            x, y = curve_chart._points(line.curve, end)
+            places.steps(x, y * line.scale)
     if epsilon is not None:
         axes.axvline(epsilon, color=drawing.COLOURS["muted"], linewidth=1, linestyle=(0, (1, 2)))
-        places = heights(found.robust_accuracy)
-        for number, (share, colour) in enumerate(zip(found.robust_accuracy, colours, strict=True)):
+        places.mark(epsilon, 0, 104)
+        shares = found.robust_accuracy
+        for number, (share, colour) in enumerate(zip(shares, colours, strict=True)):
             low, high = wilson(round(share * found.examples), found.examples) or (0.0, 1.0)
+            aside = (-ASIDE, ASIDE)[number]
+            places.mark(epsilon, 100 * low, 100 * high, aside)
             axes.errorbar(
-                [epsilon],
+                [epsilon + places.wide(aside)],
                 [100 * share],
                 yerr=[[max(0.0, 100 * (share - low))], [max(0.0, 100 * (high - share))]],
                 color=colour,
@@ -263,17 +288,23 @@ def _figure(found: Paired, lines: list[Any], end: float, levels: bool) -> Figure
                 clip_on=False,
                 zorder=5,
             )
-            # right of the budget the curves lie below the higher dot, left of it above the lower
-            right = places[number] > places[1 - number] or epsilon < ROOM * end
-            axes.annotate(
-                f"{('before', 'after')[number]} {percent(share)}",
-                (epsilon, 100 * share),
-                xytext=(8 if right else -8, places[number] - POINTS * share),
-                textcoords="offset points",
-                ha="left" if right else "right",
-                fontsize=9,
-                fontweight="bold" if number else "normal",
+        higher = 0 if shares[0] > shares[1] else 1
+        labels = [
+            Label(
+                f"{('before', 'after')[number]} {percent(shares[number])}",
+                (epsilon, 100 * shares[number]),
+                beside(
+                    ASIDE + 8, LEVELS, *(("right", "left") if not number else ("left", "right"))
+                ),
+                {
+                    "fontsize": 9,
+                    "fontweight": "bold" if number else "normal",
+                    "color": colours[number],
+                },
             )
+            for number in (higher, 1 - higher)
+        ]
+        places.both(*labels)
     axes.set_xticks(ticks, [f"{round(mark * 255)}" if levels else f"{mark:g}" for mark in ticks])
     axes.set_yticks(range(0, 101, 25))
     axes.set_xlabel(f"{norm} radius" + (" in 1/255" if levels else ""))

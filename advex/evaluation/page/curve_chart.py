@@ -12,6 +12,7 @@ from advex._arrays import Array
 from advex.evaluation.curves import Curve
 from advex.evaluation.figures import Figures
 from advex.evaluation.page import drawing, numbers
+from advex.evaluation.page.places import DOWN, LEVELS, UP, Label, Places, beside
 from advex.evaluation.table import wilson
 from advex.evaluation.text import OFF, no_doctor
 
@@ -78,7 +79,7 @@ def chart(evaluation: Figures, name: str = "curve") -> dict[str, Any] | None:
     told = ", ".join(f"{share or 0:.1%} at {radius}" for radius, share in rows)
     with drawing.context():
         figure = _figure(evaluation, line, end, ticks, levels)
-        svg = drawing.svg(figure, name, title, told)
+        svg = drawing.svg(figure, name, title, told, halo=True)
     return {
         "svg": svg,
         "rows": rows,
@@ -194,18 +195,17 @@ def _figure(
         low, high = 100 * line.scale * band.T
         axes.fill_between(x, low, high, step="post", color=drawing.COLOURS["pale"], linewidth=0)
         axes.step(x, y * line.scale, where="post", color=drawing.COLOURS["accent"], linewidth=2)
-        if (left := line.at(end)) > 0 and (end - (epsilon or 0.0)) > ROOM * end:
-            axes.annotate(
-                f"{numbers.percent(left)} left",
-                (end, 100 * left),
-                xytext=(0, 5),
-                textcoords="offset points",
-                ha="right",
-                fontsize=9,
-            )
     axes.set(xlim=(0, end * 1.03), ylim=(0, 104))
+    places = Places(figure, axes)
+    if line is not None:
+        places.steps(x, y * line.scale)
     if epsilon is not None:
-        _budget(axes, evaluation, epsilon, levels, line is None, end)
+        _budget(axes, places, evaluation, epsilon, levels, line is None, end)
+    if line is not None and (left := line.at(end)) > 0 and end - (epsilon or 0.0) > ROOM * end:
+        # the line is nowhere below its end
+        where = beside(0.0, (*DOWN[:1], *UP), "right")
+        told = f"{numbers.percent(left)} left"
+        places.label(Label(told, (end, 100 * left), where, {"fontsize": 9}))
     axes.set_xticks(ticks, [f"{round(mark * 255)}" if levels else f"{mark:g}" for mark in ticks])
     axes.set_yticks(range(0, 101, 25))
     axes.set_xlabel(
@@ -219,7 +219,13 @@ def _figure(
 
 
 def _budget(
-    axes: Any, evaluation: Figures, epsilon: float, levels: bool, points: bool, end: float
+    axes: Any,
+    places: Places,
+    evaluation: Figures,
+    epsilon: float,
+    levels: bool,
+    points: bool,
+    end: float,
 ) -> None:
     """The budget as a line, each attack and the headline on it; the clean accuracy where there is
     no curve.
@@ -228,6 +234,7 @@ def _budget(
     low, high = (100 * value for value in evaluation.interval or (0.0, 1.0))
     muted, accent = drawing.COLOURS["muted"], drawing.COLOURS["accent"]
     axes.axvline(epsilon, color=muted, linewidth=1, linestyle=(0, (4, 3)))
+    places.mark(epsilon, 0, 104)
     if shares := [100 * share for _, share in _alone(evaluation)]:
         axes.plot([epsilon] * len(shares), shares, "D", color=muted, markersize=4, clip_on=False)
     axes.errorbar(
@@ -241,32 +248,22 @@ def _budget(
         clip_on=False,
         zorder=5,
     )
+    # Right of the budget most curves are not above the headline.
+    where = beside(8.0, (*UP[:1], *DOWN[:1]), "left") + beside(8.0, DOWN[:1], "right")
+    where += beside(8.0, (*UP[1:], *DOWN[1:]), "left", "right")
+    places.label(Label(f"{headline:.1f}%", (epsilon, headline), where, {"fontweight": "bold"}))
     if points:
         clean = 100 * (evaluation.clean_accuracy or 0.0)
         axes.plot([0], [clean], "o", color=accent, fillstyle="none", markersize=7, clip_on=False)
-        axes.annotate(
-            f"clean {clean:.1f}%", (0, clean), xytext=(10, -4), textcoords="offset points"
-        )
-    right = epsilon < 0.7 * end
-    side: dict[str, Any] = {"ha": "left" if right else "right", "textcoords": "offset points"}
-    shift = 8 if right else -8
-    # Right of the budget the curve is not above the headline: there its label is free.
-    axes.annotate(
-        f"{headline:.1f}%",
-        (epsilon, headline),
-        xytext=(8, 5),
-        ha="left",
-        textcoords="offset points",
-        fontweight="bold",
-    )
-    height = 97 if headline < 80 else 4
-    axes.annotate(
-        f"budget {_radius(epsilon, levels)}",
-        (epsilon, height),
-        xytext=(shift, 0),
-        fontsize=9,
-        **side,
-    )
+        places.label(Label(f"clean {clean:.1f}%", (0, clean), beside(10.0, LEVELS, "left"), {}))
+    sides = ("left", "right") if epsilon < 0.7 * end else ("right", "left")
+    where = [
+        place
+        for side in sides
+        for place in beside(8.0, (0.0, -135.0, -14.0, -121.0, -28.0, -107.0), side)
+    ]
+    told = f"budget {_radius(epsilon, levels)}"
+    places.label(Label(told, (epsilon, 97), where, {"fontsize": 9}))
 
 
 def _points(curve: Curve, end: float) -> tuple[Array, Array]:

@@ -78,7 +78,7 @@ def figure(
     return figure, figure.add_axes(box)
 
 
-def svg(figure: Figure, name: str, title: str, description: str) -> Markup:
+def svg(figure: Figure, name: str, title: str, description: str, *, halo: bool = False) -> Markup:
     """The figure as an element of the page.
 
     Args:
@@ -86,6 +86,7 @@ def svg(figure: Figure, name: str, title: str, description: str) -> Markup:
         name: of the chart; all its ids begin with it.
         title: what it shows.
         description: its main figures, for those who cannot see it.
+        halo: whether letters stand out from what they lie on.
     """
     from markupsafe import Markup, escape
 
@@ -100,7 +101,7 @@ def svg(figure: Figure, name: str, title: str, description: str) -> Markup:
     body = re.sub(r"\s*\n\s*", "\n", body)
     width, height = (72 * inches for inches in figure.get_size_inches())
     head = (
-        f'<svg class="chart" role="img" viewBox="0 0 {width:g} {height:g}"'
+        f'<svg class="chart{" halo" if halo else ""}" role="img" viewBox="0 0 {width:g} {height:g}"'
         f' aria-labelledby="{name}-title {name}-text">'
         f'<title id="{name}-title">{escape(title)}</title><desc'
         f' id="{name}-text">{escape(description)}</desc>'

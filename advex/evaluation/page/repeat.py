@@ -31,12 +31,17 @@ def model_name(evaluation: Figures) -> str:
     """What people call the model: the name of its file, or what it calls itself; where Keras has
     named it, the name of the run file, and of a run that was not kept what the model is.
     """
+    if known := known_name(evaluation):
+        return known
+    return model_kind(evaluation) if evaluation.path is None else Path(evaluation.path).name
+
+
+def known_name(evaluation: Figures) -> str:
+    """The name of the model's file, or what it calls itself; empty where Keras has named it."""
     if known := str(evaluation.facts.get("known as", "")):
         return known
     name = _own_name(evaluation)
-    if not GENERIC.fullmatch(name):
-        return name
-    return model_kind(evaluation) if evaluation.path is None else Path(evaluation.path).name
+    return "" if GENERIC.fullmatch(name) else name
 
 
 def model_kind(evaluation: Figures) -> str:
