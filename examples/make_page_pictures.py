@@ -5,8 +5,9 @@
 
 ``tree`` is the decision tree of "Which attack?", ``curve`` that of "How near is the boundary?",
 ``optimality`` a chart of the tables of docs/optimality.md, ``sizes`` a photo changed by as much as
-common budgets allow. For ``sizes`` the photo is scikit-image's cat (CC0), kept outside of this
-repository. Needs ``pip install 'advex[report]'``.
+common budgets allow, ``report`` the first part of a report, seen by chromium. For ``sizes`` the
+photo is scikit-image's cat (CC0), kept outside of this repository. Needs
+``pip install 'advex[report]'``.
 """
 
 from __future__ import annotations
@@ -15,6 +16,9 @@ import argparse
 import html
 import io
 import re
+import shutil
+import subprocess
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -166,10 +170,17 @@ def optimality(options: argparse.Namespace) -> None:
 
 
 def save(drawn: Any, path: Path) -> None:
-    """As PNG of few colours."""
+    """A figure of matplotlib."""
     kept = io.BytesIO()
     drawn.savefig(kept, dpi=130)
-    Image.open(kept).convert("RGB").quantize(96, dither=Image.Dither.NONE).save(path, optimize=True)
+    few(Image.open(kept), path)
+
+
+def few(picture: Image.Image, path: Path) -> None:
+    """As PNG of few colours."""
+    # the method that leaves rare colours, such as that of one small sign
+    method, dither = Image.Quantize.MAXCOVERAGE, Image.Dither.NONE
+    picture.convert("RGB").quantize(128, method, dither=dither).save(path, optimize=True)
     print(f"{path}: {path.stat().st_size:,} bytes")
 
 
@@ -225,11 +236,42 @@ def sizes(options: argparse.Namespace) -> None:
     print(f"{path}: {path.stat().st_size:,} bytes")
 
 
+# The first part of a report
+
+SHOT = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-sync"]
+SHOT += ["--disable-background-networking", "--disable-component-update", "--hide-scrollbars"]
+SEEN, DRAWN = (1280, 1030), (1100, 885)
+
+
+def report(options: argparse.Namespace) -> None:
+    """A report as a browser shows it."""
+    import advex
+    from advex import zoo
+
+    browser = next(filter(None, map(shutil.which, ("chromium", "google-chrome"))), None)
+    if browser is None:
+        print("report: no chromium was found, the picture is left as it is")
+        return
+    found = advex.evaluate(
+        zoo.fashion_mnist(),
+        zoo.fashion_images(),
+        [advex.PGD(), advex.SquareAttack(steps=50)],
+        advex.Linf(2 / 255),
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        page, shot = Path(folder, "page.html"), Path(folder, "shot.png")
+        found.report(page, title="Clothes classifier, release candidate")
+        words = [*SHOT, f"--user-data-dir={folder}/browser", "--window-size={},{}".format(*SEEN)]
+        subprocess.run([browser, *words, f"--screenshot={shot}", page.as_uri()], check=True)
+        few(Image.open(shot).resize(DRAWN, Image.Resampling.LANCZOS), options.out / "report.png")
+
+
 PICTURES: dict[str, Callable[[argparse.Namespace], None]] = {
     "tree": tree,
     "curve": curve,
     "optimality": optimality,
     "sizes": sizes,
+    "report": report,
 }
 
 
