@@ -1,6 +1,8 @@
 # make demo         sets up .venv, attacks the 32 images that ship with advex and writes a report
 # make quick        lint, types and the quick tests on one backend: a minute and a half, between two edits
-# make test         sets up .venv and runs every check: all tests on TensorFlow, the quick ones on JAX and torch
+# make test         sets up .venv and runs every check: all tests on TensorFlow (of long ones some cases), those about backends on
+#                   torch, the quick ones of these on JAX
+# make everything   what that leaves out: every case on TensorFlow, and the long tests on JAX (an hour)
 # make docs         shows the pages of docs/ and the API reference as a site, at http://127.0.0.1:8000, and follows every edit
 # make site         builds that site into site/; tests/test_site.py does so too, and looks at every page and link
 # make coverage     the tests of TensorFlow once more, with the share of lines and branches that they run
@@ -31,7 +33,7 @@ COVERAGE ?= 80
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: demo docs site quick test coverage reference durations lint types bench check-peers formulas domains queries matrix notebooks backends release-check clean
+.PHONY: demo docs site quick test everything coverage reference durations lint types bench check-peers formulas domains queries matrix notebooks backends release-check clean
 
 # The small environment: what a user installs who wants a report.
 $(VENV)/user: pyproject.toml
@@ -53,13 +55,17 @@ docs: $(VENV)/developer
 site: $(VENV)/developer
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
-test: lint types $(VENV)/developer
-	$(BIN)/python tests/release_check.py
-	KERAS_BACKEND=tensorflow $(BIN)/python -m pytest tests $(PARALLEL)
+test: $(VENV)/developer
+	$(MAKE) -j 3 lint types release-check
+	KERAS_BACKEND=tensorflow $(BIN)/python -m pytest tests --covering $(PARALLEL)
 	KERAS_BACKEND=jax $(BIN)/python -m pytest tests -m "backends and not slow" $(PARALLEL)
-	KERAS_BACKEND=torch $(BIN)/python -m pytest tests -m "backends and not slow" $(PARALLEL)
+	KERAS_BACKEND=torch $(BIN)/python -m pytest tests -m backends $(PARALLEL)
 
-# With what make test leaves out there. Cases that it leaves out on every backend: make matrix.
+# What make test leaves out on TensorFlow and JAX. Cases that this leaves out, too: make matrix.
+everything: $(VENV)/developer
+	KERAS_BACKEND=tensorflow $(BIN)/python -m pytest tests $(PARALLEL)
+	KERAS_BACKEND=jax $(BIN)/python -m pytest tests -m backends $(PARALLEL)
+
 backends: $(VENV)/developer
 	KERAS_BACKEND=jax $(BIN)/python -m pytest tests -m backends $(PARALLEL)
 	KERAS_BACKEND=torch $(BIN)/python -m pytest tests -m backends $(PARALLEL)

@@ -4,11 +4,12 @@ import atexit
 import gc
 import itertools
 import json
+import math
 import os
 import shutil
 import tempfile
 import warnings
-from collections import Counter
+from collections import Counter, defaultdict
 from importlib.resources import files
 from pathlib import Path
 
@@ -134,6 +135,20 @@ COVERING = {
 }
 
 
+# With --covering the cases of one test function take so many CPU seconds and no more. The others
+# run on torch, where nothing is compiled, or in ``make everything``.
+SHARE = 5.0
+IN_FULL = {  # all the same: the contract of attacks, the pages, kills
+    "test_contract",
+    "test_the_contract",
+    "test_every_way_of_calling",
+    "test_code_blocks",
+    "test_doctests",
+    "test_a_model_on_the_page_fires_each_check",
+    "test_killed_at_every_transaction",
+    "test_no_import_goes_up",
+}
+
 TESTS = itertools.count()
 SPENT = Counter()  # seconds of each test function, with all its cases
 SLOW = 1.0  # CPU seconds from which a test function is left out of ``make quick``
@@ -141,6 +156,9 @@ SLOW = 1.0  # CPU seconds from which a test function is left out of ``make quick
 
 def pytest_addoption(parser):
     parser.addoption("--durations-to", help="write how long each test function takes (a file)")
+    parser.addoption(
+        "--covering", action="store_true", help="a part of the cases of long functions"
+    )
 
 
 def pytest_collection_modifyitems(config, items):
@@ -150,9 +168,12 @@ def pytest_collection_modifyitems(config, items):
         if known.get(function_of(item), SLOW) >= SLOW:
             item.add_marker(pytest.mark.slow)
     left = [item for item in items if not wanted(item)]
+    if config.getoption("covering"):
+        left += spared([item for item in items if item not in set(left)], known)
     if left:
         config.hook.pytest_deselected(items=left)
-        items[:] = [item for item in items if item not in left]
+        gone = set(left)
+        items[:] = [item for item in items if item not in gone]
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -205,6 +226,21 @@ def pytest_testnodedown(node):
 def function_of(item):
     """The test function without its parameters, or the name of what is no function."""
     return getattr(item, "originalname", None) or item.name
+
+
+def spared(items, known):
+    """Cases of functions that take longer than their share: of each, what is left runs from the
+    first to the last, evenly.
+    """
+    cases, left = defaultdict(list), []
+    for item in items:
+        cases[function_of(item)].append(item)
+    for name, every in cases.items():
+        kept = max(2, math.ceil(len(every) * SHARE / max(known.get(name, 0.0), SHARE)))
+        if name not in IN_FULL and kept < len(every):
+            chosen = {round(place * (len(every) - 1) / (kept - 1)) for place in range(kept)}
+            left += [item for place, item in enumerate(every) if place not in chosen]
+    return left
 
 
 def wanted(item):

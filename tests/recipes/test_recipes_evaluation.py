@@ -253,7 +253,8 @@ def test_pictures_that_exist(tmp_path):
 
 @executes("advex.PGD with more steps, or advex.Verdict()", "advex.SigmaZero() or advex.FMN()")
 def test_what_to_run_where_the_doctor_broke_more():
-    found = types.SimpleNamespace(facts={"norm": "Linf"})
+    found = types.SimpleNamespace(facts={"norm": "Linf"}, robust_at_most=0.25, robust_accuracy=0.5)
+    assert text.stronger(found).startswith("Quote 25.0%, not 50.0%; or,")
     assert isinstance(typed(text.stronger(found), r"or (advex\.\w+\(\))"), advex.Attack)
     found.facts["norm"] = "L0"
     for code in (r"(advex\.\w+\(\)) or", r"or (advex\.\w+\(\))"):
