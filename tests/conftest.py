@@ -1,8 +1,6 @@
 """What the tests share: data, the small networks, and which tests run where."""
 
 import atexit
-import gc
-import itertools
 import json
 import math
 import os
@@ -149,7 +147,6 @@ IN_FULL = {  # all the same: the contract of attacks, the pages, kills
     "test_no_import_goes_up",
 }
 
-TESTS = itertools.count()
 SPENT = Counter()  # seconds of each test function, with all its cases
 SLOW = 1.0  # CPU seconds from which a test function is left out of ``make quick``
 
@@ -188,17 +185,6 @@ def pytest_runtest_setup(item):
 def pytest_runtest_call(item):
     """Nor does it matter whether a fixture was made for this test or for one before."""
     keras.utils.set_random_seed(0)
-
-
-@pytest.hookimpl(trylast=True)
-def pytest_runtest_teardown():
-    """What stays is not looked through again and again for garbage: millions of objects of
-    compiled functions, which cost a seventh of the time of all tests.
-    """
-    if next(TESTS) % 500 == 499:
-        gc.unfreeze()
-        gc.collect()
-    gc.freeze()
 
 
 @pytest.hookimpl(wrapper=True)
