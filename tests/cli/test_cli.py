@@ -199,23 +199,6 @@ def test_attack_a_folder(here, place, capsys):
         assert entry["notes"] == resized.get(Path(entry["file"]).name, [])
 
 
-def test_a_model_file_without_a_box_is_told_which_one_it_got(place, tmp_path, capsys, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    keras.Sequential(
-        [keras.Input((16, 16, 3)), keras.layers.Flatten(), keras.layers.Dense(5)]
-    ).save("plain.keras")
-    photo = str(place / "photos" / "p0.png")
-    for model, box, told in (
-        ("plain.keras", (), True),
-        ("plain.keras", ("--box", "0", "1"), False),
-        (str(place / "model.keras"), (), False),  # a warning says it: it begins with Rescaling
-    ):
-        words = ["attack", photo, "--model", model, *box, "--overwrite", "--json"]
-        assert cli.main(words) in (0, 1)
-        notes = document(capsys)["notes"]
-        assert any("--box -1 1, or --box 0 255" in note for note in notes) == told
-
-
 def test_the_table(here, place, capsys):
     assert here(place / "photos", "--epsilon", "16/255") == 0
     said = capsys.readouterr()

@@ -155,6 +155,26 @@ def test_options_of_a_model(here, refused):
     assert works(*words, *options(message, r"--classes \S+$"))
 
 
+@executes("The model file was given values from 0 to 1. If it takes others, say so:")
+def test_a_model_file_without_a_box(here, capsys):
+    image = str(next(here.glob("*.png")))
+    layers = [keras.Input((28, 28, 1)), keras.layers.Flatten(), keras.layers.Dense(10)]
+    keras.Sequential(layers).save("plain.keras")
+    keras.Sequential([layers[0], keras.layers.Rescaling(1 / 255), *layers[1:]]).save("scaled.keras")
+
+    def notes(model, *words):
+        words = ["attack", image, *FGSM, "--model", model, *words, "--overwrite", "--json"]
+        assert cli.main(words) in (0, 1)
+        found = json.loads(capsys.readouterr().out)["notes"]
+        return [note for note in found if "--box" in note]
+
+    (note,) = notes("plain.keras")
+    for code in (r"--box -1 1", r"--box 0 255"):
+        assert notes("plain.keras", *options(note, code)) == []
+    assert notes("plain.keras", "--box", "0", "1") == []
+    assert notes("scaled.keras") == []  # a warning says more
+
+
 @executes(
     "--overwrite replaces, --out DIR writes elsewhere",
     "would replace its own source; choose another --out",
