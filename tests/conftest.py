@@ -22,10 +22,6 @@ if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
     }
 
-if "PYTEST_XDIST_WORKER" in os.environ:
-    # A worker for each core: threads of their own would only stand in each other's way.
-    os.environ |= {"OMP_NUM_THREADS": "1", "TF_NUM_INTRAOP_THREADS": "1"}
-
 import keras
 import numpy as np
 import pytest
