@@ -467,6 +467,9 @@ def test_what_is_no_page_is_not_checked(text, tmp_path):
     (tmp_path / "page.html").write_text(text)
     with pytest.raises(InvalidInput, match="is no page that this version of advex has made"):
         page.check(tmp_path / "page.html", made())
+    for path in (tmp_path, tmp_path / "none.html"):
+        with pytest.raises(InvalidInput, match="no such page"):
+            page.check(path, made())
 
 
 def test_a_page_of_another_version_is_not_called_wrong(tmp_path):

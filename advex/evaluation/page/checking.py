@@ -40,6 +40,8 @@ def differences(path: Path, made: Callable[[Words], str]) -> list[Difference]:
     Raises:
         InvalidInput: no page of advex, or one of another version. OSError: it cannot be read.
     """
+    if not path.is_file():
+        raise InvalidInput(f"{path}: no such page")
     if path.stat().st_size > MOST:
         raise _no_page(path)
     held = path.read_bytes()
